@@ -8,7 +8,7 @@ written as its constructor call, `"Block(2,1)"`, in plans, profiles and reports.
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from edgeprune.errors import PatternError
@@ -121,8 +121,3 @@ def parse_pattern(text: str) -> Pattern:
     if len(arguments) != expected or not all(part.isascii() and part.isdigit() for part in arguments):
         raise PatternError(f"Expected {form} with whole numbers. Received: {text!r}.")
     return make(*map(int, arguments))
-
-
-def arguments(pattern: Pattern) -> tuple[int, ...]:
-    """The numbers of a pattern in the order in which they are written."""
-    return astuple(pattern)
