@@ -18,7 +18,8 @@ def _require_positive(pattern: object, **values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PatternError(
-                f"{type(pattern).__name__}: `{name}` must be a positive integer. Received: {value!r}."
+                f"{type(pattern).__name__}: `{name}` must be a positive integer. "
+                f"Received: {value!r}."
             )
 
 
@@ -118,6 +119,8 @@ def parse_pattern(text: str) -> Pattern:
     make, form = _FORMS[written[1]]
     arguments = [part.strip() for part in (written[2] or "").split(",") if part.strip()]
     expected = form.count(",") + 1 if "(" in form else 0
-    if len(arguments) != expected or not all(part.isascii() and part.isdigit() for part in arguments):
+    if len(arguments) != expected or not all(
+        part.isascii() and part.isdigit() for part in arguments
+    ):
         raise PatternError(f"Expected {form} with whole numbers. Received: {text!r}.")
     return make(*map(int, arguments))

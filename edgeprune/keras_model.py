@@ -1,0 +1,244 @@
+"""What edgeprune needs to know of a Keras model: load it, copy it, save it, list its layers.
+
+The one place that reads Keras' layer graph. Layers are named by their path, the names of the nested
+models around them included: `"backbone/stem/conv1"`.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgeprune import layout
+from edgeprune.errors import ModelError, OutputError
+from edgeprune.plan import LayerInfo
+
+Model = Any
+"""A `keras.Model`; Keras ships no type information."""
+Layer = Any
+"""A `keras.layers.Layer`."""
+
+
+def load_model(path: Path) -> Model:
+    """Loads a `.keras` file (or a legacy `.h5`), compiled as it was saved where that is possible.
+
+    Raises:
+      ModelError: no such file, not a Keras file, or it needs code that is not here.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: expected a Keras model file. Received: no such file.")
+    if path.suffix not in {".keras", ".h5"}:
+        raise ModelError(
+            f"{path}: expected a file ending in .keras (or .h5). Received: '{path.suffix}'. "
+            "Save the model with model.save('name.keras')."
+        )
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"{path}: expected a .keras file, which is a zip archive. Received: "
+            f"{path.stat().st_size} bytes that are not one (cut short, or another format). "
+            "Save the model again with model.save()."
+        )
+    return _load(path)
+
+
+def _load(path: Path) -> Model:
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # noqa: BLE001  Keras raises whatever a file's layers raise
+        first = error
+    try:
+        # The loss or optimizer may be what cannot be restored; the layers do not need them.
+        return keras.models.load_model(path, compile=False)
+    except Exception:  # noqa: BLE001
+        summary = " ".join(str(first).split())[:300]
+        raise ModelError(
+            f"{path}: Keras {keras.__version__} cannot load this model ({type(first).__name__}: "
+            f"{summary}). Custom layers must be registered with "
+            "@keras.saving.register_keras_serializable and imported first; then use the Python "
+            "API. Lambda layers are not loaded, since they can run any code."
+        ) from first
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Saves a model as `.keras`; the file appears whole or not at all.
+
+    Raises:
+      OutputError: the name does not end in `.keras`, or the folder is missing or not writable.
+    """
+    if path.suffix != ".keras":
+        raise OutputError(f"{path}: expected an output name ending in .keras.")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".edgeprune-") as folder:
+            written = Path(folder, path.name)
+            model.save(written)
+            written.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def copy_model(model: Model) -> Model:
+    """A new model with the same architecture, weights and compilation; shares nothing with `model`.
+
+    Raises:
+      ModelError: a subclassed model that cannot be made again from its configuration.
+    """
+    try:
+        if isinstance(model, keras.Sequential) or _is_functional(model):
+            copy = keras.models.clone_model(model)
+        else:
+            copy = type(model).from_config(model.get_config())
+            copy.build_from_config(model.get_build_config())
+        copy.set_weights(model.get_weights())
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{model.name}: this {type(model).__name__} cannot be copied ({error}). Give it "
+            "get_config and build_from_config as Keras describes for subclassed models, or "
+            "rebuild it as a Functional model."
+        ) from error
+    compilation = model.get_compile_config() if model.compiled else None
+    if compilation:
+        copy.compile_from_config(compilation)
+    return copy
+
+
+def is_model(layer: Layer) -> bool:
+    """Whether a layer is itself a model, whose layers are listed one by one."""
+    return isinstance(layer, keras.Model)
+
+
+def _is_functional(model: Model) -> bool:
+    return isinstance(model, keras.Model) and hasattr(model, "operations")
+
+
+def walk(model: Model, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yields `(path, layer)` in the order of the model, nested models opened.
+
+    A layer used in several places may come up several times, under each of its paths.
+    """
+    for layer in model.layers:
+        path = f"{prefix}{layer.name}"
+        if is_model(layer):
+            yield from walk(layer, f"{path}/")
+        else:
+            yield path, layer
+
+
+def unique_layers(model: Model) -> dict[str, Layer]:
+    """Every layer once, by the first path that reaches it."""
+    found: dict[int, tuple[str, Layer]] = {}
+    for path, layer in walk(model):
+        found.setdefault(id(layer), (path, layer))
+    return dict(found.values())
+
+
+def kernel_variable(layer: Layer) -> Any:
+    """The `keras.Variable` that patterns apply to: the kernel; of a separable layer the pointwise.
+
+    None for a layer whose kind has no device matrix.
+    """
+    kind = type(layer).__name__
+    if kind not in layout.KINDS or not layer.built:
+        return None
+    return layer.pointwise_kernel if kind.startswith("Separable") else layer.kernel
+
+
+def describe(model: Model) -> tuple[LayerInfo, ...]:
+    """Lists every layer, as `plan` wants them; reads shapes only.
+
+    Raises:
+      ModelError: the model has no weights yet (it was never built).
+    """
+    if not model.built:
+        raise ModelError(
+            f"{model.name}: expected a built model. Received: one without weights. Call it once "
+            "on data, or give it an Input, before saving."
+        )
+    last = _layers_before_output(model)
+    return tuple(
+        _layer_info(path, layer, id(layer) in last) for path, layer in unique_layers(model).items()
+    )
+
+
+def _layer_info(path: str, layer: Layer, feeds_output: bool) -> LayerInfo:
+    kernel = kernel_variable(layer)
+    return LayerInfo(
+        path=path,
+        kind=type(layer).__name__,
+        shape=tuple(kernel.shape) if kernel is not None else None,
+        parameters=sum(math.prod(weight.shape) for weight in layer.weights),
+        pixels=_pixels(layer),
+        strides=_as_tuple(getattr(layer, "strides", ())),
+        groups=getattr(layer, "groups", 1),
+        feeds_output=feeds_output,
+    )
+
+
+def _as_tuple(value: Any) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _pixels(layer: Layer) -> int | None:
+    """Output positions of one sample (height * width); the most of them if called several times.
+
+    None where the shape is not known before the model runs.
+    """
+    shapes = [tensor.shape for node in _nodes(layer) for tensor in node.output_tensors]
+    if not shapes or getattr(layer, "data_format", None) == "channels_first":
+        return None
+    counts = [math.prod(shape[1:-1]) if None not in shape[1:-1] else None for shape in shapes]
+    known = [count for count in counts if count is not None]
+    return max(known) if len(known) == len(counts) else None
+
+
+def _nodes(operation: Any) -> list[Any]:
+    """The calls of a layer that built the graph; Keras keeps them under this name."""
+    return list(operation._inbound_nodes)
+
+
+def _layers_before_output(model: Model) -> set[int]:
+    """`id` of every layer that mixes channels and whose result reaches an output unmixed.
+
+    Their output channels are the model's own outputs, such as classes, and cannot go.
+    """
+    if not _is_functional(model) or not model.outputs:
+        mixing = [layer for _, layer in walk(model) if _mixes_channels(layer)]
+        return {id(layer) for layer in mixing[-1:]}
+    found: set[int] = set()
+    _collect_before(model.outputs, found, set())
+    return found
+
+
+def _collect_before(tensors: list[Any], found: set[int], seen: set[int]) -> bool:
+    """Walks back from tensors to the layers that mixed them; True if an input was reached."""
+    reached = False
+    for tensor in tensors:
+        operation, node_index, _ = tensor._keras_history
+        node = _nodes(operation)[node_index]
+        if id(node) not in seen:
+            seen.add(id(node))
+            reached |= _collect_behind(operation, node, found, seen)
+    return reached
+
+
+def _collect_behind(operation: Any, node: Any, found: set[int], seen: set[int]) -> bool:
+    if _mixes_channels(operation):
+        found.add(id(operation))
+        return False
+    if isinstance(operation, keras.layers.InputLayer):
+        return True
+    nested = is_model(operation) and _is_functional(operation)
+    if nested and not _collect_before(operation.outputs, found, seen):
+        return False
+    return _collect_before(node.input_tensors, found, seen)
+
+
+def _mixes_channels(operation: Any) -> bool:
+    if is_model(operation) or type(operation).__name__.startswith("Depthwise"):
+        return False
+    return any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))

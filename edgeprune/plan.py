@@ -1,0 +1,377 @@
+"""Plans: per layer the pattern and sparsity, or the reason why it is left alone.
+
+A plan is made from a list of layers and a device profile, without touching the model. It prints,
+goes to JSON and back, and may be edited in between.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from edgeprune import layout
+from edgeprune.errors import PatternError, PlanError
+from edgeprune.mask import check_sparsity, kept_channels
+from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
+from edgeprune.profile import DeviceProfile, Goal, Rule, Selection, Strategy, load_profile
+from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
+
+MAX_RAISED_SPARSITY = 0.95
+"""Highest sparsity a layer is raised to when it makes up for layers that must stay dense."""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What a plan needs to know of a layer of the model."""
+
+    path: str
+    kind: str
+    """Keras class name."""
+    shape: tuple[int, ...] | None
+    """Kernel in Keras order; None if the kind has no device matrix."""
+    parameters: int
+    pixels: int | None = None
+    """Output positions (height * width) of one sample; None if not known before the model runs."""
+    strides: tuple[int, ...] = ()
+    groups: int = 1
+    feeds_output: bool = False
+    """Whether the layer's output channels are the model's own outputs."""
+
+
+class LayerPlan(Table):
+    """One layer: what is done with it and why."""
+
+    path: Text
+    kind: Text
+    shape: tuple[int, ...]
+    """Kernel in Keras order; empty for a kind without a device matrix."""
+    pattern: WrittenPattern | None
+    """None leaves the layer alone."""
+    sparsity: Fraction
+    reason: Text
+    prunable: bool = False
+    """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+
+    @property
+    def weights(self) -> int:
+        """Number of weights of the kernel."""
+        return math.prod(self.shape) if self.shape else 0
+
+    @property
+    def expected_sparsity(self) -> float:
+        """The fraction of zeros that whole units of the pattern allow."""
+        if self.pattern is None:
+            return 0.0
+        if isinstance(self.pattern, Channels):
+            rows = layout.device_shape(self.kind, self.shape)[0]
+            return 1 - kept_channels(rows, self.pattern.multiple, self.sparsity) / rows
+        return self.sparsity
+
+
+class Plan(Table):
+    """A device, a model and what is done with each layer."""
+
+    device: Text
+    model: str
+    goal: Goal
+    asked: Fraction
+    """Sparsity asked for over the profile's prunable weights."""
+    layers: tuple[LayerPlan, ...] = Field(default=())
+
+    @property
+    def pruned(self) -> tuple[LayerPlan, ...]:
+        """The layers that get zeros."""
+        return tuple(layer for layer in self.layers if layer.pattern and layer.sparsity)
+
+    @property
+    def expected_sparsity(self) -> float:
+        """Fraction of zeros over the profile's prunable weights once the plan is carried out."""
+        counted = [layer for layer in self.layers if layer.prunable]
+        weights = sum(layer.weights for layer in counted)
+        zeros = sum(layer.weights * layer.expected_sparsity for layer in counted)
+        return zeros / weights if weights else 0.0
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before pruning, in sentences."""
+        if not self.pruned:
+            return (f"Nothing to prune for {self.device}: see the reason beside each layer.",)
+        if self.expected_sparsity < self.asked - 0.01:
+            return (
+                f"The plan reaches a sparsity of {self.expected_sparsity:.3f} instead of "
+                f"{self.asked:g}: some layers stay dense or keep whole units (see the reasons).",
+            )
+        return ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
+        return self.model_dump(mode="json")
+
+
+def plan(
+    model: Any,
+    device: str | Path | DeviceProfile,
+    *,
+    sparsity: float | None = None,
+    goal: Goal | None = None,
+    only: str | None = None,
+    skip: str | None = None,
+) -> Plan:
+    """Plans the pruning of a Keras model for a device; the model is not changed.
+
+    Args:
+      model: a built `keras.Model`, or the path of a `.keras` file.
+      device: a profile, its name, or the path of a user's own `.toml` file.
+      sparsity: fraction of zeros over the profile's prunable weights; its default if None.
+      goal: which of the profile's strategies; the first if None.
+      only: regular expression; layers whose path it is not found in are left alone.
+      skip: regular expression; layers whose path it is found in are left alone.
+
+    Raises:
+      ModelError, ProfileError, PlanError: see the message.
+    """
+    from edgeprune import keras_model  # imports Keras, which planning from a list does not need
+
+    name = str(model) if isinstance(model, str | Path) else model.name
+    if isinstance(model, str | Path):
+        model = keras_model.load_model(Path(model))
+    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    layers = keras_model.describe(model)
+    return make_plan(
+        layers, profile, sparsity=sparsity, goal=goal, only=only, skip=skip, model=name
+    )
+
+
+def make_plan(
+    layers: Iterable[LayerInfo],
+    profile: DeviceProfile,
+    *,
+    sparsity: float | None = None,
+    goal: Goal | None = None,
+    only: str | None = None,
+    skip: str | None = None,
+    model: str = "",
+) -> Plan:
+    """Plans from a list of layers; the pure part of `plan`.
+
+    Layers of the prunable set that the profile's rules leave dense still count towards the asked
+    sparsity, so the others are raised to make up for them (to 0.95 at most). Layers that the user
+    leaves out are not made up for.
+    """
+    layers = tuple(layers)
+    strategy = profile.strategy(goal)
+    asked = _asked_sparsity(strategy, sparsity)
+    chosen = _chosen(layers, only, skip)
+    rules = {
+        layer.path: _rule_for(layer, profile, strategy)
+        if layer.path in chosen
+        else "left out by --only or --skip"
+        for layer in layers
+    }
+    raised = _raised_sparsity(layers, profile, rules, chosen, asked)
+    return Plan(
+        device=profile.name,
+        model=model,
+        goal=goal or strategy.goals[0],
+        asked=asked,
+        layers=tuple(
+            _layer_plan(layer, rules[layer.path], profile, asked, raised) for layer in layers
+        ),
+    )
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads a plan from a JSON file, as `plan -o` writes it or as it was edited since.
+
+    Raises:
+      PlanError: unreadable, not JSON, an unknown key, a wrong value, or a layer named twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot read this plan ({error}).") from error
+    try:
+        found = Plan.model_validate_json(text)
+    except ValidationError as error:
+        raise PlanError(f"{path}: {explain(error, Plan)}") from error
+    paths = [layer.path for layer in found.layers]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise PlanError(f"{path}: each layer may stand once. Received twice: {', '.join(twice)}.")
+    return found
+
+
+def check_plan(found: Plan, layers: Iterable[LayerInfo]) -> None:
+    """Checks that a plan, perhaps edited or made for another model, can be carried out.
+
+    Raises:
+      PlanError: it names a layer that the model lacks, or a pattern, sparsity or shape that does
+        not fit the layer.
+    """
+    known = {layer.path: layer for layer in layers}
+    for row in found.layers:
+        layer = known.get(row.path)
+        if layer is None:
+            raise PlanError(
+                f"The plan names layer '{row.path}', which this model does not have."
+                f"{suggestion(row.path, known)} Correct the path, or make a new plan."
+            )
+        _check_row(row, layer)
+
+
+def _check_row(row: LayerPlan, layer: LayerInfo) -> None:
+    if row.pattern is None:
+        return
+    if layer.shape is None:
+        raise PlanError(
+            f"{row.path}: a {layer.kind} has no kernel that patterns are defined on. "
+            f"Set its pattern to null. Received: {row.pattern}."
+        )
+    if row.shape != layer.shape:
+        raise PlanError(
+            f"{row.path}: the plan was made for a kernel {list(row.shape)}. "
+            f"Received: a model with {list(layer.shape)}. Make a new plan for this model."
+        )
+    try:
+        check_sparsity(row.pattern, row.sparsity)
+    except PatternError as error:
+        raise PlanError(f"{row.path}: {error}") from error
+
+
+def _asked_sparsity(strategy: Strategy, sparsity: float | None) -> float:
+    if sparsity is None:
+        return strategy.default_sparsity
+    fixed = next((rule.pattern for rule in strategy.rules if isinstance(rule.pattern, NofM)), None)
+    try:
+        check_sparsity(fixed or Unstructured(), sparsity)
+    except PatternError as error:
+        raise PlanError(str(error)) from error
+    if fixed and not sparsity:
+        raise PlanError(f"{fixed} has sparsity {fixed.sparsity:g} by definition. Received: 0.")
+    return sparsity
+
+
+def _chosen(layers: tuple[LayerInfo, ...], only: str | None, skip: str | None) -> set[str]:
+    paths = {layer.path for layer in layers}
+    kept = _matching(paths, only, "--only") if only is not None else paths
+    return kept - (_matching(paths, skip, "--skip") if skip is not None else set())
+
+
+def _matching(paths: set[str], expression: str, option: str) -> set[str]:
+    try:
+        compiled = re.compile(expression)
+    except re.error as error:
+        raise PlanError(
+            f"{option}: expected a regular expression. Received: {expression!r} ({error})."
+        ) from error
+    found = {path for path in paths if compiled.search(path)}
+    if not found:
+        raise PlanError(
+            f"{option} {expression!r} is found in no layer's path.{suggestion(expression, paths)} "
+            f"Layers: {', '.join(sorted(paths))}."
+        )
+    return found
+
+
+def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> Rule | str:
+    """The rule that a layer takes, or the reason why none."""
+    if not layer.parameters:
+        return "no weights"
+    if layer.shape is None:
+        return f"patterns are not defined on the weights of a {layer.kind}"
+    outside = _mismatch(layer, layer.shape, profile.prunable)
+    if outside:
+        return f"{outside}: {profile.left_alone}"
+    misses = []
+    for rule in strategy.rules:
+        miss = _mismatch(layer, layer.shape, rule) or _misfit(layer, layer.shape, rule.pattern)
+        if not miss:
+            return rule
+        misses.append(f"{miss} for {rule.pattern}")
+    return "; ".join(misses)
+
+
+def _mismatch(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> str:
+    """Why a selection does not take a layer; empty if it does."""
+    outputs, inputs = layout.device_shape(layer.kind, shape)
+    positions = inputs // layout.input_channels(layer.kind, shape)
+    if layer.kind not in wanted.kinds:
+        return f"a {layer.kind}"
+    if wanted.kernel == "1x1" and positions > 1:
+        return f"a kernel of {positions} positions, not 1x1"
+    if layer.pixels is not None and layer.pixels < wanted.min_pixels:
+        return f"a feature map of {layer.pixels} pixel, fewer than {wanted.min_pixels}"
+    if outputs < wanted.min_outputs:
+        return f"{outputs} outputs, fewer than {wanted.min_outputs}"
+    if inputs < wanted.min_inputs:
+        return f"{inputs} inputs, fewer than {wanted.min_inputs}"
+    if wanted.stride_one and any(stride > 1 for stride in layer.strides):
+        return f"stride {max(layer.strides)}, not 1"
+    if wanted.ungrouped and layer.groups > 1:
+        return f"{layer.groups} groups, not 1"
+    return ""
+
+
+def _misfit(layer: LayerInfo, shape: tuple[int, ...], pattern: Pattern) -> str:
+    """Why a pattern cannot pay on a layer; empty if it can."""
+    outputs = layout.device_shape(layer.kind, shape)[0]
+    match pattern:
+        case Channels(multiple) if layer.feeds_output:
+            return "its output channels are the model's outputs and must stay"
+        case Channels(multiple) if outputs <= multiple:
+            return f"{outputs} outputs, no more than the {multiple} that must stay,"
+        case NofM(_, m) if layout.input_channels(layer.kind, shape) % m:
+            channels = layout.input_channels(layer.kind, shape)
+            return f"{channels} input channels, not a multiple of {m},"
+        case _:
+            return ""
+
+
+def _in_set(layer: LayerInfo, profile: DeviceProfile) -> bool:
+    return layer.shape is not None and not _mismatch(layer, layer.shape, profile.prunable)
+
+
+def _raised_sparsity(
+    layers: tuple[LayerInfo, ...],
+    profile: DeviceProfile,
+    rules: dict[str, Rule | str],
+    chosen: set[str],
+    asked: float,
+) -> float:
+    """The sparsity of the layers that can be pruned, so that all chosen ones reach `asked`."""
+    counted = [layer for layer in layers if layer.path in chosen and _in_set(layer, profile)]
+    covered = [layer for layer in counted if isinstance(rules[layer.path], Rule)]
+    weights = sum(math.prod(layer.shape or ()) for layer in counted)
+    coverable = sum(math.prod(layer.shape or ()) for layer in covered)
+    if not coverable:
+        return asked
+    return max(asked, min(asked * weights / coverable, MAX_RAISED_SPARSITY))
+
+
+def _layer_plan(
+    layer: LayerInfo, rule: Rule | str, profile: DeviceProfile, asked: float, raised: float
+) -> LayerPlan:
+    pattern = rule.pattern if isinstance(rule, Rule) else None
+    match pattern:
+        case None:
+            sparsity = 0.0
+        case NofM():
+            sparsity = pattern.sparsity if asked else 0.0
+        case Unstructured() | Block():
+            sparsity = raised
+        case Channels():
+            sparsity = asked
+    return LayerPlan(
+        path=layer.path,
+        kind=layer.kind,
+        shape=layer.shape or (),
+        pattern=pattern,
+        sparsity=sparsity,
+        reason=rule.because if isinstance(rule, Rule) else rule,
+        prunable=_in_set(layer, profile),
+    )
