@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from edgeprune import layout
+from edgeprune.data import InputSpec
 from edgeprune.errors import ModelError, OutputError
+from edgeprune.layout import Array
 from edgeprune.plan import LayerInfo
+
+PREDICT_BATCH = 64
 
 Model = Any
 """A `keras.Model`; Keras ships no type information."""
@@ -105,6 +110,60 @@ def copy_model(model: Model) -> Model:
     if compilation:
         copy.compile_from_config(compilation)
     return copy
+
+
+def input_specs(model: Model) -> tuple[InputSpec, ...]:
+    """The inputs of a model, in its order.
+
+    Raises:
+      ModelError: the model does not say what it takes (a subclassed model without an input).
+    """
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        raise ModelError(
+            f"{model.name}: expected a model with known inputs. Received: a {type(model).__name__} "
+            "without any. Call it once on a keras.Input and make a Functional model of that."
+        )
+    return tuple(
+        InputSpec(
+            tensor.name, tuple(tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype)
+        )
+        for tensor in tensors
+    )
+
+
+def call(model: Model, arrays: list[Any]) -> list[Any]:
+    """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
+    if isinstance(model.inputs, list) and hasattr(model, "input"):
+        packed = keras.tree.pack_sequence_as(model.input, arrays)
+    else:
+        packed = arrays if len(arrays) > 1 else arrays[0]
+    return list(keras.tree.flatten(model(packed, training=False)))
+
+
+def output_names(model: Model) -> tuple[str, ...]:
+    """A name per output of a model, each once."""
+    names = list(getattr(model, "output_names", ()) or ["output_0"])
+    return tuple(
+        name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)
+    )
+
+
+def predict(model: Model, x: list[Array]) -> list[Array]:
+    """Outputs of a model for inference, float32, one array `[n, ...]` per output.
+
+    Args:
+      model: a built Keras model.
+      x: one array `[n, ...]` per input.
+    """
+    batches = [
+        call(model, [array[start : start + PREDICT_BATCH] for array in x])
+        for start in range(0, len(x[0]), PREDICT_BATCH)
+    ]
+    return [
+        np.concatenate([np.asarray(part, np.float32) for part in parts])
+        for parts in zip(*batches, strict=True)
+    ]
 
 
 def is_model(layer: Layer) -> bool:
