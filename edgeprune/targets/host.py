@@ -11,8 +11,10 @@ import functools
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from edgeprune import tflite_file
 from edgeprune.artifact import describe_file
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Latency, Measurement, latency, speedup
+from edgeprune.measure import Measurement, latency, speedup
 from edgeprune.profile import DeviceProfile
 from edgeprune.signature import input_ports, input_specs, output_ports
 from edgeprune.targets.child import Reply, WorkerError, run_worker
@@ -29,9 +31,11 @@ from edgeprune.tflite_file import Graph
 
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
-ROUNDS = 100
-SECONDS = 10.0
-"""Timing ends after so many seconds even if rounds are left, but never before ten rounds."""
+PROCESSES = 4
+"""Timing starts anew so many times, since where memory happens to lie moves latency too."""
+ROUNDS = 25
+SECONDS = 5.0
+"""A process stops timing after so many seconds even if rounds are left, but not before ten."""
 
 
 class Host:
@@ -77,8 +81,36 @@ class Host:
             )
         for graph, arrays in zip(graphs, inputs, strict=True):
             self._require_runs(graph, arrays, runtimes[0])
-        reply = run_worker(_time_job(graphs, runtimes[0], threads), inputs)
-        return _measurements(graphs, profile, reply, threads)
+        replies = [
+            self._time(graphs, inputs, runtimes[0], threads, process)
+            for process in range(PROCESSES)
+        ]
+        return _measurements(graphs, profile, replies, threads)
+
+    def _time(
+        self,
+        graphs: Sequence[Graph],
+        inputs: list[list[Array]],
+        runtime: str,
+        threads: int,
+        process: int,
+    ) -> Reply:
+        """Times all files in one child process; every second one loads them in reverse."""
+        job: dict[str, Any] = {
+            "kind": "time",
+            "runtime": runtime,
+            "threads": threads,
+            "delegates": True,
+            "models": [_worker_model(graph) for graph in graphs],
+            "rounds": ROUNDS,
+            "seconds": SECONDS,
+            "seed": process,
+        }
+        if process % 2 == 0:
+            return run_worker(job, inputs)
+        reply = run_worker({**job, "models": job["models"][::-1]}, inputs[::-1])
+        samples = reply.facts["samples_ms"][::-1]
+        return replace(reply, facts={**reply.facts, "samples_ms": samples})
 
     def _require_runs(self, graph: Graph, inputs: list[Array], runtime: str) -> None:
         """Runs a file alone first, so that one that crashes is known by name."""
@@ -131,44 +163,34 @@ def _worker_model(graph: Graph) -> dict[str, object]:
     }
 
 
-def _time_job(graphs: Sequence[Graph], runtime: str, threads: int) -> dict[str, object]:
-    return {
-        "kind": "time",
-        "runtime": runtime,
-        "threads": threads,
-        "delegates": True,
-        "models": [_worker_model(graph) for graph in graphs],
-        "rounds": ROUNDS,
-        "seconds": SECONDS,
-        "seed": 0,
-    }
-
-
 def _measurements(
-    graphs: Sequence[Graph], profile: DeviceProfile, reply: Reply, threads: int
+    graphs: Sequence[Graph], profile: DeviceProfile, replies: Sequence[Reply], threads: int
 ) -> tuple[Measurement, ...]:
-    rounds = reply.facts["samples_ms"]
+    facts = replies[0].facts
     conditions = (
-        f"{reply.facts['cpu']}, {os.cpu_count()} cores, {threads} thread(s), batch 1, "
-        "after warm-up, models in turn in random order"
+        f"{facts['cpu']}, {os.cpu_count()} cores, {threads} thread(s), batch 1, after warm-up, "
+        f"models in turn in random order, {len(replies)} processes"
     )
+    rounds = [
+        tuple(tuple(reply.facts["samples_ms"][index]) for reply in replies)
+        for index in range(len(graphs))
+    ]
     found = []
-    for index, (graph, samples) in enumerate(zip(graphs, rounds, strict=True)):
+    for index, graph in enumerate(graphs):
         artifact = describe_file(graph.path)
-        times: Latency = latency(samples)
         found.append(
             Measurement(
                 model=str(graph.path),
                 device=profile.name,
                 target="host",
-                runtime=reply.facts["runtime"],
+                runtime=facts["runtime"],
                 simulated=False,
                 size_bytes=artifact.size_bytes,
                 gzip_bytes=artifact.gzip_bytes,
-                latency_ms=times,
-                speedup=speedup(rounds[0], samples) if index else None,
+                latency_ms=latency(rounds[index]),
+                speedup=speedup(rounds[0], rounds[index]) if index else None,
                 conditions=conditions,
-                samples_ms=tuple(samples),
+                rounds_ms=rounds[index],
             )
         )
     return tuple(found)
