@@ -364,8 +364,8 @@ def export(
     "--reference",
     type=_Path(),
     metavar="REF",
-    help="A .tflite or .keras file whose outputs are right; without it the file is compared with "
-    "itself run by plain kernels.",
+    help="A .tflite or .keras file whose outputs are right; without it the file is only "
+    "compared with itself run by plain kernels.",
 )
 @_data
 @_scale

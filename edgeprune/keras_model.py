@@ -94,7 +94,7 @@ def copy_model(model: Model) -> Model:
       ModelError: a subclassed model that cannot be made again from its configuration.
     """
     try:
-        if isinstance(model, keras.Sequential) or _is_functional(model):
+        if _has_graph(model):
             copy = keras.models.clone_model(model)
         else:
             copy = type(model).from_config(model.get_config())
@@ -171,8 +171,9 @@ def is_model(layer: Layer) -> bool:
     return isinstance(layer, keras.Model)
 
 
-def _is_functional(model: Model) -> bool:
-    return isinstance(model, keras.Model) and hasattr(model, "operations")
+def _has_graph(model: Model) -> bool:
+    """Whether Keras knows how the layers of a model are connected (not so if it is subclassed)."""
+    return bool(getattr(model, "outputs", None))
 
 
 def walk(model: Model, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -265,7 +266,7 @@ def _layers_before_output(model: Model) -> set[int]:
 
     Their output channels are the model's own outputs, such as classes, and cannot go.
     """
-    if not _is_functional(model) or not model.outputs:
+    if not _has_graph(model):
         mixing = [layer for _, layer in walk(model) if _mixes_channels(layer)]
         return {id(layer) for layer in mixing[-1:]}
     found: set[int] = set()
@@ -291,8 +292,10 @@ def _collect_behind(operation: Any, node: Any, found: set[int], seen: set[int]) 
         return False
     if isinstance(operation, keras.layers.InputLayer):
         return True
-    nested = is_model(operation) and _is_functional(operation)
-    if nested and not _collect_before(operation.outputs, found, seen):
+    if is_model(operation) and not _has_graph(operation):
+        found |= _layers_before_output(operation)
+        return False
+    if is_model(operation) and not _collect_before(operation.outputs, found, seen):
         return False
     return _collect_before(node.input_tensors, found, seen)
 

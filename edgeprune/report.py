@@ -146,7 +146,7 @@ def _charts(report: Report) -> list[Chart]:
         charts += [
             Chart(
                 "Size",
-                "The file, and the same file after gzip (paler).",
+                "The file (pale), and the same file after gzip (solid).",
                 _svg(partial(_plot_size, devices=measured)),
             ),
             Chart(

@@ -27,12 +27,14 @@ from edgeprune.tflite_file import Graph
 GENERATED_SAMPLES = 4
 MAX_SAMPLES = 32
 
-TOLERANCE: Mapping[Numerics, float] = {"float32": 1e-3, "float16": 2e-2, "int8": 0.2}
+TOLERANCE: Mapping[Numerics, float] = {"float32": 1e-3, "float16": 2e-2, "int8": 0.5}
 """How far outputs may be from those of a float reference.
 
 float32 and float16: largest difference, relative to the largest value of that output. int8: root
-mean square of the difference beyond one quantization step, relative to that of the output; int8
-keeps about two decimal digits per layer, and its errors add up over a deep network.
+mean square of the difference beyond one quantization step, relative to that of the output. int8
+keeps about two decimal digits per layer, and what a deep network makes of that depends on its
+weights, so the int8 limit (6 dB) tells a right file from a wrong one and not a good from a bad
+quantization: accuracy does that.
 """
 SAME_NUMERICS_TOLERANCE_INT8 = 0.05
 """As the int8 tolerance, but between two int8 files: they differ in rounding only."""
@@ -91,7 +93,7 @@ def validate(
       model: the file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       reference: a `.tflite` or `.keras` file that computes the right outputs; without one the file
-        is compared with itself run by plain kernels, without XNNPACK.
+        is only compared with itself run by plain kernels, without XNNPACK.
       x: inputs, one array `[n, ...]` per input in the order of the signature; generated if None.
 
     Raises:
@@ -205,7 +207,11 @@ def _check_runs(
         )
         outputs = _named_outputs(graph, reply.outputs)
         yield _check_finite(outputs, reply.facts["runtime"])
-        yield _compare_with(wanted, graph, inputs, runtime, outputs, reply.facts)
+        yield _check_kernels(graph, inputs, runtime, outputs, reply.facts)
+        if wanted is not None:
+            name = f"outputs ({reply.facts['runtime']})"
+            steps = reply.facts["output_scales"]
+            yield check_outputs(name, outputs, wanted, numerics(graph), steps)
 
 
 def _run_remedy(graph: Graph, error: WorkerError) -> str:
@@ -225,24 +231,24 @@ def _check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
     return Check(f"finite ({runtime})", not bad, bad, 0, message)
 
 
-def _compare_with(
-    wanted: Reference | None,
+def _check_kernels(
     graph: Graph,
     inputs: list[Array],
     runtime: str,
     outputs: Mapping[str, Array],
     facts: Mapping[str, Any],
 ) -> Check:
-    name = f"outputs ({facts['runtime']})"
-    if wanted is None:
-        try:
-            plain = HOST.run(graph, inputs, runtime, delegates=False)
-        except WorkerError as error:
-            return Check(name, True, None, None, f"not compared: plain kernels fail ({error})")
-        quantized = numerics(graph) == "int8"
-        named = _named_outputs(graph, plain.outputs)
-        wanted = Reference("the same file without XNNPACK", named, quantized)
-    return check_outputs(name, outputs, wanted, numerics(graph), facts["output_scales"])
+    """Compares XNNPACK's kernels with the runtime's own plain ones, on the first samples."""
+    name = f"kernels ({facts['runtime']})"
+    few = [array[:GENERATED_SAMPLES] for array in inputs]
+    try:
+        plain = HOST.run(graph, few, runtime, delegates=False)
+    except WorkerError as error:
+        return Check(name, True, None, None, f"not compared: plain kernels do not run ({error})")
+    named = _named_outputs(graph, plain.outputs)
+    wanted = Reference("the same file without XNNPACK", named, numerics(graph) == "int8")
+    found = {output: array[: len(named[output])] for output, array in outputs.items()}
+    return check_outputs(name, found, wanted, numerics(graph), facts["output_scales"])
 
 
 def check_outputs(
