@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from edgeprune.layout import Array
 
 WORKER = Path(__file__).with_name("worker.py")
 DEFAULT_TIME_LIMIT_S = 300.0
+MAX_MESSAGE = 400
 
 
 class WorkerError(CheckError):
@@ -88,8 +90,15 @@ def _wait(command: list[str], time_limit_s: float) -> None:
         name = signal.Signals(-done.returncode).name
         raise WorkerError(f"the runtime crashed with {name}")
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise WorkerError(lines[-1].strip() if lines else f"exit code {done.returncode}")
+        raise WorkerError(_last_error(done.stderr) or f"exit code {done.returncode}")
+
+
+def _last_error(text: str) -> str:
+    """The message of the exception that ended a Python program, which may have several lines."""
+    lines = [line.strip() for line in text.splitlines()]
+    begins = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    message = lines[begins[-1] :] if begins else lines[-1:]
+    return " ".join(line for line in message if line)[:MAX_MESSAGE]
 
 
 def _read_reply(folder: Path) -> Reply:
