@@ -107,7 +107,8 @@ def test_an_expression_that_selects_nothing_is_an_error(
     option: str, expression: str, said: str
 ) -> None:
     with pytest.raises(PlanError, match=said):
-        make_plan(NETWORK, load_profile("ethos-u55"), **{option: expression})
+        options: Any = {option: expression}
+        make_plan(NETWORK, load_profile("ethos-u55"), **options)
 
 
 def test_channels_leave_the_outputs_of_the_model_and_narrow_layers_alone() -> None:
