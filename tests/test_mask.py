@@ -77,7 +77,8 @@ def _how_many(group: Any, order: Any, allowed: Any, sparsity: float, size: int) 
         return best
     rows = len(group)
     choices = [k for k in range(1, rows + 1) if k == rows or k % allowed == 0]
-    return rows - min(choices, key=lambda k: (abs(k - (1 - sparsity) * rows), -k))
+    kept: int = min(choices, key=lambda k: (abs(k - (1 - sparsity) * rows), -k))
+    return rows - kept
 
 
 @given(SCORES, TILED, SPARSITIES)

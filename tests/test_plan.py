@@ -106,8 +106,8 @@ def test_only_and_skip_are_searched_in_the_path() -> None:
 def test_an_expression_that_selects_nothing_is_an_error(
     option: str, expression: str, said: str
 ) -> None:
+    options: Any = {option: expression}
     with pytest.raises(PlanError, match=said):
-        options: Any = {option: expression}
         make_plan(NETWORK, load_profile("ethos-u55"), **options)
 
 
