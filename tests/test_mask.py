@@ -70,7 +70,7 @@ def _how_many(group: Any, order: Any, allowed: Any, sparsity: float, size: int) 
     """How many units of a group to prune."""
     if isinstance(allowed, tuple):
         n, m = allowed
-        return len(group) - math.ceil(len(group) * n / m)
+        return int(len(group) - math.ceil(len(group) * n / m))
     if allowed == "nearest":
         counts = list(itertools.accumulate((len(group[i]) for i in order), initial=0))[:-1]
         best: int = min(range(len(counts)), key=lambda k: (abs(counts[k] - sparsity * size), k))
