@@ -1,4 +1,4 @@
-"""Reads .tflite files into frozen values, and writes edited ones.
+"""Reads .tflite files into frozen values.
 
 A file is untrusted input: `read` checks every offset, size, index and count before it is used, so
 that a damaged or hostile file ends in a `TfliteError` that names the file and the place. Weights
@@ -8,9 +8,11 @@ stay views of the file's bytes until somebody asks for them.
 from __future__ import annotations
 
 import math
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,8 +20,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table as RawTable
 
+from edgeprune import sparse_tensor
 from edgeprune.errors import TfliteError
 from edgeprune.flatbuffer import Reader, Record, read_table
+from edgeprune.sparse_tensor import CsrLevel, DenseLevel, Level, SparseTensor
 from edgeprune.tflite_schema import MODEL
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -28,6 +32,9 @@ _IDENTIFIER = b"TFL3"
 _CUSTOM = schema.BuiltinOperator.CUSTOM
 _SUB_BYTE = {"int4": 4, "uint4": 4, "int2": 2}
 _OPAQUE = {"string", "resource", "variant"}
+_SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
+_DENSE_BYTES_ALLOWED = 512 << 20
+_DENSE_EXPANSION_ALLOWED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +44,8 @@ class Tensor:
     `shape_signature` has -1 for an axis whose length is set at run time, and equals `shape` where
     the file has none. `dtype` is TFLite's name in lower case ("float32", "int8", "string", ...).
     `scales` and `zero_points` are 1-D and empty for a tensor without quantization; one entry is
-    per-tensor, several are per slice along `quantized_dimension`. `data` is what the file stores:
-    uint8, empty unless `constant`.
+    per-tensor, several are per slice along `quantized_dimension`. `data` is what the file stores
+    as values: uint8, empty unless `constant`. `encoding` is None for a dense tensor.
     """
 
     index: int
@@ -48,6 +55,7 @@ class Tensor:
     dtype: str
     buffer: int
     data: Array
+    encoding: SparseTensor | None
     scales: Array
     zero_points: Array
     quantized_dimension: int
@@ -59,9 +67,14 @@ class Tensor:
         return self.data.size > 0
 
     @property
+    def sparse(self) -> bool:
+        """Whether the file stores the values sparsely."""
+        return self.encoding is not None
+
+    @property
     def stored_bytes(self) -> int:
-        """How many bytes the tensor's values take in the file."""
-        return int(self.data.size)
+        """How many bytes of the file hold the values, with the positions of a sparse tensor."""
+        return int(self.data.size) + (self.encoding.index_bytes if self.encoding else 0)
 
     def values(self) -> Array | None:
         """Returns the constant values as a dense, read-only array of `shape`.
@@ -72,6 +85,8 @@ class Tensor:
         """
         if not self.constant or self.dtype in _OPAQUE:
             return None
+        if self.encoding is not None:
+            return sparse_tensor.decode(self.encoding)
         return _decode_items(self.data, self.dtype, math.prod(self.shape)).reshape(self.shape)
 
 
@@ -79,9 +94,9 @@ class Tensor:
 class Operator:
     """One operator: `op` is the builtin's name ("CONV_2D") or the code of a custom operator.
 
-    `inputs` and `outputs` are tensor indices, -1 for an input left out. `options` is the unpacked
-    options object of the TFLite schema (for CONV_2D a `Conv2DOptionsT` with `strideH`, ...), None
-    where the operator has none or they come from a newer schema.
+    `inputs`, `outputs` and `intermediates` are tensor indices, -1 for one left out. `options` is the
+    unpacked options object of the TFLite schema (for CONV_2D a `Conv2DOptionsT` with `strideH`,
+    ...), None where the operator has none or they come from a newer schema.
     """
 
     index: int
@@ -90,10 +105,11 @@ class Operator:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    intermediates: tuple[int, ...]
     options: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subgraph:
     """Tensors and the operators between them, in the order of execution."""
 
@@ -102,6 +118,20 @@ class Subgraph:
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @cached_property
+    def readers(self) -> Mapping[int, Sequence[tuple[Operator, int]]]:
+        """For each tensor that is read: the operators, and at which of their inputs."""
+        readers: dict[int, list[tuple[Operator, int]]] = {}
+        for operator in self.operators:
+            for position, index in enumerate(operator.inputs):
+                readers.setdefault(index, []).append((operator, position))
+        return readers
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """The tensors that are inputs or outputs of the subgraph."""
+        return frozenset(self.inputs + self.outputs)
 
 
 @dataclass(frozen=True)
@@ -114,7 +144,7 @@ class Signature:
     outputs: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """What a .tflite file says. `subgraphs[0]` is the main one, also reached directly."""
 
@@ -124,6 +154,11 @@ class Graph:
     subgraphs: tuple[Subgraph, ...]
     signatures: tuple[Signature, ...]
     metadata: Mapping[str, bytes]
+
+    @cached_property
+    def buffer_owners(self) -> Mapping[int, int]:
+        """How many tensors, of all subgraphs, use each buffer."""
+        return Counter(t.buffer for subgraph in self.subgraphs for t in subgraph.tensors)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -152,8 +187,18 @@ def read(path: Path) -> Graph:
     Raises:
       TfliteError: the file is missing, or is not a sound TFLite model; names file and place.
     """
-    reader, model = _open(path)
-    buffers = [_buffer_bytes(reader, record, i) for i, record in enumerate(model["buffers"])]
+    return graph_of(path, *open_checked(path))
+
+
+def graph_of(path: Path, reader: Reader, model: Record) -> Graph:
+    """Builds the graph from a file's tables, and checks every index between them.
+
+    Raises:
+      TfliteError: the tables contradict each other.
+    """
+    buffers = [
+        buffer_bytes(reader, record, f"buffer {i}") for i, record in enumerate(model["buffers"])
+    ]
     codes = [_operator_code(record) for record in model["operator_codes"]]
     subgraphs = tuple(
         _subgraph(reader, record, f"subgraph {i}", buffers, codes)
@@ -161,6 +206,7 @@ def read(path: Path) -> Graph:
     )
     if not subgraphs:
         raise reader.fail("subgraphs", "at least one", 0)
+    _check_expansion(reader, subgraphs)
     return Graph(
         path=path,
         size_bytes=reader.size,
@@ -174,21 +220,30 @@ def read(path: Path) -> Graph:
     )
 
 
-def _open(path: Path) -> tuple[Reader, Record]:
-    """Reads and checks all of a file's tables; no index between them has been looked at yet."""
+def open_checked(path: Path) -> tuple[Reader, Record]:
+    """Reads and checks all of a file's tables; no index between them has been looked at yet.
+
+    Raises:
+      TfliteError: the file cannot be read, or has something outside its bytes.
+    """
     data, size = _load(path)
     reader = Reader(memoryview(data).toreadonly(), size, str(path))
-    if size < 8 or bytes(data[4:8]) != _IDENTIFIER:
+    if bytes(data[4:8]) != _IDENTIFIER:
         raise reader.fail("bytes 4 to 8", "the identifier TFL3", bytes(data[4:8]))
     return reader, read_table(reader, reader.follow(0, "root"), MODEL)
 
 
 def _load(path: Path) -> tuple[bytearray, int]:
-    """Returns the bytes, eight zero bytes behind them (see `Reader`), and their number."""
+    """Returns the bytes, eight zero bytes behind them (see `Reader`), and their number.
+
+    Of a file without the identifier only the first bytes are read: it may be of any size.
+    """
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
+            known = file.read(8)[4:] == _IDENTIFIER
+            size = os.fstat(file.fileno()).st_size if known else 8
             data = bytearray(size + 8)
+            file.seek(0)
             read = file.readinto(memoryview(data)[:size])
     except OSError as error:
         raise TfliteError(
@@ -197,7 +252,7 @@ def _load(path: Path) -> tuple[bytearray, int]:
     return data, read
 
 
-def _buffer_bytes(reader: Reader, record: Record, index: int) -> Array:
+def buffer_bytes(reader: Reader, record: Record, place: str) -> Array:
     """Returns a buffer's bytes, wherever they are.
 
     Files above 2 GB hold them behind the flatbuffer, at a file offset (`Buffer.offset` and `size`
@@ -206,7 +261,7 @@ def _buffer_bytes(reader: Reader, record: Record, index: int) -> Array:
     if record["offset"] > 1:
         end = record["offset"] + record["size"]
         if end > reader.size:
-            raise reader.fail(f"buffer {index}", f"an end within {reader.size} bytes", end)
+            raise reader.fail(place, f"an end within {reader.size} bytes", end)
         return np.frombuffer(reader.data, np.uint8, record["size"], record["offset"])
     return _or_empty(record["data"], "u1")
 
@@ -279,14 +334,17 @@ def _tensor(
     quantization = record["quantization"] or {}
     shape = tuple(_or_empty(record["shape"], "i4").tolist())
     signature = record["shape_signature"]
+    data = _pick(reader, buffers, record["buffer"], f"{place}, buffer")
+    dtype = _dtype_names().get(record["type"], f"type{record['type']}")
     tensor = Tensor(
         index=index,
         name=_text(record["name"]),
         shape=shape,
         shape_signature=shape if signature is None else tuple(signature.tolist()),
-        dtype=_dtype_names().get(record["type"], f"type{record['type']}"),
+        dtype=dtype,
         buffer=record["buffer"],
-        data=_pick(reader, buffers, record["buffer"], f"{place}, buffer"),
+        data=data,
+        encoding=_encoding(reader, record["sparsity"], shape, dtype, data, place),
         scales=_or_empty(quantization.get("scale"), "f4"),
         zero_points=_or_empty(quantization.get("zero_point"), "i8"),
         quantized_dimension=quantization.get("quantized_dimension", 0),
@@ -300,6 +358,9 @@ def _check_tensor(reader: Reader, tensor: Tensor, place: str) -> None:
     if any(length < 0 for length in tensor.shape):
         raise reader.fail(f"{place}, shape", "lengths of 0 or more", list(tensor.shape))
     bits = _item_bits(tensor.dtype)
+    if tensor.encoding is not None:
+        sparse_tensor.check(tensor.encoding, f"{reader.subject}: {place} {tensor.name!r}")
+        return
     if not tensor.constant or bits is None:
         return
     expected = (math.prod(tensor.shape) * bits + 7) // 8
@@ -309,6 +370,56 @@ def _check_tensor(reader: Reader, tensor: Tensor, place: str) -> None:
             f"{expected} bytes for {tensor.dtype} {list(tensor.shape)}",
             tensor.stored_bytes,
         )
+
+
+def _encoding(
+    reader: Reader,
+    record: Record | None,
+    shape: tuple[int, ...],
+    dtype: str,
+    data: Array,
+    place: str,
+) -> SparseTensor | None:
+    if record is None:
+        return None
+    if dtype not in _SPARSE_TYPES or data.size % np.dtype(dtype).itemsize:
+        raise reader.fail(place, f"whole values of {', '.join(_SPARSE_TYPES)}", dtype)
+    return SparseTensor(
+        shape=shape,
+        traversal=tuple(_or_empty(record["traversal_order"], "i4").tolist()),
+        block_map=tuple(_or_empty(record["block_map"], "i4").tolist()),
+        levels=tuple(_level(reader, level, place) for level in record["dim_metadata"]),
+        values=data.view(np.dtype(dtype).newbyteorder("<")),
+    )
+
+
+def _level(reader: Reader, record: Record, place: str) -> Level:
+    if record["format"] == schema.DimensionType.DENSE:
+        return DenseLevel(record["dense_size"])
+    if record["format"] != schema.DimensionType.SPARSE_CSR:
+        raise reader.fail(f"{place}, sparsity", "a dense or CSR level", record["format"])
+    segments, indices = (
+        _or_empty((record[part] or {}).get("values"), "i4")
+        for part in ("array_segments", "array_indices")
+    )
+    return CsrLevel(segments, indices)
+
+
+def _check_expansion(reader: Reader, subgraphs: Sequence[Subgraph]) -> None:
+    """Checks that the sparse tensors, made dense, stay below a size that a real model has.
+
+    A few bytes can describe a sparse tensor of any shape. 512 MiB, or 64 times the file where that
+    is more, leaves room for 100 million float weights that are all zero.
+    """
+    dense_bytes = sum(
+        math.prod(tensor.shape) * tensor.encoding.values.itemsize
+        for subgraph in subgraphs
+        for tensor in subgraph.tensors
+        if tensor.encoding is not None
+    )
+    allowed = max(_DENSE_BYTES_ALLOWED, _DENSE_EXPANSION_ALLOWED * reader.size)
+    if dense_bytes > allowed:
+        raise reader.fail("sparse tensors", f"at most {allowed} bytes when dense", dense_bytes)
 
 
 def _item_bits(dtype: str) -> int | None:
@@ -351,6 +462,7 @@ def _operator(
         version=version,
         inputs=tuple(_or_empty(record["inputs"], "i4").tolist()),
         outputs=tuple(_or_empty(record["outputs"], "i4").tolist()),
+        intermediates=tuple(_or_empty(record["intermediates"], "i4").tolist()),
         options=_unpack_options(reader, record),
     )
 
@@ -376,7 +488,7 @@ def _check_order(
             if index in pending and not _pick(reader, tensors, index, here).variable:
                 raise reader.fail(here, "inputs computed before", f"tensor {index}, computed later")
             _pick(reader, tensors, index, here)
-        for index in _present(operator.outputs):
+        for index in _present(operator.outputs + operator.intermediates):
             _pick(reader, tensors, index, here)
             pending.discard(index)
 
