@@ -15,8 +15,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.encode_plan import DIRECT_VERSION
 from edgeprune.errors import TfliteError
-from edgeprune.tflite_draft import Draft, code_index, load, raw_bytes, write_or_copy
-from edgeprune.tflite_file import Array, Operator, Subgraph, Tensor
+from edgeprune.sparse_tensor import SparseTensor
+from edgeprune.tflite_draft import DenseLater, Draft, code_index, load, write_or_copy
+from edgeprune.tflite_file import Operator, Subgraph, Tensor
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,23 @@ def densify_file(source: Path, output: Path) -> DensifyResult:
     draft = load(source)
     names: list[str] = []
     for index, subgraph in enumerate(draft.graph.subgraphs):
-        sparse = [tensor for tensor in subgraph.tensors if tensor.encoding is not None]
-        names += [tensor.name for tensor in sparse]
-        for tensor in sparse:
-            _store_dense(draft, index, tensor)
-        _remove_densify(draft, index, {tensor.index for tensor in sparse})
+        sparse = set()
+        for tensor in subgraph.tensors:
+            if tensor.encoding is not None:
+                _store_dense(draft, index, tensor, tensor.encoding)
+                sparse.add(tensor.index)
+                names.append(tensor.name)
+        _remove_densify(draft, index, sparse)
     size = write_or_copy(draft, output, changed=bool(names))
     return DensifyResult(source, output, draft.graph.size_bytes, size, tuple(names))
 
 
-def _store_dense(draft: Draft, subgraph_index: int, tensor: Tensor) -> None:
+def _store_dense(draft: Draft, subgraph_index: int, tensor: Tensor, encoding: SparseTensor) -> None:
     """Gives a sparse tensor's dense bytes to the outputs of its DENSIFY operators and to itself."""
     subgraph = draft.graph.subgraphs[subgraph_index]
     tensors = draft.model.subgraphs[subgraph_index].tensors
     buffer = _own_buffer(draft, tensor)
-    draft.model.buffers[buffer].data = raw_bytes(_dense(draft, tensor))
+    draft.model.buffers[buffer].data = DenseLater(encoding)
     tensors[tensor.index].sparsity = None
     tensors[tensor.index].buffer = buffer
     for operator, _ in subgraph.readers.get(tensor.index, ()):
@@ -68,16 +71,6 @@ def _store_dense(draft: Draft, subgraph_index: int, tensor: Tensor) -> None:
             code = schema.BuiltinOperator.FULLY_CONNECTED
             version = code_index(draft.model, code, _dense_version(subgraph, operator))
             draft.model.subgraphs[subgraph_index].operators[operator.index].opcodeIndex = version
-
-
-def _dense(draft: Draft, tensor: Tensor) -> Array:
-    values = tensor.values()
-    if values is None:
-        raise TfliteError(
-            f"{draft.graph.path}: {tensor.name}: expected the values of a sparse tensor. "
-            "Received: an empty buffer. Convert the model again."
-        )
-    return values
 
 
 def _own_buffer(draft: Draft, tensor: Tensor) -> int:

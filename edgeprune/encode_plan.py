@@ -11,14 +11,14 @@ kernels are those of `fully_connected.cc` in TensorFlow Lite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from edgeprune.sparse_tensor import Array, Layout, count_blocks, has_bits, stored_bytes
-from edgeprune.tflite_file import Graph, Operator, Tensor
+from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor
 
 Runtime: TypeAlias = Literal["tflite-runtime", "litert", "tflm"]
 Way: TypeAlias = Literal["dense", "densify", "direct"]
@@ -96,11 +96,31 @@ class _Weight:
 
 def plan_encoding(graph: Graph, rules: EncodingRules) -> tuple[TensorPlan, ...]:
     """Plans every constant with two axes or more of the main subgraph, in the order of tensors."""
-    return tuple(
-        _plan(graph, _weight(graph, tensor), rules)
-        for tensor in graph.tensors
-        if tensor.constant and tensor.dtype in SOURCE_TYPES and len(tensor.shape) > 1
-    )
+    plans: list[TensorPlan] = []
+    first: dict[tuple[int, str], TensorPlan] = {}
+    for tensor in graph.tensors:
+        if tensor.constant and tensor.dtype in SOURCE_TYPES and len(tensor.shape) > 1:
+            known = first.get((tensor.buffer, tensor.dtype))
+            if known is None or tensor.sparse:
+                plans.append(_plan(graph, _weight(graph, tensor), rules))
+                first[tensor.buffer, tensor.dtype] = plans[-1]
+            else:
+                names = [operator.op for operator, _ in computing_uses(graph.subgraphs[0], tensor)]
+                same = replace(known, tensor=tensor.index, name=tensor.name)
+                plans.append(replace(same, operator=names[0] if names else ""))
+    return tuple(plans)
+
+
+def computing_uses(subgraph: Subgraph, tensor: Tensor) -> Sequence[tuple[Operator, int]]:
+    """Returns the operators that compute with a constant, and at which input they take it.
+
+    For float16, which kernels do not compute with, those behind its DEQUANTIZE operators.
+    """
+    used = subgraph.readers.get(tensor.index, ())
+    if tensor.dtype != "float16" or any(operator.op != "DEQUANTIZE" for operator, _ in used):
+        return used
+    outputs = [index for operator, _ in used for index in operator.outputs]
+    return [use for index in outputs for use in subgraph.readers.get(index, ())]
 
 
 def smallest_layout(nonzero: Array, item_bytes: int) -> tuple[Layout, int]:
@@ -148,11 +168,7 @@ def _by_columns(rank: int, block_map: tuple[int, ...], block: tuple[int, ...]) -
 
 
 def _weight(graph: Graph, tensor: Tensor) -> _Weight:
-    readers = graph.subgraphs[0].readers
-    used = readers.get(tensor.index, ())
-    if tensor.dtype == "float16" and all(operator.op == "DEQUANTIZE" for operator, _ in used):
-        outputs = [index for operator, _ in used for index in operator.outputs]
-        used = [use for index in outputs for use in readers.get(index, ())]
+    used = computing_uses(graph.subgraphs[0], tensor)
     kinds = {_kind(graph, tensor, operator, position) for operator, position in used}
     values = tensor.values()
     return _Weight(

@@ -126,17 +126,27 @@ def decode(sparse: SparseTensor) -> Array:
     Raises:
       TfliteError: the parts contradict each other (see `check`).
     """
+    dense = np.empty(sparse.shape, sparse.values.dtype)
+    decode_into(sparse, dense.reshape(-1))
+    return dense
+
+
+def decode_into(sparse: SparseTensor, dense: Array) -> None:
+    """Decodes into `dense`, 1-D and of the values' type, without a second copy of the tensor.
+
+    Raises:
+      TfliteError: the parts contradict each other (see `check`).
+    """
     check(sparse, "sparse tensor")
-    count = math.prod(sparse.shape)
-    dense = np.zeros(count, sparse.values.dtype)
-    if count:
-        positions = np.zeros(1, np.int32 if count < 2**31 else np.int64)
-        for level, step in zip(sparse.levels, _steps(sparse), strict=True):
-            positions = _descend(positions, level, step)
-        for start in range(0, positions.size, _SCATTER_ITEMS):
-            part = slice(start, start + _SCATTER_ITEMS)
-            dense[positions[part]] = sparse.values[part]
-    return dense.reshape(sparse.shape)
+    dense[:] = 0
+    if not dense.size:
+        return
+    positions = np.zeros(1, np.int32 if dense.size < 2**31 else np.int64)
+    for level, step in zip(sparse.levels, _steps(sparse), strict=True):
+        positions = _descend(positions, level, step)
+    for start in range(0, positions.size, _SCATTER_ITEMS):
+        part = slice(start, start + _SCATTER_ITEMS)
+        dense[positions[part]] = sparse.values[part]
 
 
 def stored_bytes(shape: tuple[int, ...], layout: Layout, item_bytes: int, blocks: int) -> int:

@@ -8,6 +8,7 @@ them, and copied once.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.errors import OutputError
 from edgeprune.flatbuffer import Reader, Record
+from edgeprune.sparse_tensor import SparseTensor, decode_into
 from edgeprune.tflite_archive import find_archive, move_archive
 from edgeprune.tflite_file import Array, Graph, buffer_bytes, graph_of, open_checked
 from edgeprune.tflite_schema import LAST_OPTIONS, LAST_OPTIONS_2
@@ -109,8 +111,8 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
 def pack(model: Any) -> memoryview:
     """Packs a `ModelT` into the bytes of a .tflite file.
 
-    Buffers whose data are NumPy arrays of uint8 are aligned to 16 bytes (`force_align` of
-    `Buffer.data` in the schema).
+    The data of a buffer, a NumPy array of uint8 or a `DenseLater`, are aligned to 16 bytes
+    (`force_align` of `Buffer.data` in the schema).
 
     Raises:
       OutputError: the result would be larger than 2 GB, which a flatbuffer cannot be.
@@ -158,6 +160,18 @@ def code_index(model: Any, builtin: int, version: int) -> int:
     return len(model.operatorCodes) - 1
 
 
+@dataclass(frozen=True, eq=False)
+class DenseLater:
+    """Stands in `BufferT.data` for a sparse tensor's dense bytes, which are made while packing."""
+
+    sparse: SparseTensor
+
+    @property
+    def nbytes(self) -> int:
+        """The number of dense bytes."""
+        return math.prod(self.sparse.shape) * self.sparse.values.itemsize
+
+
 @dataclass(frozen=True)
 class _Aligned:
     """Stands in for a `BufferT` while packing; `Pack` is the name that `ModelT.Pack` calls."""
@@ -166,7 +180,7 @@ class _Aligned:
 
     def Pack(self, builder: Any) -> int:  # noqa: N802
         data = self.buffer.data
-        vector = None if data is None else _aligned_vector(builder, np.asarray(data, np.uint8))
+        vector = None if data is None else _aligned_vector(builder, data)
         schema.BufferStart(builder)
         if vector is not None:
             schema.BufferAddData(builder, vector)
@@ -174,10 +188,14 @@ class _Aligned:
         return end
 
 
-def _aligned_vector(builder: Any, data: Array) -> int:
-    builder.StartVector(1, data.size, _WEIGHT_ALIGNMENT)
-    head = builder.head - data.size
-    np.frombuffer(builder.Bytes, np.uint8)[head : builder.head] = data
+def _aligned_vector(builder: Any, data: Array | DenseLater) -> int:
+    builder.StartVector(1, data.nbytes, _WEIGHT_ALIGNMENT)
+    head = builder.head - data.nbytes
+    place = np.frombuffer(builder.Bytes, np.uint8)[head : builder.head]
+    if isinstance(data, DenseLater):
+        decode_into(data.sparse, place.view(data.sparse.values.dtype))
+    else:
+        place[:] = data
     builder.head = head
     end: int = builder.EndVector()
     return end

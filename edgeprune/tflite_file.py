@@ -33,6 +33,7 @@ _CUSTOM = schema.BuiltinOperator.CUSTOM
 _SUB_BYTE = {"int4": 4, "uint4": 4, "int2": 2}
 _OPAQUE = {"string", "resource", "variant"}
 _SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
+_RESTORING = ("DENSIFY", "DEQUANTIZE")
 _DENSE_BYTES_ALLOWED = 512 << 20
 _DENSE_EXPANSION_ALLOWED = 64
 
@@ -94,9 +95,9 @@ class Tensor:
 class Operator:
     """One operator: `op` is the builtin's name ("CONV_2D") or the code of a custom operator.
 
-    `inputs`, `outputs` and `intermediates` are tensor indices, -1 for one left out. `options` is the
-    unpacked options object of the TFLite schema (for CONV_2D a `Conv2DOptionsT` with `strideH`,
-    ...), None where the operator has none or they come from a newer schema.
+    `inputs`, `outputs` and `intermediates` are tensor indices, -1 for one left out. `options` is
+    the unpacked options object of the TFLite schema (for CONV_2D a `Conv2DOptionsT` with
+    `strideH`, ...), None where the operator has none or they come from a newer schema.
     """
 
     index: int
@@ -127,6 +128,28 @@ class Subgraph:
             for position, index in enumerate(operator.inputs):
                 readers.setdefault(index, []).append((operator, position))
         return readers
+
+    @cached_property
+    def makers(self) -> Mapping[int, Operator]:
+        """For each tensor that is computed: the operator that computes it."""
+        return {index: operator for operator in self.operators for index in operator.outputs}
+
+    def constant_behind(self, index: int) -> tuple[Tensor | None, tuple[str, ...]]:
+        """Returns the constant that a tensor is restored from when the model is loaded.
+
+        Operators pass weights through DENSIFY (sparse) and DEQUANTIZE (float16) on the way.
+
+        Returns:
+          The constant, None where there is none; and the operators passed, nearest first.
+        """
+        passed: tuple[str, ...] = ()
+        while index >= 0 and not self.tensors[index].constant:
+            maker = self.makers.get(index)
+            if maker is None or maker.op not in _RESTORING or len(passed) == 2:
+                return None, passed
+            passed = (*passed, maker.op)
+            index = maker.inputs[0] if maker.inputs else -1
+        return (self.tensors[index] if index >= 0 else None), passed
 
     @cached_property
     def ends(self) -> frozenset[int]:
