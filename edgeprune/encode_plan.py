@@ -11,7 +11,7 @@ kernels are those of `fully_connected.cc` in TensorFlow Lite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -36,10 +36,6 @@ _BLOCK_SIZES = (2, 4, 8, 16)
 # Tables around a sparse tensor: its SparsityParameters, the second tensor and the DENSIFY operator.
 _OVERHEAD_BYTES = 512
 _LEDGER_LIMIT = 255
-_GAINS: Mapping[Way, str] = {
-    "densify": "takes less storage; DENSIFY restores it when the model is loaded",
-    "direct": "takes less storage, and FULLY_CONNECTED skips its zeros",
-}
 
 
 @dataclass(frozen=True)
@@ -190,31 +186,43 @@ def _kind(graph: Graph, tensor: Tensor, operator: Operator, position: int) -> st
 
 def _plan(graph: Graph, weight: _Weight, rules: EncodingRules) -> TensorPlan:
     tensor = weight.tensor
-    refusal = _refusal(graph, weight, rules)
-    direct_refusal = refusal or _direct_refusal(weight, rules)
-    dense_bytes = weight.nonzero.size * np.dtype(tensor.dtype).itemsize
+    item_bytes = np.dtype(tensor.dtype).itemsize
+    dense_bytes = weight.nonzero.size * item_bytes
     stored = int(np.count_nonzero(weight.nonzero))
     layout, sparse_bytes = _smallest(weight, stored)
-    way: Way = "densify"
-    if not direct_refusal:
-        way, layout = "direct", direct_layout(tensor.dtype)
+    way, reason = _choose(graph, weight, rules, dense_bytes - sparse_bytes)
+    if way == "direct":
+        layout = direct_layout(tensor.dtype)
         blocks = count_blocks(weight.nonzero, layout)
-        sparse_bytes = stored_bytes(tensor.shape, layout, np.dtype(tensor.dtype).itemsize, blocks)
-    elif not refusal and (densify_refusal := _densify_refusal(graph, weight, rules)):
-        refusal = f"{densify_refusal}; {direct_refusal}"
-    if not refusal and sparse_bytes + _OVERHEAD_BYTES >= dense_bytes:
-        refusal = f"would take {sparse_bytes} bytes and tables around them, dense {dense_bytes}"
+        sparse_bytes = stored_bytes(tensor.shape, layout, item_bytes, blocks)
     return TensorPlan(
         tensor=tensor.index,
         name=tensor.name,
         operator=weight.operators[0].op if weight.operators else "",
-        way="dense" if refusal else way,
-        layout=None if refusal else layout,
-        reason=refusal or _GAINS[way],
+        way=way,
+        layout=None if way == "dense" else layout,
+        reason=reason,
         sparsity=1 - stored / max(weight.nonzero.size, 1),
         dense_bytes=dense_bytes,
         sparse_bytes=sparse_bytes,
     )
+
+
+def _choose(
+    graph: Graph, weight: _Weight, rules: EncodingRules, saved_bytes: int
+) -> tuple[Way, str]:
+    """Returns how to store a tensor whose smallest layout saves `saved_bytes`, and why."""
+    if refusal := _refusal(graph, weight, rules):
+        return "dense", refusal
+    if saved_bytes < _OVERHEAD_BYTES:
+        return "dense", f"too few zeros: a sparse form saves less than {_OVERHEAD_BYTES} bytes"
+    direct_refusal = _direct_refusal(weight, rules)
+    if not direct_refusal:
+        return "direct", "takes less storage, and FULLY_CONNECTED skips its zeros"
+    if refusal := _densify_refusal(graph, weight, rules):
+        tried = _threshold(weight, rules) is not None
+        return "dense", f"{refusal}; {direct_refusal}" if tried else refusal
+    return "densify", "takes less storage; DENSIFY restores it when the model is loaded"
 
 
 def _smallest(weight: _Weight, stored: int) -> tuple[Layout | None, int]:
@@ -276,19 +284,13 @@ def _has_float_convolution(graph: Graph) -> bool:
 def _direct_refusal(weight: _Weight, rules: EncodingRules) -> str:
     """Says why FULLY_CONNECTED cannot take the sparse tensor itself; empty where it can."""
     tensor = weight.tensor
-    threshold = {
-        "float": rules.direct_float32_from,
-        "int8": rules.direct_int8_from,
-        "dynamic-range": rules.direct_dynamic_range_from,
-    }[weight.kind]
+    threshold = _threshold(weight, rules)
     if threshold is None:
         return "no sparse kernel pays on the device"
     if tensor.dtype == "float16" or len(tensor.shape) != 2:
         return "sparse kernels take float32 or int8 matrices"
-    if any(
-        operator.op != "FULLY_CONNECTED" or _shuffled(operator) for operator in weight.operators
-    ):
-        return "only FULLY_CONNECTED with weights in plain order has sparse kernels"
+    if any(_shuffled(operator) for operator in weight.operators):
+        return "sparse kernels take weights in plain order"
     layout = direct_layout(tensor.dtype)
     if tensor.shape[1] % layout.block[0]:
         return f"sparse kernels take a multiple of {layout.block[0]} inputs"
@@ -296,6 +298,17 @@ def _direct_refusal(weight: _Weight, rules: EncodingRules) -> str:
     if 1 - np.count_nonzero(blocks) / blocks.size < threshold:
         return f"the sparse kernel pays from {threshold:.0%} zero blocks"
     return _direct_int8_refusal(weight, rules, blocks) if tensor.dtype == "int8" else ""
+
+
+def _threshold(weight: _Weight, rules: EncodingRules) -> float | None:
+    """Returns from which fraction of zero blocks a sparse kernel pays; None where there is none."""
+    if any(operator.op != "FULLY_CONNECTED" for operator in weight.operators):
+        return None
+    return {
+        "float": rules.direct_float32_from,
+        "int8": rules.direct_int8_from,
+        "dynamic-range": rules.direct_dynamic_range_from,
+    }[weight.kind]
 
 
 def _direct_int8_refusal(weight: _Weight, rules: EncodingRules, blocks: Array) -> str:

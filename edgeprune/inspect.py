@@ -1,4 +1,4 @@
-"""Says what is in a .tflite file: operators, weights, zeros, how they are stored, and what is wrong.
+"""Says what is in a .tflite file: operators, weights, zeros, their encoding, and what is wrong.
 
 Works on any file, ours or not, without TensorFlow and without a runtime. Whether XNNPACK really
 skips zeros on ARM64 depends on the whole graph and is not judged here: `sparse_inference` never
