@@ -51,12 +51,21 @@ def encode_file(source: Path, rules: EncodingRules, output: Path) -> EncodingRes
     """
     draft = load(source)
     plans = plan_encoding(draft.graph, rules)
+    changed = apply_plans(draft, plans)
+    size = write_or_copy(draft, output, changed=changed)
+    return EncodingResult(source, output, draft.graph.size_bytes, size, plans)
+
+
+def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:
+    """Stores tensors of the main subgraph as planned; says whether any is not dense.
+
+    Edits `draft.model` in place.
+    """
     chosen = [plan for plan in plans if plan.way != "dense"]
     for plan in chosen:
         _store_sparse(draft, plan)
     _insert_densify(draft, [plan.tensor for plan in chosen if plan.way == "densify"])
-    size = write_or_copy(draft, output, changed=bool(chosen))
-    return EncodingResult(source, output, draft.graph.size_bytes, size, plans)
+    return bool(chosen)
 
 
 def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
