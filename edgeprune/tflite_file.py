@@ -82,13 +82,17 @@ class Tensor:
 
         int4, uint4 and int2 come as one int8 or uint8 each; bfloat16 comes as float32; an 8-bit
         float as its raw byte. None for a tensor that is computed at run time, and for types
-        without a fixed size (string, resource, variant).
+        without a fixed size (string, resource, variant) or unknown ones.
         """
-        if not self.constant or self.dtype in _OPAQUE:
+        if not self.constant or _item_bits(self.dtype) is None:
             return None
         if self.encoding is not None:
-            return sparse_tensor.decode(self.encoding)
-        return _decode_items(self.data, self.dtype, math.prod(self.shape)).reshape(self.shape)
+            values = sparse_tensor.decode(self.encoding)
+        else:
+            items = _decode_items(self.data, self.dtype, math.prod(self.shape))
+            values = items.reshape(self.shape)
+        values.flags.writeable = False
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -461,7 +465,7 @@ def _decode_items(data: Array, dtype: str, count: int) -> Array:
         return _unpack_bits(data, dtype, count)
     if dtype == "bfloat16":
         return (data.view("<u2").astype("<u4") << 16).view("<f4")
-    if dtype.startswith(("float8", "type")):
+    if dtype.startswith("float8"):
         return data
     return data.view(np.dtype(dtype).newbyteorder("<"))
 
