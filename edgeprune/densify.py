@@ -137,13 +137,13 @@ def _drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
         for name in names:
             if getattr(holder, name) is not None:
                 setattr(holder, name, new_index[getattr(holder, name)])
-    for signature in model.signatureDefs or ():
+    for signature in model.signatureDefs:
         if signature.subgraphIndex == subgraph_index:
-            for entry in [*(signature.inputs or ()), *(signature.outputs or ())]:
+            for entry in [*signature.inputs, *signature.outputs]:
                 entry.tensorIndex = int(new_index[entry.tensorIndex])
 
 
 def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
     yield subgraph, ("inputs", "outputs")
-    for operator in subgraph.operators or ():
+    for operator in subgraph.operators:
         yield operator, ("inputs", "outputs", "intermediates")

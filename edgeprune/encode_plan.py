@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgeprune.sparse_tensor import Array, Layout, count_blocks, has_bits, stored_bytes
-from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor
+from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 
 Runtime: TypeAlias = Literal["tflite-runtime", "litert", "tflm"]
 Way: TypeAlias = Literal["dense", "densify", "direct"]
@@ -104,7 +104,27 @@ def plan_encoding(graph: Graph, rules: EncodingRules) -> tuple[TensorPlan, ...]:
                 names = [operator.op for operator, _ in computing_uses(graph.subgraphs[0], tensor)]
                 same = replace(known, tensor=tensor.index, name=tensor.name)
                 plans.append(replace(same, operator=names[0] if names else ""))
-    return tuple(plans)
+    return _within_reach(plans)
+
+
+def _within_reach(plans: Sequence[TensorPlan]) -> tuple[TensorPlan, ...]:
+    """Leaves the emptiest tensors dense where the file could otherwise not be read again.
+
+    Readers guard against files that describe far more than they hold (`dense_bytes_allowed`).
+    """
+    chosen = [plan for plan in plans if plan.way != "dense"]
+    dense = sparse = 0
+    left: set[int] = set()
+    for plan in sorted(chosen, key=lambda plan: plan.dense_bytes / plan.sparse_bytes):
+        if dense + plan.dense_bytes > dense_bytes_allowed(sparse + plan.sparse_bytes):
+            left.add(plan.tensor)
+        else:
+            dense, sparse = dense + plan.dense_bytes, sparse + plan.sparse_bytes
+    reason = "almost nothing is left in it: a sparse form would look like an attack to readers"
+    return tuple(
+        replace(plan, way="dense", layout=None, reason=reason) if plan.tensor in left else plan
+        for plan in plans
+    )
 
 
 def computing_uses(subgraph: Subgraph, tensor: Tensor) -> Sequence[tuple[Operator, int]]:

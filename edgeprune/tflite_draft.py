@@ -55,6 +55,7 @@ def load(path: Path) -> Draft:
     graph = graph_of(path, reader, record)
     _refuse_newer(reader, record)
     model = schema.ModelT.InitFromPackedBuf(reader.data, 0)
+    _fill_absent_lists(model)
     _take_in(reader, record, model)
     raw = reader.data[: reader.size]
     return Draft(graph, model, find_archive(raw), raw)
@@ -125,7 +126,7 @@ def pack(model: Any) -> memoryview:
         )
     # A builder that has to grow copies everything, and holds twice as much for a while.
     builder = flatbuffers.Builder(expected_bytes)
-    buffers, model.buffers = model.buffers, [_Aligned(buffer) for buffer in model.buffers or ()]
+    buffers, model.buffers = model.buffers, [_Aligned(buffer) for buffer in model.buffers]
     try:
         builder.Finish(model.Pack(builder), b"TFL3")
     finally:
@@ -135,15 +136,14 @@ def pack(model: Any) -> memoryview:
 
 def _expected_bytes(model: Any) -> int:
     """Estimates the packed size from above: all large vectors, and room for the tables."""
-    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors or ()]
-    operators = sum(len(subgraph.operators or ()) for subgraph in model.subgraphs)
-    buffers = model.buffers or ()
-    vectors: int = sum(buffer.data.nbytes for buffer in buffers if buffer.data is not None)
+    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
+    operators = sum(len(subgraph.operators) for subgraph in model.subgraphs)
+    vectors: int = sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None)
     for tensor in tensors:
         for level in tensor.sparsity.dimMetadata if tensor.sparsity else ():
             parts = (level.arraySegments, level.arrayIndices)
             vectors += sum(part.values.nbytes for part in parts if part is not None)
-    return vectors + 512 * (len(tensors) + operators) + 64 * len(buffers) + (1 << 16)
+    return vectors + 512 * (len(tensors) + operators) + 64 * len(model.buffers) + (1 << 16)
 
 
 def raw_bytes(values: Array) -> Array:
@@ -218,14 +218,27 @@ def _refuse_newer(reader: Reader, record: Record) -> None:
                 )
 
 
+def _fill_absent_lists(model: Any) -> None:
+    """Puts empty lists where a file leaves a vector of tables out, so that edits need not ask."""
+    model.operatorCodes = model.operatorCodes or []
+    model.buffers = model.buffers or []
+    model.signatureDefs = model.signatureDefs or []
+    for signature in model.signatureDefs:
+        signature.inputs = signature.inputs or []
+        signature.outputs = signature.outputs or []
+    for subgraph in model.subgraphs:
+        subgraph.tensors = subgraph.tensors or []
+        subgraph.operators = subgraph.operators or []
+
+
 def _take_in(reader: Reader, record: Record, model: Any) -> None:
     """Turns data kept behind the flatbuffer, as in files above 2 GB, into data inside it."""
-    for i, (buffer, said) in enumerate(zip(model.buffers or (), record["buffers"], strict=True)):
+    for i, (buffer, said) in enumerate(zip(model.buffers, record["buffers"], strict=True)):
         if said["offset"] > 1:
             buffer.data = buffer_bytes(reader, said, f"buffer {i}")
         buffer.offset = buffer.size = 0
     for i, (subgraph, said) in enumerate(zip(model.subgraphs, record["subgraphs"], strict=True)):
-        pairs = zip(subgraph.operators or (), said["operators"], strict=True)
+        pairs = zip(subgraph.operators, said["operators"], strict=True)
         for j, (operator, options) in enumerate(pairs):
             offset, size = (options[f"large_custom_options_{k}"] for k in ("offset", "size"))
             if offset > 1:
@@ -237,7 +250,7 @@ def _take_in(reader: Reader, record: Record, model: Any) -> None:
 
 def _drop_unused_codes(model: Any) -> None:
     """Drops operator codes without operators: runtimes want a kernel for every code in the list."""
-    operators = [o for subgraph in model.subgraphs for o in subgraph.operators or ()]
+    operators = [o for subgraph in model.subgraphs for o in subgraph.operators]
     used = sorted({operator.opcodeIndex for operator in operators})
     model.operatorCodes = [model.operatorCodes[index] for index in used]
     new_index = {index: i for i, index in enumerate(used)}

@@ -34,8 +34,8 @@ _SUB_BYTE = {"int4": 4, "uint4": 4, "int2": 2}
 _OPAQUE = {"string", "resource", "variant"}
 _SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
 _RESTORING = ("DENSIFY", "DEQUANTIZE")
-_DENSE_BYTES_ALLOWED = 512 << 20
-_DENSE_EXPANSION_ALLOWED = 64
+_DENSE_BYTES_ALLOWED = 128 << 20
+_DENSE_EXPANSION_ALLOWED = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -432,19 +432,23 @@ def _level(reader: Reader, record: Record, place: str) -> Level:
     return CsrLevel(segments, indices)
 
 
-def _check_expansion(reader: Reader, subgraphs: Sequence[Subgraph]) -> None:
-    """Checks that the sparse tensors, made dense, stay below a size that a real model has.
+def dense_bytes_allowed(file_bytes: int) -> int:
+    """Returns how large the sparse tensors of a file may be when they are dense.
 
-    A few bytes can describe a sparse tensor of any shape. 512 MiB, or 64 times the file where that
-    is more, leaves room for 100 million float weights that are all zero.
+    A few bytes can describe a sparse tensor of any shape. 128 MiB leave room for 33 million float
+    weights that are all zero, and 128 times the file for larger ones of which 1 % is left.
     """
+    return max(_DENSE_BYTES_ALLOWED, _DENSE_EXPANSION_ALLOWED * file_bytes)
+
+
+def _check_expansion(reader: Reader, subgraphs: Sequence[Subgraph]) -> None:
     dense_bytes = sum(
         math.prod(tensor.shape) * tensor.encoding.values.itemsize
         for subgraph in subgraphs
         for tensor in subgraph.tensors
         if tensor.encoding is not None
     )
-    allowed = max(_DENSE_BYTES_ALLOWED, _DENSE_EXPANSION_ALLOWED * reader.size)
+    allowed = dense_bytes_allowed(reader.size)
     if dense_bytes > allowed:
         raise reader.fail("sparse tensors", f"at most {allowed} bytes when dense", dense_bytes)
 
