@@ -17,12 +17,16 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from edgeprune.encode_plan import SOURCE_TYPES, WEIGHTED, EncodingRules, TensorPlan, plan_encoding
-from edgeprune.inspect_findings import Finding, find, weights_of
+from edgeprune.inspect_findings import MISREAD, Finding, find, weights_of
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, read
 
 SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
 
 _GZIP_LEVEL = 6
+_DENSE = "dense"
+_DIRECT = "direct sparse"
+_RESTORED = "dense after DENSIFY"
+_WRONG = "wrong"
 _WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
 """Types that weights have; other constants (shapes, axes, biases in int32) are not weights."""
 
@@ -31,7 +35,9 @@ _WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
 class OpReport:
     """One operator: which kind of kernel runs it, whether that skips zeros, and why (not).
 
-    `sparsity` is the fraction of zeros in its weights, None without weights.
+    `kernel` is "dense", "direct sparse" (computes on the sparse weights), "dense after DENSIFY", or
+    "wrong" (takes sparse weights for dense ones). `sparsity` is the fraction of zeros in its
+    weights, None without weights.
     """
 
     index: int
@@ -59,13 +65,20 @@ class TensorReport:
     stored_bytes: int
     sparse_bytes: int | None
 
+    @property
+    def smaller_bytes(self) -> int:
+        """Bytes in whichever form is smaller."""
+        return min(self.stored_bytes, self.sparse_bytes or self.stored_bytes)
+
 
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found; `to_json` is the form of the command line's `--json`.
 
     `parameters` counts the items of all weights (constants with two axes or more) of the main
-    subgraph, and `sparsity` is the fraction of zeros among them.
+    subgraph, those that share their bytes once; `sparsity` is the fraction of zeros among them.
+    `weight_bytes` is what they take in the file, `sparse_weight_bytes` what they would take if each
+    were stored in whichever form is smaller, allowed or not.
     """
 
     model: str
@@ -74,21 +87,12 @@ class Inspection:
     gzip_bytes: int
     parameters: int
     sparsity: float
+    weight_bytes: int
+    sparse_weight_bytes: int
     sparse_inference: SparseInference
     ops: tuple[OpReport, ...]
     findings: tuple[Finding, ...]
     tensors: tuple[TensorReport, ...]
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the file that hold weights."""
-        return sum(tensor.stored_bytes for tensor in self.tensors)
-
-    @property
-    def sparse_weight_bytes(self) -> int:
-        """Bytes of all weights if each were stored in whichever form is smaller."""
-        sizes = [(tensor.stored_bytes, tensor.sparse_bytes) for tensor in self.tensors]
-        return sum(dense if sparse is None else min(dense, sparse) for dense, sparse in sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Returns a document of plain values; fractions are in [0, 1], sizes in bytes."""
@@ -96,8 +100,8 @@ class Inspection:
         document["sizes"] = {
             "file": self.size_bytes,
             "gzip": self.gzip_bytes,
-            "weights": self.weight_bytes,
-            "weights_sparse": self.sparse_weight_bytes,
+            "weights": document.pop("weight_bytes"),
+            "weights_sparse": document.pop("sparse_weight_bytes"),
         }
         return document
 
@@ -111,10 +115,14 @@ def inspect(path: Path, device: str | None = None) -> Inspection:
     graph = read(path)
     plans = {plan.tensor: plan for plan in plan_encoding(graph, EncodingRules())}
     tensors = _tensor_reports(graph, plans)
+    findings = find(graph, plans)
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
-    zeros = sum(round(tensor.sparsity * math.prod(tensor.shape)) for tensor in tensors)
-    parameters = sum(math.prod(tensor.shape) for tensor in tensors)
+    misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
+    kernels = [_kernel(main, operator, plans, misread) for operator in main.operators]
+    stored = {graph.tensors[tensor.index].buffer: tensor for tensor in tensors}.values()
+    zeros = sum(round(tensor.sparsity * math.prod(tensor.shape)) for tensor in stored)
+    parameters = sum(math.prod(tensor.shape) for tensor in stored)
     return Inspection(
         model=str(path),
         device=device,
@@ -122,9 +130,14 @@ def inspect(path: Path, device: str | None = None) -> Inspection:
         gzip_bytes=gzip_bytes(path),
         parameters=parameters,
         sparsity=zeros / parameters if parameters else 0.0,
-        sparse_inference=_sparse_inference(graph),
-        ops=tuple(_op_report(main, operator, plans, sparsity) for operator in graph.operators),
-        findings=find(graph, plans),
+        weight_bytes=sum(tensor.stored_bytes for tensor in stored),
+        sparse_weight_bytes=sum(tensor.smaller_bytes for tensor in stored),
+        sparse_inference=_sparse_inference(graph, kernels),
+        ops=tuple(
+            _op_report(main, operator, kernel, sparsity)
+            for operator, kernel in zip(main.operators, kernels, strict=True)
+        ),
+        findings=findings,
         tensors=tensors,
     )
 
@@ -171,62 +184,57 @@ def _count_zeros(tensor: Tensor) -> int:
 def _op_report(
     subgraph: Subgraph,
     operator: Operator,
-    plans: Mapping[int, TensorPlan],
+    kernel: tuple[str, str],
     sparsity: Mapping[int, float],
 ) -> OpReport:
-    weights, passed = weights_of(subgraph, operator)
-    kernel, reason = _kernel(operator, weights, passed, plans)
+    weights, _ = weights_of(subgraph, operator)
     return OpReport(
         index=operator.index,
         op=operator.op,
         version=operator.version,
-        kernel=kernel,
-        sparse=kernel == "direct sparse",
+        kernel=kernel[0],
+        sparse=kernel[0] == _DIRECT,
         sparsity=None if weights is None else sparsity.get(weights.index),
-        reason=reason,
+        reason=kernel[1],
     )
 
 
 def _kernel(
+    subgraph: Subgraph,
     operator: Operator,
-    weights: Tensor | None,
-    passed: Sequence[str],
     plans: Mapping[int, TensorPlan],
+    misread: Mapping[int | None, str],
 ) -> tuple[str, str]:
     """Returns the kind of kernel that computes an operator, and why it is that one."""
+    weights, passed = weights_of(subgraph, operator)
+    if operator.index in misread:
+        return _WRONG, misread[operator.index]
     if weights is None:
-        return "dense", "has no constant weights"
+        return _DENSE, "has no constant weights"
     if "DENSIFY" in passed:
-        return "dense after DENSIFY", "the weights are restored when the model is loaded"
-    if weights.sparse and operator.op == "FULLY_CONNECTED":
-        return "direct sparse", "the kernel skips the weights' zeros"
+        return _RESTORED, "the weights are restored when the model is loaded"
     if weights.sparse:
-        return "wrong", "the kernel takes sparse weights for dense ones"
+        return _DIRECT, "the kernel skips the weights' zeros"
     plan = plans.get(weights.index)
-    return (
-        "dense",
-        f"the weights are stored densely as {weights.dtype}" if plan is None else plan.reason,
-    )
+    reason = f"the weights are stored densely as {weights.dtype}"
+    return _DENSE, reason if plan is None else plan.reason
 
 
-def _sparse_inference(graph: Graph) -> SparseInference:
+def _sparse_inference(graph: Graph, kernels: Sequence[tuple[str, str]]) -> SparseInference:
     """Says how far zeros of float weights can be skipped; "part" where the file cannot tell.
 
     With a float tensor behind DENSIFY and a float convolution, XNNPACK may switch to its sparse
     mode for all of the graph, a part of it (and then compute wrong numbers on ARM64), or none.
     """
-    main = graph.subgraphs[0]
-    uses = [(operator, *weights_of(main, operator)) for operator in graph.operators]
-    floats = [
-        (operator, weights.sparse, passed)
-        for operator, weights, passed in uses
-        if weights is not None and operator.op in WEIGHTED and weights.dtype.startswith("float")
-    ]
-    direct = [sparse and "DENSIFY" not in passed for _, sparse, passed in floats]
+    floats: list[tuple[str, str]] = []
+    for operator, (kernel, _) in zip(graph.operators, kernels, strict=True):
+        weights, _ = weights_of(graph.subgraphs[0], operator)
+        if weights is not None and operator.op in WEIGHTED and weights.dtype.startswith("float"):
+            floats.append((operator.op, kernel))
+    found = {kernel for _, kernel in floats}
     if not floats:
         return "not-applicable"
-    if all(direct):
+    if found == {_DIRECT}:
         return "all"
-    restored = any("DENSIFY" in passed for _, _, passed in floats)
-    unclear = restored and any(operator.op == "CONV_2D" for operator, _, _ in floats)
-    return "part" if any(direct) or unclear else "none"
+    unclear = _RESTORED in found and any(op == "CONV_2D" for op, _ in floats)
+    return "part" if _DIRECT in found or unclear else "none"

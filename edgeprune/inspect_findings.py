@@ -26,6 +26,9 @@ _REBUILD = "Run `edgeprune densify`, then `edgeprune encode --device ...`."
 _DENSIFY = "Run `edgeprune densify` for a file without sparse tensors."
 _MUCH = 0.1
 
+MISREAD = ("sparse-without-densify", "sparse-version", "sparse-layout")
+"""The rules by which an operator computes wrong numbers from its sparse weights, or none."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -51,7 +54,7 @@ def find(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[Finding, ...]:
         if weights is not None and weights.sparse and "DENSIFY" in passed:
             findings += _about_restored(main, operator, weights)
         elif weights is not None and weights.encoding is not None:
-            findings += _about_direct(operator, weights, weights.encoding)
+            findings += _about_direct(operator, weights, weights.encoding, passed)
         elif weights is not None:
             findings += _about_dense(operator, weights, plans)
     return tuple(findings)
@@ -162,13 +165,16 @@ def _about_restored(main: Subgraph, operator: Operator, weights: Tensor) -> Iter
     )
 
 
-def _about_direct(operator: Operator, weights: Tensor, encoding: SparseTensor) -> Iterator[Finding]:
+def _about_direct(
+    operator: Operator, weights: Tensor, encoding: SparseTensor, passed: tuple[str, ...]
+) -> Iterator[Finding]:
     """Names sparse weights that an operator takes for dense ones, or in a layout it cannot read."""
-    if operator.op != "FULLY_CONNECTED":
+    reader = passed[-1] if passed else operator.op
+    if reader != "FULLY_CONNECTED":
         yield Finding(
             operator.index,
             "sparse-without-densify",
-            f"{operator.op} has no kernel for sparse weights and reads {weights.name!r} as if it "
+            f"{reader} has no kernel for sparse tensors and reads {weights.name!r} as if it "
             "were dense: wrong numbers or a crash.",
             _REBUILD,
         )
