@@ -73,7 +73,10 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
     tensor = draft.graph.tensors[plan.tensor]
     values = tensor.values()
     if values is None or plan.layout is None:
-        raise TfliteError(f"{draft.graph.path}: {plan.name}: expected a planned constant.")
+        raise TfliteError(
+            f"{draft.graph.path}: {plan.name!r}: expected a constant and a layout for it. "
+            "Received: a plan that is not of this file. Plan the encoding again."
+        )
     sparse = sparse_tensor.encode(values, plan.layout)
     subgraph = draft.model.subgraphs[0]
     draft.model.buffers[tensor.buffer].data = raw_bytes(sparse.values)

@@ -20,7 +20,7 @@ import numpy as np
 from edgeprune.sparse_tensor import Array, Layout, count_blocks, has_bits, stored_bytes
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 
-Runtime: TypeAlias = Literal["tflite-runtime", "litert", "tflm"]
+Runtime: TypeAlias = Literal["tflite-runtime", "LiteRT", "TFLM"]
 Way: TypeAlias = Literal["dense", "densify", "direct"]
 
 DIRECT_VERSION = 8
@@ -49,7 +49,7 @@ class EncodingRules:
     tensor when the model is loaded.
     """
 
-    runtimes: tuple[Runtime, ...] = ("tflite-runtime", "litert")
+    runtimes: tuple[Runtime, ...] = ("tflite-runtime", "LiteRT")
     direct_float32_from: float | None = None
     direct_int8_from: float | None = None
     direct_dynamic_range_from: float | None = None
@@ -258,7 +258,7 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
     tensor = weight.tensor
     if not rules.runtimes:
         return "the device has no kernel or reader for sparse tensors"
-    if "tflm" in rules.runtimes:
+    if "TFLM" in rules.runtimes:
         return "TFLite Micro has no DENSIFY and computes wrong numbers from sparse tensors"
     if tensor.sparse:
         return "is stored sparsely already"
@@ -286,7 +286,7 @@ def _densify_refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str
         return "XNNPACK may take a sparse float convolution for part of a sparse network"
     if weight.kind == "dynamic-range" and names != {"FULLY_CONNECTED"}:
         return "no int8 convolution weight behind DENSIFY was seen to work on float activations"
-    if weight.kind != "float" and "FULLY_CONNECTED" in names and "litert" in rules.runtimes:
+    if weight.kind != "float" and "FULLY_CONNECTED" in names and "LiteRT" in rules.runtimes:
         return "LiteRT does not load FULLY_CONNECTED with int8 weights behind DENSIFY"
     return ""
 

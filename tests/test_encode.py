@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from runtime_judge import RUNTIMES, outputs
-from tflite_builder import Net, convolution_net, dense_net, prune
+from tests.runtime_judge import RUNTIMES, outputs
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.densify import densify_file
 from edgeprune.encode import EncodingResult, apply_plans, encode_file
@@ -267,7 +267,7 @@ def test_scales_per_channel_keep_tflite_runtime_from_sparse_kernels(tmp_path: Pa
     weights = prune(integers(64, 256), 0.8, (1, 16))
     path = dense_net(tmp_path / "m", weights, "int8", per_channel=True)
     assert "one scale per tensor" in reason(path)
-    plans = plan_encoding(read(path), replace(DIRECT, runtimes=("litert",)))
+    plans = plan_encoding(read(path), replace(DIRECT, runtimes=("LiteRT",)))
     assert [plan.way for plan in plans] == ["direct"]
 
 
@@ -322,7 +322,7 @@ def test_tensors_that_share_their_bytes_stay_dense(tmp_path: Path) -> None:
     assert {plan.reason for plan in plans} == {"shares its bytes with another tensor"}
 
 
-@pytest.mark.parametrize("runtimes", [(), ("tflm",)])
+@pytest.mark.parametrize("runtimes", [(), ("TFLM",)])
 def test_a_device_without_sparse_tensors_gets_an_equal_file(
     tmp_path: Path, runtimes: tuple[Any, ...]
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tflite_builder import Net, convolution_net, dense_net, prune
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
@@ -175,7 +175,7 @@ def test_scales_per_channel_are_too_much_for_tflite_runtime(tmp_path: Path) -> N
     source = dense_net(
         tmp_path / "m", prune(integers(64, 256), 0.8, (1, 16)), "int8", per_channel=True
     )
-    report = inspect(encoded(source, EncodingRules(("litert",), direct_int8_from=0.5)))
+    report = inspect(encoded(source, EncodingRules(("LiteRT",), direct_int8_from=0.5)))
     assert rules_of(report) == {"sparse-not-for-micro", "sparse-per-channel"}
 
 

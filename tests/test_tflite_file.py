@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tflite_builder import Net, convolution_net, dense_net, prune
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
@@ -212,6 +212,11 @@ def test_reading_imports_neither_tensorflow_nor_a_runtime() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stdout == "[]\n", done.stderr

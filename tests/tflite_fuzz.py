@@ -1,6 +1,6 @@
 """Damages .tflite files and puts them through everything that reads them.
 
-Run as a program, in a process with bounded memory: `tflite_fuzz.py FOLDER SEED COUNT MODEL...`
+Run as a program, in a process with bounded memory: `tests.tflite_fuzz FOLDER SEED COUNT MODEL...`
 prints one line for each damaged file that does not end well. `damage(model, seed)` gives the same
 bytes again for a seed.
 """
