@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests import converter_files
 import numpy as np
 import pytest
-from tests.runtime_judge import RUNTIMES, outputs
 
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.inspect import inspect
 from edgeprune.tflite_file import read
+from tests import converter_files
+from tests.runtime_judge import RUNTIMES, outputs
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

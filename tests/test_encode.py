@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests.runtime_judge import RUNTIMES, outputs
-from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.densify import densify_file
 from edgeprune.encode import EncodingResult, apply_plans, encode_file
@@ -20,6 +20,8 @@ from edgeprune.errors import OutputError
 from edgeprune.sparse_tensor import Layout
 from edgeprune.tflite_draft import load, write
 from edgeprune.tflite_file import read
+from tests.runtime_judge import RUNTIMES, outputs
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -349,3 +351,39 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     path = dense_net(tmp_path / "m", floats(8, 8))
     with pytest.raises(OutputError, match="nowhere"):
         encode_file(path, EncodingRules(), tmp_path / "nowhere" / "out.tflite")
+
+
+def cost(step: str, source: Path, output: Path) -> tuple[float, float]:
+    """Returns processor seconds and peak megabytes of one step in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.encode_cost", str(source), str(output), step],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    seconds, peak = done.stdout.split()
+    return float(seconds), float(peak)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "block"), [("float32", 2), ("float16", 1), ("int8", 2)])
+def test_25_million_weights_take_three_seconds_and_four_times_the_file(
+    tmp_path: Path, kind: str, block: int
+) -> None:
+    source, sparse = tmp_path / "dense.tflite", tmp_path / "sparse.tflite"
+    if kind == "int8":
+        kernel = prune(integers(5000, 5000), 0.8, (block, 1)).reshape(5000, 1, 1, 5000)
+        convolution_net(source, kernel)
+    else:
+        dense_net(source, prune(floats(5000, 5000), 0.8, (block, 1)), kind)
+    for step, before, after in (
+        ("encode", source, sparse),
+        ("densify", sparse, tmp_path / "restored.tflite"),
+    ):
+        seconds, peak = cost(step, before, after)
+        assert seconds < 3
+        assert peak < 4 * before.stat().st_size / 2**20 + 150
+    assert sparse.stat().st_size < 0.5 * source.stat().st_size
+    assert (tmp_path / "restored.tflite").read_bytes() == source.read_bytes()

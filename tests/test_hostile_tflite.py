@@ -13,9 +13,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
-from tests import tflite_fuzz
 from ai_edge_litert import schema_py_generated as schema
-from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
@@ -24,6 +22,8 @@ from edgeprune.errors import EdgepruneError, TfliteError
 from edgeprune.inspect import inspect
 from edgeprune.tflite_draft import load
 from edgeprune.tflite_file import read
+from tests import tflite_fuzz
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 
 def sparse_model(tmp_path: Path) -> Any:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.inspect import Inspection, inspect
 from edgeprune.tflite_draft import load, write
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DIRECT = EncodingRules(direct_float32_from=0.5, direct_int8_from=0.5)

@@ -11,13 +11,13 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import OutputError, TfliteError
 from edgeprune.tflite_draft import load, write, write_atomically
 from edgeprune.tflite_file import read
+from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 
 def ramp(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
