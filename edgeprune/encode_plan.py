@@ -263,7 +263,7 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
     if tensor.sparse:
         return "is stored sparsely already"
     if graph.buffer_owners[tensor.buffer] > 1:
-        return "shares its bytes with another tensor"
+        return "shares its bytes with another tensor or with metadata"
     if tensor.index in graph.subgraphs[0].ends or tensor.variable:
         return "is an input, an output or a variable of the model"
     if not weight.operators:

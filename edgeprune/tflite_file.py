@@ -81,6 +81,7 @@ def graph_of(path: Path, reader: Reader, model: Record) -> Graph:
             _text(record["name"]): _pick(reader, buffers, record["buffer"], "metadata").tobytes()
             for record in model["metadata"]
         },
+        metadata_buffers=tuple(record["buffer"] for record in model["metadata"]),
     )
 
 

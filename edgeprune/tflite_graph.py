@@ -98,8 +98,8 @@ class Operator:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    intermediates: tuple[int, ...]
     options: Any
+    intermediates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,10 @@ class Signature:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """What a .tflite file says. `subgraphs[0]` is the main one, also reached directly."""
+    """What a .tflite file says. `subgraphs[0]` is the main one, also reached directly.
+
+    `metadata_buffers` are the indices of the buffers that hold the values of `metadata`.
+    """
 
     path: Path
     size_bytes: int
@@ -169,11 +172,13 @@ class Graph:
     subgraphs: tuple[Subgraph, ...]
     signatures: tuple[Signature, ...]
     metadata: Mapping[str, bytes]
+    metadata_buffers: tuple[int, ...] = ()
 
     @cached_property
     def buffer_owners(self) -> Mapping[int, int]:
-        """How many tensors, of all subgraphs, use each buffer."""
-        return Counter(t.buffer for subgraph in self.subgraphs for t in subgraph.tensors)
+        """How many tensors of all subgraphs, and metadata, use each buffer."""
+        tensors = (t.buffer for subgraph in self.subgraphs for t in subgraph.tensors)
+        return Counter(self.metadata_buffers) + Counter(tensors)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
