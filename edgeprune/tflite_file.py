@@ -1,149 +1,48 @@
-"""Reads .tflite files into frozen values, and writes edited ones.
+"""Reads .tflite files into frozen values (see `tflite_graph`).
 
 A file is untrusted input: `read` checks every offset, size, index and count before it is used, so
-that a damaged or hostile file ends in a `TfliteError` that names the file and the place. Weights
-stay views of the file's bytes until somebody asks for them.
+that a damaged or hostile file ends in a `TfliteError` that names the file and the place.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table as RawTable
 
+from edgeprune import sparse_tensor
 from edgeprune.errors import TfliteError
 from edgeprune.flatbuffer import Reader, Record, read_table
+from edgeprune.sparse_tensor import CsrLevel, DenseLevel, Level, SparseTensor
+from edgeprune.tflite_graph import Array, Graph, Operator, Signature, Subgraph, Tensor, item_bits
 from edgeprune.tflite_schema import MODEL
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+__all__ = [
+    "Array",
+    "Graph",
+    "Operator",
+    "Signature",
+    "Subgraph",
+    "Tensor",
+    "buffer_bytes",
+    "dense_bytes_allowed",
+    "graph_of",
+    "open_checked",
+    "read",
+]
 
 _IDENTIFIER = b"TFL3"
 _CUSTOM = schema.BuiltinOperator.CUSTOM
-_SUB_BYTE = {"int4": 4, "uint4": 4, "int2": 2}
-_OPAQUE = {"string", "resource", "variant"}
-
-
-@dataclass(frozen=True, eq=False)
-class Tensor:
-    """One tensor of a subgraph.
-
-    `shape_signature` has -1 for an axis whose length is set at run time, and equals `shape` where
-    the file has none. `dtype` is TFLite's name in lower case ("float32", "int8", "string", ...).
-    `scales` and `zero_points` are 1-D and empty for a tensor without quantization; one entry is
-    per-tensor, several are per slice along `quantized_dimension`. `data` is what the file stores:
-    uint8, empty unless `constant`.
-    """
-
-    index: int
-    name: str
-    shape: tuple[int, ...]
-    shape_signature: tuple[int, ...]
-    dtype: str
-    buffer: int
-    data: Array
-    scales: Array
-    zero_points: Array
-    quantized_dimension: int
-    variable: bool
-
-    @property
-    def constant(self) -> bool:
-        """Whether the file holds the tensor's values."""
-        return self.data.size > 0
-
-    @property
-    def stored_bytes(self) -> int:
-        """How many bytes the tensor's values take in the file."""
-        return int(self.data.size)
-
-    def values(self) -> Array | None:
-        """Returns the constant values as a dense, read-only array of `shape`.
-
-        int4, uint4 and int2 come as one int8 or uint8 each; bfloat16 comes as float32; an 8-bit
-        float as its raw byte. None for a tensor that is computed at run time, and for types
-        without a fixed size (string, resource, variant).
-        """
-        if not self.constant or self.dtype in _OPAQUE:
-            return None
-        return _decode_items(self.data, self.dtype, math.prod(self.shape)).reshape(self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Operator:
-    """One operator: `op` is the builtin's name ("CONV_2D") or the code of a custom operator.
-
-    `inputs` and `outputs` are tensor indices, -1 for an input left out. `options` is the unpacked
-    options object of the TFLite schema (for CONV_2D a `Conv2DOptionsT` with `strideH`, ...), None
-    where the operator has none or they come from a newer schema.
-    """
-
-    index: int
-    op: str
-    custom: bool
-    version: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options: Any
-
-
-@dataclass(frozen=True)
-class Subgraph:
-    """Tensors and the operators between them, in the order of execution."""
-
-    name: str
-    tensors: tuple[Tensor, ...]
-    operators: tuple[Operator, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A named entry: from the argument names that a caller uses to tensor indices."""
-
-    key: str
-    subgraph: int
-    inputs: Mapping[str, int]
-    outputs: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What a .tflite file says. `subgraphs[0]` is the main one, also reached directly."""
-
-    path: Path
-    size_bytes: int
-    description: str
-    subgraphs: tuple[Subgraph, ...]
-    signatures: tuple[Signature, ...]
-    metadata: Mapping[str, bytes]
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The main subgraph's tensors."""
-        return self.subgraphs[0].tensors
-
-    @property
-    def operators(self) -> tuple[Operator, ...]:
-        """The main subgraph's operators in the order of execution."""
-        return self.subgraphs[0].operators
-
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """Indices of the main subgraph's input tensors."""
-        return self.subgraphs[0].inputs
-
-    @property
-    def outputs(self) -> tuple[int, ...]:
-        """Indices of the main subgraph's output tensors."""
-        return self.subgraphs[0].outputs
+_SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
+_DENSE_BYTES_ALLOWED = 128 << 20
+_DENSE_EXPANSION_ALLOWED = 128
 
 
 def read(path: Path) -> Graph:
@@ -152,8 +51,18 @@ def read(path: Path) -> Graph:
     Raises:
       TfliteError: the file is missing, or is not a sound TFLite model; names file and place.
     """
-    reader, model = _open(path)
-    buffers = [_buffer_bytes(reader, record, i) for i, record in enumerate(model["buffers"])]
+    return graph_of(path, *open_checked(path))
+
+
+def graph_of(path: Path, reader: Reader, model: Record) -> Graph:
+    """Builds the graph from a file's tables, and checks every index between them.
+
+    Raises:
+      TfliteError: the tables contradict each other.
+    """
+    buffers = [
+        buffer_bytes(reader, record, f"buffer {i}") for i, record in enumerate(model["buffers"])
+    ]
     codes = [_operator_code(record) for record in model["operator_codes"]]
     subgraphs = tuple(
         _subgraph(reader, record, f"subgraph {i}", buffers, codes)
@@ -161,6 +70,7 @@ def read(path: Path) -> Graph:
     )
     if not subgraphs:
         raise reader.fail("subgraphs", "at least one", 0)
+    _check_expansion(reader, subgraphs)
     return Graph(
         path=path,
         size_bytes=reader.size,
@@ -171,24 +81,34 @@ def read(path: Path) -> Graph:
             _text(record["name"]): _pick(reader, buffers, record["buffer"], "metadata").tobytes()
             for record in model["metadata"]
         },
+        metadata_buffers=tuple(record["buffer"] for record in model["metadata"]),
     )
 
 
-def _open(path: Path) -> tuple[Reader, Record]:
-    """Reads and checks all of a file's tables; no index between them has been looked at yet."""
+def open_checked(path: Path) -> tuple[Reader, Record]:
+    """Reads and checks all of a file's tables; no index between them has been looked at yet.
+
+    Raises:
+      TfliteError: the file cannot be read, or has something outside its bytes.
+    """
     data, size = _load(path)
     reader = Reader(memoryview(data).toreadonly(), size, str(path))
-    if size < 8 or bytes(data[4:8]) != _IDENTIFIER:
+    if bytes(data[4:8]) != _IDENTIFIER:
         raise reader.fail("bytes 4 to 8", "the identifier TFL3", bytes(data[4:8]))
     return reader, read_table(reader, reader.follow(0, "root"), MODEL)
 
 
 def _load(path: Path) -> tuple[bytearray, int]:
-    """Returns the bytes, eight zero bytes behind them (see `Reader`), and their number."""
+    """Returns the bytes, eight zero bytes behind them (see `Reader`), and their number.
+
+    Of a file without the identifier only the first bytes are read: it may be of any size.
+    """
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
+            known = file.read(8)[4:] == _IDENTIFIER
+            size = os.fstat(file.fileno()).st_size if known else 8
             data = bytearray(size + 8)
+            file.seek(0)
             read = file.readinto(memoryview(data)[:size])
     except OSError as error:
         raise TfliteError(
@@ -197,7 +117,7 @@ def _load(path: Path) -> tuple[bytearray, int]:
     return data, read
 
 
-def _buffer_bytes(reader: Reader, record: Record, index: int) -> Array:
+def buffer_bytes(reader: Reader, record: Record, place: str) -> Array:
     """Returns a buffer's bytes, wherever they are.
 
     Files above 2 GB hold them behind the flatbuffer, at a file offset (`Buffer.offset` and `size`
@@ -206,7 +126,7 @@ def _buffer_bytes(reader: Reader, record: Record, index: int) -> Array:
     if record["offset"] > 1:
         end = record["offset"] + record["size"]
         if end > reader.size:
-            raise reader.fail(f"buffer {index}", f"an end within {reader.size} bytes", end)
+            raise reader.fail(place, f"an end within {reader.size} bytes", end)
         return np.frombuffer(reader.data, np.uint8, record["size"], record["offset"])
     return _or_empty(record["data"], "u1")
 
@@ -279,14 +199,17 @@ def _tensor(
     quantization = record["quantization"] or {}
     shape = tuple(_or_empty(record["shape"], "i4").tolist())
     signature = record["shape_signature"]
+    data = _pick(reader, buffers, record["buffer"], f"{place}, buffer")
+    dtype = _dtype_names().get(record["type"], f"type{record['type']}")
     tensor = Tensor(
         index=index,
         name=_text(record["name"]),
         shape=shape,
         shape_signature=shape if signature is None else tuple(signature.tolist()),
-        dtype=_dtype_names().get(record["type"], f"type{record['type']}"),
+        dtype=dtype,
         buffer=record["buffer"],
-        data=_pick(reader, buffers, record["buffer"], f"{place}, buffer"),
+        data=data,
+        encoding=_encoding(reader, record["sparsity"], shape, dtype, data, place),
         scales=_or_empty(quantization.get("scale"), "f4"),
         zero_points=_or_empty(quantization.get("zero_point"), "i8"),
         quantized_dimension=quantization.get("quantized_dimension", 0),
@@ -299,7 +222,10 @@ def _tensor(
 def _check_tensor(reader: Reader, tensor: Tensor, place: str) -> None:
     if any(length < 0 for length in tensor.shape):
         raise reader.fail(f"{place}, shape", "lengths of 0 or more", list(tensor.shape))
-    bits = _item_bits(tensor.dtype)
+    bits = item_bits(tensor.dtype)
+    if tensor.encoding is not None:
+        sparse_tensor.check(tensor.encoding, f"{reader.subject}: {place} {tensor.name!r}")
+        return
     if not tensor.constant or bits is None:
         return
     expected = (math.prod(tensor.shape) * bits + 7) // 8
@@ -311,33 +237,58 @@ def _check_tensor(reader: Reader, tensor: Tensor, place: str) -> None:
         )
 
 
-def _item_bits(dtype: str) -> int | None:
-    """Returns the bits of one item; None where items have no fixed size or the type is unknown."""
-    if dtype in _SUB_BYTE:
-        return _SUB_BYTE[dtype]
-    if dtype == "bfloat16":
-        return 16
-    if dtype.startswith("float8"):
-        return 8
-    return None if dtype in _OPAQUE or dtype.startswith("type") else np.dtype(dtype).itemsize * 8
+def _encoding(
+    reader: Reader,
+    record: Record | None,
+    shape: tuple[int, ...],
+    dtype: str,
+    data: Array,
+    place: str,
+) -> SparseTensor | None:
+    if record is None:
+        return None
+    if dtype not in _SPARSE_TYPES or data.size % np.dtype(dtype).itemsize:
+        raise reader.fail(place, f"whole values of {', '.join(_SPARSE_TYPES)}", dtype)
+    return SparseTensor(
+        shape=shape,
+        traversal=tuple(_or_empty(record["traversal_order"], "i4").tolist()),
+        block_map=tuple(_or_empty(record["block_map"], "i4").tolist()),
+        levels=tuple(_level(reader, level, place) for level in record["dim_metadata"]),
+        values=data.view(np.dtype(dtype).newbyteorder("<")),
+    )
 
 
-def _decode_items(data: Array, dtype: str, count: int) -> Array:
-    if dtype in _SUB_BYTE:
-        return _unpack_bits(data, dtype, count)
-    if dtype == "bfloat16":
-        return (data.view("<u2").astype("<u4") << 16).view("<f4")
-    if dtype.startswith(("float8", "type")):
-        return data
-    return data.view(np.dtype(dtype).newbyteorder("<"))
+def _level(reader: Reader, record: Record, place: str) -> Level:
+    if record["format"] == schema.DimensionType.DENSE:
+        return DenseLevel(record["dense_size"])
+    if record["format"] != schema.DimensionType.SPARSE_CSR:
+        raise reader.fail(f"{place}, sparsity", "a dense or CSR level", record["format"])
+    segments, indices = (
+        _or_empty((record[part] or {}).get("values"), "i4")
+        for part in ("array_segments", "array_indices")
+    )
+    return CsrLevel(segments, indices)
 
 
-def _unpack_bits(data: Array, dtype: str, count: int) -> Array:
-    """Spreads items below 8 bits over a byte each; the first item is in the lowest bits."""
-    bits = _SUB_BYTE[dtype]
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    high = (data[:, None] >> shifts << (8 - bits)).reshape(-1)[:count]
-    return high.view(np.int8 if dtype.startswith("int") else np.uint8) >> (8 - bits)
+def dense_bytes_allowed(file_bytes: int) -> int:
+    """Returns how large the sparse tensors of a file may be when they are dense.
+
+    A few bytes can describe a sparse tensor of any shape. 128 MiB leave room for 33 million float
+    weights that are all zero, and 128 times the file for larger ones of which 1 % is left.
+    """
+    return max(_DENSE_BYTES_ALLOWED, _DENSE_EXPANSION_ALLOWED * file_bytes)
+
+
+def _check_expansion(reader: Reader, subgraphs: Sequence[Subgraph]) -> None:
+    dense_bytes = sum(
+        math.prod(tensor.shape) * tensor.encoding.values.itemsize
+        for subgraph in subgraphs
+        for tensor in subgraph.tensors
+        if tensor.encoding is not None
+    )
+    allowed = dense_bytes_allowed(reader.size)
+    if dense_bytes > allowed:
+        raise reader.fail("sparse tensors", f"at most {allowed} bytes when dense", dense_bytes)
 
 
 def _operator(
@@ -351,6 +302,7 @@ def _operator(
         version=version,
         inputs=tuple(_or_empty(record["inputs"], "i4").tolist()),
         outputs=tuple(_or_empty(record["outputs"], "i4").tolist()),
+        intermediates=tuple(_or_empty(record["intermediates"], "i4").tolist()),
         options=_unpack_options(reader, record),
     )
 
@@ -376,7 +328,7 @@ def _check_order(
             if index in pending and not _pick(reader, tensors, index, here).variable:
                 raise reader.fail(here, "inputs computed before", f"tensor {index}, computed later")
             _pick(reader, tensors, index, here)
-        for index in _present(operator.outputs):
+        for index in _present(operator.outputs + operator.intermediates):
             _pick(reader, tensors, index, here)
             pending.discard(index)
 

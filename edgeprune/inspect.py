@@ -1,0 +1,240 @@
+"""Says what is in a .tflite file: operators, weights, zeros, their encoding, and what is wrong.
+
+Works on any file, ours or not, without TensorFlow and without a runtime. Whether XNNPACK really
+skips zeros on ARM64 depends on the whole graph and is not judged here: `sparse_inference` never
+claims more than the file itself shows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from edgeprune.encode_plan import SOURCE_TYPES, WEIGHTED, EncodingRules, TensorPlan, plan_encoding
+from edgeprune.inspect_findings import MISREAD, Finding, find, weights_of
+from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, read
+
+SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
+
+_GZIP_LEVEL = 6
+_DENSE = "dense"
+_DIRECT = "direct sparse"
+_RESTORED = "dense after DENSIFY"
+_WRONG = "wrong"
+_WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
+"""Types that weights have; other constants (shapes, axes, biases in int32) are not weights."""
+
+
+@dataclass(frozen=True)
+class OpReport:
+    """One operator: which kind of kernel runs it, whether that skips zeros, and why (not).
+
+    `kernel` is "dense", "direct sparse" (computes on the sparse weights), "dense after DENSIFY", or
+    "wrong" (takes sparse weights for dense ones). `sparsity` is the fraction of zeros in its
+    weights, None without weights.
+    """
+
+    index: int
+    op: str
+    version: int
+    kernel: str
+    sparse: bool
+    sparsity: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One weight: `stored_bytes` in the file, and `sparse_bytes` in the smallest sparse layout.
+
+    `sparse_bytes` is None for types that cannot be stored sparsely.
+    """
+
+    index: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sparse: bool
+    sparsity: float
+    stored_bytes: int
+    sparse_bytes: int | None
+
+    @property
+    def smaller_bytes(self) -> int:
+        """Bytes in whichever form is smaller."""
+        return min(self.stored_bytes, self.sparse_bytes or self.stored_bytes)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found; `to_json` is the form of the command line's `--json`.
+
+    `parameters` counts the items of all weights (constants with two axes or more) of the main
+    subgraph, those that share their bytes once; `sparsity` is the fraction of zeros among them.
+    `weight_bytes` is what they take in the file, `sparse_weight_bytes` what they would take if each
+    were stored in whichever form is smaller, allowed or not.
+    """
+
+    model: str
+    device: str | None
+    size_bytes: int
+    gzip_bytes: int
+    parameters: int
+    sparsity: float
+    weight_bytes: int
+    sparse_weight_bytes: int
+    sparse_inference: SparseInference
+    ops: tuple[OpReport, ...]
+    findings: tuple[Finding, ...]
+    tensors: tuple[TensorReport, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a document of plain values; fractions are in [0, 1], sizes in bytes."""
+        document = asdict(self)
+        document["sizes"] = {
+            "file": self.size_bytes,
+            "gzip": self.gzip_bytes,
+            "weights": document.pop("weight_bytes"),
+            "weights_sparse": document.pop("sparse_weight_bytes"),
+        }
+        return document
+
+
+def inspect(path: Path, device: str | None = None) -> Inspection:
+    """Reads a .tflite file and reports on it; `device` is only repeated in the report.
+
+    Raises:
+      TfliteError: the file is not sound; names the file and the place.
+    """
+    graph = read(path)
+    plans = {plan.tensor: plan for plan in plan_encoding(graph, EncodingRules())}
+    tensors = _tensor_reports(graph, plans)
+    findings = find(graph, plans)
+    main = graph.subgraphs[0]
+    sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
+    misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
+    kernels = [_kernel(main, operator, plans, misread) for operator in main.operators]
+    stored = {graph.tensors[tensor.index].buffer: tensor for tensor in tensors}.values()
+    zeros = sum(round(tensor.sparsity * math.prod(tensor.shape)) for tensor in stored)
+    parameters = sum(math.prod(tensor.shape) for tensor in stored)
+    return Inspection(
+        model=str(path),
+        device=device,
+        size_bytes=graph.size_bytes,
+        gzip_bytes=gzip_bytes(path),
+        parameters=parameters,
+        sparsity=zeros / parameters if parameters else 0.0,
+        weight_bytes=sum(tensor.stored_bytes for tensor in stored),
+        sparse_weight_bytes=sum(tensor.smaller_bytes for tensor in stored),
+        sparse_inference=_sparse_inference(graph, kernels),
+        ops=tuple(
+            _op_report(main, operator, kernel, sparsity)
+            for operator, kernel in zip(main.operators, kernels, strict=True)
+        ),
+        findings=findings,
+        tensors=tensors,
+    )
+
+
+def gzip_bytes(path: Path) -> int:
+    """Returns the size of the file after gzip at its default level of 6."""
+    return len(gzip.compress(path.read_bytes(), _GZIP_LEVEL, mtime=0))
+
+
+def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[TensorReport, ...]:
+    zeros: dict[tuple[int, str], int] = {}
+    reports = []
+    for tensor in graph.tensors:
+        if tensor.constant and tensor.dtype in _WEIGHT_TYPES and len(tensor.shape) > 1:
+            key = (tensor.buffer, tensor.dtype)
+            if key not in zeros:
+                zeros[key] = _count_zeros(tensor)
+            plan = plans.get(tensor.index)
+            reports.append(
+                TensorReport(
+                    index=tensor.index,
+                    name=tensor.name,
+                    dtype=tensor.dtype,
+                    shape=tensor.shape,
+                    sparse=tensor.sparse,
+                    sparsity=zeros[key] / max(math.prod(tensor.shape), 1),
+                    stored_bytes=tensor.stored_bytes,
+                    sparse_bytes=None if plan is None else plan.sparse_bytes,
+                )
+            )
+    return tuple(reports)
+
+
+def _count_zeros(tensor: Tensor) -> int:
+    """Counts the items that mean zero: those equal to the zero point, for floats also -0.0."""
+    zero = int(tensor.zero_points[0]) if tensor.zero_points.size else 0
+    if tensor.encoding is not None and zero == 0:
+        stored = tensor.encoding.values
+        return math.prod(tensor.shape) - int(np.count_nonzero(stored))
+    values = tensor.values()
+    return 0 if values is None else int(np.count_nonzero(values == zero))
+
+
+def _op_report(
+    subgraph: Subgraph,
+    operator: Operator,
+    kernel: tuple[str, str],
+    sparsity: Mapping[int, float],
+) -> OpReport:
+    weights, _ = weights_of(subgraph, operator)
+    return OpReport(
+        index=operator.index,
+        op=operator.op,
+        version=operator.version,
+        kernel=kernel[0],
+        sparse=kernel[0] == _DIRECT,
+        sparsity=None if weights is None else sparsity.get(weights.index),
+        reason=kernel[1],
+    )
+
+
+def _kernel(
+    subgraph: Subgraph,
+    operator: Operator,
+    plans: Mapping[int, TensorPlan],
+    misread: Mapping[int | None, str],
+) -> tuple[str, str]:
+    """Returns the kind of kernel that computes an operator, and why it is that one."""
+    weights, passed = weights_of(subgraph, operator)
+    if operator.index in misread:
+        return _WRONG, misread[operator.index]
+    if weights is None:
+        return _DENSE, "has no constant weights"
+    if "DENSIFY" in passed:
+        return _RESTORED, "the weights are restored when the model is loaded"
+    if weights.sparse:
+        return _DIRECT, "the kernel skips the weights' zeros"
+    plan = plans.get(weights.index)
+    reason = f"the weights are stored densely as {weights.dtype}"
+    return _DENSE, reason if plan is None else plan.reason
+
+
+def _sparse_inference(graph: Graph, kernels: Sequence[tuple[str, str]]) -> SparseInference:
+    """Says how far zeros of float weights can be skipped; "part" where the file cannot tell.
+
+    With a float tensor behind DENSIFY and a float convolution, XNNPACK may switch to its sparse
+    mode for all of the graph, a part of it (and then compute wrong numbers on ARM64), or none.
+    """
+    floats: list[tuple[str, str]] = []
+    for operator, (kernel, _) in zip(graph.operators, kernels, strict=True):
+        weights, _ = weights_of(graph.subgraphs[0], operator)
+        if weights is not None and operator.op in WEIGHTED and weights.dtype.startswith("float"):
+            floats.append((operator.op, kernel))
+    found = {kernel for _, kernel in floats}
+    if not floats:
+        return "not-applicable"
+    if found == {_DIRECT}:
+        return "all"
+    unclear = _RESTORED in found and any(op == "CONV_2D" for op, _ in floats)
+    return "part" if _DIRECT in found or unclear else "none"

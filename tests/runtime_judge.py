@@ -1,0 +1,51 @@
+"""Runs a .tflite file in a real runtime, in a process of its own with a time limit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+RUNTIMES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
+
+_SCRIPT = """
+import importlib, sys
+import numpy as np
+Interpreter = importlib.import_module(sys.argv[1]).Interpreter
+answers = {}
+for place, path in enumerate(sys.argv[2:-1]):
+    interpreter = Interpreter(path, num_threads=1)
+    interpreter.allocate_tensors()
+    rng = np.random.default_rng(1)
+    for detail in interpreter.get_input_details():
+        x = rng.standard_normal(detail["shape"])
+        if detail["dtype"] != np.float32:
+            x = np.clip(np.round(x * 40), -128, 127)
+        interpreter.set_tensor(detail["index"], x.astype(detail["dtype"]))
+    interpreter.invoke()
+    for i, detail in enumerate(interpreter.get_output_details()):
+        answers[f"{place}_{i}"] = interpreter.get_tensor(detail["index"])
+np.savez(sys.argv[-1], **answers)
+"""
+
+
+def outputs(runtime: str, models: Sequence[Path], folder: Path) -> list[list[Array]]:
+    """Returns the outputs of each model on the same seeded random inputs.
+
+    Raises:
+      RuntimeError: the runtime failed, crashed or took more than 60 s; with its last words.
+    """
+    answer = folder / "answer.npz"
+    command = [sys.executable, "-c", _SCRIPT, runtime, *map(str, models), str(answer)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{runtime}: exit {done.returncode}: {done.stderr[-600:]}")
+    with np.load(answer) as loaded:
+        places = [sorted(k for k in loaded if k.startswith(f"{i}_")) for i in range(len(models))]
+        return [[loaded[key] for key in keys] for keys in places]
