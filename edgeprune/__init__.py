@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.inspect import inspect
 from edgeprune.measure import measure
 from edgeprune.plan import plan
 from edgeprune.profile import load_profile
@@ -32,6 +33,7 @@ __all__ = [
     "PolynomialDecay",
     "compare",
     "export",
+    "inspect",
     "load_profile",
     "measure",
     "plan",

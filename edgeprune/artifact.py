@@ -71,8 +71,12 @@ def require_keras_name(path: Path) -> None:
     require_folder(path)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, *parts: bytes | memoryview) -> None:
     """Writes a file whole or not at all: to a temporary name beside it, then renamed.
+
+    Args:
+      path: the file; an old one is replaced.
+      parts: written one after the other.
 
     Raises:
       OutputError: as `require_folder`, or the disk is full.
@@ -83,7 +87,7 @@ def write_file(path: Path, content: bytes) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                file.writelines(parts)
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:

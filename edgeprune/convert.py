@@ -21,7 +21,7 @@ from edgeprune import keras_model, layout, tflite_file
 from edgeprune.artifact import Artifact, describe_file, require_folder, write_file
 from edgeprune.errors import CheckError, DataError, ModelError
 from edgeprune.keras_model import Model
-from edgeprune.kernels import version_misses
+from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
 from edgeprune.signature import signature_name
@@ -204,7 +204,7 @@ def _first_line(error: Exception) -> str:
 def _require_known_operators(
     model: Model, graph: tflite_file.Graph, profile: DeviceProfile
 ) -> None:
-    misses = version_misses(graph, profile)
+    misses = version_misses(graph, runtime_names(profile))
     if misses:
         raise ModelError(
             f"{model.name}: expected operators that the runtimes of {profile.name} have. "

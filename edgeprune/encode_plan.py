@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from edgeprune.profile import DeviceProfile
 from edgeprune.sparse_tensor import Array, Layout, count_blocks, has_bits, stored_bytes
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 
@@ -53,6 +54,17 @@ class EncodingRules:
     direct_float32_from: float | None = None
     direct_int8_from: float | None = None
     direct_dynamic_range_from: float | None = None
+
+
+def rules_of(profile: DeviceProfile) -> EncodingRules:
+    """The rules that a device profile sets."""
+    encoding = profile.encoding
+    return EncodingRules(
+        runtimes=encoding.runtimes,
+        direct_float32_from=encoding.direct_float32_from,
+        direct_int8_from=encoding.direct_int8_from,
+        direct_dynamic_range_from=encoding.direct_dynamic_range_from,
+    )
 
 
 @dataclass(frozen=True)
@@ -268,6 +280,11 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
         return "is an input, an output or a variable of the model"
     if not weight.operators:
         return "no operator reads it"
+    if weight.kind == "float" and _has_float_convolution(graph):
+        return (
+            "XNNPACK may switch to its sparse mode for a graph with a float CONV_2D and compute "
+            "wrong numbers on ARM64 if it fits only partly"
+        )
     if not weight.kind:
         names = ", ".join(sorted({operator.op for operator in weight.operators}))
         return f"no sparse weight was seen to work here (used by {names})"
@@ -277,10 +294,10 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
 def _densify_refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
     """Says why the runtimes do not take the tensor through DENSIFY; empty where they do."""
     names = {operator.op for operator in weight.operators}
-    if weight.kind != "int8" and _has_float_convolution(graph):
+    if weight.kind == "dynamic-range" and _has_float_convolution(graph):
         return (
-            "XNNPACK may compute wrong numbers on ARM64 when a float tensor goes through DENSIFY "
-            "in a graph with a float CONV_2D"
+            "XNNPACK may compute wrong numbers on ARM64 when a tensor goes through DENSIFY in a "
+            "graph with a float CONV_2D"
         )
     if weight.kind == "float" and names != {"FULLY_CONNECTED"}:
         return "XNNPACK may take a sparse float convolution for part of a sparse network"

@@ -7,7 +7,6 @@ claims more than the file itself shows.
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +15,22 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from edgeprune.encode_plan import SOURCE_TYPES, WEIGHTED, EncodingRules, TensorPlan, plan_encoding
+from edgeprune.artifact import describe_file
+from edgeprune.encode_plan import (
+    SOURCE_TYPES,
+    WEIGHTED,
+    EncodingRules,
+    TensorPlan,
+    plan_encoding,
+    rules_of,
+)
 from edgeprune.inspect_findings import MISREAD, Finding, find, weights_of
+from edgeprune.kernels import REFERENCE_RUNTIMES, runtime_names
+from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, read
 
 SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
 
-_GZIP_LEVEL = 6
 _DENSE = "dense"
 _DIRECT = "direct sparse"
 _RESTORED = "dense after DENSIFY"
@@ -106,16 +114,27 @@ class Inspection:
         return document
 
 
-def inspect(path: Path, device: str | None = None) -> Inspection:
-    """Reads a .tflite file and reports on it; `device` is only repeated in the report.
+def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) -> Inspection:
+    """Reads a .tflite file and reports on it.
+
+    Args:
+      path: the file.
+      device: a profile, its name, or the path of a user's own `.toml` file; what the file is held
+        against. tflite-runtime 2.14.0 and LiteRT if None.
 
     Raises:
       TfliteError: the file is not sound; names the file and the place.
     """
-    graph = read(path)
-    plans = {plan.tensor: plan for plan in plan_encoding(graph, EncodingRules())}
+    if device is None or isinstance(device, DeviceProfile):
+        profile = device
+    else:
+        profile = load_profile(device)
+    rules = rules_of(profile) if profile else EncodingRules()
+    runtimes = runtime_names(profile) if profile else REFERENCE_RUNTIMES
+    graph = read(Path(path))
+    plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
     tensors = _tensor_reports(graph, plans)
-    findings = find(graph, plans)
+    findings = find(graph, plans, runtimes)
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
     misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
@@ -125,9 +144,9 @@ def inspect(path: Path, device: str | None = None) -> Inspection:
     parameters = sum(math.prod(tensor.shape) for tensor in stored)
     return Inspection(
         model=str(path),
-        device=device,
+        device=profile.name if profile else None,
         size_bytes=graph.size_bytes,
-        gzip_bytes=gzip_bytes(path),
+        gzip_bytes=describe_file(graph.path).gzip_bytes,
         parameters=parameters,
         sparsity=zeros / parameters if parameters else 0.0,
         weight_bytes=sum(tensor.stored_bytes for tensor in stored),
@@ -140,11 +159,6 @@ def inspect(path: Path, device: str | None = None) -> Inspection:
         findings=findings,
         tensors=tensors,
     )
-
-
-def gzip_bytes(path: Path) -> int:
-    """Returns the size of the file after gzip at its default level of 6."""
-    return len(gzip.compress(path.read_bytes(), _GZIP_LEVEL, mtime=0))
 
 
 def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[TensorReport, ...]:

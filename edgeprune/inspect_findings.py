@@ -7,10 +7,11 @@ rest on runs of each case on tflite-runtime 2.14.0, LiteRT 2.3.0 and 2.1.6 and T
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.encode_plan import DIRECT_VERSION, TensorPlan
+from edgeprune.kernels import VersionMiss, version_misses
 from edgeprune.sparse_tensor import DenseLevel, SparseTensor
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor
 
@@ -40,17 +41,22 @@ class Finding:
     remedy: str
 
 
-def find(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[Finding, ...]:
+def find(
+    graph: Graph, plans: Mapping[int, TensorPlan], runtimes: Sequence[str]
+) -> tuple[Finding, ...]:
     """Returns the findings about a graph, those about the whole file first.
 
     Args:
-      plans: by tensor index, how each weight would be encoded for the reference runtimes.
+      graph: what the file says.
+      plans: by tensor index, how each weight would be encoded for the device.
+      runtimes: that have to load the file, as `kernels.op_versions` names them.
     """
     main = graph.subgraphs[0]
+    misses = version_misses(graph, runtimes)
     findings = [*_about_file(graph, main)]
     for operator in main.operators:
         weights, passed = weights_of(main, operator)
-        findings += _about_versions(main, operator)
+        findings += _about_versions(main, operator, misses)
         if weights is not None and weights.sparse and "DENSIFY" in passed:
             findings += _about_restored(main, operator, weights)
         elif weights is not None and weights.encoding is not None:
@@ -115,8 +121,10 @@ def _float_densify_with_convolution(main: Subgraph) -> bool:
     )
 
 
-def _about_versions(main: Subgraph, operator: Operator) -> Iterator[Finding]:
-    """Names what tflite-runtime 2.14.0 was seen to reject; other versions were not all tried."""
+def _about_versions(
+    main: Subgraph, operator: Operator, misses: Sequence[VersionMiss]
+) -> Iterator[Finding]:
+    """Names operators that a runtime has no kernel for."""
     if operator.custom:
         yield Finding(
             operator.index,
@@ -124,14 +132,14 @@ def _about_versions(main: Subgraph, operator: Operator) -> Iterator[Finding]:
             f"{operator.op} is a custom operator.",
             "The runtime needs a kernel for it; check that the device's has one.",
         )
-    if operator.op == "FULLY_CONNECTED" and operator.version >= 12:
-        yield Finding(
-            operator.index,
-            "operator-version",
-            f"tflite-runtime 2.14.0 does not load FULLY_CONNECTED version {operator.version}.",
-            "Convert with `_experimental_disable_per_channel_quantization_for_dense_layers=True`, "
-            "or use LiteRT.",
-        )
+    for miss in misses:
+        if (miss.op, miss.version) == (operator.op, operator.version) and not operator.custom:
+            yield Finding(
+                operator.index,
+                "operator-version",
+                f"{miss}.",
+                "Convert the model with `edgeprune export --device ...`, or use a newer runtime.",
+            )
     types = {main.tensors[index].dtype for index in operator.inputs[:3] if index >= 0}
     if operator.op == "TRANSPOSE_CONV" and {"int8", "float32"} <= types:
         yield Finding(

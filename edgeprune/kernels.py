@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+REFERENCE_RUNTIMES = ("tflite-runtime 2.14.0", "LiteRT 2.3.0")
+"""What a file is held against when no device is named."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,13 @@ def op_versions() -> Mapping[str, Mapping[str, int]]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def version_misses(graph: Graph, profile: DeviceProfile) -> tuple[VersionMiss, ...]:
-    """Operators of a file that a runtime of the profile has no kernel for.
+def runtime_names(profile: DeviceProfile) -> tuple[str, ...]:
+    """The runtimes of a profile as `op_versions` names them."""
+    return tuple(f"{runtime.name} {runtime.version}" for runtime in profile.runtimes)
+
+
+def version_misses(graph: Graph, runtimes: Sequence[str]) -> tuple[VersionMiss, ...]:
+    """Operators of a file that one of the runtimes has no kernel for.
 
     Runtimes that were not probed are passed over, and so are custom operators.
     """
@@ -57,7 +65,7 @@ def version_misses(graph: Graph, profile: DeviceProfile) -> tuple[VersionMiss, .
     }
     return tuple(
         VersionMiss(op, version, versions.get(op, 0), runtime)
-        for runtime in (f"{entry.name} {entry.version}" for entry in profile.runtimes)
+        for runtime in runtimes
         if (versions := op_versions().get(runtime))
         for op, version in sorted(used)
         if version > versions.get(op, 0)

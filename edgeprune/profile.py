@@ -83,6 +83,21 @@ class Runtime(Table):
     source: Text
 
 
+class Encoding(Table):
+    """Which runtimes read a file with sparse tensors, and from where a sparse kernel pays.
+
+    The thresholds are fractions of zero blocks from which FULLY_CONNECTED computes on the sparse
+    weights themselves; None where its sparse kernel never pays. Without runtimes nothing is stored
+    sparsely.
+    """
+
+    runtimes: tuple[Literal["tflite-runtime", "LiteRT", "TFLM"], ...]
+    direct_float32_from: Fraction | None = None
+    direct_int8_from: Fraction | None = None
+    direct_dynamic_range_from: Fraction | None = None
+    source: Text
+
+
 class Limit(Table):
     """A number the device sets; None, written `"unknown"`, where it is not known."""
 
@@ -126,6 +141,7 @@ class DeviceProfile(Table):
     """Why layers outside every rule stay dense."""
     runtimes: tuple[Runtime, ...]
     strategies: tuple[Strategy, ...]
+    encoding: Encoding
     limits: Limits
     facts: tuple[Fact, ...] = ()
 

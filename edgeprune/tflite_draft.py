@@ -9,8 +9,6 @@ them, and copied once.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.artifact import write_file
 from edgeprune.errors import OutputError
 from edgeprune.flatbuffer import Reader, Record
 from edgeprune.sparse_tensor import SparseTensor, decode_into
@@ -72,7 +71,7 @@ def write(draft: Draft, path: Path) -> int:
     """
     packed = pack(draft.model)
     archive = move_archive(draft.appended, len(packed))
-    write_atomically(path, [packed, archive])
+    write_file(path, packed, archive)
     return len(packed) + len(archive)
 
 
@@ -86,27 +85,8 @@ def write_or_copy(draft: Draft, output: Path, *, changed: bool) -> int:
     if changed:
         _drop_unused_codes(draft.model)
         return write(draft, output)
-    write_atomically(output, [draft.raw])
+    write_file(output, draft.raw)
     return len(draft.raw)
-
-
-def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Writes `parts` one after the other into a new file, then puts it in the place of `path`.
-
-    Raises:
-      OutputError: the folder is missing, or the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.writelines(parts)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: expected a place to write a file. Received: {error.strerror}. Check that "
-            "the folder exists, is writable and has room."
-        ) from error
 
 
 def pack(model: Any) -> memoryview:

@@ -16,7 +16,7 @@ import numpy as np
 from edgeprune import tflite_file
 from edgeprune.artifact import describe_file
 from edgeprune.errors import CheckError, DataError, InputError
-from edgeprune.kernels import version_misses
+from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
 from edgeprune.signature import input_ports, input_specs, output_ports, signature_name
@@ -116,8 +116,8 @@ def validate(
 
 
 def _check_operators(graph: Graph, profile: DeviceProfile) -> Check:
-    misses = version_misses(graph, profile)
-    runtimes = ", ".join(f"{runtime.name} {runtime.version}" for runtime in profile.runtimes)
+    misses = version_misses(graph, runtime_names(profile))
+    runtimes = ", ".join(runtime_names(profile))
     message = (
         f"not in the device's runtimes: {'; '.join(map(str, misses))}. Convert the model again "
         "with edgeprune export, or replace the layer."
