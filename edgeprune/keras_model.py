@@ -6,10 +6,11 @@ models around them included: `"backbone/stem/conv1"`.
 
 from __future__ import annotations
 
+import inspect
 import math
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,28 +84,113 @@ def save_model(model: Model, path: Path) -> None:
 
 
 def copy_model(model: Model) -> Model:
-    """A new model with the same architecture, weights and compilation; shares nothing with `model`.
+    """A new model of the same architecture and weights; shares nothing with `model`.
+
+    It is compiled as `model` is, with an optimizer that holds no state yet.
 
     Raises:
       ModelError: a subclassed model that cannot be made again from its configuration.
     """
     try:
-        if isinstance(model, keras.Sequential) or _is_functional(model):
-            copy = keras.models.clone_model(model)
-        else:
-            copy = type(model).from_config(model.get_config())
-            copy.build_from_config(model.get_build_config())
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            if has_graph(model):
+                copy = keras.models.clone_model(model)
+            else:
+                copy = type(model).from_config(model.get_config())
+                copy.build_from_config(model.get_build_config())
         copy.set_weights(model.get_weights())
+        compile_as(copy, model)
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{model.name}: this {type(model).__name__} cannot be copied ({error}). Give it "
             "get_config and build_from_config as Keras describes for subclassed models, or "
             "rebuild it as a Functional model."
         ) from error
-    compilation = model.get_compile_config() if model.compiled else None
-    if compilation:
-        copy.compile_from_config(compilation)
     return copy
+
+
+def copy_layer(layer: Layer) -> Layer:
+    """A new layer of the same configuration, without the weights; models as `copy_model` has them.
+
+    Raises:
+      ModelError: a layer that cannot be made again from its configuration.
+    """
+    if is_model(layer):
+        return copy_model(layer)
+    try:
+        return type(layer).from_config(layer.get_config())
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{layer.name}: this {type(layer).__name__} cannot be copied ({error}). Give it "
+            "get_config and from_config as Keras describes for custom layers."
+        ) from error
+
+
+def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
+    """A new model of the same graph, in which `replace(layer)` stands for each layer.
+
+    Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
+    once. The new model is compiled as the old one, with a fresh optimizer; carrying weights over is
+    left to the caller.
+
+    Args:
+      model: Sequential or Functional, see `has_graph`.
+      replace: makes the new layer; called with every layer and operation but inputs.
+
+    Raises:
+      ModelError: the graph cannot be built with those layers, or compiled as before.
+    """
+    try:
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
+        compile_as(copy, model)
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{model.name}: this model cannot be built again from its layers ({error}). If its "
+            "loss or metrics are what fails, give them as named functions or Keras classes."
+        ) from error
+    return copy
+
+
+def compile_as(copy: Model, model: Model) -> None:
+    """Compiles a model as another one is, in place, with an optimizer that holds no state yet.
+
+    Nothing is done if `model` is not compiled, or its class compiles in a way of its own.
+    """
+    if not model.compiled or type(model).compile is not keras.Model.compile:
+        return
+    with keras.saving.custom_object_scope(_compiled_with(model)):
+        compilation = keras.saving.deserialize_keras_object(model.get_compile_config())
+    copy.compile(**compilation)
+
+
+def _compiled_with(model: Model) -> dict[str, Any]:
+    """Classes and functions of the user's own that the model was compiled with, by name."""
+    if not model.compiled:
+        return {}
+    parts = [part for part in keras.tree.flatten([model.loss]) if not isinstance(part, str)]
+    parts += [model.optimizer, *model.metrics]
+    named = [part if inspect.isfunction(part) else type(part) for part in parts]
+    return {part.__name__: part for part in named if not part.__module__.startswith("keras")}
+
+
+def has_graph(model: Model) -> bool:
+    """Whether a model is a graph of layers (Sequential or Functional) rather than subclassed."""
+    return isinstance(model, keras.Sequential) or _is_functional(model)
+
+
+def ends_in_softmax(model: Model) -> bool:
+    """Whether the first output of a model is a softmax, so that it gives probabilities."""
+    if _is_functional(model) and model.outputs:
+        last = model.outputs[0]._keras_history.operation
+    else:
+        last = model.layers[-1]
+    if is_model(last):
+        return ends_in_softmax(last)
+    return (
+        type(last).__name__ == "Softmax"
+        or getattr(last, "activation", None) is keras.activations.softmax
+    )
 
 
 def is_model(layer: Layer) -> bool:
