@@ -52,7 +52,10 @@ class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Counts the step, or the several of one execution (`steps_per_execution`)."""
         del logs
-        self._begun = batch - self._first_batch + 1
+        # Keras counts an execution as full even when the epoch ends within it.
+        steps = (self.params or {}).get("steps")
+        last = batch if steps is None else min(batch, steps - 1)
+        self._begun = last - self._first_batch + 1
         self._count()
 
     def on_epoch_end(self, batch: int, logs: Logs = None) -> None:

@@ -84,9 +84,7 @@ def save_model(model: Model, path: Path) -> None:
 
 
 def copy_model(model: Model) -> Model:
-    """A new model of the same architecture and weights; shares nothing with `model`.
-
-    It is compiled as `model` is, with an optimizer that holds no state yet.
+    """A new model with the same architecture, weights and compilation; shares nothing with `model`.
 
     Raises:
       ModelError: a subclassed model that cannot be made again from its configuration.
@@ -98,8 +96,10 @@ def copy_model(model: Model) -> Model:
             else:
                 copy = type(model).from_config(model.get_config())
                 copy.build_from_config(model.get_build_config())
+        _restore_names(model, copy)
         copy.set_weights(model.get_weights())
-        compile_as(copy, model)
+        if not copy.compiled:
+            compile_as(copy, model)
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{model.name}: this {type(model).__name__} cannot be copied ({error}). Give it "
@@ -130,8 +130,7 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
     """A new model of the same graph, in which `replace(layer)` stands for each layer.
 
     Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
-    once. The new model is compiled as the old one, with a fresh optimizer; carrying weights over is
-    left to the caller.
+    once. The new model is compiled as the old one; carrying weights over is left to the caller.
 
     Args:
       model: Sequential or Functional, see `has_graph`.
@@ -143,25 +142,34 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
     try:
         with keras.saving.custom_object_scope(_compiled_with(model)):
             copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
-        compile_as(copy, model)
     except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{model.name}: this model cannot be built again from its layers ({error}). If its "
             "loss or metrics are what fails, give them as named functions or Keras classes."
         ) from error
+    _restore_names(model, copy)
     return copy
 
 
-def compile_as(copy: Model, model: Model) -> None:
-    """Compiles a model as another one is, in place, with an optimizer that holds no state yet.
+def _restore_names(model: Model, copy: Model) -> None:
+    """Gives layers of a copy the names they had, in place.
 
-    Nothing is done if `model` is not compiled, or its class compiles in a way of its own.
+    Keras names input layers anew when it clones a graph, and a subclassed model that leaves names
+    open gets new ones each time it is made.
     """
-    if not model.compiled or type(model).compile is not keras.Model.compile:
-        return
-    with keras.saving.custom_object_scope(_compiled_with(model)):
-        compilation = keras.saving.deserialize_keras_object(model.get_compile_config())
-    copy.compile(**compilation)
+    for layer, other in zip(model.layers, copy.layers, strict=True):
+        if type(layer) is type(other):
+            other.name = layer.name
+        if is_model(layer) and is_model(other):
+            _restore_names(layer, other)
+
+
+def compile_as(copy: Model, model: Model) -> None:
+    """Compiles a model as another one is, in place; nothing is done if that is not compiled."""
+    compilation = model.get_compile_config() if model.compiled else None
+    if compilation:
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            copy.compile_from_config(compilation)
 
 
 def _compiled_with(model: Model) -> dict[str, Any]:

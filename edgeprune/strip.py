@@ -32,7 +32,7 @@ def strip_pruning(model: Any) -> Any:
       model: as `prune_low_magnitude` or `wrap` returned it, trained; not changed.
 
     Returns:
-      A new model, compiled as `model` is but with a fresh optimizer.
+      A new model, compiled as `model` is, with a fresh optimizer.
 
     Raises:
       ModelError: not a Keras layer or model, or one that cannot be copied.

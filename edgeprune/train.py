@@ -116,6 +116,7 @@ def train_pruned(
         feed.batches,
         epochs=epochs,
         steps_per_epoch=None if isinstance(data, Data) else feed.steps,
+        shuffle=isinstance(feed.batches, keras.utils.PyDataset),
         callbacks=[*updates, ticks, *callbacks],
         verbose=0,
     )
@@ -328,6 +329,7 @@ class _Ticks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         del logs
-        self.done = self._steps_before + batch + 1
+        # Keras counts an execution of several steps as full even when the epoch ends within it.
+        self.done = self._steps_before + min(batch + 1, self._total // self._epochs)
         what = f"training, epoch {self._epoch + 1} of {self._epochs}"
         self._progress(what, self.done, self._total)
