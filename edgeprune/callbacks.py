@@ -100,7 +100,7 @@ class PruningSummaries(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Ke
         super().on_epoch_end(epoch, logs)
         with self._pruning_writer.as_default():
             for wrapper in wrappers(self.model):
-                step = int(wrapper.step)
+                step = wrapper.steps_done
                 for entry in wrapper.masked_kernels:
                     tf.summary.scalar(f"{entry.path}/sparsity", entry.sparsity, step)
                     tf.summary.scalar(f"{entry.path}/threshold", entry.threshold, step)

@@ -145,7 +145,7 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
     except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{model.name}: this model cannot be built again from its layers ({error}). If its "
-            "loss or metrics are what fails, give them as named functions or Keras classes."
+            "loss or metrics are what fails, give them as named functions, or compile it later."
         ) from error
     _restore_names(model, copy)
     return copy
@@ -173,13 +173,16 @@ def compile_as(copy: Model, model: Model) -> None:
 
 
 def _compiled_with(model: Model) -> dict[str, Any]:
-    """Classes and functions of the user's own that the model was compiled with, by name."""
-    if not model.compiled:
-        return {}
-    parts = [part for part in keras.tree.flatten([model.loss]) if not isinstance(part, str)]
-    parts += [model.optimizer, *model.metrics]
+    """Classes and functions of the user's own that a model was compiled with, by name."""
+    # Keras keeps the arguments of compile() here, to save them.
+    arguments = getattr(model, "_compile_config", None)
+    parts = keras.tree.flatten(arguments.config) if arguments else []
     named = [part if inspect.isfunction(part) else type(part) for part in parts]
-    return {part.__name__: part for part in named if not part.__module__.startswith("keras")}
+    return {
+        part.__name__: part
+        for part in named
+        if not part.__module__.startswith(("keras", "builtins"))
+    }
 
 
 def has_graph(model: Model) -> bool:

@@ -53,16 +53,17 @@ def strip_pruning(model: Any) -> Any:
 def _warn_of_unfinished(model: Any) -> None:
     """Says so when a schedule has not come to its final sparsity."""
     unfinished = [
-        (entry.path, int(wrapper.step), entry.rule.schedule.final_step, entry.sparsity)
+        (entry.path, wrapper.steps_done, entry.rule.schedule.final_step, entry.sparsity)
         for wrapper in wrappers(model)
         for entry in wrapper.masked_kernels
-        if not _is_final(int(wrapper.step), entry.rule.schedule.final_step, entry.sparsity)
+        if not _is_final(wrapper.steps_done, entry.rule.schedule.final_step, entry.sparsity)
     ]
     if unfinished:
         path, step, final_step, sparsity = unfinished[0]
+        others = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
         warnings.warn(
-            f"{path} and {len(unfinished) - 1} more: the pruning schedule reaches its final "
-            f"sparsity at step {final_step}. Received: a model trained for {step} steps, with a "
+            f"{path}{others}: the pruning schedule reaches its final sparsity "
+            f" at step {final_step}. Received: a model trained for {step} steps, with a "
             f"sparsity of {sparsity:.3f}. Train on, let the schedule end earlier, and see that "
             "UpdatePruningStep is among the callbacks of fit.",
             stacklevel=3,

@@ -171,6 +171,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):  # type: ignore[misc]  # Keras ha
         self.rules = tuple(rules)
         self.masked_kernels: tuple[MaskedKernel, ...] = ()
         self.supports_masking = layer.supports_masking
+        self._begun = False
         self._takes_training = "training" in inspect.signature(layer.call).parameters
 
     def build(self, input_shape: Any = None) -> None:
@@ -255,9 +256,18 @@ class PruneLowMagnitude(keras.layers.Wrapper):  # type: ignore[misc]  # Keras ha
         left = {name: value for name, value in config.items() if name not in {"layer", "rules"}}
         return cls(layer, rules, **left)
 
+    @property
+    def steps_done(self) -> int:
+        """Training steps counted so far."""
+        return int(np.asarray(self.step))  # int() alone fails on a variable that is distributed
+
     def begin(self) -> None:
-        """Makes the masks of step 0, if training is there and the schedule names that step."""
-        if int(self.step) == 0:
+        """Makes the masks of step 0, if training is there and the schedule names that step.
+
+        A wrapper that the first batch has yet to build makes them after that batch.
+        """
+        self._begun = self.built
+        if self.built and self.steps_done == 0:
             for entry in self.masked_kernels:
                 if entry.rule.schedule.should_prune(0):
                     entry.update(0)
@@ -265,7 +275,9 @@ class PruneLowMagnitude(keras.layers.Wrapper):  # type: ignore[misc]  # Keras ha
 
     def advance(self, steps: int) -> None:
         """Counts training steps and makes masks anew where a schedule wants it."""
-        before = int(self.step)
+        if not self._begun:
+            self.begin()
+        before = self.steps_done
         now = before + steps
         self.step.assign(now)
         due = [entry for entry in self.masked_kernels if entry.rule.schedule.is_due(before, now)]
@@ -276,7 +288,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):  # type: ignore[misc]  # Keras ha
 
     def settle(self) -> None:
         """Writes the zeros into every kernel whose sparsity is final; optimizers may move them."""
-        step = int(self.step)
+        step = self.steps_done
         for entry in self.masked_kernels:
             if step >= entry.rule.schedule.final_step:
                 entry.set_zeros()

@@ -17,7 +17,7 @@ from edgeprune.schedule import ConstantSparsity, PolynomialDecay
 from edgeprune.strip import check_same_outputs, relative_difference, strip_pruning
 from edgeprune.wrapper import PrunedModel, wrappers
 from edgeprune.wrapping import prune_low_magnitude
-from tests.test_wrapper import Branches, branches, compiled, dense_net, small_net
+from tests.test_wrapper import Branches, branches, compiled, dense_net, fit, small_net
 
 layers = keras.layers
 HALF = ConstantSparsity(0.5, 0)
@@ -130,6 +130,16 @@ def test_a_schedule_that_is_not_over_is_said() -> None:
     assert {row.sparsity for row in layer_sparsities(stripped)} == {0.5}
     with pytest.warns(UserWarning, match="UpdatePruningStep is among the callbacks"):
         strip_pruning(prune_low_magnitude(dense_net(), HALF))
+
+
+@pytest.mark.slow
+def test_a_model_that_is_built_by_its_data_goes_there_and_back() -> None:
+    model = keras.Sequential([layers.Dense(8, name="a"), layers.ReLU(), layers.Dense(4, name="b")])
+    wrapped = compiled(prune_low_magnitude(model, HALF))
+    assert not strip_pruning(model).built
+    fit(wrapped, (8,), epochs=1)
+    stripped = strip_pruning(wrapped)
+    assert {row.path: row.sparsity for row in layer_sparsities(stripped)} == {"a": 0.5, "b": 0.5}
 
 
 def test_what_is_no_model_is_refused() -> None:
