@@ -234,6 +234,11 @@ def unique_layers(model: Model) -> dict[str, Layer]:
     return dict(found.values())
 
 
+def layers_inside(layer: Layer) -> list[Layer]:
+    """Every layer within a model or layer, however deep and in whatever attribute; itself first."""
+    return list(layer._flatten_layers())
+
+
 def kernel_variable(layer: Layer) -> Any:
     """The `keras.Variable` that patterns apply to: the kernel; of a separable layer the pointwise.
 

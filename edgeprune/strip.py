@@ -35,7 +35,8 @@ def strip_pruning(model: Any) -> Any:
       A new model, compiled as `model` is, with a fresh optimizer.
 
     Raises:
-      ModelError: not a Keras layer or model, or one that cannot be copied.
+      ModelError: not a Keras layer or model, or one that cannot be copied, or one whose own code
+        wraps layers.
       CheckError: the plain model computes something else.
     """
     if not isinstance(model, keras.layers.Layer):
@@ -46,6 +47,14 @@ def strip_pruning(model: Any) -> Any:
     if not keras_model.is_model(model):
         return _without_wrapper(model)
     stripped = _strip_model(model)
+    left = wrappers(stripped)
+    if left:
+        raise ModelError(
+            f"{model.name}: '{left[0].layer.name}' is wrapped inside of a subclassed model or "
+            "layer, which makes its wrappers itself and cannot be stripped as a whole. Make one "
+            "that does not wrap, and give each of its layers the weights of "
+            "strip_pruning(wrapper)."
+        )
     check_same_outputs(model, stripped)
     return stripped
 
@@ -63,7 +72,7 @@ def _warn_of_unfinished(model: Any) -> None:
         others = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
         warnings.warn(
             f"{path}{others}: the pruning schedule reaches its final sparsity "
-            f" at step {final_step}. Received: a model trained for {step} steps, with a "
+            f"at step {final_step}. Received: a model trained for {step} steps, with a "
             f"sparsity of {sparsity:.3f}. Train on, let the schedule end earlier, and see that "
             "UpdatePruningStep is among the callbacks of fit.",
             stacklevel=3,

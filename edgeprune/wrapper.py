@@ -330,12 +330,8 @@ class PrunedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
 
 
 def wrappers(model: Model | Layer) -> tuple[PruneLowMagnitude, ...]:
-    """Every wrapper of a model once, nested models opened; of a wrapper itself that one."""
-    if isinstance(model, PruneLowMagnitude):
-        return (model,)
-    if not keras_model.is_model(model):
-        return ()
-    layers = keras_model.unique_layers(model).values()
+    """Every wrapper in a model or layer once, however deep; a wrapper is its own."""
+    layers = keras_model.layers_inside(model)
     return tuple(layer for layer in layers if isinstance(layer, PruneLowMagnitude))
 
 

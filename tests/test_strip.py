@@ -142,6 +142,23 @@ def test_a_model_that_is_built_by_its_data_goes_there_and_back() -> None:
     assert {row.path: row.sparsity for row in layer_sparsities(stripped)} == {"a": 0.5, "b": 0.5}
 
 
+def test_wrappers_that_a_layer_makes_itself_train_but_cannot_be_stripped_as_a_whole() -> None:
+    class Own(keras.Layer):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.dense = prune_low_magnitude(layers.Dense(4, name="deep"), HALF)
+
+        def call(self, inputs: Any) -> Any:
+            return self.dense(inputs)
+
+    model = prune_now(keras.Sequential([keras.Input((8,)), Own()], name="mine"))
+    (wrapper,) = wrappers(model)
+    assert wrapper.masked_kernels[0].sparsity == 0.5
+    with pytest.raises(ModelError, match="mine: 'deep' is wrapped inside of a subclassed"):
+        strip_pruning(model)
+    assert (np.asarray(strip_pruning(wrapper).kernel) == 0).mean() == 0.5
+
+
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ModelError, match="expected a Keras model or layer"):
         strip_pruning("model.keras")
