@@ -19,6 +19,15 @@ HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
+class InputSpec:
+    """An input of a model: its name, shape without the batch axis (None for any size), type."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
 class Data:
     """Samples, one array `[n, ...]` per input of the model, and their labels if there are any."""
 
@@ -45,7 +54,7 @@ class Split:
 
 def read_data(
     path: Path,
-    inputs: tuple[tuple[str, tuple[int | None, ...]], ...],
+    inputs: tuple[InputSpec, ...],
     *,
     scale: tuple[float, float] = DEFAULT_SCALE,
     labels: bool = False,
@@ -55,7 +64,7 @@ def read_data(
     Args:
       path: an `.npz` with `x`, `[n, ...]`; for a model with several inputs one array per input,
         under the input's name. uint8 becomes `(x - mean) / std`.
-      inputs: name and shape (without the batch axis, None for any size) of each input of the model.
+      inputs: the inputs of the model, in its order.
       scale: mean and standard deviation for uint8.
       labels: whether `y` must be there.
 
@@ -68,7 +77,7 @@ def read_data(
 
 def read_split(
     path: Path,
-    inputs: tuple[tuple[str, tuple[int | None, ...]], ...],
+    inputs: tuple[InputSpec, ...],
     *,
     scale: tuple[float, float] = DEFAULT_SCALE,
 ) -> Split:
@@ -94,7 +103,8 @@ def read_split(
 
 def _read_arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(
                     f"{path}: expected an .npz with named arrays. Received: one bare array. "
@@ -113,12 +123,12 @@ def _read_arrays(path: Path) -> dict[str, Array]:
 def _data(
     path: Path,
     arrays: dict[str, Array],
-    inputs: tuple[tuple[str, tuple[int | None, ...]], ...],
+    inputs: tuple[InputSpec, ...],
     suffix: str,
     scale: tuple[float, float],
     labels: bool,
 ) -> Data:
-    names = [f"{name}{suffix}" for name, _ in inputs] if len(inputs) > 1 else [f"x{suffix}"]
+    names = [f"{spec.name}{suffix}" for spec in inputs] if len(inputs) > 1 else [f"x{suffix}"]
     label = f"y{suffix}"
     for name in [*names, *([label] if labels else [])]:
         if name not in arrays:
@@ -126,8 +136,8 @@ def _data(
                 f"{path}: array '{name}' is missing. Received: {', '.join(arrays) or 'no arrays'}."
             )
     x = tuple(
-        _sample_array(f"{path}: array '{name}'", arrays[name], shape, scale)
-        for name, (_, shape) in zip(names, inputs, strict=True)
+        _sample_array(f"{path}: array '{name}'", arrays[name], spec, scale)
+        for name, spec in zip(names, inputs, strict=True)
     )
     y = arrays.get(label)
     lengths = {name: len(array) for name, array in zip(names, x, strict=True)}
@@ -143,24 +153,25 @@ def _data(
     return Data(x, y)
 
 
-def _sample_array(
-    subject: str, array: Array, shape: tuple[int | None, ...], scale: tuple[float, float]
-) -> Array:
-    wanted = f"[n, {', '.join('any' if size is None else str(size) for size in shape)}]"
-    fits = array.ndim == len(shape) + 1 and all(
-        size is None or size == found for size, found in zip(shape, array.shape[1:], strict=False)
-    )
-    if not fits:
+def _sample_array(subject: str, array: Array, spec: InputSpec, scale: tuple[float, float]) -> Array:
+    if not _fits(array.shape, spec.shape):
+        sizes = ", ".join("any" if size is None else str(size) for size in spec.shape)
         raise DataError(
-            f"{subject}: the model takes {wanted}. Received: shape {list(array.shape)}."
+            f"{subject}: the model takes [n, {sizes}]. Received: shape {list(array.shape)}."
         )
-    if array.dtype == np.uint8:
-        mean, std = scale
-        return ((array.astype(np.float32) - mean) / std).astype(np.float32)
     if array.dtype.kind not in "fiub":
         raise DataError(f"{subject}: expected numbers. Received: type {array.dtype}.")
+    if array.dtype == np.uint8 and spec.dtype.startswith("float"):
+        mean, std = scale
+        array = (array.astype(np.float32) - mean) / std
     _require_finite(subject, array)
-    return array.astype(np.float32)
+    return array.astype(spec.dtype)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) + 1 and all(
+        size is None or size == found for size, found in zip(wanted, shape[1:], strict=True)
+    )
 
 
 def _require_finite(subject: str, array: Array | None) -> None:

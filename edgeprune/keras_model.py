@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from edgeprune import layout
+from edgeprune.data import InputSpec
 from edgeprune.errors import ModelError, OutputError
+from edgeprune.layout import Array
 from edgeprune.plan import LayerInfo
+
+PREDICT_BATCH = 64
 
 Model = Any
 """A `keras.Model`; Keras ships no type information."""
@@ -91,7 +96,7 @@ def copy_model(model: Model) -> Model:
     """
     try:
         with keras.saving.custom_object_scope(_compiled_with(model)):
-            if has_graph(model):
+            if can_rebuild(model):
                 copy = keras.models.clone_model(model)
             else:
                 copy = type(model).from_config(model.get_config())
@@ -133,7 +138,7 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
     once. The new model is compiled as the old one; carrying weights over is left to the caller.
 
     Args:
-      model: Sequential or Functional, see `has_graph`.
+      model: Sequential or Functional, see `can_rebuild`.
       replace: makes the new layer; called with every layer and operation but inputs.
 
     Raises:
@@ -185,14 +190,14 @@ def _compiled_with(model: Model) -> dict[str, Any]:
     }
 
 
-def has_graph(model: Model) -> bool:
-    """Whether a model is a graph of layers (Sequential or Functional) rather than subclassed."""
-    return isinstance(model, keras.Sequential) or _is_functional(model)
+def can_rebuild(model: Model) -> bool:
+    """Whether a model is Sequential (built or not) or Functional, rather than subclassed."""
+    return isinstance(model, keras.Sequential) or _has_graph(model)
 
 
 def ends_in_softmax(model: Model) -> bool:
     """Whether the first output of a model is a softmax, so that it gives probabilities."""
-    if _is_functional(model) and model.outputs:
+    if _has_graph(model):
         last = model.outputs[0]._keras_history.operation
     else:
         last = model.layers[-1]
@@ -204,13 +209,68 @@ def ends_in_softmax(model: Model) -> bool:
     )
 
 
+def input_specs(model: Model) -> tuple[InputSpec, ...]:
+    """The inputs of a model, in its order.
+
+    Raises:
+      ModelError: the model does not say what it takes (a subclassed model without an input).
+    """
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        raise ModelError(
+            f"{model.name}: expected a model with known inputs. Received: a {type(model).__name__} "
+            "without any. Call it once on a keras.Input and make a Functional model of that."
+        )
+    return tuple(
+        InputSpec(
+            tensor.name, tuple(tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype)
+        )
+        for tensor in tensors
+    )
+
+
+def call(model: Model, arrays: list[Any]) -> list[Any]:
+    """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
+    if isinstance(model.inputs, list) and hasattr(model, "input"):
+        packed = keras.tree.pack_sequence_as(model.input, arrays)
+    else:
+        packed = arrays if len(arrays) > 1 else arrays[0]
+    return list(keras.tree.flatten(model(packed, training=False)))
+
+
+def output_names(model: Model) -> tuple[str, ...]:
+    """A name per output of a model, each once."""
+    names = list(getattr(model, "output_names", ()) or ["output_0"])
+    return tuple(
+        name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)
+    )
+
+
+def predict(model: Model, x: list[Array]) -> list[Array]:
+    """Outputs of a model for inference, float32, one array `[n, ...]` per output.
+
+    Args:
+      model: a built Keras model.
+      x: one array `[n, ...]` per input.
+    """
+    batches = [
+        call(model, [array[start : start + PREDICT_BATCH] for array in x])
+        for start in range(0, len(x[0]), PREDICT_BATCH)
+    ]
+    return [
+        np.concatenate([np.asarray(part, np.float32) for part in parts])
+        for parts in zip(*batches, strict=True)
+    ]
+
+
 def is_model(layer: Layer) -> bool:
     """Whether a layer is itself a model, whose layers are listed one by one."""
     return isinstance(layer, keras.Model)
 
 
-def _is_functional(model: Model) -> bool:
-    return isinstance(model, keras.Model) and hasattr(model, "operations")
+def _has_graph(model: Model) -> bool:
+    """Whether Keras knows how the layers of a model are connected (not so if it is subclassed)."""
+    return bool(getattr(model, "outputs", None))
 
 
 def walk(model: Model, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -308,7 +368,7 @@ def _layers_before_output(model: Model) -> set[int]:
 
     Their output channels are the model's own outputs, such as classes, and cannot go.
     """
-    if not _is_functional(model) or not model.outputs:
+    if not _has_graph(model):
         mixing = [layer for _, layer in walk(model) if _mixes_channels(layer)]
         return {id(layer) for layer in mixing[-1:]}
     found: set[int] = set()
@@ -334,8 +394,10 @@ def _collect_behind(operation: Any, node: Any, found: set[int], seen: set[int]) 
         return False
     if isinstance(operation, keras.layers.InputLayer):
         return True
-    nested = is_model(operation) and _is_functional(operation)
-    if nested and not _collect_before(operation.outputs, found, seen):
+    if is_model(operation) and not _has_graph(operation):
+        found |= _layers_before_output(operation)
+        return False
+    if is_model(operation) and not _collect_before(operation.outputs, found, seen):
         return False
     return _collect_before(node.input_tensors, found, seen)
 

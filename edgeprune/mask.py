@@ -139,7 +139,8 @@ def kept_channels(channels: int, multiple: int, sparsity: float) -> int:
     """
     allowed = [*range(multiple, channels, multiple), channels]
     wanted = (1 - sparsity) * channels
-    return min(reversed(allowed), key=lambda count: abs(count - wanted))
+    nearest: int = min(reversed(allowed), key=lambda count: abs(count - wanted))
+    return nearest
 
 
 def zero_fraction(mask: Mask) -> float:

@@ -123,4 +123,5 @@ def parse_pattern(text: str) -> Pattern:
         part.isascii() and part.isdigit() for part in arguments
     ):
         raise PatternError(f"Expected {form} with whole numbers. Received: {text!r}.")
-    return make(*map(int, arguments))
+    pattern: Pattern = make(*map(int, arguments))
+    return pattern

@@ -44,6 +44,20 @@ class LayerInfo:
     """Whether the layer's output channels are the model's own outputs."""
 
 
+@dataclass(frozen=True)
+class LayerSparsity:
+    """The zeros that the kernel of a layer holds."""
+
+    path: str
+    weights: int
+    zeros: int
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros, in [0, 1]."""
+        return self.zeros / self.weights
+
+
 class LayerPlan(Table):
     """One layer: what is done with it and why."""
 

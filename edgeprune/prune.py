@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,11 @@ from edgeprune.errors import ModelError
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
-from edgeprune.plan import LayerPlan, Plan, check_plan
+from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.score import magnitude
 
 Progress = Callable[[str, int, int], None]
 """Called as work goes on with (what is done, steps done, steps in all)."""
-
-
-@dataclass(frozen=True)
-class LayerSparsity:
-    """What a layer of a model holds."""
-
-    path: str
-    weights: int
-    zeros: int
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of zeros, in [0, 1]."""
-        return self.zeros / self.weights
 
 
 def no_progress(what: str, done: int, total: int) -> None:

@@ -8,6 +8,7 @@ Optimization (tensorflow_model_optimization/python/core/sparsity/keras/pruning_s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -174,10 +175,8 @@ class PolynomialDecay(Schedule):
     def sparsity_at(self, step: int) -> float:
         """The polynomial above; constant before `begin_step` and after `end_step`."""
         progress = (step - self.begin_step) / (self.end_step - self.begin_step)
-        left = 1 - min(1.0, max(0.0, progress))
-        return (
-            self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left**self.power
-        )
+        left = math.pow(1 - min(1.0, max(0.0, progress)), self.power)
+        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left
 
     def should_prune(self, step: int) -> bool:
         """Every `frequency` steps from `begin_step` to `end_step`."""

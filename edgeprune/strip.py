@@ -88,7 +88,7 @@ def _strip_model(model: Model) -> Model:
         stripped = _without_wrapper(model.wrapper)
         keras_model.compile_as(stripped, model)
         return stripped
-    if not keras_model.has_graph(model):
+    if not keras_model.can_rebuild(model):
         return keras_model.copy_model(model)
     pairs: list[tuple[Layer, Layer]] = []
 
@@ -167,7 +167,7 @@ def relative_difference(expected: Array, received: Array) -> float:
 def _generated_inputs(model: Model) -> Any:
     """Random inputs in the structure that a model takes; None if its shapes are not known."""
     random = np.random.default_rng(0)
-    if keras_model.has_graph(model):
+    if keras_model.can_rebuild(model):
         if not model.built:
             return None
         sequential = isinstance(model, keras.Sequential)

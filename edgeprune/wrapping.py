@@ -194,7 +194,7 @@ def _wrap_model(model: Model, choose: _Choose) -> Model:
     rules = {
         id(layers[path]): choice for path, choice in choices.items() if isinstance(choice, Rule)
     }
-    rewrap = _wrapped_graph if keras_model.has_graph(model) else _wrapped_subclass
+    rewrap = _wrapped_graph if keras_model.can_rebuild(model) else _wrapped_subclass
     wrapped = rewrap(model, rules)
     kept = [KeptLayer(path, choice) for path, choice in choices.items() if isinstance(choice, str)]
     wrapped.kept_unwrapped = _Kept(tuple(kept))

@@ -1,0 +1,540 @@
+"""The command line: reads arguments, calls the verbs, prints what they return.
+
+Commands that need Keras import it when they run, so that all others start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgeprune import terminal, tflite_file
+from edgeprune.artifact import require_folder, write_file
+from edgeprune.data import DEFAULT_SCALE, read_data
+from edgeprune.errors import EdgepruneError, PlanError, TargetError
+from edgeprune.layout import Array
+from edgeprune.measure import default_target
+from edgeprune.measure import measure as measure_files
+from edgeprune.plan import Plan, check_plan, make_plan, read_plan
+from edgeprune.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.schema import suggestion
+from edgeprune.signature import input_specs
+from edgeprune.targets import TARGETS
+from edgeprune.validate import validate as validate_file
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_GOALS = ("latency", "flash", "memory")
+_NUMERICS = ("float32", "float16", "int8")
+
+
+class _Edgeprune(click.Group):
+    """Turns edgeprune's errors into a message and an exit code, without a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except EdgepruneError as error:
+            terminal.fail(str(error))
+            context.exit(error.exit_code)
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            near = suggestion(args[0], self.commands)
+            raise click.UsageError(f"No such command '{args[0]}'.{near}", context)
+        return super().resolve_command(context, args)
+
+
+def _read_scale(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, float]:
+    if value is None:
+        return DEFAULT_SCALE
+    try:
+        mean, std = (float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"expected two numbers MEAN,STD. Received: {value!r}.") from error
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise click.BadParameter(f"expected finite numbers and STD > 0. Received: {value!r}.")
+    return mean, std
+
+
+class _Path(click.Path):
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def apply(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+_device = click.option(
+    "--device",
+    required=True,
+    metavar="D",
+    help="A name that `edgeprune devices` lists, or the path of your own .toml profile.",
+)
+_sparsity = click.option(
+    "--sparsity",
+    type=float,
+    metavar="F",
+    help="Fraction of zeros in [0, 1) over the device's prunable weights; the profile's default.",
+)
+_goal = click.option(
+    "--goal",
+    type=click.Choice(_GOALS),
+    help="What matters most, where a device has more than one pattern.",
+)
+_chosen_layers = _options(
+    click.option("--only", metavar="REGEX", help="Prune only layers in whose path REGEX is found."),
+    click.option("--skip", metavar="REGEX", help="Leave out layers in whose path REGEX is found."),
+)
+_data = click.option(
+    "--data",
+    type=_Path(),
+    metavar="DATA.npz",
+    help="Array x [n, ...] (one array per input, by name, if there are several) and labels y [n].",
+)
+_scale = click.option(
+    "--scale",
+    metavar="MEAN,STD",
+    callback=_read_scale,
+    help="uint8 data becomes (x - MEAN) / STD.  [default: 127.5,127.5]",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group(
+    cls=_Edgeprune,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="edgeprune")
+def cli() -> None:
+    """Prune a Keras 3 model for a device and get a .tflite file that is measured on it.
+
+    Zeros alone speed nothing up: every runtime skips them in a few kernels only, each with its own
+    pattern. edgeprune knows the pattern that pays on each device, prunes to it, and measures.
+
+    \b
+    Start here:
+      edgeprune devices                                       what pays where
+      edgeprune demo -o demo                                  everything, on a small real model
+    Your own model, step by step:
+      edgeprune plan   model.keras --device xnnpack-arm64     what would be pruned, and why
+      edgeprune prune  model.keras --device xnnpack-arm64 --data data.npz -o pruned.keras
+      edgeprune export pruned.keras --device xnnpack-arm64 -o pruned.tflite
+      edgeprune validate pruned.tflite --device xnnpack-arm64 --reference pruned.keras
+      edgeprune measure  dense.tflite pruned.tflite --device xnnpack-arm64
+    Or all of it for several devices, with a report:
+      edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
+
+    \b
+    Exit codes: 0 good, 1 a check failed, 2 bad input or usage.
+    Set EDGEPRUNE_LOG=1 to see what TensorFlow writes while it works.
+    """
+
+
+@cli.command()
+@_json
+def devices(as_json: bool) -> None:
+    """List the devices: what each is and the pattern that pays there."""
+    profiles = [load_profile(name) for name in profile_names()]
+    if as_json:
+        _print_json([_device_json(profile) for profile in profiles])
+    else:
+        terminal.show_devices(profiles)
+
+
+def _device_json(profile: DeviceProfile) -> dict[str, Any]:
+    return profile.model_dump(mode="json", by_alias=True)
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.keras")
+@_device
+@_sparsity
+@_goal
+@_data
+@_scale
+@_chosen_layers
+@click.option("-o", "--output", type=_Path(), metavar="PLAN.json", help="Also write it to a file.")
+@_json
+def plan(
+    model: Path,
+    device: str,
+    sparsity: float | None,
+    goal: Any,
+    data: Path | None,
+    scale: tuple[float, float],
+    only: str | None,
+    skip: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Say which layers would be pruned, in which pattern, and why not the others.
+
+    The file that -o writes can be edited and given to `prune --plan`.
+    """
+    profile = load_profile(device)
+    if output is not None:
+        require_folder(output)
+    from edgeprune import keras_model
+
+    loaded = keras_model.load_model(model)
+    if data is not None:
+        read_data(data, keras_model.input_specs(loaded), scale=scale)
+    made = make_plan(
+        keras_model.describe(loaded),
+        profile,
+        sparsity=sparsity,
+        goal=goal,
+        only=only,
+        skip=skip,
+        model=str(model),
+    )
+    if output is not None:
+        write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
+    if as_json:
+        _print_json(made.to_json())
+    else:
+        terminal.show_plan(made)
+    terminal.warn(made.warnings())
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.keras")
+@_device
+@click.option("--plan", "plan_path", type=_Path(), metavar="PLAN.json", help="As `plan -o` wrote.")
+@_sparsity
+@_goal
+@_data
+@_scale
+@_chosen_layers
+@click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
+@_json
+def prune(
+    model: Path,
+    device: str,
+    plan_path: Path | None,
+    sparsity: float | None,
+    goal: Any,
+    data: Path | None,
+    scale: tuple[float, float],
+    only: str | None,
+    skip: str | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Put the zeros into a copy of the model, in one shot by magnitude.
+
+    With --data, the statistics of batch normalisation are estimated anew afterwards, which wins
+    back a part of the accuracy; labels are not needed.
+    """
+    given = {"--sparsity": sparsity, "--goal": goal, "--only": only, "--skip": skip}
+    clash = [name for name, value in given.items() if value is not None]
+    if plan_path is not None and clash:
+        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    profile = load_profile(device)
+    require_folder(output)
+    found = read_plan(plan_path) if plan_path is not None else None
+    from edgeprune import keras_model
+    from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
+
+    loaded = keras_model.load_model(model)
+    layers = keras_model.describe(loaded)
+    if found is None:
+        found = make_plan(
+            layers,
+            profile,
+            sparsity=sparsity,
+            goal=goal,
+            only=only,
+            skip=skip,
+            model=str(model),
+        )
+    _require_same_device(found, profile, plan_path)
+    check_plan(found, layers)
+    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        pruned = prune_one_shot(loaded, found, x, progress=tell)
+    keras_model.save_model(pruned, output)
+    warnings = [*found.warnings()]
+    if x is None and found.pruned:
+        warnings.append(
+            "Pruned by magnitude alone, without data: expect to lose accuracy. Give --data."
+        )
+    terminal.warn(warnings)
+    reached = reached_sparsity(pruned, found)
+    if as_json:
+        _print_json(
+            {
+                "model": str(model),
+                "device": profile.name,
+                "output": str(output),
+                "sparsity": {"asked": found.asked, "reached": reached},
+                "layers": [
+                    {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
+                    for row in layer_sparsities(pruned)
+                ],
+                "warnings": warnings,
+            }
+        )
+    else:
+        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero.")
+
+
+def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:
+    if found.device != profile.name:
+        raise PlanError(
+            f"{path}: this plan was made for '{found.device}'. Received: --device {profile.name}. "
+            "Make a new plan for this device."
+        )
+
+
+def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> list[Array] | None:
+    return None if path is None else list(read_data(path, specs, scale=scale).x)
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.keras")
+@_device
+@_data
+@_scale
+@click.option("--numerics", type=click.Choice(_NUMERICS), help="Number format; the profile's.")
+@click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
+@_json
+def export(
+    model: Path,
+    device: str,
+    data: Path | None,
+    scale: tuple[float, float],
+    numerics: Any,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Write the model as a .tflite file in the device's number format, with a batch of 1.
+
+    int8 needs --data: a few hundred samples, to find the range of every activation.
+    """
+    profile = load_profile(device)
+    require_folder(output)
+    from edgeprune import keras_model
+    from edgeprune.convert import export as export_model
+
+    loaded = keras_model.load_model(model)
+    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        tell(f"converting {model.name}", 0, 1)
+        exported = export_model(loaded, profile, output, x=x, numerics=numerics)
+    terminal.warn(exported.warnings)
+    artifact = exported.artifact
+    if as_json:
+        _print_json(
+            {
+                "model": str(model),
+                "device": profile.name,
+                "output": str(output),
+                "numerics": exported.numerics,
+                "size_bytes": artifact.size_bytes,
+                "gzip_bytes": artifact.gzip_bytes,
+                "sha256": artifact.sha256,
+                "warnings": list(exported.warnings),
+            }
+        )
+    else:
+        click.echo(
+            f"{output}: {exported.numerics}, {artifact.size_bytes} bytes, "
+            f"{artifact.gzip_bytes} after gzip."
+        )
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.tflite")
+@_device
+@click.option(
+    "--reference",
+    type=_Path(),
+    metavar="REF",
+    help="A .tflite or .keras file whose outputs are right; without it the file is only "
+    "compared with itself run by plain kernels.",
+)
+@_data
+@_scale
+@_json
+@click.pass_context
+def validate(
+    context: click.Context,
+    model: Path,
+    device: str,
+    reference: Path | None,
+    data: Path | None,
+    scale: tuple[float, float],
+    as_json: bool,
+) -> None:
+    """Check that a file loads, computes what it should and fits the device.
+
+    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1).
+    """
+    profile = load_profile(device)
+    graph = tflite_file.read(model)
+    x = _calibration(data, input_specs(graph), scale)
+    verdict = validate_file(model, profile, reference=reference, x=x)
+    if as_json:
+        _print_json(verdict.to_json())
+    else:
+        terminal.show_verdict(verdict)
+    context.exit(0 if verdict.ok else 1)
+
+
+@cli.command()
+@click.argument("models", type=_Path(), nargs=-1, required=True, metavar="MODEL.tflite...")
+@_device
+@click.option("--target", metavar="T", help="An instrument that `edgeprune targets` lists.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@_json
+def measure(
+    models: tuple[Path, ...], device: str, target: str | None, threads: int, as_json: bool
+) -> None:
+    """Measure files, in turn with each other; with several, compare them with the first."""
+    profile = load_profile(device)
+    chosen = target or default_target(profile)
+    with terminal.progress_bar() as tell:
+        tell(f"measuring with {chosen}", 0, 1)
+        found = measure_files(models, profile, target=chosen, threads=threads)
+    if chosen not in profile.targets:
+        terminal.warn(
+            [
+                f"'{chosen}' is not {profile.name}: it stands in for the device, for which "
+                f"{', '.join(profile.targets)} would speak."
+            ]
+        )
+    if as_json:
+        _print_json([measurement.to_json() for measurement in found])
+    else:
+        terminal.show_measurements(found)
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.keras")
+@click.option("--devices", required=True, metavar="D1,D2", help="Names or paths, with commas.")
+@click.option("--data", type=_Path(), required=True, metavar="DATA.npz", help="x and labels y.")
+@_scale
+@_sparsity
+@_goal
+@click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
+@_json
+@click.pass_context
+def compare(
+    context: click.Context,
+    model: Path,
+    devices: str,
+    data: Path,
+    scale: tuple[float, float],
+    sparsity: float | None,
+    goal: Any,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Run the whole pipeline for several devices, and write a report.
+
+    Accuracy is measured on x_test, y_test if the data has them, else on every fifth sample, which
+    is then kept out of pruning and calibration.
+    """
+    _compare(context, model, devices.split(","), data, output, as_json, scale, sparsity, goal)
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--output",
+    type=_Path(),
+    default=Path("edgeprune-demo"),
+    show_default=True,
+    metavar="DIR",
+)
+@_json
+@click.pass_context
+def demo(context: click.Context, output: Path, as_json: bool) -> None:
+    """Train a small network on handwritten digits, then compare three devices.
+
+    A model that an earlier demo left in DIR is used again.
+    """
+    require_folder(output / "report.json" if output.is_dir() else output)
+    output.mkdir(exist_ok=True)
+    from edgeprune.demo import DEVICES, prepare
+
+    with terminal.progress_bar() as tell:
+        model, data = prepare(output, tell)
+    _compare(context, model, list(DEVICES), data, output, as_json, DEFAULT_SCALE, None, None)
+
+
+def _compare(
+    context: click.Context,
+    model: Path,
+    names: list[str],
+    data: Path,
+    output: Path,
+    as_json: bool,
+    scale: tuple[float, float],
+    sparsity: float | None,
+    goal: Any,
+) -> None:
+    profiles = [load_profile(name.strip()) for name in names]
+    from edgeprune.pipeline import compare as compare_devices
+
+    with terminal.progress_bar() as tell:
+        report = compare_devices(
+            model, profiles, data, output, sparsity=sparsity, goal=goal, scale=scale, progress=tell
+        )
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        terminal.show_report(report)
+    terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
+    context.exit(0 if report.ok else 1)
+
+
+@cli.group(invoke_without_command=True)
+@_json
+@click.pass_context
+def targets(context: click.Context, as_json: bool) -> None:
+    """List the instruments: which are ready, and what installs the others."""
+    if context.invoked_subcommand:
+        return
+    if as_json:
+        _print_json([{"target": name, **asdict(TARGETS[name].readiness())} for name in TARGETS])
+    else:
+        terminal.show_targets(dict(TARGETS))
+
+
+@targets.command()
+@click.argument("name")
+def install(name: str) -> None:
+    """Say what is missing for an instrument, and how to install it."""
+    if name not in TARGETS:
+        raise TargetError(
+            f"Unknown target '{name}'.{suggestion(name, TARGETS)} Known: {', '.join(TARGETS)}."
+        )
+    state = TARGETS[name].readiness()
+    if not state.ready:
+        raise TargetError(f"Target '{name}' is not ready: {state.detail}. Run: {state.remedy}")
+    click.echo(f"{name} is ready: {state.detail}.")
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def main() -> None:
+    """The program `edgeprune`."""
+    terminal.silence_libraries()
+    cli()

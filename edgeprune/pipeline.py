@@ -1,0 +1,233 @@
+"""The whole pipeline for several devices: one model in, measured files and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeprune import keras_model
+from edgeprune.accuracy import accuracy
+from edgeprune.artifact import require_folder
+from edgeprune.convert import Exported, export
+from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split
+from edgeprune.errors import DataError, EdgepruneError, OutputError
+from edgeprune.keras_model import Model
+from edgeprune.measure import Measurement, default_target, measure
+from edgeprune.pattern import Channels, NofM
+from edgeprune.plan import LayerSparsity, Plan, make_plan
+from edgeprune.profile import DeviceProfile, Goal, load_profile
+from edgeprune.prune import (
+    Progress,
+    layer_sparsities,
+    no_progress,
+    prune_one_shot,
+    reached_sparsity,
+)
+from edgeprune.report import DeviceReport, Report
+from edgeprune.signature import input_specs, signature_name
+from edgeprune.tflite_file import read as read_tflite
+from edgeprune.validate import validate
+
+_STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every device of one `compare`."""
+
+    model: Model
+    name: str
+    split: Split
+    folder: Path
+    sparsity: float | None
+    goal: Goal | None
+
+
+def compare(
+    model_path: str | Path,
+    devices: Sequence[str | Path | DeviceProfile],
+    data_path: str | Path,
+    folder: str | Path,
+    *,
+    sparsity: float | None = None,
+    goal: Goal | None = None,
+    scale: tuple[float, float] = DEFAULT_SCALE,
+    progress: Progress = no_progress,
+) -> Report:
+    """Prunes, exports, validates and measures a model for several devices.
+
+    Writes, into `folder`: `<device>.keras` and `<device>.tflite` (pruned),
+    `dense-<numerics>.tflite` (what they are compared with), `report.json` and `report.html`. Every
+    device is finished, also when another one fails.
+
+    Args:
+      model_path: a `.keras` file.
+      devices: profiles, their names, or paths of a user's own `.toml` files.
+      data_path: an `.npz` as `data.read_split` takes it.
+      folder: is made if its parent exists.
+      sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
+        own (2:4) keeps it.
+      goal: which strategy of the profiles that have several.
+      scale: mean and standard deviation for uint8 data.
+      progress: told what is done.
+
+    Raises:
+      InputError: bad model, data, device or folder, before any work.
+    """
+    profiles = [
+        device if isinstance(device, DeviceProfile) else load_profile(device) for device in devices
+    ]
+    _require_distinct(profiles)
+    output = _output_folder(Path(folder))
+    model = keras_model.load_model(Path(model_path))
+    split = read_split(Path(data_path), keras_model.input_specs(model), scale=scale)
+    output.mkdir(exist_ok=True)
+    job = Job(model, str(model_path), split, output, sparsity, goal)
+    reports = []
+    for index, profile in enumerate(profiles):
+
+        def tell(step: str, profile: DeviceProfile = profile, index: int = index) -> None:
+            done = index * len(_STEPS) + _STEPS.index(step)
+            progress(f"{profile.name}: {step}", done, len(profiles) * len(_STEPS))
+
+        reports.append(_device_report(job, profile, tell))
+    progress("report", len(profiles) * len(_STEPS), len(profiles) * len(_STEPS))
+    report = Report(str(model_path), tuple(reports))
+    report.write(output)
+    return report
+
+
+def _require_distinct(profiles: list[DeviceProfile]) -> None:
+    names = [profile.name for profile in profiles]
+    if not names or len(set(names)) < len(names):
+        raise OutputError(
+            "Expected different devices, at least one, since files are named after them. "
+            f"Received: {', '.join(names) or 'none'}."
+        )
+
+
+def _output_folder(folder: Path) -> Path:
+    require_folder(folder / "report.json" if folder.is_dir() else folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: expected a folder. Received: a file.")
+    return folder
+
+
+def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
+    """One device, from plan to accuracy; an error ends this device and is reported."""
+    report = DeviceReport(device=profile.name, summary=profile.summary)
+    try:
+        tell("plan")
+        plan, notes = _plan(job, profile)
+        report = replace(report, plan=plan, asked=plan.asked, notes=notes)
+        tell("prune")
+        pruned = prune_one_shot(job.model, plan, list(job.split.train.x))
+        keras_model.save_model(pruned, job.folder / f"{profile.name}.keras")
+        report = replace(
+            report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
+        )
+        tell("export")
+        dense = _export_dense(job, profile)
+        exported = export(
+            pruned,
+            profile,
+            job.folder / f"{profile.name}.tflite",
+            x=list(job.split.train.x),
+        )
+        report = replace(
+            report, artifact=exported.artifact, notes=(*report.notes, *exported.warnings)
+        )
+        return _judge(job, profile, report, dense, exported, tell)
+    except EdgepruneError as error:
+        return replace(report, error=str(error))
+
+
+def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
+    strategy = profile.strategy(job.goal)
+    fixed = next((rule.pattern for rule in strategy.rules if isinstance(rule.pattern, NofM)), None)
+    asked = None if fixed else job.sparsity
+    plan = make_plan(
+        keras_model.describe(job.model), profile, sparsity=asked, goal=job.goal, model=job.name
+    )
+    notes = list(plan.warnings())
+    if fixed and job.sparsity is not None and job.sparsity != fixed.sparsity:
+        notes.append(f"{fixed} fixes the sparsity: {fixed.sparsity:g} instead of {job.sparsity:g}.")
+    if any(isinstance(layer.pattern, Channels) for layer in plan.pruned):
+        notes.append(
+            "Channels are set to zero, not yet taken out of the file: its size and its latency "
+            "stay as they were, and gzip alone shows the zeros."
+        )
+    elif plan.pruned:
+        notes.append(
+            "Zeros are stored like other values: no kernel skips them in this file, so its size "
+            "and latency stay as they were, and gzip alone shows the zeros."
+        )
+    return plan, tuple(notes)
+
+
+def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
+    prunable = {layer.path for layer in plan.layers if layer.prunable}
+    return tuple(row for row in layer_sparsities(pruned) if row.path in prunable)
+
+
+def _export_dense(job: Job, profile: DeviceProfile) -> Path:
+    """The unpruned model in the device's number format; made once for all devices that share it."""
+    dense_kind = "" if profile.per_channel_dense else "-per-tensor"
+    path = job.folder / f"dense-{profile.numerics}{dense_kind}.tflite"
+    return export(job.model, profile, path, x=list(job.split.train.x)).artifact.path
+
+
+def _judge(
+    job: Job,
+    profile: DeviceProfile,
+    report: DeviceReport,
+    dense: Path,
+    exported: Exported,
+    tell: Any,
+) -> DeviceReport:
+    test = _in_file_order(job, exported.artifact.path)
+    tell("validate")
+    verdict = validate(
+        exported.artifact.path,
+        profile,
+        reference=job.folder / f"{profile.name}.keras",
+        x=list(test.x),
+    )
+    report = replace(report, verdict=verdict)
+    if not any(check.name.startswith("runs") and check.ok for check in verdict.checks):
+        return report
+    tell("measure")
+    target = default_target(profile)
+    first, second = measure([dense, exported.artifact.path], profile, target=target)
+    notes = report.notes + _stand_in_note(profile, second)
+    report = replace(report, dense=(first,), pruned=(second,), notes=notes)
+    tell("accuracy")
+    try:
+        return replace(
+            report,
+            accuracy=(
+                accuracy(dense, profile, test),
+                accuracy(exported.artifact.path, profile, test),
+            ),
+        )
+    except DataError as error:
+        return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
+
+
+def _in_file_order(job: Job, path: Path) -> Data:
+    """Test samples with the inputs in the order that the file's signature has."""
+    names = [signature_name(spec.name) for spec in keras_model.input_specs(job.model)]
+    order = [spec.name for spec in input_specs(read_tflite(path))]
+    by_name = dict(zip(names, job.split.test.x, strict=True))
+    return Data(tuple(by_name[name] for name in order), job.split.test.y)
+
+
+def _stand_in_note(profile: DeviceProfile, measurement: Measurement) -> tuple[str, ...]:
+    if measurement.target in profile.targets:
+        return ()
+    return (
+        f"Latency was measured on this computer ({measurement.runtime}, {measurement.conditions}), "
+        f"which stands in for the device: {', '.join(profile.targets)} would speak for it.",
+    )

@@ -1,0 +1,263 @@
+"""Reports: what came out for every device, as JSON for machines and one HTML page for people."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.artifact import Artifact, write_file
+from edgeprune.measure import Measurement
+from edgeprune.plan import LayerSparsity, Plan
+from edgeprune.validate import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DENSE_COLOR, PRUNED_COLOR = "#9aa5b1", "#2563a8"
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """What the pipeline found for one device; what it did not reach is None or empty."""
+
+    device: str
+    summary: str
+    asked: float | None = None
+    reached: float | None = None
+    plan: Plan | None = None
+    layers: tuple[LayerSparsity, ...] = ()
+    artifact: Artifact | None = None
+    verdict: Verdict | None = None
+    dense: tuple[Measurement, ...] = ()
+    pruned: tuple[Measurement, ...] = ()
+    accuracy: tuple[float, float] | None = None
+    """Of the unpruned and of the pruned file."""
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    """Why the device could not be finished."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the device was finished and every check passed."""
+        return self.error is None and self.verdict is not None and self.verdict.ok
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form of the command-line contract."""
+        return {
+            "device": self.device,
+            "sparsity": {"asked": self.asked, "reached": self.reached},
+            "plan": self.plan.to_json() if self.plan else None,
+            "artifact": _artifact_json(self.artifact),
+            "verdict": self.verdict.to_json() if self.verdict else None,
+            "dense": [measurement.to_json() for measurement in self.dense],
+            "pruned": [measurement.to_json() for measurement in self.pruned],
+            "accuracy": _accuracy_json(self.accuracy),
+            "layers": [
+                {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
+                for row in self.layers
+            ],
+            "notes": list(self.notes),
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All devices of one `compare`."""
+
+    model: str
+    devices: tuple[DeviceReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every device was finished and every check passed."""
+        return all(device.ok for device in self.devices)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form of the command-line contract."""
+        return {"model": self.model, "devices": [device.to_json() for device in self.devices]}
+
+    def write(self, folder: Path) -> None:
+        """Writes `report.json` and `report.html` into a folder.
+
+        Raises:
+          OutputError: they cannot be written.
+        """
+        text = json.dumps(self.to_json(), indent=2, allow_nan=False)
+        write_file(folder / "report.json", text.encode())
+        write_file(folder / "report.html", self.to_html().encode())
+
+    def to_html(self) -> str:
+        """One page that needs nothing else, its plots inside."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        environment = Environment(
+            loader=PackageLoader("edgeprune", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        return environment.get_template("report.html").render(report=self, charts=_charts(self))
+
+
+def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:
+    if artifact is None:
+        return None
+    return {
+        "path": str(artifact.path),
+        "sha256": artifact.sha256,
+        "size_bytes": artifact.size_bytes,
+        "gzip_bytes": artifact.gzip_bytes,
+    }
+
+
+def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | None:
+    return None if accuracy is None else {"dense": accuracy[0], "pruned": accuracy[1]}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot as SVG, with its title and what to read in it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def _charts(report: Report) -> list[Chart]:
+    measured = [device for device in report.devices if device.pruned]
+    named = [device for device in measured if device.accuracy]
+    charts = []
+    if named:
+        charts.append(
+            Chart(
+                "Accuracy",
+                "Fraction of held-out samples named rightly, in the real runtime.",
+                _svg(partial(_plot_accuracy, devices=named)),
+            )
+        )
+    if measured:
+        charts += [
+            Chart(
+                "Size",
+                "The file (pale), and the same file after gzip (solid).",
+                _svg(partial(_plot_size, devices=measured)),
+            ),
+            Chart(
+                "Latency",
+                "Median of one inference; the bars' ends show the 95 % interval. "
+                + _latency_source(measured),
+                _svg(partial(_plot_latency, devices=measured)),
+            ),
+        ]
+    charts += [
+        Chart(
+            f"Sparsity per layer: {device.device}",
+            "Fraction of zeros in the weights that the device profile counts.",
+            _svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
+        )
+        for device in report.devices
+        if device.layers
+    ]
+    return charts
+
+
+def _latency_source(devices: list[DeviceReport]) -> str:
+    found = {
+        f"{'simulated' if m.simulated else 'measured'} by {m.target}, {m.runtime}"
+        for device in devices
+        for m in device.pruned
+    }
+    return "; ".join(sorted(found)).capitalize() + "."
+
+
+def _svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
+    """Draws onto fresh axes and returns the `<svg>` element, text kept as text."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}):
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        plot(axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _plot_pairs(
+    axes: Axes, devices: list[DeviceReport], dense: list[float], pruned: list[float], **style: Any
+) -> None:
+    """Two bars per device, beside each other."""
+    width = 0.38
+    positions = range(len(devices))
+    axes.bar([p - width / 2 for p in positions], dense, width, color=DENSE_COLOR, **style)
+    axes.bar([p + width / 2 for p in positions], pruned, width, color=PRUNED_COLOR, **style)
+    axes.set_xticks(list(positions), [device.device for device in devices])
+
+
+def _label_bars(axes: Axes, form: str) -> None:
+    for container in axes.containers[:2]:
+        axes.bar_label(container, fmt=form, padding=2, fontsize=8)  # type: ignore[arg-type]
+
+
+def _add_legend(axes: Axes) -> None:
+    axes.legend(axes.containers[:2], ["dense", "pruned"], frameon=False, ncols=2, loc="best")
+
+
+def _plot_accuracy(axes: Axes, devices: list[DeviceReport]) -> None:
+    pairs = [device.accuracy for device in devices if device.accuracy]
+    _plot_pairs(axes, devices, [dense for dense, _ in pairs], [pruned for _, pruned in pairs])
+    _label_bars(axes, "%.3f")
+    axes.set_ylim(0, 1.25)
+    axes.set_ylabel("accuracy")
+    _add_legend(axes)
+
+
+def _plot_size(axes: Axes, devices: list[DeviceReport]) -> None:
+    dense = [device.dense[0] for device in devices]
+    pruned = [device.pruned[0] for device in devices]
+    _plot_pairs(
+        axes,
+        devices,
+        [m.size_bytes / 1024 for m in dense],
+        [m.size_bytes / 1024 for m in pruned],
+        alpha=0.45,
+    )
+    _label_bars(axes, "%.0f")
+    _plot_pairs(
+        axes, devices, [m.gzip_bytes / 1024 for m in dense], [m.gzip_bytes / 1024 for m in pruned]
+    )
+    axes.margins(y=0.25)
+    axes.set_ylabel("KiB")
+    _add_legend(axes)
+
+
+def _plot_latency(axes: Axes, devices: list[DeviceReport]) -> None:
+    sides = [[d.dense[0].latency_ms for d in devices], [d.pruned[0].latency_ms for d in devices]]
+    medians = [[time.median if time else 0.0 for time in side] for side in sides]
+    _plot_pairs(axes, devices, *medians)
+    _label_bars(axes, "%.3f")
+    for offset, side in zip((-0.19, 0.19), sides, strict=True):
+        for position, time in enumerate(side):
+            if time:
+                low, high = time.ci95
+                axes.plot([position + offset] * 2, [low, high], color="black", linewidth=1.2)
+    axes.margins(y=0.25)
+    axes.set_ylabel("ms per inference")
+    _add_legend(axes)
+
+
+def _plot_layers(axes: Axes, device: DeviceReport) -> None:
+    rows = device.layers[::-1]
+    axes.barh([row.path for row in rows], [row.sparsity for row in rows], color=PRUNED_COLOR)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("fraction of zeros")

@@ -1,0 +1,54 @@
+"""Targets: the instruments that run or compile an artifact, all behind one seam.
+
+A target is one module and one line in `TARGETS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from edgeprune.layout import Array
+from edgeprune.measure import Measurement
+from edgeprune.profile import DeviceProfile
+from edgeprune.targets.child import Reply
+from edgeprune.targets.host import HOST
+from edgeprune.targets.readiness import Readiness
+from edgeprune.tflite_file import Graph
+
+
+class Target(Protocol):
+    """What every instrument can do."""
+
+    def readiness(self) -> Readiness:
+        """Whether it can be used here, and what installs it if not."""
+
+    def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
+        """The runtimes that a profile wants and that are here, by name, the reference first."""
+
+    def run(
+        self, graph: Graph, inputs: list[Array], runtime: str, *, delegates: bool = True
+    ) -> Reply:
+        """Runs samples one at a time; `inputs` and the outputs are in the order of `signature`.
+
+        Raises:
+          WorkerError: the runtime refuses the file, crashes on it or does not end.
+        """
+
+    def measure(
+        self, models: Sequence[Path], profile: DeviceProfile, threads: int
+    ) -> tuple[Measurement, ...]:
+        """Measures files in turn.
+
+        Raises:
+          TfliteError: a file does not parse.
+          WorkerError: the runtime refuses a file, crashes on it or does not end.
+        """
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType({"host": HOST})
+"""Every instrument of this version, by the name that `--target` takes."""
+
+__all__ = ["TARGETS", "Readiness", "Target"]

@@ -1,0 +1,110 @@
+"""Child processes that run the worker: what comes back, or why nothing does."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.errors import CheckError
+from edgeprune.layout import Array
+
+WORKER = Path(__file__).with_name("worker.py")
+DEFAULT_TIME_LIMIT_S = 300.0
+MAX_MESSAGE = 400
+
+
+class WorkerError(CheckError):
+    """A runtime refused a model, crashed or did not end in time."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the worker reported, and the outputs of a run: one array `[n, ...]` per output."""
+
+    facts: dict[str, Any]
+    outputs: tuple[Array, ...] = ()
+
+
+def run_worker(
+    job: dict[str, Any],
+    inputs: list[list[Array]],
+    *,
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+) -> Reply:
+    """Starts the worker in a child process and waits for it.
+
+    Args:
+      job: as worker.py describes it, without the paths of inputs, outputs and result.
+      inputs: for every model, one array `[n, ...]` of real values per input.
+      time_limit_s: after so many seconds the child is killed.
+
+    Raises:
+      WorkerError: the runtime's error, the signal it died from, or the time limit.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
+        folder = Path(name)
+        models = [
+            {**model, "inputs": _save(folder / f"inputs{index}.npz", arrays)}
+            for index, (model, arrays) in enumerate(zip(job["models"], inputs, strict=True))
+        ]
+        complete = {
+            **job,
+            "models": models,
+            "outputs": str(folder / "outputs.npz"),
+            "result": str(folder / "result.json"),
+        }
+        job_file = folder / "job.json"
+        job_file.write_text(json.dumps(complete), encoding="utf-8")
+        _wait([sys.executable, str(WORKER), str(job_file)], time_limit_s)
+        return _read_reply(folder)
+
+
+def _save(path: Path, arrays: list[Array]) -> str:
+    np.savez(path, **{f"in{index}": array for index, array in enumerate(arrays)})
+    return str(path)
+
+
+def _wait(command: list[str], time_limit_s: float) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=time_limit_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WorkerError(f"did not end within its time limit of {time_limit_s:g} s") from error
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise WorkerError(f"the runtime crashed with {name}")
+    if done.returncode:
+        raise WorkerError(_last_error(done.stderr) or f"exit code {done.returncode}")
+
+
+def _last_error(text: str) -> str:
+    """The message of the exception that ended a Python program, which may have several lines."""
+    lines = [line.strip() for line in text.splitlines()]
+    begins = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    message = lines[begins[-1] :] if begins else lines[-1:]
+    return " ".join(line for line in message if line)[:MAX_MESSAGE]
+
+
+def _read_reply(folder: Path) -> Reply:
+    facts = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    saved = folder / "outputs.npz"
+    if not saved.exists():
+        return Reply(facts)
+    with np.load(saved) as archive:
+        return Reply(facts, tuple(archive[f"out{index}"] for index in range(len(archive.files))))

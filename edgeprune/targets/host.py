@@ -1,0 +1,196 @@
+"""The computer that edgeprune runs on, as an instrument: real runtimes in child processes.
+
+It speaks for `xnnpack-x86` where it is such a computer. For other devices it can say whether a file
+loads and computes the same, and its latency stands in for the device's until an instrument for that
+device is there; it is always named as what it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune import tflite_file
+from edgeprune.artifact import describe_file
+from edgeprune.errors import TargetError
+from edgeprune.layout import Array
+from edgeprune.measure import Measurement, latency, speedup
+from edgeprune.profile import DeviceProfile
+from edgeprune.signature import input_ports, input_specs, output_ports
+from edgeprune.targets.child import Reply, WorkerError, run_worker
+from edgeprune.targets.readiness import Readiness
+from edgeprune.tflite_file import Graph
+
+PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
+"""The runtimes that the worker knows, the reference first, and the package each comes in."""
+PROCESSES = 4
+"""Timing starts anew so many times, since where memory happens to lie moves latency too."""
+ROUNDS = 25
+SECONDS = 5.0
+"""A process stops timing after so many seconds even if rounds are left, but not before ten."""
+
+
+class Host:
+    """Runs and times files in the runtimes that are installed beside edgeprune."""
+
+    def readiness(self) -> Readiness:
+        """Ready if a runtime is installed."""
+        found = installed_runtimes()
+        listed = ", ".join(f"{name} {found[name]}" for name in found)
+        if found:
+            return Readiness(True, f"{listed} on {platform.machine()}")
+        return Readiness(False, "no runtime is installed", "pip install ai-edge-litert")
+
+    def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
+        """The installed runtimes that the profile names; any installed one if it names none."""
+        wanted = {runtime.name for runtime in profile.runtimes}
+        found = installed_runtimes()
+        return tuple(name for name in found if name in wanted) or tuple(found)
+
+    def run(
+        self, graph: Graph, inputs: list[Array], runtime: str, *, delegates: bool = True
+    ) -> Reply:
+        """Runs samples in a child process, with or without XNNPACK."""
+        job = {
+            "kind": "run",
+            "runtime": runtime,
+            "threads": 1,
+            "delegates": delegates,
+            "models": [_worker_model(graph)],
+        }
+        return run_worker(job, [inputs])
+
+    def measure(
+        self, models: Sequence[Path], profile: DeviceProfile, threads: int
+    ) -> tuple[Measurement, ...]:
+        """Times files in turn, round by round, in the reference runtime."""
+        graphs = [tflite_file.read(path) for path in models]
+        inputs = [generated_inputs(graph, 1) for graph in graphs]
+        runtimes = self.runtimes(profile)
+        if not runtimes:
+            raise TargetError(
+                "Target 'host' has no runtime. Install one: pip install ai-edge-litert"
+            )
+        for graph, arrays in zip(graphs, inputs, strict=True):
+            self._require_runs(graph, arrays, runtimes[0])
+        replies = [
+            self._time(graphs, inputs, runtimes[0], threads, process)
+            for process in range(PROCESSES)
+        ]
+        return _measurements(graphs, profile, replies, threads)
+
+    def _time(
+        self,
+        graphs: Sequence[Graph],
+        inputs: list[list[Array]],
+        runtime: str,
+        threads: int,
+        process: int,
+    ) -> Reply:
+        """Times all files in one child process; every second one loads them in reverse."""
+        job: dict[str, Any] = {
+            "kind": "time",
+            "runtime": runtime,
+            "threads": threads,
+            "delegates": True,
+            "models": [_worker_model(graph) for graph in graphs],
+            "rounds": ROUNDS,
+            "seconds": SECONDS,
+            "seed": process,
+        }
+        if process % 2 == 0:
+            return run_worker(job, inputs)
+        reply = run_worker({**job, "models": job["models"][::-1]}, inputs[::-1])
+        samples = reply.facts["samples_ms"][::-1]
+        return replace(reply, facts={**reply.facts, "samples_ms": samples})
+
+    def _require_runs(self, graph: Graph, inputs: list[Array], runtime: str) -> None:
+        """Runs a file alone first, so that one that crashes is known by name."""
+        try:
+            self.run(graph, inputs, runtime)
+        except WorkerError as error:
+            raise WorkerError(f"{graph.path}: {runtime} does not run it: {error}") from error
+
+
+HOST = Host()
+
+
+@functools.cache
+def installed_runtimes() -> dict[str, str]:
+    """Version by name of every runtime that is installed, the reference first."""
+    found = {}
+    for name, package in PACKAGES.items():
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
+    """Inputs to run a file on when no data is given.
+
+    Uniform in [-1, 1] for real values; 0 and 1 for integers, which may be indices.
+
+    Returns:
+      One array `[samples, ...]` per input, in the order of `signature`; sizes that the file leaves
+      open are 1.
+    """
+    generator = np.random.default_rng(seed)
+    arrays: list[Array] = []
+    for spec in input_specs(graph):
+        shape = (samples, *(size or 1 for size in spec.shape))
+        if spec.dtype.startswith("float"):
+            arrays.append(generator.uniform(-1, 1, shape).astype(spec.dtype))
+        else:
+            arrays.append(generator.integers(0, 2, shape).astype(spec.dtype))
+    return arrays
+
+
+def _worker_model(graph: Graph) -> dict[str, object]:
+    return {
+        "path": str(graph.path.absolute()),
+        "input_tensors": [port.tensor for port in input_ports(graph)],
+        "output_tensors": [port.tensor for port in output_ports(graph)],
+    }
+
+
+def _measurements(
+    graphs: Sequence[Graph], profile: DeviceProfile, replies: Sequence[Reply], threads: int
+) -> tuple[Measurement, ...]:
+    facts = replies[0].facts
+    conditions = (
+        f"{facts['cpu']}, {os.cpu_count()} cores, {threads} thread(s), batch 1, after warm-up, "
+        f"models in turn in random order, {len(replies)} processes"
+    )
+    rounds = [
+        tuple(tuple(reply.facts["samples_ms"][index]) for reply in replies)
+        for index in range(len(graphs))
+    ]
+    found = []
+    for index, graph in enumerate(graphs):
+        artifact = describe_file(graph.path)
+        found.append(
+            Measurement(
+                model=str(graph.path),
+                device=profile.name,
+                target="host",
+                runtime=facts["runtime"],
+                simulated=False,
+                size_bytes=artifact.size_bytes,
+                gzip_bytes=artifact.gzip_bytes,
+                latency_ms=latency(rounds[index]),
+                speedup=speedup(rounds[0], rounds[index]) if index else None,
+                conditions=conditions,
+                rounds_ms=rounds[index],
+            )
+        )
+    return tuple(found)

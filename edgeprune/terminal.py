@@ -1,0 +1,273 @@
+"""What people see on a terminal: tables, progress, and silence from the libraries below."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from edgeprune.measure import Measurement
+from edgeprune.plan import Plan
+from edgeprune.profile import DeviceProfile
+from edgeprune.report import Report
+from edgeprune.targets import Target
+from edgeprune.validate import Verdict
+
+LOG_VARIABLE = "EDGEPRUNE_LOG"
+NARROWEST = 100
+"""Columns to write for when the output is not a terminal."""
+
+
+def silence_libraries() -> None:
+    """Sends what TensorFlow writes past Python to nowhere, unless EDGEPRUNE_LOG is set.
+
+    TensorFlow's C++ side writes dozens of lines to file descriptor 2. That descriptor is pointed at
+    the null device, and Python's own error stream at a copy of the real one.
+    """
+    if os.environ.get(LOG_VARIABLE):
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def _console(*, error: bool = False) -> Console:
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else max(NARROWEST, int(os.environ.get("COLUMNS", "140")))
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def say(message: str) -> None:
+    """Writes a sentence to standard error."""
+    _console(error=True).print(Text(message), soft_wrap=True)
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Writes warnings to standard error."""
+    for message in messages:
+        _console(error=True).print(Text(f"Warning: {message}", style="yellow"), soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Writes an error to standard error."""
+    _console(error=True).print(Text(f"Error: {message}", style="red"), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A bar on standard error; yields a function that takes (what, done, total)."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_console(error=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for column in columns:
+        name = column.lstrip(">")
+        table.add_column(name, justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console().print(table)
+
+
+def show_devices(profiles: Iterable[DeviceProfile]) -> None:
+    """The device profiles, as a table for a newcomer."""
+    _table(
+        "Devices: what makes a model faster or smaller there",
+        ("device", "what it is", "numbers", "pattern (goal)", "> zeros", "measured by"),
+        (
+            (
+                profile.name,
+                f"{profile.device}\n{profile.summary}\n",
+                profile.numerics,
+                "\n".join(
+                    f"{strategy.rules[0].pattern} ({', '.join(strategy.goals)})"
+                    for strategy in profile.strategies
+                ),
+                "\n".join(f"{strategy.default_sparsity:g}" for strategy in profile.strategies),
+                ", ".join(profile.targets),
+            )
+            for profile in profiles
+        ),
+    )
+
+
+def show_plan(plan: Plan) -> None:
+    """The layers that have a kernel, one line each; the others are counted."""
+    shown = [layer for layer in plan.layers if layer.shape]
+    _table(
+        f"Plan for {plan.device}: sparsity {plan.asked:g} asked, "
+        f"{plan.expected_sparsity:.3f} expected over the prunable weights",
+        ("layer", "kind", "kernel", "pattern", ">sparsity", "why"),
+        (
+            (
+                layer.path,
+                layer.kind,
+                "x".join(map(str, layer.shape)),
+                str(layer.pattern or "-"),
+                f"{layer.sparsity:.3f}" if layer.pattern else "-",
+                layer.reason,
+            )
+            for layer in shown
+        ),
+    )
+    hidden = len(plan.layers) - len(shown)
+    if hidden:
+        say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """Every check, and the outcome."""
+    _table(
+        f"{verdict.model} for {verdict.device}: {'passed' if verdict.ok else 'FAILED'}",
+        ("check", "result", ">value", ">limit", "what it means"),
+        (
+            (
+                check.name,
+                "passed" if check.ok else "FAILED",
+                _cell(check.value),
+                _cell(check.limit),
+                check.message,
+            )
+            for check in verdict.checks
+        ),
+    )
+
+
+def _cell(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def show_measurements(measurements: Sequence[Measurement]) -> None:
+    """Latency, sizes and comparison with the first file."""
+    first = measurements[0]
+    kind = "simulated" if first.simulated else "measured"
+    _table(
+        f"{first.device}: {kind} by {first.target}, {first.runtime}",
+        (
+            "model",
+            ">median ms",
+            ">95 % interval",
+            ">p90 ms",
+            ">rounds",
+            ">bytes",
+            ">gzip",
+            "faster",
+        ),
+        (
+            (
+                m.model,
+                *_latency_cells(m),
+                str(m.size_bytes),
+                str(m.gzip_bytes),
+                str(m.speedup) if m.speedup else "-",
+            )
+            for m in measurements
+        ),
+    )
+    say(first.conditions)
+
+
+def _latency_cells(measurement: Measurement) -> tuple[str, str, str, str]:
+    time = measurement.latency_ms
+    if time is None:
+        return "-", "-", "-", "-"
+    low, high = time.ci95
+    return f"{time.median:.3f}", f"{low:.3f} to {high:.3f}", f"{time.p90:.3f}", str(time.runs)
+
+
+def show_report(report: Report) -> None:
+    """One line per device, then what has to be said about each."""
+    rows = []
+    for device in report.devices:
+        measured = device.pruned[0] if device.pruned else None
+        dense = device.dense[0] if device.dense else None
+        rows.append(
+            (
+                device.device,
+                "passed" if device.ok else "FAILED",
+                "-" if device.reached is None else f"{device.asked:g} / {device.reached:.3f}",
+                "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
+                _pair(dense, measured, lambda m: f"{m.size_bytes / 1024:.0f}"),
+                _pair(dense, measured, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
+                _pair(dense, measured, lambda m: _latency_cells(m)[0]),
+                str(measured.speedup) if measured and measured.speedup else "-",
+            )
+        )
+    _table(
+        f"{report.model}: dense → pruned",
+        (
+            "device",
+            "checks",
+            ">zeros asked / reached",
+            ">accuracy",
+            ">KiB",
+            ">gzip KiB",
+            ">host ms",
+            "times faster",
+        ),
+        rows,
+    )
+    for device in report.devices:
+        warn(f"{device.device}: {note}" for note in device.notes)
+        if device.error:
+            fail(f"{device.device}: {device.error}")
+        if device.verdict and not device.verdict.ok:
+            for check in device.verdict.checks:
+                if not check.ok:
+                    fail(f"{device.device}: {check.name}: {check.message}")
+
+
+def _pair(dense: Measurement | None, pruned: Measurement | None, form: Any) -> str:
+    return f"{form(dense)} → {form(pruned)}" if dense and pruned else "-"
+
+
+def show_targets(targets: dict[str, Target]) -> None:
+    """Which instruments are ready, and what installs the others."""
+    states = {name: target.readiness() for name, target in targets.items()}
+    _table(
+        "Targets: the instruments that run or compile a file",
+        ("target", "ready", "found", "to install"),
+        (
+            (name, "yes" if state.ready else "no", state.detail, state.remedy)
+            for name, state in states.items()
+        ),
+    )

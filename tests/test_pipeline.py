@@ -1,0 +1,216 @@
+"""The contract of the whole pipeline, over every profile and every kind of network."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edgeprune import keras_model, tflite_file
+from edgeprune.convert import check_zeros, export
+from edgeprune.errors import DataError, InputError, OutputError, ProfileError
+from edgeprune.layout import to_device
+from edgeprune.pattern import Block, Channels, NofM
+from edgeprune.pipeline import compare
+from edgeprune.plan import Plan, plan
+from edgeprune.profile import load_profile, profile_names
+from edgeprune.prune import prune_one_shot, reached_sparsity
+from edgeprune.validate import numerics, validate
+from tests.architectures import ARCHITECTURES, build, samples
+
+pytestmark = pytest.mark.slow
+
+
+def check_pipeline(model: Any, device: str, folder: Path) -> None:
+    """Takes a model from plan to validation and checks what must hold for every one."""
+    profile = load_profile(device)
+    x = samples(model, 32)
+    made = plan(model, profile)
+    assert Plan.model_validate_json(json.dumps(made.to_json())) == made
+    pruned = prune_one_shot(model, made, x)
+    assert [w.shape for w in pruned.weights] == [w.shape for w in model.weights]
+    check_masks(pruned, made)
+    assert reached_sparsity(pruned, made) >= made.expected_sparsity - 0.02
+    keras_model.save_model(pruned, folder / "m.keras")
+    exported = export(pruned, profile, folder / "m.tflite", x=x)
+    assert exported.warnings == ()
+    graph = tflite_file.read(folder / "m.tflite")
+    assert numerics(graph) == profile.numerics
+    assert check_zeros(pruned, graph) == ()
+    verdict = validate(
+        folder / "m.tflite", profile, reference=folder / "m.keras", x=_by_name(model, graph, x)
+    )
+    assert verdict.ok, [check for check in verdict.checks if not check.ok]
+
+
+def _by_name(model: Any, graph: Any, x: list[Any]) -> list[Any]:
+    from edgeprune.signature import input_ports, signature_name
+
+    named = {
+        signature_name(tensor.name): array for tensor, array in zip(model.inputs, x, strict=True)
+    }
+    return [named[port.name] for port in input_ports(graph)]
+
+
+def check_masks(pruned: Any, made: Plan) -> None:
+    """The zeros in the model have the shape of their pattern."""
+    layers = keras_model.unique_layers(pruned)
+    for row in made.pruned:
+        kernel = np.asarray(keras_model.kernel_variable(layers[row.path]))
+        zero = to_device(row.kind, kernel) == 0
+        match row.pattern:
+            case Block(out, in_):
+                if len(zero) < out:
+                    continue
+                whole = zero[: len(zero) // out * out, : zero.shape[1] // in_ * in_]
+                tiles = whole.reshape(len(whole) // out, out, -1, in_).sum(axis=(1, 3))
+                assert set(np.unique(tiles)) <= {0, out * in_}
+            case NofM(n, m):
+                groups = zero[:, : zero.shape[1] // m * m].reshape(len(zero), -1, m)
+                assert (groups.sum(-1) == m - n).all()
+            case Channels(multiple):
+                rows = zero.all(axis=1)
+                assert (zero == rows[:, None]).all()
+                assert (~rows).sum() % multiple == 0 or rows.sum() == 0
+
+
+@pytest.mark.parametrize("device", profile_names())
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_network_goes_through_for_every_device(
+    name: str, device: str, tmp_path: Path
+) -> None:
+    check_pipeline(build(name), device, tmp_path)
+
+
+def test_float16_weights_go_through_as_well(tmp_path: Path) -> None:
+    model = build("mobilenet_v1")
+    pruned = prune_one_shot(model, plan(model, "xnnpack-arm64"))
+    keras_model.save_model(pruned, tmp_path / "m.keras")
+    export(pruned, "xnnpack-arm64", tmp_path / "m.tflite", numerics="float16")
+    assert validate(tmp_path / "m.tflite", "xnnpack-arm64", reference=tmp_path / "m.keras").ok
+
+
+def saved_classifier(folder: Path) -> tuple[Path, Path]:
+    """A small classifier that was trained to tell two kinds of noise apart, and its data."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 2, 200)
+    x = generator.normal(size=(200, 12, 12, 4)).astype(np.float32) + y[:, None, None, None] - 0.5
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 4), name="image"),
+            keras.layers.Conv2D(32, 3, activation="relu", name="conv"),
+            keras.layers.Conv2D(32, 1, activation="relu", name="pointwise"),
+            keras.layers.GlobalAveragePooling2D(name="pool"),
+            keras.layers.Dense(2, name="kind"),
+        ]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, y, epochs=8, verbose=0)
+    keras_model.save_model(model, folder / "model.keras")
+    np.savez(folder / "data.npz", x=x, y=y)
+    return folder / "model.keras", folder / "data.npz"
+
+
+def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> None:
+    model, data = saved_classifier(tmp_path)
+    told: list[tuple[str, int, int]] = []
+    report = compare(
+        model,
+        ["xnnpack-arm64", "ethos-u85"],
+        data,
+        tmp_path / "out",
+        sparsity=0.75,
+        progress=lambda *step: told.append(step),
+    )
+    assert report.ok, report
+    phone, npu = report.devices
+    assert phone.reached == pytest.approx(0.75, abs=0.01)
+    assert (npu.asked, npu.reached) == (0.5, pytest.approx(0.5, abs=0.01))
+    assert any("fixes the sparsity: 0.5 instead of 0.75" in note for note in npu.notes)
+    for device in report.devices:
+        assert device.accuracy is not None
+        assert device.accuracy[0] > 0.95
+        assert any("stands in for the device" in note for note in device.notes)
+        assert any("no kernel skips them" in note for note in device.notes)
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {
+        *("report.json", "report.html", "dense-float32.tflite", "dense-int8.tflite"),
+        *("xnnpack-arm64.keras", "xnnpack-arm64.tflite", "ethos-u85.keras", "ethos-u85.tflite"),
+    }
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content == json.loads(json.dumps(report.to_json()))
+    entry = content["devices"][0]
+    assert entry["sparsity"].keys() == {"asked", "reached"}
+    assert entry.keys() >= {"device", "plan", "artifact", "verdict", "dense", "pruned", "accuracy"}
+    assert entry["pruned"][0]["latency_ms"]["median"] > 0
+    assert told[-1][1] == told[-1][2] == 12
+
+
+def test_the_page_needs_no_network_and_shows_every_plot(tmp_path: Path) -> None:
+    model, data = saved_classifier(tmp_path)
+    compare(model, ["edge-tpu"], data, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    for title in ("Accuracy", "Size", "Latency", "Sparsity per layer: edge-tpu"):
+        assert f"<h3>{title}</h3>" in page
+    assert page.count("<svg") == 4
+    loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']+)""", page)
+    assert [link for link in loaded if not link.startswith("#")] == []
+    assert "not yet taken out of the file" in page
+
+
+def test_a_device_that_fails_does_not_stop_the_next(tmp_path: Path) -> None:
+    """A plain LSTM crashes the int8 converter; the float device is finished all the same."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 8), name="signal"),
+            keras.layers.Conv1D(16, 3, name="conv"),
+            keras.layers.LSTM(8, name="memory"),
+            keras.layers.Dense(3, name="out"),
+        ]
+    )
+    keras_model.save_model(model, tmp_path / "model.keras")
+    x = np.random.default_rng(0).normal(size=(40, 6, 8))
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 3)
+    report = compare(
+        tmp_path / "model.keras",
+        ["edge-tpu", "xnnpack-x86"],
+        tmp_path / "data.npz",
+        tmp_path / "out",
+    )
+    assert not report.ok
+    assert "memory: TensorFlow's converter crashes" in str(report.devices[0].error)
+    assert report.devices[1].ok, report.devices[1]
+    assert "memory: TensorFlow" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_without_labels_there_is_a_reason_instead_of_an_accuracy(tmp_path: Path) -> None:
+    model, data = saved_classifier(tmp_path)
+    with np.load(data) as arrays:
+        np.savez(tmp_path / "unlabelled.npz", x=arrays["x"])
+    report = compare(model, ["xnnpack-x86"], tmp_path / "unlabelled.npz", tmp_path / "out")
+    assert report.devices[0].accuracy is None
+    assert any(note.startswith("No accuracy: ") for note in report.devices[0].notes)
+    assert report.ok
+
+
+def test_bad_input_is_refused_before_any_work(tmp_path: Path) -> None:
+    model, data = saved_classifier(tmp_path)
+    out = tmp_path / "out"
+    cases: list[tuple[type[InputError], Any]] = [
+        (ProfileError, (model, ["edge-tpu", "gpu"], data, out)),
+        (OutputError, (model, ["edge-tpu"], data, tmp_path / "no" / "out")),
+        (OutputError, (model, ["edge-tpu", "edge-tpu"], data, out)),
+        (OutputError, (model, [], data, out)),
+        (OutputError, (model, ["edge-tpu"], data, data)),
+        (DataError, (model, ["edge-tpu"], tmp_path / "gone.npz", out)),
+    ]
+    for error, arguments in cases:
+        with pytest.raises(error):
+            compare(*arguments)
+    assert not out.exists()
