@@ -197,10 +197,7 @@ def can_rebuild(model: Model) -> bool:
 
 def ends_in_softmax(model: Model) -> bool:
     """Whether the first output of a model is a softmax, so that it gives probabilities."""
-    if _has_graph(model):
-        last = model.outputs[0]._keras_history.operation
-    else:
-        last = model.layers[-1]
+    last = model.outputs[0]._keras_history.operation if _has_graph(model) else model.layers[-1]
     if is_model(last):
         return ends_in_softmax(last)
     return (
