@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from edgeprune.errors import CheckError, ModelError
-from edgeprune.keras_model import unique_layers
-from edgeprune.prune import layer_sparsities
+from edgeprune.keras_model import describe, unique_layers
+from edgeprune.plan import plan
+from edgeprune.prune import layer_sparsities, reached_sparsity
 from edgeprune.schedule import ConstantSparsity, PolynomialDecay
 from edgeprune.strip import check_same_outputs, relative_difference, strip_pruning
 from edgeprune.wrapper import PrunedModel, wrappers
-from edgeprune.wrapping import prune_low_magnitude
+from edgeprune.wrapping import prune_low_magnitude, wrap
+from tests.architectures import ARCHITECTURES, build
 from tests.test_wrapper import Branches, branches, compiled, dense_net, fit, small_net
 
 layers = keras.layers
@@ -90,6 +92,21 @@ def test_the_plain_architecture_comes_back_with_its_zeros(
     loaded = keras.models.load_model(tmp_path / "stripped.keras")
     for received, expected in zip(loaded.get_weights(), stripped.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["xnnpack-arm64", "ethos-u85", "edge-tpu"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_goes_by_a_plan_and_comes_back(name: str, device: str) -> None:
+    model = build(name)
+    made = plan(model, device)
+    wrapped = wrap(model, made, HALF)
+    assert {entry.path for w in wrappers(wrapped) for entry in w.masked_kernels} == {
+        row.path.split("/")[-1] for row in made.pruned
+    }
+    stripped = strip_pruning(prune_now(wrapped))
+    assert describe(stripped) == describe(model)
+    assert reached_sparsity(stripped, made) == pytest.approx(made.expected_sparsity, abs=0.01)
 
 
 @pytest.mark.parametrize("make", [dense_net, nested, branches], ids=lambda f: f.__name__)

@@ -399,6 +399,25 @@ def test_a_subclassed_model_inside_another_is_wrapped_as_a_whole() -> None:
     assert all((kernel == 0).mean() == 0.5 for kernel in kernels(wrapped))
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_what_cannot_be_copied_is_said_with_a_way_on() -> None:
+    class NoConfig(keras.Layer):  # type: ignore[misc]
+        def __init__(self, table: Any) -> None:
+            super().__init__(name="table")
+            self.table = table
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4), NoConfig(iter([1]))])
+    with pytest.raises(ModelError, match="table: this NoConfig cannot be copied"):
+        prune_low_magnitude(model, HALF)
+    model = dense_net()
+    model.compile("adam", lambda y, predicted: keras.ops.mean(y - predicted))
+    with pytest.raises(ModelError, match="give them as named functions, or compile it later"):
+        prune_low_magnitude(model, HALF)
+
+
 def test_a_model_with_its_own_training_step_is_refused() -> None:
     class Own(Branches):
         def train_step(self, data: Any) -> Any:
