@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import keras
@@ -62,6 +62,8 @@ class _Feed:
     batches: Batches
     steps: int
     """Batches in an epoch."""
+    counted: bool
+    """Whether `fit` must count them, since the data does not end with the epoch."""
 
 
 def train_pruned(
@@ -121,25 +123,50 @@ def train_pruned(
     if isinstance(data, Data) and not model.compiled:
         _check_labels(model, data)
     _compile(wrapped, keras_model.ends_in_softmax(model), learning_rate, total)
-    ticks = _Ticks(progress, epochs, total)
+    done = _fit(wrapped, feed, epochs, callbacks, progress)
+    if done < schedule.final_step and not wrapped.stop_training:
+        raise DataError(
+            f"The data ran out after {done} of {total} batches, before the sparsity had risen to "
+            f"its end (step {schedule.final_step}). Let the data repeat, or give the "
+            "`steps_per_epoch` that it has."
+        )
+    _check_finite(wrapped)
+    trained = keras_model.copy_model(model)
+    trained.set_weights(strip_pruning(wrapped).get_weights())
+    return trained
+
+
+def _fit(
+    wrapped: Model, feed: _Feed, epochs: int, callbacks: Sequence[Any], progress: Progress
+) -> int:
+    """Trains in place; returns the number of batches that there were."""
+    ticks = _Ticks(progress, epochs, epochs * feed.steps)
     updates = [UpdatePruningStep()] if wrappers(wrapped) else []
     wrapped.fit(
         feed.batches,
         epochs=epochs,
-        steps_per_epoch=None if isinstance(data, Data) else feed.steps,
+        steps_per_epoch=feed.steps if feed.counted else None,
         shuffle=isinstance(feed.batches, keras.utils.PyDataset),
         callbacks=[*updates, ticks, *callbacks],
         verbose=0,
     )
-    if ticks.done < schedule.final_step and not wrapped.stop_training:
-        raise DataError(
-            f"The data ran out after {ticks.done} of {total} batches, before the sparsity had "
-            f"risen to its end (step {schedule.final_step}). Let the data repeat, or give the "
-            "`steps_per_epoch` that it has."
-        )
-    trained = keras_model.copy_model(model)
-    trained.set_weights(strip_pruning(wrapped).get_weights())
-    return trained
+    return ticks.done
+
+
+def _check_finite(model: Model) -> None:
+    """Refuses a model whose training came apart.
+
+    Raises:
+      ModelError: a weight is NaN or infinite.
+    """
+    for variable in model.weights:
+        values = np.asarray(variable)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ModelError(
+                f"{variable.path}: expected finite weights after training. Received: NaN or "
+                "infinity; training diverged. Give a lower learning rate, and see that the data "
+                "is scaled as the model wants it."
+            )
 
 
 def default_schedule(total_steps: int) -> PolynomialDecay:
@@ -225,21 +252,19 @@ def _feed(
     data: Data | Batches, batch_size: int, augment: Augment, steps: int | None, seed: int
 ) -> _Feed:
     if isinstance(data, Data):
-        steps = math.ceil(len(data) / batch_size)
-        batches = _shuffled(data, batch_size, seed)
+        feed = _Feed(_shuffled(data, batch_size, seed), math.ceil(len(data) / batch_size), False)
     else:
-        steps = steps or _length(data)
-        batches = data
+        feed = _Feed(data, steps or _length(data), steps is not None)
     if augment == "none":
-        return _Feed(batches, steps)
+        return feed
     if augment != "flip-shift":
         raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
-    if not isinstance(batches, tf.data.Dataset):
+    if not isinstance(feed.batches, tf.data.Dataset):
         raise DataError(
             "augment='flip-shift': expected arrays or a tf.data.Dataset. "
             f"Received: a {type(data).__name__}. Augment in it, and leave `augment` out."
         )
-    return _Feed(_flipped_and_shifted(batches, seed), steps)
+    return replace(feed, batches=_flipped_and_shifted(feed.batches, seed))
 
 
 def _length(data: Iterable[Any]) -> int:

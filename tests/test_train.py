@@ -183,6 +183,14 @@ def test_a_plan_that_prunes_nothing_trains_all_the_same() -> None:
 
 
 @pytest.mark.slow
+def test_training_that_diverges_is_an_error() -> None:
+    model = net()
+    first = ConstantSparsity(0.5, 0, 0)
+    with pytest.raises(ModelError, match="training diverged. Give a lower learning rate"):
+        train_pruned(model, rows(model), data(), epochs=3, learning_rate=1e38, schedule=first)
+
+
+@pytest.mark.slow
 def test_data_that_runs_out_is_an_error() -> None:
     model = net()
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)
