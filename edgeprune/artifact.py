@@ -60,6 +60,17 @@ def require_folder(path: Path) -> None:
         raise OutputError(f"{path}: expected the name of a file to write. Received: a folder.")
 
 
+def require_keras_name(path: Path) -> None:
+    """Checks that a file at `path` can be written as a Keras model.
+
+    Raises:
+      OutputError: as `require_folder`, or the name does not end in `.keras`.
+    """
+    if path.suffix != ".keras":
+        raise OutputError(f"{path}: expected an output name ending in .keras.")
+    require_folder(path)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: to a temporary name beside it, then renamed.
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeprune import terminal, tflite_file
-from edgeprune.artifact import require_folder, write_file
+from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.errors import EdgepruneError, PlanError, TargetError
 from edgeprune.layout import Array
@@ -244,7 +244,7 @@ def prune(
     if plan_path is not None and clash:
         raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
     profile = load_profile(device)
-    require_folder(output)
+    require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
     from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from edgeprune import layout
+from edgeprune.artifact import require_keras_name
 from edgeprune.data import InputSpec
 from edgeprune.errors import ModelError, OutputError
 from edgeprune.layout import Array
@@ -77,8 +78,7 @@ def save_model(model: Model, path: Path) -> None:
     Raises:
       OutputError: the name does not end in `.keras`, or the folder is missing or not writable.
     """
-    if path.suffix != ".keras":
-        raise OutputError(f"{path}: expected an output name ending in .keras.")
+    require_keras_name(path)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".edgeprune-") as folder:
             written = Path(folder, path.name)

@@ -362,7 +362,7 @@ def _raised_sparsity(
     covered = [layer for layer in counted if isinstance(rules[layer.path], Rule)]
     weights = sum(math.prod(layer.shape or ()) for layer in counted)
     coverable = sum(math.prod(layer.shape or ()) for layer in covered)
-    if not coverable:
+    if coverable in (0, weights):
         return asked
     return max(asked, min(asked * weights / coverable, MAX_RAISED_SPARSITY))
 

@@ -12,8 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from edgeprune import keras_model
+from edgeprune.cli import cli
 from edgeprune.profile import profile_folder, profile_names
 from tests.architectures import build, samples
 from tests.tiny_tflite import fully_connected
@@ -192,7 +194,6 @@ PLAN = ("plan", "model.keras", "--device")
 PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -241,13 +242,29 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
     ],
 )
 def test_bad_input_is_refused_with_a_message_and_nothing_written(
-    run: Run, model: Path, arguments: tuple[str, ...], said: str
+    model: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
+    """In this process, where TensorFlow is loaded already; `run` starts a new one each time."""
     folder = model.parent
     bad_files(folder, model)
+    monkeypatch.chdir(folder)
     before = files(folder)
-    check_refused(run(*arguments), said)
+    done = CliRunner().invoke(cli, list(arguments))
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    assert said in done.stderr.replace("\n", " ")
     assert files(folder) == before
+
+
+@pytest.mark.slow
+def test_the_program_refuses_as_the_function_does(run: Run, model: Path) -> None:
+    bad_files(model.parent, model)
+    before = files(model.parent)
+    done = run("export", "random.keras", "--device", "xnnpack-x86", "-o", "o.tflite")
+    check_refused(done, "random.keras", "zip archive")
+    check_refused(run(*PLAN, "edge-tpu", "--sparsity", "1.5"), "0 <= sparsity < 1")
+    assert files(model.parent) == before
 
 
 def bad_files(folder: Path, model: Path) -> None:

@@ -70,13 +70,15 @@ def _how_many(group: Any, order: Any, allowed: Any, sparsity: float, size: int) 
     """How many units of a group to prune."""
     if isinstance(allowed, tuple):
         n, m = allowed
-        return len(group) - math.ceil(len(group) * n / m)
+        return int(len(group) - math.ceil(len(group) * n / m))
     if allowed == "nearest":
         counts = list(itertools.accumulate((len(group[i]) for i in order), initial=0))[:-1]
-        return min(range(len(counts)), key=lambda k: (abs(counts[k] - sparsity * size), k))
+        best: int = min(range(len(counts)), key=lambda k: (abs(counts[k] - sparsity * size), k))
+        return best
     rows = len(group)
     choices = [k for k in range(1, rows + 1) if k == rows or k % allowed == 0]
-    return rows - min(choices, key=lambda k: (abs(k - (1 - sparsity) * rows), -k))
+    kept: int = min(choices, key=lambda k: (abs(k - (1 - sparsity) * rows), -k))
+    return rows - kept
 
 
 @given(SCORES, TILED, SPARSITIES)

@@ -106,8 +106,9 @@ def test_only_and_skip_are_searched_in_the_path() -> None:
 def test_an_expression_that_selects_nothing_is_an_error(
     option: str, expression: str, said: str
 ) -> None:
+    options: Any = {option: expression}
     with pytest.raises(PlanError, match=said):
-        make_plan(NETWORK, load_profile("ethos-u55"), **{option: expression})
+        make_plan(NETWORK, load_profile("ethos-u55"), **options)
 
 
 def test_channels_leave_the_outputs_of_the_model_and_narrow_layers_alone() -> None:

@@ -42,7 +42,7 @@ def test_the_seven_devices_are_there() -> None:
 def test_a_profile_is_named_after_its_file_and_every_fact_has_a_source(name: str) -> None:
     profile = load_profile(name)
     assert profile.name == name
-    sourced = [
+    sourced: list[Any] = [
         *(rule for strategy in profile.strategies for rule in strategy.rules),
         *profile.runtimes,
         *profile.facts,
