@@ -6,10 +6,11 @@ models around them included: `"backbone/stem/conv1"`.
 
 from __future__ import annotations
 
+import inspect
 import math
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +95,115 @@ def copy_model(model: Model) -> Model:
       ModelError: a subclassed model that cannot be made again from its configuration.
     """
     try:
-        if _has_graph(model):
-            copy = keras.models.clone_model(model)
-        else:
-            copy = type(model).from_config(model.get_config())
-            copy.build_from_config(model.get_build_config())
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            if can_rebuild(model):
+                copy = keras.models.clone_model(model)
+            else:
+                copy = type(model).from_config(model.get_config())
+                copy.build_from_config(model.get_build_config())
+        _restore_names(model, copy)
         copy.set_weights(model.get_weights())
+        if not copy.compiled:
+            compile_as(copy, model)
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{model.name}: this {type(model).__name__} cannot be copied ({error}). Give it "
             "get_config and build_from_config as Keras describes for subclassed models, or "
             "rebuild it as a Functional model."
         ) from error
+    return copy
+
+
+def copy_layer(layer: Layer) -> Layer:
+    """A new layer of the same configuration, without the weights; models as `copy_model` has them.
+
+    Raises:
+      ModelError: a layer that cannot be made again from its configuration.
+    """
+    if is_model(layer):
+        return copy_model(layer)
+    try:
+        return type(layer).from_config(layer.get_config())
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{layer.name}: this {type(layer).__name__} cannot be copied ({error}). Give it "
+            "get_config and from_config as Keras describes for custom layers."
+        ) from error
+
+
+def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
+    """A new model of the same graph, in which `replace(layer)` stands for each layer.
+
+    Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
+    once. The new model is compiled as the old one; carrying weights over is left to the caller.
+
+    Args:
+      model: Sequential or Functional, see `can_rebuild`.
+      replace: makes the new layer; called with every layer and operation but inputs.
+
+    Raises:
+      ModelError: the graph cannot be built with those layers, or compiled as before.
+    """
+    try:
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{model.name}: this model cannot be built again from its layers ({error}). If its "
+            "loss or metrics are what fails, give them as named functions, or compile it later."
+        ) from error
+    _restore_names(model, copy)
+    return copy
+
+
+def _restore_names(model: Model, copy: Model) -> None:
+    """Gives layers of a copy the names they had, in place.
+
+    Keras names input layers anew when it clones a graph, and a subclassed model that leaves names
+    open gets new ones each time it is made.
+    """
+    for layer, other in zip(model.layers, copy.layers, strict=True):
+        if type(layer) is type(other):
+            other.name = layer.name
+        if is_model(layer) and is_model(other):
+            _restore_names(layer, other)
+
+
+def compile_as(copy: Model, model: Model) -> None:
+    """Compiles a model as another one is, in place; nothing is done if that is not compiled."""
     compilation = model.get_compile_config() if model.compiled else None
     if compilation:
-        copy.compile_from_config(compilation)
-    return copy
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            copy.compile_from_config(compilation)
+
+
+def _compiled_with(model: Model) -> dict[str, Any]:
+    """Classes and functions of the user's own that a model was compiled with, by name."""
+    # Keras keeps the arguments of compile() here, to save them.
+    arguments = getattr(model, "_compile_config", None)
+    parts = keras.tree.flatten(arguments.config) if arguments else []
+    named = [part if inspect.isfunction(part) else type(part) for part in parts]
+    return {
+        part.__name__: part
+        for part in named
+        if not part.__module__.startswith(("keras", "builtins"))
+    }
+
+
+def can_rebuild(model: Model) -> bool:
+    """Whether a model is Sequential (built or not) or Functional, rather than subclassed."""
+    return isinstance(model, keras.Sequential) or _has_graph(model)
+
+
+def ends_in_softmax(model: Model) -> bool:
+    """Whether the first output of a model is a softmax, so that it gives probabilities."""
+    last = model.outputs[0]._keras_history.operation if _has_graph(model) else model.layers[-1]
+    if is_model(last):
+        return ends_in_softmax(last)
+    return (
+        type(last).__name__ == "Softmax"
+        or getattr(last, "activation", None) is keras.activations.softmax
+    )
 
 
 def input_specs(model: Model) -> tuple[InputSpec, ...]:
@@ -195,6 +289,11 @@ def unique_layers(model: Model) -> dict[str, Layer]:
     for path, layer in walk(model):
         found.setdefault(id(layer), (path, layer))
     return dict(found.values())
+
+
+def layers_inside(layer: Layer) -> list[Layer]:
+    """Every layer within a model or layer, however deep and in whatever attribute; itself first."""
+    return list(layer._flatten_layers())
 
 
 def kernel_variable(layer: Layer) -> Any:

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.errors import PatternError
+from edgeprune.pattern import Block, NofM, Pattern, Unstructured
 
 Array = npt.NDArray[Any]
 
@@ -80,6 +81,43 @@ def _order(kind: str, shape: tuple[int, ...]) -> _Order:
             f"A {kind} kernel has {_RANK[kind]} axes. Received: shape {list(shape)}."
         )
     return _ORDER[kind]
+
+
+def tfmot_pattern(
+    block_size: tuple[int, int], sparsity_m_by_n: tuple[int, int] | None = None
+) -> Pattern:
+    """Reads TensorFlow Model Optimization's two options as a pattern on the device matrix.
+
+    `block_size` is (height, width) on a Keras Dense kernel `[in, out]`, so (4, 1) is
+    `Block(out=1, in_=4)`. `sparsity_m_by_n` is (zeros, out of) along the input channels, so
+    (1, 4) is `NofM(3, 4)`; it wins over `block_size`, as it does there.
+
+    Raises:
+      PatternError: not two whole numbers, or not fewer zeros than weights.
+
+    Source: pruning_impl.py (`_maybe_update_block_mask`) and pruning_utils.py
+    (`generate_m_by_n_mask`) in tensorflow_model_optimization/python/core/sparsity/keras at 6fbc2ce.
+    """
+    if sparsity_m_by_n is not None:
+        zeros, size = _two_integers("sparsity_m_by_n", sparsity_m_by_n)
+        if not 0 < zeros < size:
+            raise PatternError(
+                "`sparsity_m_by_n` is (m, n), m zeros in n consecutive weights with 0 < m < n. "
+                f"Received: ({zeros}, {size})."
+            )
+        return NofM(size - zeros, size)
+    height, width = _two_integers("block_size", block_size)
+    return Unstructured() if (height, width) == (1, 1) else Block(width, height)
+
+
+def _two_integers(name: str, value: tuple[int, int]) -> tuple[int, int]:
+    if (
+        not isinstance(value, tuple | list)
+        or len(value) != 2
+        or not all(isinstance(number, int) for number in value)
+    ):
+        raise PatternError(f"`{name}` takes two whole numbers, such as (2, 4). Received: {value}.")
+    return value[0], value[1]
 
 
 def device_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int]:

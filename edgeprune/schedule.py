@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgeprune.errors import InputError
@@ -32,6 +32,31 @@ class Schedule(ABC):
     def should_prune(self, step: int) -> bool:
         """Whether masks are made anew at `step`."""
 
+    @property
+    def final_step(self) -> int:
+        """The first step at which the sparsity has its last value; 0 if a schedule does not say."""
+        return 0
+
+    def with_final_sparsity(self, sparsity: float) -> Schedule:
+        """The same shape over the steps, ending at another sparsity.
+
+        Raises:
+          InputError: a schedule of the user's own that does not say how.
+        """
+        raise InputError(
+            f"{type(self).__name__}: this schedule cannot end at another sparsity ({sparsity:g}). "
+            "Give it a method `with_final_sparsity(sparsity)` that returns such a schedule."
+        )
+
+    def is_due(self, before: int, step: int) -> bool:
+        """Whether masks are made anew after training went from step `before` to `step`.
+
+        They are if the schedule names a step in `(before, step]`, and always when its final step
+        lies there: `frequency` need not land on it.
+        """
+        passed_end = before < self.final_step <= step
+        return passed_end or any(map(self.should_prune, range(before + 1, step + 1)))
+
     def __call__(self, step: int) -> tuple[bool, float]:
         """`(should_prune, sparsity)` at `step`."""
         return self.should_prune(step), self.sparsity_at(step)
@@ -39,6 +64,11 @@ class Schedule(ABC):
     def get_config(self) -> dict[str, Any]:
         """The arguments of the schedule, as Keras serialises them."""
         return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schedule:
+        """The schedule that `get_config` described."""
+        return cls(**config)
 
 
 def _require_fraction(name: str, value: float) -> None:
@@ -67,6 +97,11 @@ def _is_due(step: int, begin_step: int, end_step: int, frequency: int) -> bool:
     return started and not ended and (step - begin_step) % frequency == 0
 
 
+def _scaled(initial: float, final: float, sparsity: float) -> float:
+    """Where a ramp from `initial` to `final` starts once it is scaled to end at `sparsity`."""
+    return initial * sparsity / final if initial < final else sparsity
+
+
 @dataclass(frozen=True)
 class ConstantSparsity(Schedule):
     """The same sparsity from `begin_step` on."""
@@ -79,6 +114,15 @@ class ConstantSparsity(Schedule):
     def __post_init__(self) -> None:
         _require_fraction("target_sparsity", self.target_sparsity)
         _require_steps(self.begin_step, self.end_step, self.frequency, endless=True)
+
+    @property
+    def final_step(self) -> int:
+        """`begin_step`: there is one sparsity only."""
+        return self.begin_step
+
+    def with_final_sparsity(self, sparsity: float) -> ConstantSparsity:
+        """The same steps at another sparsity."""
+        return replace(self, target_sparsity=sparsity)
 
     def sparsity_at(self, step: int) -> float:
         """The target, at any step."""
@@ -115,6 +159,19 @@ class PolynomialDecay(Schedule):
         if not self.power > 0:
             raise InputError(f"`power` must be positive. Received: {self.power}.")
 
+    @property
+    def final_step(self) -> int:
+        """`end_step`."""
+        return self.end_step
+
+    def with_final_sparsity(self, sparsity: float) -> PolynomialDecay:
+        """The same shape, all its sparsities scaled so that it ends at `sparsity`."""
+        return replace(
+            self,
+            initial_sparsity=_scaled(self.initial_sparsity, self.final_sparsity, sparsity),
+            final_sparsity=sparsity,
+        )
+
     def sparsity_at(self, step: int) -> float:
         """The polynomial above; constant before `begin_step` and after `end_step`."""
         progress = (step - self.begin_step) / (self.end_step - self.begin_step)
@@ -147,6 +204,19 @@ class LinearDecay(Schedule):
             self.end_step,
             power=1,
             frequency=self.frequency,
+        )
+
+    @property
+    def final_step(self) -> int:
+        """`end_step`."""
+        return self.end_step
+
+    def with_final_sparsity(self, sparsity: float) -> LinearDecay:
+        """The same shape, all its sparsities scaled so that it ends at `sparsity`."""
+        return replace(
+            self,
+            initial_sparsity=_scaled(self.initial_sparsity, self.final_sparsity, sparsity),
+            final_sparsity=sparsity,
         )
 
     def sparsity_at(self, step: int) -> float:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from edgeprune.errors import ModelError
 from edgeprune.layout import Array
+from edgeprune.pattern import Block
 
 
 def magnitude(matrix: Array) -> npt.NDArray[np.float64]:
@@ -31,3 +32,21 @@ def magnitude(matrix: Array) -> npt.NDArray[np.float64]:
             "leave it out with --skip."
         )
     return scores
+
+
+def tile_maximum(scores: npt.NDArray[np.float64], block: Block) -> npt.NDArray[np.float64]:
+    """Gives every weight the highest score in its tile, so that a tile's mean is its maximum.
+
+    Args:
+      scores: `[out, in]`.
+      block: tiles as `mask` lays them: from row 0 and column 0, smaller at the far edges.
+
+    Returns:
+      float64 `[out, in]`.
+    """
+    tiled = scores
+    for axis, size in enumerate((block.out, block.in_)):
+        starts = np.arange(0, scores.shape[axis], size)
+        sizes = np.diff(starts, append=scores.shape[axis])
+        tiled = np.repeat(np.maximum.reduceat(tiled, starts, axis=axis), sizes, axis=axis)
+    return tiled

@@ -1,0 +1,102 @@
+"""Scripts for TensorFlow Model Optimization run after changing their import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edgeprune import schedule, tfmot
+from edgeprune.prune import layer_sparsities
+from edgeprune.wrapper import PruneLowMagnitude
+
+NAMES = {
+    "ConstantSparsity",
+    "LinearDecay",
+    "PolynomialDecay",
+    "PruningSchedule",
+    "PruningSummaries",
+    "UpdatePruningStep",
+    "prune_low_magnitude",
+    "prune_scope",
+    "strip_pruning",
+}
+
+
+@pytest.mark.slow
+def test_the_classic_script_runs(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    train_images = random.random((1000, 28, 28, 1), np.float32)
+    train_labels = random.integers(0, 10, 1000)
+    model = keras.Sequential(
+        [
+            keras.layers.InputLayer(shape=(28, 28, 1)),
+            keras.layers.Conv2D(filters=12, kernel_size=(3, 3), activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    pruning_params = {
+        "pruning_schedule": tfmot.sparsity.keras.PolynomialDecay(
+            initial_sparsity=0.50, final_sparsity=0.80, begin_step=0, end_step=1000
+        )
+    }
+    model_for_pruning = tfmot.sparsity.keras.prune_low_magnitude(model, **pruning_params)
+    model_for_pruning.compile(
+        optimizer="adam",
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    callbacks = [
+        tfmot.sparsity.keras.UpdatePruningStep(),
+        tfmot.sparsity.keras.PruningSummaries(log_dir=str(tmp_path / "logs")),
+    ]
+    model_for_pruning.fit(
+        train_images, train_labels, batch_size=10, epochs=10, callbacks=callbacks, verbose=0
+    )
+    model_for_export = tfmot.sparsity.keras.strip_pruning(model_for_pruning)
+    keras.models.save_model(model_for_export, tmp_path / "model.keras")
+
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+    rows = layer_sparsities(loaded)
+    assert [row.weights for row in rows] == [108, 81120]
+    assert all(row.sparsity == pytest.approx(0.8, abs=0.01) for row in rows)
+
+
+def test_every_name_is_there() -> None:
+    assert set(vars(tfmot.sparsity.keras)) == NAMES
+    assert tfmot.sparsity.keras.PruningSchedule is schedule.Schedule
+
+
+def test_layers_are_wrapped_one_by_one_as_its_guide_does() -> None:
+    prune = tfmot.sparsity.keras.prune_low_magnitude
+    end = {"pruning_schedule": tfmot.sparsity.keras.ConstantSparsity(0.5, 0)}
+
+    def apply_pruning_to_dense(layer: Any) -> Any:
+        return prune(layer, **end) if isinstance(layer, keras.layers.Dense) else layer
+
+    model = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(4), keras.layers.ReLU(), keras.layers.Dense(2)]
+    )
+    wrapped = keras.models.clone_model(model, clone_function=apply_pruning_to_dense)
+    assert [type(layer) for layer in wrapped.layers] == [
+        PruneLowMagnitude,
+        keras.layers.ReLU,
+        PruneLowMagnitude,
+    ]
+
+
+def test_a_saved_model_loads_in_its_scope_and_without(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, block_size=(2, 1))
+    wrapped.save(tmp_path / "wrapped.keras")
+    with tfmot.sparsity.keras.prune_scope():
+        inside = keras.models.load_model(tmp_path / "wrapped.keras")
+    outside = keras.models.load_model(tmp_path / "wrapped.keras")
+    for loaded in (inside, outside):
+        assert loaded.layers[0].rules == wrapped.layers[0].rules
+        assert type(loaded.layers[0]) is PruneLowMagnitude
