@@ -17,7 +17,11 @@ import click
 from edgeprune import terminal, tflite_file
 from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.data import DEFAULT_SCALE, read_data
+from edgeprune.densify import densify_file
+from edgeprune.encode import encode_file
+from edgeprune.encode_plan import TensorPlan, rules_of
 from edgeprune.errors import EdgepruneError, PlanError, TargetError
+from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
 from edgeprune.measure import default_target
 from edgeprune.measure import measure as measure_files
@@ -110,6 +114,13 @@ _scale = click.option(
     callback=_read_scale,
     help="uint8 data becomes (x - MEAN) / STD.  [default: 127.5,127.5]",
 )
+_epochs = click.option(
+    "--epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -130,10 +141,13 @@ def cli() -> None:
       edgeprune demo -o demo                                  everything, on a small real model
     Your own model, step by step:
       edgeprune plan   model.keras --device xnnpack-arm64     what would be pruned, and why
-      edgeprune prune  model.keras --device xnnpack-arm64 --data data.npz -o pruned.keras
+      edgeprune prune  model.keras --device xnnpack-arm64 --data data.npz --epochs 4 -o pruned.keras
       edgeprune export pruned.keras --device xnnpack-arm64 -o pruned.tflite
       edgeprune validate pruned.tflite --device xnnpack-arm64 --reference pruned.keras
       edgeprune measure  dense.tflite pruned.tflite --device xnnpack-arm64
+    A .tflite file that you have, whoever made it:
+      edgeprune inspect model.tflite --device xnnpack-arm64   what is in it, and what is wrong
+      edgeprune encode  model.tflite --device xnnpack-arm64 -o sparse.tflite
     Or all of it for several devices, with a report:
       edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
 
@@ -218,6 +232,14 @@ def plan(
 @_goal
 @_data
 @_scale
+@_epochs
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "flip-shift"]),
+    default="none",
+    show_default=True,
+    help="While training: flip images at random and shift them by up to 4 pixels.",
+)
 @_chosen_layers
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
@@ -229,25 +251,33 @@ def prune(
     goal: Any,
     data: Path | None,
     scale: tuple[float, float],
+    epochs: int,
+    augment: Any,
     only: str | None,
     skip: str | None,
     output: Path,
     as_json: bool,
 ) -> None:
-    """Put the zeros into a copy of the model, in one shot by magnitude.
+    """Put the zeros into a copy of the model: in one shot, or while training with --epochs.
 
-    With --data, the statistics of batch normalisation are estimated anew afterwards, which wins
-    back a part of the accuracy; labels are not needed.
+    One shot goes by magnitude. With --data, the statistics of batch normalisation are estimated
+    anew afterwards, which wins back a part of the accuracy; labels are not needed.
+
+    With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
+    the one the model was compiled with, else cross-entropy over classes.
     """
     given = {"--sparsity": sparsity, "--goal": goal, "--only": only, "--skip": skip}
     clash = [name for name, value in given.items() if value is not None]
     if plan_path is not None and clash:
         raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if epochs and data is None:
+        raise click.UsageError("--epochs trains on labelled samples: give --data with x and y.")
     profile = load_profile(device)
     require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
     from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
+    from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
     layers = keras_model.describe(loaded)
@@ -263,12 +293,22 @@ def prune(
         )
     _require_same_device(found, profile, plan_path)
     check_plan(found, layers)
-    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    samples = (
+        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
+        if data is not None
+        else None
+    )
     with terminal.progress_bar() as tell:
-        pruned = prune_one_shot(loaded, found, x, progress=tell)
+        if epochs and samples is not None and found.pruned:
+            pruned = train_pruned(
+                loaded, found, samples, epochs=epochs, augment=augment, progress=tell
+            )
+        else:
+            x = list(samples.x) if samples is not None else None
+            pruned = prune_one_shot(loaded, found, x, progress=tell)
     keras_model.save_model(pruned, output)
     warnings = [*found.warnings()]
-    if x is None and found.pruned:
+    if samples is None and found.pruned:
         warnings.append(
             "Pruned by magnitude alone, without data: expect to lose accuracy. Give --data."
         )
@@ -310,6 +350,13 @@ def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> l
 @_data
 @_scale
 @click.option("--numerics", type=click.Choice(_NUMERICS), help="Number format; the profile's.")
+@click.option(
+    "--plan",
+    "plan_path",
+    type=_Path(),
+    metavar="PLAN.json",
+    help="The plan that the model was pruned by, for the manifest.",
+)
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
 @_json
 def export(
@@ -318,15 +365,19 @@ def export(
     data: Path | None,
     scale: tuple[float, float],
     numerics: Any,
+    plan_path: Path | None,
     output: Path,
     as_json: bool,
 ) -> None:
     """Write the model as a .tflite file in the device's number format, with a batch of 1.
 
-    int8 needs --data: a few hundred samples, to find the range of every activation.
+    int8 needs --data: a few hundred samples, to find the range of every activation. Weights are
+    stored sparsely where the device's runtimes read that. A manifest is put into the file and
+    beside it, as OUT.manifest.json.
     """
     profile = load_profile(device)
     require_folder(output)
+    found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
     from edgeprune.convert import export as export_model
 
@@ -334,7 +385,7 @@ def export(
     x = _calibration(data, keras_model.input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
-        exported = export_model(loaded, profile, output, x=x, numerics=numerics)
+        exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)
     terminal.warn(exported.warnings)
     artifact = exported.artifact
     if as_json:
@@ -347,14 +398,99 @@ def export(
                 "size_bytes": artifact.size_bytes,
                 "gzip_bytes": artifact.gzip_bytes,
                 "sha256": artifact.sha256,
+                "sparse_tensors": len(exported.sparse),
                 "warnings": list(exported.warnings),
             }
         )
     else:
         click.echo(
             f"{output}: {exported.numerics}, {artifact.size_bytes} bytes, "
-            f"{artifact.gzip_bytes} after gzip."
+            f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
+            "weights stored sparsely."
         )
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.tflite")
+@_device
+@click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
+@_json
+def encode(model: Path, device: str, output: Path, as_json: bool) -> None:
+    """Store the weights of an existing file sparsely, where the device's runtimes read that.
+
+    Only what was seen to compute right is stored sparsely, and only where it is smaller; where
+    nothing can be gained the output is an equal file.
+    """
+    profile = load_profile(device)
+    require_folder(output)
+    with terminal.progress_bar() as tell:
+        tell(f"encoding {model.name}", 0, 1)
+        result = encode_file(model, rules_of(profile), output)
+    if as_json:
+        _print_json(
+            {
+                "model": str(model),
+                "device": profile.name,
+                "output": str(output),
+                "bytes_before": result.bytes_before,
+                "bytes_after": result.bytes_after,
+                "tensors": [_tensor_json(tensor) for tensor in result.tensors],
+            }
+        )
+        return
+    terminal.show_encoding(result)
+
+
+def _tensor_json(tensor: TensorPlan) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "operator": tensor.operator,
+        "stored": tensor.way,
+        "sparsity": tensor.sparsity,
+        "dense_bytes": tensor.dense_bytes,
+        "sparse_bytes": tensor.sparse_bytes,
+        "reason": tensor.reason,
+    }
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.tflite")
+@click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
+@_json
+def densify(model: Path, output: Path, as_json: bool) -> None:
+    """Store every sparse weight of a file densely again; it computes the same, bit for bit."""
+    require_folder(output)
+    with terminal.progress_bar() as tell:
+        tell(f"densifying {model.name}", 0, 1)
+        result = densify_file(model, output)
+    content = {
+        "model": str(model),
+        "output": str(output),
+        "bytes_before": result.bytes_before,
+        "bytes_after": result.bytes_after,
+        "tensors": list(result.tensors),
+    }
+    if as_json:
+        _print_json(content)
+    else:
+        click.echo(
+            f"{output}: {len(result.tensors)} weights made dense, {result.bytes_before} to "
+            f"{result.bytes_after} bytes."
+        )
+
+
+@cli.command()
+@click.argument("model", type=_Path(), metavar="MODEL.tflite")
+@click.option("--device", metavar="D", help="Hold the file against this device's runtimes.")
+@_json
+def inspect(model: Path, device: str | None, as_json: bool) -> None:
+    """Show what is in a .tflite file: operators, zeros, how they are stored, and what is wrong."""
+    profile = load_profile(device) if device is not None else None
+    inspection = inspect_file(model, profile)
+    if as_json:
+        _print_json(inspection.to_json())
+    else:
+        terminal.show_inspection(inspection)
 
 
 @cli.command()
@@ -430,6 +566,7 @@ def measure(
 @_scale
 @_sparsity
 @_goal
+@_epochs
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -441,6 +578,7 @@ def compare(
     scale: tuple[float, float],
     sparsity: float | None,
     goal: Any,
+    epochs: int,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -449,7 +587,8 @@ def compare(
     Accuracy is measured on x_test, y_test if the data has them, else on every fifth sample, which
     is then kept out of pruning and calibration.
     """
-    _compare(context, model, devices.split(","), data, output, as_json, scale, sparsity, goal)
+    options = {"scale": scale, "sparsity": sparsity, "goal": goal, "epochs": epochs}
+    _compare(context, model, devices.split(","), data, output, as_json, options)
 
 
 @cli.command()
@@ -470,11 +609,12 @@ def demo(context: click.Context, output: Path, as_json: bool) -> None:
     """
     require_folder(output / "report.json" if output.is_dir() else output)
     output.mkdir(exist_ok=True)
-    from edgeprune.demo import DEVICES, prepare
+    from edgeprune.demo import DEVICES, PRUNING_EPOCHS, prepare
 
     with terminal.progress_bar() as tell:
         model, data = prepare(output, tell)
-    _compare(context, model, list(DEVICES), data, output, as_json, DEFAULT_SCALE, None, None)
+    options = {"epochs": PRUNING_EPOCHS}
+    _compare(context, model, list(DEVICES), data, output, as_json, options)
 
 
 def _compare(
@@ -484,17 +624,13 @@ def _compare(
     data: Path,
     output: Path,
     as_json: bool,
-    scale: tuple[float, float],
-    sparsity: float | None,
-    goal: Any,
+    options: dict[str, Any],
 ) -> None:
     profiles = [load_profile(name.strip()) for name in names]
     from edgeprune.pipeline import compare as compare_devices
 
     with terminal.progress_bar() as tell:
-        report = compare_devices(
-            model, profiles, data, output, sparsity=sparsity, goal=goal, scale=scale, progress=tell
-        )
+        report = compare_devices(model, profiles, data, output, progress=tell, **options)
     if as_json:
         _print_json(report.to_json())
     else:

@@ -17,14 +17,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgeprune import keras_model, layout, tflite_file
+from edgeprune import keras_model, layout, tflite_draft, tflite_file
 from edgeprune.artifact import Artifact, describe_file, require_folder, write_file
+from edgeprune.encode import apply_plans
+from edgeprune.encode_plan import TensorPlan, plan_encoding, rules_of
 from edgeprune.errors import CheckError, DataError, ModelError
 from edgeprune.keras_model import Model
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
+from edgeprune.manifest import embed, hash_model, make_manifest, write_beside
+from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
+from edgeprune.prune import layer_sparsities
 from edgeprune.signature import signature_name
+from edgeprune.wrapper import wrappers
 
 MAX_CALIBRATION_SAMPLES = 256
 """Samples run to find the range of every activation; more cost time and change little."""
@@ -38,7 +44,14 @@ class Exported:
 
     artifact: Artifact
     numerics: Numerics
+    tensors: tuple[TensorPlan, ...]
+    """How each weight is stored, and why."""
     warnings: tuple[str, ...]
+
+    @property
+    def sparse(self) -> tuple[TensorPlan, ...]:
+        """The weights that are stored sparsely."""
+        return tuple(tensor for tensor in self.tensors if tensor.way != "dense")
 
 
 def export(
@@ -48,8 +61,12 @@ def export(
     *,
     x: list[Array] | None = None,
     numerics: Numerics | None = None,
+    plan: Plan | None = None,
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
+
+    Weights are stored sparsely where the device's runtimes read that and it is smaller. A manifest
+    is put into the file and beside it.
 
     Args:
       model: a built Keras model with fixed input sizes.
@@ -57,6 +74,7 @@ def export(
       output: the file to write.
       x: calibration data, one array `[n, ...]` per input; needed for int8.
       numerics: number format; the profile's if None.
+      plan: that the model was pruned by; kept in the manifest.
 
     Raises:
       DataError: int8 without calibration data.
@@ -71,13 +89,28 @@ def export(
     chosen = _checked_numerics(profile, numerics)
     content = convert(model, profile, chosen, x)
     with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder, path.name)
-        draft.write_bytes(content)
-        graph = tflite_file.read(draft)
-    _require_known_operators(model, graph, profile)
-    lost = check_zeros(model, graph)
-    write_file(path, content)
-    return Exported(describe_file(path), chosen, lost)
+        converted = Path(folder, path.name)
+        converted.write_bytes(content)
+        draft = tflite_draft.load(converted)
+        unchecked = check_zeros(model, draft.graph)
+        tensors = plan_encoding(draft.graph, rules_of(profile))
+        apply_plans(draft, tensors)
+        manifest = make_manifest(
+            model_sha256=hash_model(model.get_config(), model.get_weights()),
+            profile=profile,
+            numerics=chosen,
+            plan=plan,
+            layers=layer_sparsities(model),
+            sizes={"converted": len(content)},
+        )
+        embed(draft.model, manifest)
+        encoded = Path(folder, f"encoded-{path.name}")
+        tflite_draft.write(draft, encoded)
+        _require_known_operators(model, tflite_file.read(encoded), profile)
+        write_file(path, encoded.read_bytes())
+    artifact = describe_file(path)
+    write_beside(artifact, manifest)
+    return Exported(artifact, chosen, tensors, unchecked)
 
 
 def convert(
@@ -117,6 +150,11 @@ def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Nume
 
 
 def _require_convertible(model: Model, numerics: Numerics) -> None:
+    if wrappers(model):
+        raise ModelError(
+            f"{model.name}: expected a plain model. Received: one that is still wrapped for "
+            "pruning. Call edgeprune.strip_pruning(model) first."
+        )
     for spec in keras_model.input_specs(model):
         if None in spec.shape:
             raise ModelError(

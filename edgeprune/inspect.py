@@ -26,6 +26,7 @@ from edgeprune.encode_plan import (
 )
 from edgeprune.inspect_findings import MISREAD, Finding, find, weights_of
 from edgeprune.kernels import REFERENCE_RUNTIMES, runtime_names
+from edgeprune.manifest import read_embedded
 from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, read
 
@@ -101,6 +102,8 @@ class Inspection:
     ops: tuple[OpReport, ...]
     findings: tuple[Finding, ...]
     tensors: tuple[TensorReport, ...]
+    manifest: dict[str, Any] | None
+    """What edgeprune put into the file when it made it; None in files of others."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns a document of plain values; fractions are in [0, 1], sizes in bytes."""
@@ -158,6 +161,7 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
         ),
         findings=findings,
         tensors=tensors,
+        manifest=read_embedded(graph.metadata),
     )
 
 

@@ -63,6 +63,11 @@ def _load(path: Path) -> Model:
         # The loss or optimizer may be what cannot be restored; the layers do not need them.
         return keras.models.load_model(path, compile=False)
     except Exception:  # noqa: BLE001
+        if "PruneLowMagnitude" in str(first):
+            raise ModelError(
+                f"{path}: this model is still wrapped for pruning. Load it in Python after "
+                "`import edgeprune.wrapper`, and save what edgeprune.strip_pruning(model) returns."
+            ) from first
         summary = " ".join(str(first).split())[:300]
         raise ModelError(
             f"{path}: Keras {keras.__version__} cannot load this model ({type(first).__name__}: "

@@ -10,7 +10,7 @@ from typing import Any
 from edgeprune import keras_model
 from edgeprune.accuracy import accuracy
 from edgeprune.artifact import require_folder
-from edgeprune.convert import Exported, export
+from edgeprune.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split
 from edgeprune.errors import DataError, EdgepruneError, OutputError
 from edgeprune.keras_model import Model
@@ -28,6 +28,7 @@ from edgeprune.prune import (
 from edgeprune.report import DeviceReport, Report
 from edgeprune.signature import input_specs, signature_name
 from edgeprune.tflite_file import read as read_tflite
+from edgeprune.train import train_pruned
 from edgeprune.validate import validate
 
 _STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
@@ -43,6 +44,8 @@ class Job:
     folder: Path
     sparsity: float | None
     goal: Goal | None
+    epochs: int
+    progress: Progress
 
 
 def compare(
@@ -53,6 +56,7 @@ def compare(
     *,
     sparsity: float | None = None,
     goal: Goal | None = None,
+    epochs: int = 0,
     scale: tuple[float, float] = DEFAULT_SCALE,
     progress: Progress = no_progress,
 ) -> Report:
@@ -70,6 +74,7 @@ def compare(
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
       goal: which strategy of the profiles that have several.
+      epochs: of training with masks; 0 prunes in one shot.
       scale: mean and standard deviation for uint8 data.
       progress: told what is done.
 
@@ -84,7 +89,7 @@ def compare(
     model = keras_model.load_model(Path(model_path))
     split = read_split(Path(data_path), keras_model.input_specs(model), scale=scale)
     output.mkdir(exist_ok=True)
-    job = Job(model, str(model_path), split, output, sparsity, goal)
+    job = Job(model, str(model_path), split, output, sparsity, goal, epochs, progress)
     reports = []
     for index, profile in enumerate(profiles):
 
@@ -123,7 +128,7 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
         plan, notes = _plan(job, profile)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
-        pruned = prune_one_shot(job.model, plan, list(job.split.train.x))
+        pruned = _prune(job, plan, profile)
         keras_model.save_model(pruned, job.folder / f"{profile.name}.keras")
         report = replace(
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
@@ -135,10 +140,10 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
             profile,
             job.folder / f"{profile.name}.tflite",
             x=list(job.split.train.x),
+            plan=plan,
         )
-        report = replace(
-            report, artifact=exported.artifact, notes=(*report.notes, *exported.warnings)
-        )
+        notes = (*report.notes, *_storage_notes(plan, exported), *exported.warnings)
+        report = replace(report, artifact=exported.artifact, notes=notes)
         return _judge(job, profile, report, dense, exported, tell)
     except EdgepruneError as error:
         return replace(report, error=str(error))
@@ -154,17 +159,46 @@ def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
     notes = list(plan.warnings())
     if fixed and job.sparsity is not None and job.sparsity != fixed.sparsity:
         notes.append(f"{fixed} fixes the sparsity: {fixed.sparsity:g} instead of {job.sparsity:g}.")
+    return plan, tuple(notes)
+
+
+def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
+    def tell(what: str, done: int, total: int) -> None:
+        job.progress(f"{profile.name}: {what}", done, total)
+
+    if job.epochs and plan.pruned:
+        return train_pruned(job.model, plan, job.split.train, epochs=job.epochs, progress=tell)
+    return prune_one_shot(job.model, plan, list(job.split.train.x), progress=tell)
+
+
+def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:
+    """What became of the zeros in the file, in words."""
+    notes = []
     if any(isinstance(layer.pattern, Channels) for layer in plan.pruned):
         notes.append(
-            "Channels are set to zero, not yet taken out of the file: its size and its latency "
-            "stay as they were, and gzip alone shows the zeros."
+            "Channels are set to zero, not yet taken out of the network: its latency stays as it "
+            "was."
         )
-    elif plan.pruned:
+    restored = [tensor for tensor in exported.sparse if tensor.way == "densify"]
+    direct = [tensor for tensor in exported.sparse if tensor.way == "direct"]
+    if restored:
         notes.append(
-            "Zeros are stored like other values: no kernel skips them in this file, so its size "
-            "and latency stay as they were, and gzip alone shows the zeros."
+            f"{len(restored)} weights are stored sparsely and made dense again when the file is "
+            "loaded: smaller, not faster."
         )
-    return plan, tuple(notes)
+    if direct:
+        notes.append(f"{len(direct)} weights are computed on as they are stored, sparse.")
+    reasons = {
+        tensor.reason
+        for tensor in exported.tensors
+        if tensor.way == "dense" and tensor.sparsity > CHECKED_SPARSITY
+    }
+    if reasons:
+        notes.append(
+            "Other zeros are stored like any value, and gzip alone shows them: "
+            f"{'; '.join(sorted(reasons))}."
+        )
+    return tuple(notes)
 
 
 def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:

@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgeprune.encode import EncodingResult
+from edgeprune.inspect import Inspection
 from edgeprune.measure import Measurement
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
@@ -258,6 +260,83 @@ def show_report(report: Report) -> None:
 
 def _pair(dense: Measurement | None, pruned: Measurement | None, form: Any) -> str:
     return f"{form(dense)} → {form(pruned)}" if dense and pruned else "-"
+
+
+def show_encoding(result: EncodingResult) -> None:
+    """How each weight of a file is stored now, and why."""
+    sparse = sum(tensor.way != "dense" for tensor in result.tensors)
+    _table(
+        f"{result.output}: {sparse} of {len(result.tensors)} weights stored sparsely, "
+        f"{result.bytes_before} to {result.bytes_after} bytes",
+        ("weight of", "stored", ">zeros", ">dense bytes", ">sparse bytes", "why"),
+        (
+            (
+                f"{tensor.operator} {_short(tensor.name)}",
+                tensor.way,
+                f"{tensor.sparsity:.3f}",
+                str(tensor.dense_bytes),
+                str(tensor.sparse_bytes),
+                tensor.reason,
+            )
+            for tensor in result.tensors
+        ),
+    )
+
+
+def _short(name: str, limit: int = 40) -> str:
+    """The end of a long tensor name, where the layer is."""
+    return name if len(name) <= limit else "…" + name[-limit:]
+
+
+def show_inspection(inspection: Inspection) -> None:
+    """Sizes, operators and findings of a file."""
+    _table(
+        f"{inspection.model}: {inspection.parameters} weights, "
+        f"{inspection.sparsity:.3f} of them zero; sparse inference: {inspection.sparse_inference}",
+        ("size", ">bytes"),
+        (
+            ("file", str(inspection.size_bytes)),
+            ("file after gzip", str(inspection.gzip_bytes)),
+            ("weights as stored", str(inspection.weight_bytes)),
+            ("weights, each in its smaller form", str(inspection.sparse_weight_bytes)),
+        ),
+    )
+    _table(
+        "Operators",
+        (">#", "operator", ">version", "kernel", ">zeros", "why"),
+        (
+            (
+                str(op.index),
+                op.op,
+                str(op.version),
+                op.kernel,
+                "-" if op.sparsity is None else f"{op.sparsity:.3f}",
+                op.reason,
+            )
+            for op in inspection.ops
+        ),
+    )
+    if inspection.findings:
+        _table(
+            "Findings",
+            (">operator", "rule", "what", "remedy"),
+            (
+                (
+                    "-" if finding.op is None else str(finding.op),
+                    finding.rule,
+                    finding.message,
+                    finding.remedy,
+                )
+                for finding in inspection.findings
+            ),
+        )
+    if inspection.manifest:
+        versions = inspection.manifest.get("versions", {})
+        say(
+            f"Made by edgeprune {versions.get('edgeprune', '?')} for "
+            f"{inspection.manifest.get('device', '?')} from the model with sha256 "
+            f"{inspection.manifest.get('model_sha256', '?')} (--json shows the whole manifest)."
+        )
 
 
 def show_targets(targets: dict[str, Target]) -> None:

@@ -152,7 +152,7 @@ def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class PruneLowMagnitude(keras.layers.Wrapper):  # type: ignore[misc]  # Keras has no types
+class PruneLowMagnitude(keras.layers.Wrapper):
     """Trains a layer with masks over its kernels.
 
     `strip_pruning` takes the layer out again; `UpdatePruningStep` must be among the callbacks of
@@ -295,7 +295,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):  # type: ignore[misc]  # Keras ha
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class PrunedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
+class PrunedModel(keras.Model):
     """Trains a subclassed model with masks; holds it in a wrapper.
 
     Args:

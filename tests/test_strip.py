@@ -160,7 +160,7 @@ def test_a_model_that_is_built_by_its_data_goes_there_and_back() -> None:
 
 
 def test_wrappers_that_a_layer_makes_itself_train_but_cannot_be_stripped_as_a_whole() -> None:
-    class Own(keras.Layer):  # type: ignore[misc]
+    class Own(keras.Layer):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             self.dense = prune_low_magnitude(layers.Dense(4, name="deep"), HALF)

@@ -14,8 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
-from edgeprune.errors import OutputError, TfliteError
-from edgeprune.tflite_draft import load, write, write_atomically
+from edgeprune.errors import TfliteError
+from edgeprune.tflite_draft import load, write
 from edgeprune.tflite_file import read
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
@@ -196,13 +196,6 @@ def test_options_of_a_newer_schema_are_read_over_but_not_rewritten(tmp_path: Pat
     assert read(path).operators[0].options is None
     with pytest.raises(TfliteError, match="lost when the file is written"):
         load(path)
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(OutputError, match="taken"):
-        write_atomically(tmp_path / "taken", [b"x"])
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_reading_imports_neither_tensorflow_nor_a_runtime() -> None:

@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_model(augment: Any) -> None:
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
-class _Sequence(keras.utils.PyDataset):  # type: ignore[misc]
+class _Sequence(keras.utils.PyDataset):
     def __len__(self) -> int:
         return 4
 

@@ -82,7 +82,7 @@ def kernels(model: Any) -> list[Any]:
 
 
 @keras.saving.register_keras_serializable(package="edgeprune_tests")
-class Branches(keras.Model):  # type: ignore[misc]
+class Branches(keras.Model):
     """Subclassed, with layers in attributes and a list, dropout and batch normalisation."""
 
     def __init__(self, rate: float = 0.5, **kwargs: Any) -> None:
@@ -225,7 +225,7 @@ def test_what_is_no_layer_is_refused() -> None:
 
 @pytest.mark.slow
 def test_a_layer_of_ones_own_takes_part_by_get_prunable_weights() -> None:
-    class Scale(keras.Layer):  # type: ignore[misc]
+    class Scale(keras.Layer):
         def build(self, shape: Any) -> None:
             self.first = self.add_weight(shape=(shape[-1], 4), initializer="glorot_uniform")
             self.second = self.add_weight(shape=(4, 4), initializer="glorot_uniform")
@@ -401,7 +401,7 @@ def test_a_subclassed_model_inside_another_is_wrapped_as_a_whole() -> None:
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 def test_what_cannot_be_copied_is_said_with_a_way_on() -> None:
-    class NoConfig(keras.Layer):  # type: ignore[misc]
+    class NoConfig(keras.Layer):
         def __init__(self, table: Any) -> None:
             super().__init__(name="table")
             self.table = table
