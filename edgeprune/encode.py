@@ -2,7 +2,8 @@
 
 A tensor behind DENSIFY keeps its place: the tensor that operators read stays where it is, under
 its name and with its quantization, and only its bytes move to a new sparse tensor at the end. So
-`densify_file` finds everything where it was. Values are moved bit for bit in both directions.
+`densify_file` finds everything where it was. Values are moved bit for bit in both directions, but
+for -0.0, which is stored as 0.0 is: not at all.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
             f"{draft.graph.path}: {plan.name!r}: expected a constant and a layout for it. "
             "Received: a plan that is not of this file. Plan the encoding again."
         )
-    sparse = sparse_tensor.encode(values, plan.layout)
+    sparse = sparse_tensor.encode(sparse_tensor.plain_zeros(values), plan.layout)
     subgraph = draft.model.subgraphs[0]
     draft.model.buffers[tensor.buffer].data = raw_bytes(sparse.values)
     target = subgraph.tensors[tensor.index]

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgeprune.profile import DeviceProfile
-from edgeprune.sparse_tensor import Array, Layout, count_blocks, has_bits, stored_bytes
+from edgeprune.sparse_tensor import Array, Layout, count_blocks, stored_bytes
 from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 
 Runtime: TypeAlias = Literal["tflite-runtime", "LiteRT", "TFLM"]
@@ -72,7 +72,7 @@ class TensorPlan:
     """How one constant tensor of the main subgraph is to be stored, and why.
 
     `operator` names what uses it; `layout` is None for a dense tensor; `sparsity` is the fraction
-    of items whose bits are all zero. `sparse_bytes` is what values and positions take in the
+    of items that are zero. `sparse_bytes` is what values and positions take in the
     chosen layout, or in the smallest one where the tensor stays dense.
     """
 
@@ -203,7 +203,7 @@ def _weight(graph: Graph, tensor: Tensor) -> _Weight:
         tensor=tensor,
         operators=tuple(operator for operator, _ in used),
         kind=kinds.pop() if len(kinds) == 1 else "",
-        nonzero=has_bits(np.empty(0, np.int8) if values is None else values),
+        nonzero=np.empty(0, np.bool_) if values is None else values != 0,
     )
 
 

@@ -1,7 +1,7 @@
 """The manifest of an artifact: what it was made from, for what, and by which versions.
 
-It lies beside the .tflite file as JSON, and inside it as a metadata entry of its own name, which
-TFLite's tools carry along unread.
+It lies whole beside the .tflite file as JSON, and in short inside it, since flash is dear: as a
+metadata entry of its own name, which TFLite's tools carry along unread.
 """
 
 from __future__ import annotations
@@ -82,15 +82,41 @@ def hash_model(config: Mapping[str, Any], weights: list[np.ndarray[Any, Any]]) -
     return digest.hexdigest()
 
 
+def shorten(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest goes into the file: the profile as a hash, the plan as its pruned layers.
+
+    A plan row becomes `"path": "Block(2,1) 0.8"`.
+    """
+    plan = manifest["plan"]
+    profile = json.dumps(manifest["profile"], sort_keys=True).encode()
+    return {
+        **{key: manifest[key] for key in ("schema", "model_sha256", "device", "numerics")},
+        "profile_sha256": hashlib.sha256(profile).hexdigest(),
+        "plan": plan
+        and {
+            "goal": plan["goal"],
+            "asked": plan["asked"],
+            "layers": {
+                row["path"]: f"{row['pattern']} {row['sparsity']:g}"
+                for row in plan["layers"]
+                if row["pattern"]
+            },
+        },
+        "versions": manifest["versions"],
+        "sizes": manifest["sizes"],
+    }
+
+
 def embed(model: Any, manifest: Mapping[str, Any]) -> None:
-    """Adds a manifest to a TFLite `ModelT` in place, in the stead of one that it had.
+    """Adds a manifest, in short, to a TFLite `ModelT` in place, in the stead of one that it had.
 
     Args:
       model: the schema's object form, as `tflite_draft.load` gives it.
       manifest: as `make_manifest` makes it.
     """
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(json.dumps(manifest).encode(), np.uint8)
+    text = json.dumps(shorten(manifest), separators=(",", ":"))
+    buffer.data = np.frombuffer(text.encode(), np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1

@@ -64,7 +64,8 @@ def _prune_layer(layer: Any, row: LayerPlan) -> None:
     variable = keras_model.kernel_variable(layer)
     kernel = np.asarray(variable)
     mask = layer_mask(kernel, row)
-    variable.assign(kernel * mask.astype(kernel.dtype))
+    # Not kernel * mask, which leaves -0.0 for every negative weight.
+    variable.assign(np.where(mask, kernel, np.zeros((), kernel.dtype)))
 
 
 def layer_mask(kernel: Array, row: LayerPlan) -> Mask:

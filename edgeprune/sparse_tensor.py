@@ -184,6 +184,17 @@ def has_bits(dense: Array) -> Array:
     return bits
 
 
+def plain_zeros(dense: Array) -> Array:
+    """Returns the items with 0.0 in the place of -0.0, all others bit for bit; integers as given.
+
+    Masks that multiply, and the folding of a negative scale into weights, leave a -0.0 for every
+    negative weight. It adds nothing to a sum, as 0.0 does.
+    """
+    if dense.dtype.kind != "f" or not (np.signbit(dense) & (dense == 0)).any():
+        return dense
+    return np.where(dense == 0, np.zeros((), dense.dtype), dense)
+
+
 def index_type(largest: int) -> np.dtype[Any]:
     """Returns the smallest of the format's three index types that holds `largest`."""
     return np.dtype("u1" if largest < 256 else "<u2" if largest < 65536 else "<i4")

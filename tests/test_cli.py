@@ -68,6 +68,9 @@ def test_help_shows_every_command_and_where_to_start(run: Run) -> None:
         "plan",
         "prune",
         "export",
+        "encode",
+        "densify",
+        "inspect",
         "validate",
         "measure",
         "compare",
@@ -169,6 +172,62 @@ def test_pruning_without_data_warns(run: Run, model: Path) -> None:
 
 
 @pytest.mark.slow
+def test_pruning_while_training_reaches_the_sparsity(run: Run, model: Path) -> None:
+    done = run(
+        *("prune", model, "--device", "ethos-u55", "--sparsity", "0.7", "--data", "data.npz"),
+        *("--epochs", "12", "--augment", "flip-shift", "-o", "out.keras", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content["sparsity"]["reached"] == pytest.approx(0.7, abs=0.01)
+    assert content["warnings"] == []
+    check_refused(
+        run("prune", model, "--device", "ethos-u55", "--epochs", "1", "-o", "o.keras"), "--data"
+    )
+
+
+def test_a_sparse_file_goes_there_and_back(run: Run, tmp_path: Path) -> None:
+    """A wide Dense whose blocks of 1x4 are 95 % empty: its sparse kernel pays on x86."""
+    generator = np.random.default_rng(0)
+    blocks = generator.random((256, 64)) < 0.05
+    weights = generator.normal(size=(256, 256)) * np.repeat(blocks, 4, axis=1)
+    fully_connected(tmp_path / "m.tflite", weights)
+    done = run("encode", "m.tflite", "--device", "xnnpack-x86", "-o", "s.tflite", "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content["tensors"][0]["stored"] == "direct"
+    assert content["bytes_after"] < content["bytes_before"] / 5
+    inspection = json.loads(run("inspect", "s.tflite", "--json").stdout)
+    assert inspection["ops"][0]["kernel"] == "direct sparse"
+    assert inspection["sparse_inference"] == "all"
+    device = ("--device", "xnnpack-x86")
+    assert run("validate", "s.tflite", *device, "--reference", "m.tflite").returncode == 0
+    done = run("densify", "s.tflite", "-o", "back.tflite", "--json")
+    assert json.loads(done.stdout)["tensors"] == ["weights"]
+    assert run("validate", "back.tflite", *device, "--reference", "m.tflite").returncode == 0
+
+
+def test_encoding_for_a_device_without_sparse_tensors_is_an_equal_file(
+    run: Run, tmp_path: Path
+) -> None:
+    path = fully_connected(tmp_path / "m.tflite", np.zeros((64, 64)))
+    done = run("encode", "m.tflite", "--device", "cortex-m-tflm", "-o", "same.tflite")
+    assert done.returncode == 0
+    assert (tmp_path / "same.tflite").read_bytes() == path.read_bytes()
+    assert "no kernel or reader for sparse tensors" in " ".join(
+        done.stdout.replace("│", " ").split()
+    )
+
+
+def test_inspect_shows_operators_and_findings_as_tables(run: Run, tmp_path: Path) -> None:
+    fully_connected(tmp_path / "m.tflite", np.eye(64), version=12)
+    done = run("inspect", "m.tflite", "--device", "xnnpack-arm64")
+    assert done.returncode == 0
+    for text in ("FULLY_CONNECTED", "operator-version", "dense-zeros"):
+        assert text in done.stdout
+
+
+@pytest.mark.slow
 def test_a_model_with_nothing_to_prune_is_a_warning(run: Run, tmp_path: Path) -> None:
     keras_model.save_model(build("mlp"), tmp_path / "mlp.keras")
     done = run("prune", "mlp.keras", "--device", "xnnpack-arm64", "-o", "out.keras")
@@ -226,6 +285,15 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         (("export", "gone.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "no such file"),
         (("export", "data.npz", "--device", "xnnpack-x86", "-o", "o.tflite"), "ending in .keras"),
         (("validate", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
+        (("inspect", "random.tflite"), "random.tflite"),
+        (("inspect", "gone.tflite"), "gone.tflite"),
+        (("inspect", "m.tflite", "--device", "gpu"), "Unknown device"),
+        (("densify", "random.tflite", "-o", "o.tflite"), "random.tflite"),
+        (("densify", "m.tflite", "-o", "no/o.tflite"), "does not exist"),
+        (("encode", "random.tflite", "--device", "edge-tpu", "-o", "o.tflite"), "random.tflite"),
+        (("encode", "m.tflite", "--device", "edge-tpu", "-o", "no/o.tflite"), "does not exist"),
+        ((*PRUNE, "--data", "missing_y.npz", "--epochs", "1"), "array 'y' is missing"),
+        ((*PRUNE, "--epochs", "-1"), "--epochs"),
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("measure", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
@@ -279,6 +347,7 @@ def bad_files(folder: Path, model: Path) -> None:
     np.savez(folder / "nan.npz", x=np.full_like(x, np.nan))
     np.savez(folder / "shape.npz", x=x[:, :8])
     np.savez(folder / "missing.npz", images=x)
+    np.savez(folder / "missing_y.npz", x=x)
     np.savez(folder / "lengths.npz", x=x, y=np.arange(3))
     fully_connected(folder / "m.tflite", WEIGHTS)
 

@@ -22,6 +22,7 @@ from edgeprune.tflite_draft import load, write
 from edgeprune.tflite_file import read
 from tests.runtime_judge import RUNTIMES, outputs
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
+from tests.tiny_tflite import fully_connected
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -248,7 +249,7 @@ def test_a_float_matrix_goes_through_densify_only_without_float_convolutions(
     net.operator("FULLY_CONNECTED", [y, matrix, -1], [z], 1, options)
     plans = plan_encoding(read(net.save(tmp_path / "net", [x], [z])), EncodingRules())
     assert [plan.way for plan in plans] == ["dense", "dense"]
-    assert "DENSIFY" in plans[1].reason
+    assert "float CONV_2D" in plans[1].reason
 
 
 def test_a_float_depthwise_weight_stays_dense(tmp_path: Path) -> None:
@@ -396,3 +397,15 @@ def test_25_million_weights_take_three_seconds_and_four_times_the_file(
         assert peak < 4 * before.stat().st_size / 2**20 + 150
     assert sparse.stat().st_size < 0.5 * source.stat().st_size
     assert (tmp_path / "restored.tflite").read_bytes() == source.read_bytes()
+
+
+def test_negative_zeros_are_zeros(tmp_path: Path) -> None:
+    """Masks that multiply leave -0.0 for half of what they prune; it must not be stored."""
+    weights = np.where(np.arange(64 * 64).reshape(64, 64) % 16 == 0, 1.0, -0.0)
+    fully_connected(tmp_path / "minus.tflite", weights)
+    fully_connected(tmp_path / "plus.tflite", weights + 0.0)
+    results = [
+        encode_file(tmp_path / f"{name}.tflite", EncodingRules(), tmp_path / f"{name}-s.tflite")
+        for name in ("minus", "plus")
+    ]
+    assert results[0].bytes_after == results[1].bytes_after < results[0].bytes_before / 4
