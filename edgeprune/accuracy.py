@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune import tflite_file
 from edgeprune.data import Data
 from edgeprune.errors import DataError
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile
-from edgeprune.signature import output_ports
 from edgeprune.targets.host import HOST
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.signature import output_ports
 
 
 def accuracy(path: Path, profile: DeviceProfile, data: Data) -> float:

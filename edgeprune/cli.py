@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeprune import terminal, tflite_file
+from edgeprune import terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.densify import densify_file
@@ -28,8 +28,9 @@ from edgeprune.measure import measure as measure_files
 from edgeprune.plan import Plan, check_plan, make_plan, read_plan
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.schema import suggestion
-from edgeprune.signature import input_specs
 from edgeprune.targets import TARGETS
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.signature import input_specs
 from edgeprune.validate import validate as validate_file
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -535,17 +536,27 @@ def validate(
 @click.argument("models", type=_Path(), nargs=-1, required=True, metavar="MODEL.tflite...")
 @_device
 @click.option("--target", metavar="T", help="An instrument that `edgeprune targets` lists.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["tflite-runtime", "LiteRT"]),
+    help="Where both are installed; tflite-runtime if not named.",
+)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
 @_json
 def measure(
-    models: tuple[Path, ...], device: str, target: str | None, threads: int, as_json: bool
+    models: tuple[Path, ...],
+    device: str,
+    target: str | None,
+    runtime: str | None,
+    threads: int,
+    as_json: bool,
 ) -> None:
     """Measure files, in turn with each other; with several, compare them with the first."""
     profile = load_profile(device)
     chosen = target or default_target(profile)
     with terminal.progress_bar() as tell:
         tell(f"measuring with {chosen}", 0, 1)
-        found = measure_files(models, profile, target=chosen, threads=threads)
+        found = measure_files(models, profile, target=chosen, runtime=runtime, threads=threads)
     if chosen not in profile.targets:
         terminal.warn(
             [

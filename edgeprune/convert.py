@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgeprune import keras_model, layout, tflite_draft, tflite_file
+from edgeprune import keras_model, layout
 from edgeprune.artifact import Artifact, describe_file, require_folder, write_file
 from edgeprune.encode import apply_plans
 from edgeprune.encode_plan import TensorPlan, plan_encoding, rules_of
@@ -29,7 +29,9 @@ from edgeprune.manifest import embed, hash_model, make_manifest, write_beside
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
 from edgeprune.prune import layer_sparsities
-from edgeprune.signature import signature_name
+from edgeprune.tflite import draft as tflite_draft
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.signature import signature_name
 from edgeprune.wrapper import wrappers
 
 MAX_CALIBRATION_SAMPLES = 256

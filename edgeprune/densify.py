@@ -15,9 +15,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.encode_plan import DIRECT_VERSION
 from edgeprune.errors import TfliteError
-from edgeprune.sparse_tensor import SparseTensor
-from edgeprune.tflite_draft import DenseLater, Draft, code_index, load, write_or_copy
-from edgeprune.tflite_file import Operator, Subgraph, Tensor
+from edgeprune.tflite.draft import DenseLater, Draft, code_index, load, write_or_copy
+from edgeprune.tflite.file import Operator, Subgraph, Tensor
+from edgeprune.tflite.sparse_tensor import SparseTensor
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune import sparse_tensor
 from edgeprune.encode_plan import DIRECT_VERSION, EncodingRules, TensorPlan, plan_encoding
 from edgeprune.errors import TfliteError
-from edgeprune.sparse_tensor import Array, DenseLevel, Level, SparseTensor
-from edgeprune.tflite_draft import Draft, code_index, load, raw_bytes, write_or_copy
+from edgeprune.tflite import sparse_tensor
+from edgeprune.tflite.draft import Draft, code_index, load, raw_bytes, write_or_copy
+from edgeprune.tflite.sparse_tensor import Array, DenseLevel, Level, SparseTensor
 
 _SPARSE_NAME_SUFFIX = b"/sparse"
 _INDEX_VECTORS: Mapping[str, tuple[int, type]] = {

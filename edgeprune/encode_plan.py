@@ -18,8 +18,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgeprune.profile import DeviceProfile
-from edgeprune.sparse_tensor import Array, Layout, count_blocks, stored_bytes
-from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
+from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
+from edgeprune.tflite.sparse_tensor import Array, Layout, count_blocks, stored_bytes
 
 Runtime: TypeAlias = Literal["tflite-runtime", "LiteRT", "TFLM"]
 Way: TypeAlias = Literal["dense", "densify", "direct"]

@@ -28,7 +28,7 @@ from edgeprune.inspect_findings import MISREAD, Finding, find, weights_of
 from edgeprune.kernels import REFERENCE_RUNTIMES, runtime_names
 from edgeprune.manifest import read_embedded
 from edgeprune.profile import DeviceProfile, load_profile
-from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor, read
+from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor, read
 
 SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from edgeprune.encode_plan import DIRECT_VERSION, TensorPlan
 from edgeprune.kernels import VersionMiss, version_misses
-from edgeprune.sparse_tensor import DenseLevel, SparseTensor
-from edgeprune.tflite_file import Graph, Operator, Subgraph, Tensor
+from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor
+from edgeprune.tflite.sparse_tensor import DenseLevel, SparseTensor
 
 _WEIGHT_INPUT = {
     "BATCH_MATMUL": 1,

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from edgeprune.profile import DeviceProfile
-from edgeprune.tflite_file import Graph
+from edgeprune.tflite.file import Graph
 
 if sys.version_info >= (3, 11):
     import tomllib

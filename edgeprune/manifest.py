@@ -111,7 +111,7 @@ def embed(model: Any, manifest: Mapping[str, Any]) -> None:
     """Adds a manifest, in short, to a TFLite `ModelT` in place, in the stead of one that it had.
 
     Args:
-      model: the schema's object form, as `tflite_draft.load` gives it.
+      model: the schema's object form, as `tflite.draft.load` gives it.
       manifest: as `make_manifest` makes it.
     """
     buffer = schema.BufferT()

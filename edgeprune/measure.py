@@ -137,6 +137,7 @@ def measure(
     device: str | Path | DeviceProfile,
     *,
     target: str | None = None,
+    runtime: str | None = None,
     threads: int = 1,
 ) -> tuple[Measurement, ...]:
     """Measures .tflite files with an instrument, in turn with each other.
@@ -145,10 +146,11 @@ def measure(
       models: the files; with several, each is also compared with the first.
       device: a profile, its name, or the path of a user's own `.toml` file.
       target: an instrument's name; the first of the profile's that is ready if None, else `host`.
+      runtime: `tflite-runtime` or `LiteRT`, where the target has both; the reference if None.
       threads: that the runtime may use.
 
     Raises:
-      TargetError: the target is unknown or not ready.
+      TargetError: the target is unknown or not ready, or it does not have the runtime.
       TfliteError: a file does not parse.
       CheckError: the runtime refuses a file, crashes on it or does not end.
     """
@@ -165,7 +167,7 @@ def measure(
     readiness = instrument.readiness()
     if not readiness.ready:
         raise TargetError(f"Target '{name}' is not ready: {readiness.detail}. {readiness.remedy}")
-    return instrument.measure([Path(model) for model in models], profile, threads)
+    return instrument.measure([Path(model) for model in models], profile, runtime, threads)
 
 
 def default_target(profile: DeviceProfile) -> str:

@@ -26,8 +26,8 @@ from edgeprune.prune import (
     reached_sparsity,
 )
 from edgeprune.report import DeviceReport, Report
-from edgeprune.signature import input_specs, signature_name
-from edgeprune.tflite_file import read as read_tflite
+from edgeprune.tflite.file import read as read_tflite
+from edgeprune.tflite.signature import input_specs, signature_name
 from edgeprune.train import train_pruned
 from edgeprune.validate import validate
 

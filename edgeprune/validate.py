@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune import tflite_file
 from edgeprune.artifact import describe_file
 from edgeprune.errors import CheckError, DataError, InputError
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
-from edgeprune.signature import input_ports, input_specs, output_ports, signature_name
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import HOST, generated_inputs
-from edgeprune.tflite_file import Graph
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.file import Graph
+from edgeprune.tflite.signature import input_ports, input_specs, output_ports, signature_name
 
 GENERATED_SAMPLES = 4
 MAX_SAMPLES = 32

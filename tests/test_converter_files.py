@@ -15,7 +15,7 @@ from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.inspect import inspect
-from edgeprune.tflite_file import read
+from edgeprune.tflite.file import read
 from tests import converter_files
 from tests.runtime_judge import RUNTIMES, outputs
 

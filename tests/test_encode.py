@@ -17,9 +17,9 @@ from edgeprune.densify import densify_file
 from edgeprune.encode import EncodingResult, apply_plans, encode_file
 from edgeprune.encode_plan import EncodingRules, TensorPlan, plan_encoding
 from edgeprune.errors import OutputError
-from edgeprune.sparse_tensor import Layout
-from edgeprune.tflite_draft import load, write
-from edgeprune.tflite_file import read
+from edgeprune.tflite.draft import load, write
+from edgeprune.tflite.file import read
+from edgeprune.tflite.sparse_tensor import Layout
 from tests.runtime_judge import RUNTIMES, outputs
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 from tests.tiny_tflite import fully_connected

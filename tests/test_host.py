@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune import tflite_file
 from edgeprune.errors import TfliteError
 from edgeprune.measure import measure
 from edgeprune.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, run_worker
 from edgeprune.targets.host import HOST, generated_inputs, installed_runtimes
+from edgeprune.tflite import file as tflite_file
 from edgeprune.validate import validate
 from tests.tiny_tflite import fully_connected
 

@@ -20,8 +20,8 @@ from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import EdgepruneError, TfliteError
 from edgeprune.inspect import inspect
-from edgeprune.tflite_draft import load
-from edgeprune.tflite_file import read
+from edgeprune.tflite.draft import load
+from edgeprune.tflite.file import read
 from tests import tflite_fuzz
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgeprune.kernels import op_versions, runtime_names, version_misses
 from edgeprune.profile import load_profile
-from edgeprune.tflite_file import Graph, Operator, Subgraph
+from edgeprune.tflite.file import Graph, Operator, Subgraph
 
 
 def graph_with(op: str, version: int, *, custom: bool = False) -> Graph:

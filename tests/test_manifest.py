@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune import tflite_draft, tflite_file
 from edgeprune.convert import export
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
@@ -23,6 +22,8 @@ from edgeprune.manifest import (
 from edgeprune.plan import LayerSparsity, plan
 from edgeprune.profile import load_profile
 from edgeprune.prune import prune_one_shot
+from edgeprune.tflite import draft as tflite_draft
+from edgeprune.tflite import file as tflite_file
 from edgeprune.validate import validate
 from tests.architectures import build, samples
 from tests.tiny_tflite import fully_connected

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model, tflite_file
+from edgeprune import keras_model
 from edgeprune.convert import check_zeros, export
 from edgeprune.errors import DataError, InputError, OutputError, ProfileError
 from edgeprune.layout import to_device
@@ -20,6 +20,7 @@ from edgeprune.pipeline import compare
 from edgeprune.plan import Plan, plan
 from edgeprune.profile import load_profile, profile_names
 from edgeprune.prune import prune_one_shot, reached_sparsity
+from edgeprune.tflite import file as tflite_file
 from edgeprune.validate import numerics, validate
 from tests.architectures import ARCHITECTURES, build, samples
 
@@ -49,7 +50,7 @@ def check_pipeline(model: Any, device: str, folder: Path) -> None:
 
 
 def _by_name(model: Any, graph: Any, x: list[Any]) -> list[Any]:
-    from edgeprune.signature import input_ports, signature_name
+    from edgeprune.tflite.signature import input_ports, signature_name
 
     named = {
         signature_name(tensor.name): array for tensor, array in zip(model.inputs, x, strict=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.errors import TfliteError
-from edgeprune.sparse_tensor import (
+from edgeprune.tflite.sparse_tensor import (
     CsrLevel,
     DenseLevel,
     Layout,

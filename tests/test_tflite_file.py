@@ -15,8 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import TfliteError
-from edgeprune.tflite_draft import load, write
-from edgeprune.tflite_file import read
+from edgeprune.tflite.draft import load, write
+from edgeprune.tflite.file import read
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 

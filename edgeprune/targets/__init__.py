@@ -16,7 +16,7 @@ from edgeprune.profile import DeviceProfile
 from edgeprune.targets.child import Reply
 from edgeprune.targets.host import HOST
 from edgeprune.targets.readiness import Readiness
-from edgeprune.tflite_file import Graph
+from edgeprune.tflite.file import Graph
 
 
 class Target(Protocol):
@@ -38,9 +38,9 @@ class Target(Protocol):
         """
 
     def measure(
-        self, models: Sequence[Path], profile: DeviceProfile, threads: int
+        self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
     ) -> tuple[Measurement, ...]:
-        """Measures files in turn.
+        """Measures files in turn, in the named runtime or the reference one.
 
         Raises:
           TfliteError: a file does not parse.

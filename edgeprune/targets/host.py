@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune import tflite_file
 from edgeprune.artifact import describe_file
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
 from edgeprune.measure import Measurement, latency, speedup
 from edgeprune.profile import DeviceProfile
-from edgeprune.signature import input_ports, input_specs, output_ports
 from edgeprune.targets.child import Reply, WorkerError, run_worker
 from edgeprune.targets.readiness import Readiness
-from edgeprune.tflite_file import Graph
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.file import Graph
+from edgeprune.tflite.signature import input_ports, input_specs, output_ports
 
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
@@ -69,23 +69,27 @@ class Host:
         return run_worker(job, [inputs])
 
     def measure(
-        self, models: Sequence[Path], profile: DeviceProfile, threads: int
+        self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
     ) -> tuple[Measurement, ...]:
-        """Times files in turn, round by round, in the reference runtime."""
+        """Times files in turn, round by round."""
         graphs = [tflite_file.read(path) for path in models]
         inputs = [generated_inputs(graph, 1) for graph in graphs]
-        runtimes = self.runtimes(profile)
-        if not runtimes:
-            raise TargetError(
-                "Target 'host' has no runtime. Install one: pip install ai-edge-litert"
-            )
+        chosen = self._runtime(profile, runtime)
         for graph, arrays in zip(graphs, inputs, strict=True):
-            self._require_runs(graph, arrays, runtimes[0])
+            self._require_runs(graph, arrays, chosen)
         replies = [
-            self._time(graphs, inputs, runtimes[0], threads, process)
-            for process in range(PROCESSES)
+            self._time(graphs, inputs, chosen, threads, process) for process in range(PROCESSES)
         ]
         return _measurements(graphs, profile, replies, threads)
+
+    def _runtime(self, profile: DeviceProfile, runtime: str | None) -> str:
+        known = self.runtimes(profile) if runtime is None else tuple(installed_runtimes())
+        if not known or (runtime is not None and runtime not in known):
+            raise TargetError(
+                f"Target 'host' has these runtimes: {', '.join(known) or 'none'}. "
+                f"Received: {runtime or 'any'}. Install one: pip install ai-edge-litert"
+            )
+        return runtime or known[0]
 
     def _time(
         self,

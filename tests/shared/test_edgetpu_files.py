@@ -11,8 +11,8 @@ from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.inspect import inspect
-from edgeprune.tflite_draft import load, write
-from edgeprune.tflite_file import read
+from edgeprune.tflite.draft import load, write
+from edgeprune.tflite.file import read
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "edgetpu"
 FILES = sorted(FOLDER.glob("*.tflite"))

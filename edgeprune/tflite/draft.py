@@ -19,11 +19,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.artifact import write_file
 from edgeprune.errors import OutputError
-from edgeprune.flatbuffer import Reader, Record
-from edgeprune.sparse_tensor import SparseTensor, decode_into
-from edgeprune.tflite_archive import find_archive, move_archive
-from edgeprune.tflite_file import Array, Graph, buffer_bytes, graph_of, open_checked
-from edgeprune.tflite_schema import LAST_OPTIONS, LAST_OPTIONS_2
+from edgeprune.tflite.archive import find_archive, move_archive
+from edgeprune.tflite.file import Array, Graph, buffer_bytes, graph_of, open_checked
+from edgeprune.tflite.flatbuffer import Reader, Record
+from edgeprune.tflite.sparse_tensor import SparseTensor, decode_into
+from edgeprune.tflite.tables import LAST_OPTIONS, LAST_OPTIONS_2
 
 _WEIGHT_ALIGNMENT = 16
 _LARGEST_FILE = 2**31 - 1

@@ -1,4 +1,4 @@
-"""Reads .tflite files into frozen values (see `tflite_graph`).
+"""Reads .tflite files into frozen values (see `graph`).
 
 A file is untrusted input: `read` checks every offset, size, index and count before it is used, so
 that a damaged or hostile file ends in a `TfliteError` that names the file and the place.
@@ -17,12 +17,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table as RawTable
 
-from edgeprune import sparse_tensor
 from edgeprune.errors import TfliteError
-from edgeprune.flatbuffer import Reader, Record, read_table
-from edgeprune.sparse_tensor import CsrLevel, DenseLevel, Level, SparseTensor
-from edgeprune.tflite_graph import Array, Graph, Operator, Signature, Subgraph, Tensor, item_bits
-from edgeprune.tflite_schema import MODEL
+from edgeprune.tflite import sparse_tensor
+from edgeprune.tflite.flatbuffer import Reader, Record, read_table
+from edgeprune.tflite.graph import Array, Graph, Operator, Signature, Subgraph, Tensor, item_bits
+from edgeprune.tflite.sparse_tensor import CsrLevel, DenseLevel, Level, SparseTensor
+from edgeprune.tflite.tables import MODEL
 
 __all__ = [
     "Array",

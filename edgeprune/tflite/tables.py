@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeprune.flatbuffer import Child, Children, Field, Scalar, String, Table, Union, Vector
+from edgeprune.tflite.flatbuffer import Child, Children, Field, Scalar, String, Table, Union, Vector
 
 _INTS = Vector("<i4")
 _LONGS = Vector("<i8")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeprune.data import InputSpec
-from edgeprune.tflite_file import Graph
+from edgeprune.tflite.file import Graph
 
 
 @dataclass(frozen=True)

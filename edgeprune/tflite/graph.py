@@ -1,6 +1,6 @@
 """What a .tflite file says, as frozen values: tensors, operators and the graph between them.
 
-`tflite_file.read` makes them, and everything that analyses a file takes them. Weights stay views of
+`file.read` makes them, and everything that analyses a file takes them. Weights stay views of
 the file's bytes until somebody asks for their values.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgeprune import sparse_tensor
-from edgeprune.sparse_tensor import SparseTensor
+from edgeprune.tflite import sparse_tensor
+from edgeprune.tflite.sparse_tensor import SparseTensor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
