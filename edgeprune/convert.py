@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from edgeprune import keras_model, layout
 from edgeprune.artifact import Artifact, describe_file, require_folder, write_file
+from edgeprune.data import signature_name
 from edgeprune.encode import apply_plans
 from edgeprune.encode_plan import TensorPlan, plan_encoding, rules_of
 from edgeprune.errors import CheckError, DataError, ModelError
@@ -31,7 +32,6 @@ from edgeprune.profile import DeviceProfile, Numerics, load_profile
 from edgeprune.prune import layer_sparsities
 from edgeprune.tflite import draft as tflite_draft
 from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.signature import signature_name
 from edgeprune.wrapper import wrappers
 
 MAX_CALIBRATION_SAMPLES = 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,14 @@ class InputSpec:
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
+
+
+def signature_name(name: str) -> str:
+    """The name that a Keras input or output has in the signature of a .tflite file.
+
+    TensorFlow allows letters, digits and underscores there; anything else becomes an underscore.
+    """
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ def _data(
     scale: tuple[float, float],
     labels: bool,
 ) -> Data:
-    names = [f"{spec.name}{suffix}" for spec in inputs] if len(inputs) > 1 else [f"x{suffix}"]
+    names = _array_names(arrays, inputs, suffix)
     label = f"y{suffix}"
     for name in [*names, *([label] if labels else [])]:
         if name not in arrays:
@@ -151,6 +160,17 @@ def _data(
         )
     _require_finite(f"{path}: array '{label}'", y)
     return Data(x, y)
+
+
+def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
+    """The array that holds each input; a file made for a Keras model serves its .tflite as well."""
+    if len(inputs) == 1:
+        return [f"x{suffix}"]
+    by_signature = {signature_name(name): name for name in arrays}
+    wanted = [f"{spec.name}{suffix}" for spec in inputs]
+    return [
+        name if name in arrays else by_signature.get(signature_name(name), name) for name in wanted
+    ]
 
 
 def _sample_array(subject: str, array: Array, spec: InputSpec, scale: tuple[float, float]) -> Array:

@@ -11,7 +11,7 @@ from edgeprune import keras_model
 from edgeprune.accuracy import accuracy
 from edgeprune.artifact import require_folder
 from edgeprune.convert import CHECKED_SPARSITY, Exported, export
-from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split
+from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
 from edgeprune.errors import DataError, EdgepruneError, OutputError
 from edgeprune.keras_model import Model
 from edgeprune.measure import Measurement, default_target, measure
@@ -27,7 +27,7 @@ from edgeprune.prune import (
 )
 from edgeprune.report import DeviceReport, Report
 from edgeprune.tflite.file import read as read_tflite
-from edgeprune.tflite.signature import input_specs, signature_name
+from edgeprune.tflite.signature import input_specs
 from edgeprune.train import train_pruned
 from edgeprune.validate import validate
 

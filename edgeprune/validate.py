@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.artifact import describe_file
+from edgeprune.data import signature_name
 from edgeprune.errors import CheckError, DataError, InputError
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
@@ -22,7 +23,7 @@ from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import HOST, generated_inputs
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
-from edgeprune.tflite.signature import input_ports, input_specs, output_ports, signature_name
+from edgeprune.tflite.signature import input_ports, input_specs, output_ports
 
 GENERATED_SAMPLES = 4
 MAX_SAMPLES = 32

@@ -47,6 +47,13 @@ def test_several_inputs_are_read_by_name(tmp_path: Path) -> None:
     assert [array.shape for array in read_data(path, specs).x] == [(5, 2), (5, 3)]
 
 
+def test_names_that_a_signature_cannot_have_are_found_all_the_same(tmp_path: Path) -> None:
+    """A .tflite file calls the input `extra numbers` of a Keras model `extra_numbers`."""
+    specs = (InputSpec("image", (2,)), InputSpec("extra_numbers", (3,)))
+    path = saved(tmp_path, **{"image": np.ones((5, 2)), "extra numbers": np.zeros((5, 3))})
+    assert [array.shape for array in read_data(path, specs).x] == [(5, 2), (5, 3)]
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [

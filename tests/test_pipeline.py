@@ -50,7 +50,8 @@ def check_pipeline(model: Any, device: str, folder: Path) -> None:
 
 
 def _by_name(model: Any, graph: Any, x: list[Any]) -> list[Any]:
-    from edgeprune.tflite.signature import input_ports, signature_name
+    from edgeprune.data import signature_name
+    from edgeprune.tflite.signature import input_ports
 
     named = {
         signature_name(tensor.name): array for tensor, array in zip(model.inputs, x, strict=True)

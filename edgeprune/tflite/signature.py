@@ -7,7 +7,6 @@ where it has no signature.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,14 +23,6 @@ class Port:
     shape: tuple[int, ...]
     """With the batch axis; -1 for an axis whose length is set at run time."""
     dtype: str
-
-
-def signature_name(name: str) -> str:
-    """The name that a Keras input or output has in a signature.
-
-    TensorFlow allows letters, digits and underscores there; anything else becomes an underscore.
-    """
-    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def input_ports(graph: Graph) -> tuple[Port, ...]:
