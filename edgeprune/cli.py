@@ -25,7 +25,8 @@ from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
 from edgeprune.measure import default_target
 from edgeprune.measure import measure as measure_files
-from edgeprune.plan import Plan, check_plan, make_plan, read_plan
+from edgeprune.plan import Plan, check_plan, read_plan
+from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.schema import suggestion
 from edgeprune.targets import TARGETS
@@ -122,6 +123,12 @@ _epochs = click.option(
     show_default=True,
     help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
 )
+_padding = click.option(
+    "--padding",
+    type=click.Choice(["keep", "symmetric"]),
+    help="Make the padding of stride-2 convolutions symmetric, where the device's kernels want it; "
+    "it changes the function a little.  [default: symmetric with --epochs, else keep]",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -181,6 +188,7 @@ def _device_json(profile: DeviceProfile) -> dict[str, Any]:
 @_data
 @_scale
 @_chosen_layers
+@_padding
 @click.option("-o", "--output", type=_Path(), metavar="PLAN.json", help="Also write it to a file.")
 @_json
 def plan(
@@ -192,6 +200,7 @@ def plan(
     scale: tuple[float, float],
     only: str | None,
     skip: str | None,
+    padding: Any,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -207,14 +216,15 @@ def plan(
     loaded = keras_model.load_model(model)
     if data is not None:
         read_data(data, keras_model.input_specs(loaded), scale=scale)
-    made = make_plan(
-        keras_model.describe(loaded),
+    made = _make_plan(
+        loaded,
+        model,
         profile,
         sparsity=sparsity,
         goal=goal,
         only=only,
         skip=skip,
-        model=str(model),
+        padding=padding or "keep",
     )
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
@@ -242,6 +252,7 @@ def plan(
     help="While training: flip images at random and shift them by up to 4 pixels.",
 )
 @_chosen_layers
+@_padding
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
 def prune(
@@ -256,6 +267,7 @@ def prune(
     augment: Any,
     only: str | None,
     skip: str | None,
+    padding: Any,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -267,7 +279,13 @@ def prune(
     With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
     the one the model was compiled with, else cross-entropy over classes.
     """
-    given = {"--sparsity": sparsity, "--goal": goal, "--only": only, "--skip": skip}
+    given = {
+        "--sparsity": sparsity,
+        "--goal": goal,
+        "--only": only,
+        "--skip": skip,
+        "--padding": padding,
+    }
     clash = [name for name, value in given.items() if value is not None]
     if plan_path is not None and clash:
         raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
@@ -277,28 +295,31 @@ def prune(
     require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
+    from edgeprune.padding import make_symmetric
     from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
-    layers = keras_model.describe(loaded)
     if found is None:
-        found = make_plan(
-            layers,
+        found = _make_plan(
+            loaded,
+            model,
             profile,
             sparsity=sparsity,
             goal=goal,
             only=only,
             skip=skip,
-            model=str(model),
+            padding=padding or ("symmetric" if epochs else "keep"),
         )
     _require_same_device(found, profile, plan_path)
-    check_plan(found, layers)
+    check_plan(found, keras_model.describe(loaded))
     samples = (
         read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
         if data is not None
         else None
     )
+    if found.padding:
+        loaded = make_symmetric(loaded, found.padding)
     with terminal.progress_bar() as tell:
         if epochs and samples is not None and found.pruned:
             pruned = train_pruned(
@@ -331,6 +352,10 @@ def prune(
         )
     else:
         click.echo(f"{output}: {reached:.3f} of the prunable weights are zero.")
+
+
+def _make_plan(loaded: Any, path: Path, profile: DeviceProfile, **options: Any) -> Plan:
+    return plan_model(loaded, profile, **options).model_copy(update={"model": str(path)})
 
 
 def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:
@@ -578,6 +603,7 @@ def measure(
 @_sparsity
 @_goal
 @_epochs
+@_padding
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -590,6 +616,7 @@ def compare(
     sparsity: float | None,
     goal: Any,
     epochs: int,
+    padding: Any,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -598,7 +625,13 @@ def compare(
     Accuracy is measured on x_test, y_test if the data has them, else on every fifth sample, which
     is then kept out of pruning and calibration.
     """
-    options = {"scale": scale, "sparsity": sparsity, "goal": goal, "epochs": epochs}
+    options = {
+        "scale": scale,
+        "sparsity": sparsity,
+        "goal": goal,
+        "epochs": epochs,
+        "padding": padding,
+    }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 
 

@@ -352,7 +352,7 @@ def _pixels(layer: Layer) -> int | None:
 
     None where the shape is not known before the model runs.
     """
-    shapes = [tensor.shape for node in _nodes(layer) for tensor in node.output_tensors]
+    shapes = [tensor.shape for node in calls(layer) for tensor in node.output_tensors]
     if not shapes or getattr(layer, "data_format", None) == "channels_first":
         return None
     counts = [math.prod(shape[1:-1]) if None not in shape[1:-1] else None for shape in shapes]
@@ -360,8 +360,8 @@ def _pixels(layer: Layer) -> int | None:
     return max(known) if len(known) == len(counts) else None
 
 
-def _nodes(operation: Any) -> list[Any]:
-    """The calls of a layer that built the graph; Keras keeps them under this name."""
+def calls(operation: Any) -> list[Any]:
+    """The calls of a layer that built the graph it stands in; Keras keeps them under this name."""
     return list(operation._inbound_nodes)
 
 
@@ -383,7 +383,7 @@ def _collect_before(tensors: list[Any], found: set[int], seen: set[int]) -> bool
     reached = False
     for tensor in tensors:
         operation, node_index, _ = tensor._keras_history
-        node = _nodes(operation)[node_index]
+        node = calls(operation)[node_index]
         if id(node) not in seen:
             seen.add(id(node))
             reached |= _collect_behind(operation, node, found, seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgeprune import keras_model
 from edgeprune.accuracy import accuracy
@@ -15,8 +15,10 @@ from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_nam
 from edgeprune.errors import DataError, EdgepruneError, OutputError
 from edgeprune.keras_model import Model
 from edgeprune.measure import Measurement, default_target, measure
+from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels, NofM
-from edgeprune.plan import LayerSparsity, Plan, make_plan
+from edgeprune.plan import LayerSparsity, Plan
+from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, Goal, load_profile
 from edgeprune.prune import (
     Progress,
@@ -45,6 +47,7 @@ class Job:
     sparsity: float | None
     goal: Goal | None
     epochs: int
+    padding: Literal["keep", "symmetric"]
     progress: Progress
 
 
@@ -57,6 +60,7 @@ def compare(
     sparsity: float | None = None,
     goal: Goal | None = None,
     epochs: int = 0,
+    padding: Literal["keep", "symmetric"] | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     progress: Progress = no_progress,
 ) -> Report:
@@ -75,6 +79,7 @@ def compare(
         own (2:4) keeps it.
       goal: which strategy of the profiles that have several.
       epochs: of training with masks; 0 prunes in one shot.
+      padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       scale: mean and standard deviation for uint8 data.
       progress: told what is done.
 
@@ -89,7 +94,8 @@ def compare(
     model = keras_model.load_model(Path(model_path))
     split = read_split(Path(data_path), keras_model.input_specs(model), scale=scale)
     output.mkdir(exist_ok=True)
-    job = Job(model, str(model_path), split, output, sparsity, goal, epochs, progress)
+    pads = padding or ("symmetric" if epochs else "keep")
+    job = Job(model, str(model_path), split, output, sparsity, goal, epochs, pads, progress)
     reports = []
     for index, profile in enumerate(profiles):
 
@@ -153,22 +159,28 @@ def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
     strategy = profile.strategy(job.goal)
     fixed = next((rule.pattern for rule in strategy.rules if isinstance(rule.pattern, NofM)), None)
     asked = None if fixed else job.sparsity
-    plan = make_plan(
-        keras_model.describe(job.model), profile, sparsity=asked, goal=job.goal, model=job.name
-    )
-    notes = list(plan.warnings())
+    made = plan_model(
+        job.model, profile, sparsity=asked, goal=job.goal, padding=job.padding
+    ).model_copy(update={"model": job.name})
+    notes = list(made.warnings())
+    if made.padding:
+        notes.append(
+            f"The padding of {len(made.padding)} stride-2 convolutions was made symmetric before "
+            "pruning, as the device's sparse kernels want it."
+        )
     if fixed and job.sparsity is not None and job.sparsity != fixed.sparsity:
         notes.append(f"{fixed} fixes the sparsity: {fixed.sparsity:g} instead of {job.sparsity:g}.")
-    return plan, tuple(notes)
+    return made, tuple(notes)
 
 
 def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
     def tell(what: str, done: int, total: int) -> None:
         job.progress(f"{profile.name}: {what}", done, total)
 
+    model = make_symmetric(job.model, plan.padding) if plan.padding else job.model
     if job.epochs and plan.pruned:
-        return train_pruned(job.model, plan, job.split.train, epochs=job.epochs, progress=tell)
-    return prune_one_shot(job.model, plan, list(job.split.train.x), progress=tell)
+        return train_pruned(model, plan, job.split.train, epochs=job.epochs, progress=tell)
+    return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
 
 
 def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:

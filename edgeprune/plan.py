@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -88,6 +88,15 @@ class LayerPlan(Table):
         return self.sparsity
 
 
+class PaddingPlan(Table):
+    """A layer whose padding becomes symmetric before training; see `padding`."""
+
+    path: Text
+    before: Text
+    """`same`, or the pads of a `ZeroPadding2D` as Keras writes them."""
+    after: Text
+
+
 class Plan(Table):
     """A device, a model and what is done with each layer."""
 
@@ -97,6 +106,8 @@ class Plan(Table):
     asked: Fraction
     """Sparsity asked for over the profile's prunable weights."""
     layers: tuple[LayerPlan, ...] = Field(default=())
+    padding: tuple[PaddingPlan, ...] = Field(default=())
+    """Layers whose padding changes; empty keeps the model's function as it is."""
 
     @property
     def pruned(self) -> tuple[LayerPlan, ...]:
@@ -135,6 +146,7 @@ def plan(
     goal: Goal | None = None,
     only: str | None = None,
     skip: str | None = None,
+    padding: Literal["keep", "symmetric"] = "keep",
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
@@ -145,20 +157,32 @@ def plan(
       goal: which of the profile's strategies; the first if None.
       only: regular expression; layers whose path it is not found in are left alone.
       skip: regular expression; layers whose path it is found in are left alone.
+      padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
+        the device's kernels want that; it changes the function a little, so train afterwards.
 
     Raises:
       ModelError, ProfileError, PlanError: see the message.
     """
-    from edgeprune import keras_model  # imports Keras, which planning from a list does not need
+    # These import Keras, which planning from a list does not need.
+    from edgeprune import keras_model
+    from edgeprune.padding import find_asymmetric
 
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
         model = keras_model.load_model(Path(model))
     profile = device if isinstance(device, DeviceProfile) else load_profile(device)
-    layers = keras_model.describe(model)
-    return make_plan(
-        layers, profile, sparsity=sparsity, goal=goal, only=only, skip=skip, model=name
+    made = make_plan(
+        keras_model.describe(model),
+        profile,
+        sparsity=sparsity,
+        goal=goal,
+        only=only,
+        skip=skip,
+        model=name,
     )
+    if padding == "keep" or not profile.symmetric_padding:
+        return made
+    return made.model_copy(update={"padding": find_asymmetric(model)})
 
 
 def make_plan(

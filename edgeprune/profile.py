@@ -133,6 +133,8 @@ class DeviceProfile(Table):
     other_numerics: tuple[Numerics, ...] = ()
     per_channel_dense: bool
     """Whether Dense weights may have one int8 scale per output; some sparse kernels take one."""
+    symmetric_padding: bool = False
+    """Whether kernels that skip zeros want stride-2 convolutions padded alike on all sides."""
     targets: tuple[TargetName, ...]
     """Instruments that speak for this device, the best first."""
     prunable: Selection

@@ -149,6 +149,12 @@ def show_plan(plan: Plan) -> None:
             for layer in shown
         ),
     )
+    if plan.padding:
+        _table(
+            "Padding made symmetric before training",
+            ("layer", "now", "then"),
+            ((row.path, row.before, row.after) for row in plan.padding),
+        )
     hidden = len(plan.layers) - len(shown)
     if hidden:
         say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
