@@ -19,7 +19,8 @@ from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
 from edgeprune.targets.child import WorkerError
-from edgeprune.targets.host import HOST, generated_inputs
+from edgeprune.targets.host import HOST
+from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
 from edgeprune.tflite.signature import input_ports, input_specs, output_ports, signature_name
