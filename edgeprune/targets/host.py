@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,6 +46,16 @@ class Host:
         if found:
             return Readiness(True, f"{listed} on {platform.machine()}")
         return Readiness(False, "no runtime is installed", "pip install ai-edge-litert")
+
+    def install(self, tell: Callable[[str, int, int], None]) -> None:  # noqa: ARG002
+        """Cannot add to the Python that it runs in; says what to run.
+
+        Raises:
+          TargetError: no runtime is installed.
+        """
+        state = self.readiness()
+        if not state.ready:
+            raise TargetError(f"Target 'host' is not ready: {state.detail}. Run: {state.remedy}")
 
     def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
         """The installed runtimes that the profile names; any installed one if it names none."""

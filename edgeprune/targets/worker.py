@@ -44,7 +44,7 @@ SHORTEST_SAMPLE_S = 0.002
 WARM_UP_S = 0.3
 LONGEST_WARM_UP_S = 3.0
 MARK = 0x65707275
-"""First argument of the getpriority calls that enclose a counted inference; the kernel refuses it."""
+"""First argument of the getpriority calls around a counted inference; the kernel refuses it."""
 
 
 def load(module: Any, job: dict[str, Any], model: dict[str, Any]) -> tuple[Any, Any, Any]:
