@@ -699,15 +699,18 @@ def targets(context: click.Context, as_json: bool) -> None:
 @targets.command()
 @click.argument("name")
 def install(name: str) -> None:
-    """Say what is missing for an instrument, and how to install it."""
+    """Install what an instrument needs, or say how.
+
+    `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
+    folder removes it.
+    """
     if name not in TARGETS:
         raise TargetError(
             f"Unknown target '{name}'.{suggestion(name, TARGETS)} Known: {', '.join(TARGETS)}."
         )
-    state = TARGETS[name].readiness()
-    if not state.ready:
-        raise TargetError(f"Target '{name}' is not ready: {state.detail}. Run: {state.remedy}")
-    click.echo(f"{name} is ready: {state.detail}.")
+    with terminal.progress_bar() as tell:
+        TARGETS[name].install(tell)
+    click.echo(f"{name} is ready: {TARGETS[name].readiness().detail}.")
 
 
 def _print_json(content: Any) -> None:

@@ -106,13 +106,7 @@ def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
 
 
 def _float_densify_with_convolution(main: Subgraph) -> bool:
-    restored = any(
-        operator.op == "DENSIFY" and main.tensors[index].dtype.startswith("float")
-        for operator in main.operators
-        for index in operator.outputs
-        if index >= 0
-    )
-    return restored and any(
+    return main.restores_floats and any(
         operator.op == "CONV_2D"
         and operator.inputs
         and operator.inputs[0] >= 0

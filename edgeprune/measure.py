@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,10 +30,15 @@ class Latency:
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times faster than the first model of the same call, round by round."""
+    """How many times faster, or less work, than the first model of the same call.
+
+    From latency it is the median of the rounds' ratios. Counted instructions have no rounds: the
+    interval is what the counter itself leaves open.
+    """
 
     median: float
     ci95: tuple[float, float]
+    of: Literal["latency", "instructions"] = "latency"
 
     @property
     def significant(self) -> bool:
@@ -41,6 +46,8 @@ class Speedup:
         return not self.ci95[0] <= 1 <= self.ci95[1]
 
     def __str__(self) -> str:
+        if self.of == "instructions":
+            return f"{self.median:.2f}x by instructions"
         spread = f"{self.median:.2f}x [{self.ci95[0]:.2f}, {self.ci95[1]:.2f}]"
         return spread if self.significant else f"no significant difference ({spread})"
 
@@ -59,6 +66,9 @@ class Measurement:
     latency_ms: Latency | None = None
     speedup: Speedup | None = None
     instructions: int | None = None
+    """Executed by one inference."""
+    instruction_classes: dict[str, int] = field(default_factory=dict)
+    """The same by kind."""
     cycles: int | None = None
     memory: dict[str, int] = field(default_factory=dict)
     ops_on_device: int | None = None
@@ -67,6 +77,8 @@ class Measurement:
     """Machine, threads and how the runs were made, in words."""
     rounds_ms: tuple[tuple[float, ...], ...] = ()
     """Raw samples, `[processes, rounds]`."""
+    warnings: tuple[str, ...] = ()
+    """What the numbers do not hold for."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""

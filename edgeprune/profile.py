@@ -27,6 +27,9 @@ SCHEMA_VERSION = 1
 Numerics = Literal["float32", "float16", "int8"]
 """`float16` means weights of 16 bits that the runtime computes with in 32; int8 is full int8."""
 Goal = Literal["latency", "flash", "memory"]
+Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
+"""ARM64 cores that can be emulated. Source: the names that QEMU 7.2 takes and that were tried."""
+DEFAULT_CORE: Core = "cortex-a76"
 TargetName = Literal["host", "arm64-emulated", "tflm", "vela", "edgetpu-model", "ssh", "adb"]
 
 
@@ -137,6 +140,8 @@ class DeviceProfile(Table):
     """Whether kernels that skip zeros want stride-2 convolutions padded alike on all sides."""
     targets: tuple[TargetName, ...]
     """Instruments that speak for this device, the best first."""
+    core: Core = DEFAULT_CORE
+    """The core that `arm64-emulated` emulates."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
     left_alone: Text

@@ -149,13 +149,8 @@ def _charts(report: Report) -> list[Chart]:
                 "The file (pale), and the same file after gzip (solid).",
                 _svg(partial(_plot_size, devices=measured)),
             ),
-            Chart(
-                "Latency",
-                "Median of one inference; the bars' ends show the 95 % interval. "
-                + _latency_source(measured),
-                _svg(partial(_plot_latency, devices=measured)),
-            ),
         ]
+    charts += _cost_charts(measured)
     charts += [
         Chart(
             f"Sparsity per layer: {device.device}",
@@ -168,13 +163,38 @@ def _charts(report: Report) -> list[Chart]:
     return charts
 
 
-def _latency_source(devices: list[DeviceReport]) -> str:
+def _cost_charts(measured: list[DeviceReport]) -> list[Chart]:
+    """Latency where it was measured, and instructions where they were counted."""
+    counted = [device for device in measured if device.pruned[0].instructions is not None]
+    timed = [device for device in measured if device not in counted]
+    charts = []
+    if timed:
+        charts.append(
+            Chart(
+                "Latency",
+                "Median of one inference; the bars' ends show the 95 % interval. " + _source(timed),
+                _svg(partial(_plot_latency, devices=timed)),
+            )
+        )
+    if counted:
+        charts.append(
+            Chart(
+                "Instructions",
+                "Executed by one inference, in millions; a count is no time. " + _source(counted),
+                _svg(partial(_plot_instructions, devices=counted)),
+            )
+        )
+    return charts
+
+
+def _source(devices: list[DeviceReport]) -> str:
     found = {
         f"{'simulated' if m.simulated else 'measured'} by {m.target}, {m.runtime}"
         for device in devices
         for m in device.pruned
     }
-    return "; ".join(sorted(found)).capitalize() + "."
+    text = "; ".join(sorted(found))
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
@@ -253,6 +273,15 @@ def _plot_latency(axes: Axes, devices: list[DeviceReport]) -> None:
                 axes.plot([position + offset] * 2, [low, high], color="black", linewidth=1.2)
     axes.margins(y=0.25)
     axes.set_ylabel("ms per inference")
+    _add_legend(axes)
+
+
+def _plot_instructions(axes: Axes, devices: list[DeviceReport]) -> None:
+    sides = [[device.dense[0] for device in devices], [device.pruned[0] for device in devices]]
+    _plot_pairs(axes, devices, *[[(m.instructions or 0) / 1e6 for m in side] for side in sides])
+    _label_bars(axes, "%.1f")
+    axes.margins(y=0.25)
+    axes.set_ylabel("million instructions")
     _add_legend(axes)
 
 

@@ -32,6 +32,8 @@ from edgeprune.targets import Target
 from edgeprune.validate import Verdict
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
+_TIME_COLUMNS = (">median ms", ">95 % interval", ">p90 ms", ">rounds")
+_COUNT_COLUMNS = (">M instructions", ">vector", ">loads, stores", ">branches", ">other")
 NARROWEST = 100
 """Columns to write for when the output is not a terminal."""
 
@@ -185,25 +187,18 @@ def _cell(value: float | str | None) -> str:
 
 
 def show_measurements(measurements: Sequence[Measurement]) -> None:
-    """Latency, sizes and comparison with the first file."""
+    """Latency or instructions, sizes, comparison with the first file, and what does not hold."""
     first = measurements[0]
     kind = "simulated" if first.simulated else "measured"
+    counted = first.instructions is not None
+    columns, cells = (_COUNT_COLUMNS, _count_cells) if counted else (_TIME_COLUMNS, _latency_cells)
     _table(
         f"{first.device}: {kind} by {first.target}, {first.runtime}",
-        (
-            "model",
-            ">median ms",
-            ">95 % interval",
-            ">p90 ms",
-            ">rounds",
-            ">bytes",
-            ">gzip",
-            "faster",
-        ),
+        ("model", *columns, ">bytes", ">gzip", "faster"),
         (
             (
                 m.model,
-                *_latency_cells(m),
+                *cells(m),
                 str(m.size_bytes),
                 str(m.gzip_bytes),
                 str(m.speedup) if m.speedup else "-",
@@ -212,14 +207,32 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
         ),
     )
     say(first.conditions)
+    warn(first.warnings)
 
 
-def _latency_cells(measurement: Measurement) -> tuple[str, str, str, str]:
+def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
     time = measurement.latency_ms
     if time is None:
         return "-", "-", "-", "-"
     low, high = time.ci95
     return f"{time.median:.3f}", f"{low:.3f} to {high:.3f}", f"{time.p90:.3f}", str(time.runs)
+
+
+def _count_cells(measurement: Measurement) -> tuple[str, ...]:
+    classes = measurement.instruction_classes
+    kinds = (classes.get(name) for name in ("vector", "loads_stores", "branches", "other"))
+    return tuple(map(_millions, (measurement.instructions, *kinds)))
+
+
+def _millions(number: int | None) -> str:
+    return "-" if number is None else f"{number / 1e6:.3f}"
+
+
+def _cost(measurement: Measurement) -> str:
+    """The median latency, or the count where that is what was measured."""
+    if measurement.instructions is None:
+        return _latency_cells(measurement)[0]
+    return f"{measurement.instructions / 1e6:.1f} M"
 
 
 def show_report(report: Report) -> None:
@@ -236,7 +249,7 @@ def show_report(report: Report) -> None:
                 "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
                 _pair(dense, measured, lambda m: f"{m.size_bytes / 1024:.0f}"),
                 _pair(dense, measured, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
-                _pair(dense, measured, lambda m: _latency_cells(m)[0]),
+                _pair(dense, measured, _cost),
                 str(measured.speedup) if measured and measured.speedup else "-",
             )
         )
@@ -249,7 +262,7 @@ def show_report(report: Report) -> None:
             ">accuracy",
             ">KiB",
             ">gzip KiB",
-            ">host ms",
+            ">host ms, or instructions",
             "times faster",
         ),
         rows,

@@ -7,7 +7,7 @@ processes, so one that crashes is a failed check.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from edgeprune.errors import CheckError, DataError, InputError
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
-from edgeprune.targets.child import WorkerError
-from edgeprune.targets.host import HOST, generated_inputs
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.child import Reply, WorkerError
+from edgeprune.targets.host import HOST
+from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.readiness import Readiness
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
 from edgeprune.tflite.signature import input_ports, input_specs, output_ports
@@ -193,26 +196,79 @@ def _check_runs(
     if not runtimes:
         readiness = HOST.readiness()
         yield Check("runs", False, None, None, f"{readiness.detail}: {readiness.remedy}")
+    plain: Reference | None = None
     for runtime in runtimes:
         try:
             reply = HOST.run(graph, inputs, runtime)
         except WorkerError as error:
             yield Check(f"runs ({runtime})", False, str(error), "runs", _run_remedy(graph, error))
             continue
-        yield Check(
-            f"runs ({reply.facts['runtime']})",
-            True,
-            "runs",
-            "runs",
-            f"{len(inputs[0])} inferences ended well",
-        )
+        yield _ran(reply, inputs)
         outputs = _named_outputs(graph, reply.outputs)
         yield _check_finite(outputs, reply.facts["runtime"])
-        yield _check_kernels(graph, inputs, runtime, outputs, reply.facts)
+        own = _plain_kernels(graph, inputs, runtime)
+        if plain is None and isinstance(own, Reference):
+            plain = own
+        yield _check_kernels(graph, own, outputs, reply.facts)
         if wanted is not None:
-            name = f"outputs ({reply.facts['runtime']})"
-            steps = reply.facts["output_scales"]
-            yield check_outputs(name, outputs, wanted, numerics(graph), steps)
+            yield _check_reply(graph, "outputs", reply, wanted)
+    if "arm64-emulated" in profile.targets:
+        yield from _check_arm64(graph, profile, inputs, wanted or plain)
+
+
+def _ran(reply: Reply, inputs: list[Array]) -> Check:
+    message = f"{len(inputs[0])} inferences ended well"
+    return Check(f"runs ({reply.facts['runtime']})", True, "runs", "runs", message)
+
+
+def _check_reply(graph: Graph, what: str, reply: Reply, wanted: Reference) -> Check:
+    return check_outputs(
+        f"{what} ({reply.facts['runtime']})",
+        _named_outputs(graph, reply.outputs),
+        wanted,
+        numerics(graph),
+        reply.facts["output_scales"],
+    )
+
+
+def _check_arm64(
+    graph: Graph, profile: DeviceProfile, inputs: list[Array], wanted: Reference | None
+) -> Iterator[Check]:
+    """Runs the file in the ARM64 runtimes, where XNNPACK has kernels that x86 has not.
+
+    A few samples do: emulation is slow, and what goes wrong there goes wrong on every input.
+    """
+    readiness = ARM64_EMULATED.readiness()
+    if not readiness.ready:
+        yield from _not_proven(graph, readiness)
+        return
+    few = [array[:GENERATED_SAMPLES] for array in inputs]
+    for runtime in ARM64_EMULATED.runtimes(profile):
+        try:
+            reply = ARM64_EMULATED.run(graph, few, runtime, core=profile.core)
+        except WorkerError as error:
+            name = f"runs ({runtime} on emulated {profile.core})"
+            yield Check(name, False, str(error), "runs", _run_remedy(graph, error))
+            continue
+        yield _ran(reply, few)
+        yield _check_finite(_named_outputs(graph, reply.outputs), reply.facts["runtime"])
+        if wanted is not None:
+            yield _check_reply(graph, "outputs", reply, _first_samples(wanted, len(few[0])))
+
+
+def _not_proven(graph: Graph, readiness: Readiness) -> Iterator[Check]:
+    """Says what stays open without the emulator; dense files compute alike on x86 and ARM64."""
+    if graph.subgraphs[0].restores_floats:
+        message = (
+            "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
+            f"run there only. To run it: {readiness.remedy}"
+        )
+        yield Check("outputs (ARM64)", True, None, None, message)
+
+
+def _first_samples(wanted: Reference, count: int) -> Reference:
+    outputs = {name: array[:count] for name, array in wanted.outputs.items()}
+    return replace(wanted, outputs=outputs)
 
 
 def _run_remedy(graph: Graph, error: WorkerError) -> str:
@@ -232,24 +288,29 @@ def _check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
     return Check(f"finite ({runtime})", not bad, bad, 0, message)
 
 
+def _plain_kernels(graph: Graph, inputs: list[Array], runtime: str) -> Reference | WorkerError:
+    """What the runtime's own plain kernels make of the first samples, or why they do not run."""
+    few = [array[:GENERATED_SAMPLES] for array in inputs]
+    try:
+        reply = HOST.run(graph, few, runtime, delegates=False)
+    except WorkerError as error:
+        return error
+    named = _named_outputs(graph, reply.outputs)
+    return Reference("the same file without XNNPACK", named, numerics(graph) == "int8")
+
+
 def _check_kernels(
     graph: Graph,
-    inputs: list[Array],
-    runtime: str,
+    plain: Reference | WorkerError,
     outputs: Mapping[str, Array],
     facts: Mapping[str, Any],
 ) -> Check:
     """Compares XNNPACK's kernels with the runtime's own plain ones, on the first samples."""
     name = f"kernels ({facts['runtime']})"
-    few = [array[:GENERATED_SAMPLES] for array in inputs]
-    try:
-        plain = HOST.run(graph, few, runtime, delegates=False)
-    except WorkerError as error:
-        return Check(name, True, None, None, f"not compared: plain kernels do not run ({error})")
-    named = _named_outputs(graph, plain.outputs)
-    wanted = Reference("the same file without XNNPACK", named, numerics(graph) == "int8")
-    found = {output: array[: len(named[output])] for output, array in outputs.items()}
-    return check_outputs(name, found, wanted, numerics(graph), facts["output_scales"])
+    if isinstance(plain, WorkerError):
+        return Check(name, True, None, None, f"not compared: plain kernels do not run ({plain})")
+    found = {output: array[: len(plain.outputs[output])] for output, array in outputs.items()}
+    return check_outputs(name, found, plain, numerics(graph), facts["output_scales"])
 
 
 def check_outputs(

@@ -1,13 +1,46 @@
-"""What all tests share: a quiet TensorFlow, and real data only where it is there."""
+"""What all tests share: a quiet TensorFlow, no emulator but where asked for, real data if there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real data beside the checkout; tests that use it stand in tests/shared."""
+CACHE = "XDG_CACHE_HOME"
 
 collect_ignore = [] if SHARED_DATA.is_dir() else ["shared"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Gives tests an empty cache folder, so that they do not depend on what is installed.
+
+    Yields the user's own, where the emulator is kept from one run of the tests to the next.
+    """
+    own = os.environ.get(CACHE, "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
+        yield own
+
+
+@pytest.fixture(scope="session")
+def installed(users_cache: str) -> str:
+    """Sets the emulator up in the user's cache folder, once; a first time downloads 30 MB."""
+    from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, users_cache)
+        ARM64_EMULATED.install(lambda *_: None)
+    return users_cache
+
+
+@pytest.fixture
+def emulator(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the emulator available to a test."""
+    monkeypatch.setenv(CACHE, installed)

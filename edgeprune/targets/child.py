@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import numpy as np
 
 from edgeprune.errors import CheckError
 from edgeprune.layout import Array
+from edgeprune.tflite.file import Graph
+from edgeprune.tflite.signature import input_ports, output_ports
 
 WORKER = Path(__file__).with_name("worker.py")
 DEFAULT_TIME_LIMIT_S = 300.0
@@ -34,10 +38,32 @@ class Reply:
     outputs: tuple[Array, ...] = ()
 
 
+@dataclass(frozen=True)
+class Launcher:
+    """The Python that runs the worker: how it is started, and what its environment adds."""
+
+    command: tuple[str, ...] = (sys.executable,)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+HERE = Launcher()
+"""The Python that edgeprune itself runs in."""
+
+
+def worker_model(graph: Graph) -> dict[str, object]:
+    """How a job names a file: its path, and its tensors in the order of the signature."""
+    return {
+        "path": str(graph.path.absolute()),
+        "input_tensors": [port.tensor for port in input_ports(graph)],
+        "output_tensors": [port.tensor for port in output_ports(graph)],
+    }
+
+
 def run_worker(
     job: dict[str, Any],
     inputs: list[list[Array]],
     *,
+    launcher: Launcher = HERE,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Reply:
     """Starts the worker in a child process and waits for it.
@@ -45,6 +71,7 @@ def run_worker(
     Args:
       job: as worker.py describes it, without the paths of inputs, outputs and result.
       inputs: for every model, one array `[n, ...]` of real values per input.
+      launcher: of the Python that has the runtime.
       time_limit_s: after so many seconds the child is killed.
 
     Raises:
@@ -64,7 +91,7 @@ def run_worker(
         }
         job_file = folder / "job.json"
         job_file.write_text(json.dumps(complete), encoding="utf-8")
-        _wait([sys.executable, str(WORKER), str(job_file)], time_limit_s)
+        _wait(launcher, [str(WORKER), str(job_file)], time_limit_s)
         return _read_reply(folder)
 
 
@@ -73,10 +100,11 @@ def _save(path: Path, arrays: list[Array]) -> str:
     return str(path)
 
 
-def _wait(command: list[str], time_limit_s: float) -> None:
+def _wait(launcher: Launcher, arguments: list[str], time_limit_s: float) -> None:
     try:
         done = subprocess.run(
-            command,
+            [*launcher.command, *arguments],
+            env={**os.environ, **launcher.environment},
             capture_output=True,
             text=True,
             errors="replace",

@@ -10,24 +10,22 @@ from __future__ import annotations
 import functools
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from edgeprune.artifact import describe_file
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
 from edgeprune.measure import Measurement, latency, speedup
 from edgeprune.profile import DeviceProfile
-from edgeprune.targets.child import Reply, WorkerError, run_worker
+from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
+from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.readiness import Readiness
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
-from edgeprune.tflite.signature import input_ports, input_specs, output_ports
 
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
@@ -49,6 +47,16 @@ class Host:
             return Readiness(True, f"{listed} on {platform.machine()}")
         return Readiness(False, "no runtime is installed", "pip install ai-edge-litert")
 
+    def install(self, tell: Callable[[str, int, int], None]) -> None:  # noqa: ARG002
+        """Cannot add to the Python that it runs in; says what to run.
+
+        Raises:
+          TargetError: no runtime is installed.
+        """
+        state = self.readiness()
+        if not state.ready:
+            raise TargetError(f"Target 'host' is not ready: {state.detail}. Run: {state.remedy}")
+
     def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
         """The installed runtimes that the profile names; any installed one if it names none."""
         wanted = {runtime.name for runtime in profile.runtimes}
@@ -64,7 +72,7 @@ class Host:
             "runtime": runtime,
             "threads": 1,
             "delegates": delegates,
-            "models": [_worker_model(graph)],
+            "models": [worker_model(graph)],
         }
         return run_worker(job, [inputs])
 
@@ -105,7 +113,7 @@ class Host:
             "runtime": runtime,
             "threads": threads,
             "delegates": True,
-            "models": [_worker_model(graph) for graph in graphs],
+            "models": [worker_model(graph) for graph in graphs],
             "rounds": ROUNDS,
             "seconds": SECONDS,
             "seed": process,
@@ -137,34 +145,6 @@ def installed_runtimes() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
-    """Inputs to run a file on when no data is given.
-
-    Uniform in [-1, 1] for real values; 0 and 1 for integers, which may be indices.
-
-    Returns:
-      One array `[samples, ...]` per input, in the order of `signature`; sizes that the file leaves
-      open are 1.
-    """
-    generator = np.random.default_rng(seed)
-    arrays: list[Array] = []
-    for spec in input_specs(graph):
-        shape = (samples, *(size or 1 for size in spec.shape))
-        if spec.dtype.startswith("float"):
-            arrays.append(generator.uniform(-1, 1, shape).astype(spec.dtype))
-        else:
-            arrays.append(generator.integers(0, 2, shape).astype(spec.dtype))
-    return arrays
-
-
-def _worker_model(graph: Graph) -> dict[str, object]:
-    return {
-        "path": str(graph.path.absolute()),
-        "input_tensors": [port.tensor for port in input_ports(graph)],
-        "output_tensors": [port.tensor for port in output_ports(graph)],
-    }
 
 
 def _measurements(

@@ -144,6 +144,16 @@ class Subgraph:
         return (self.tensors[index] if index >= 0 else None), passed
 
     @cached_property
+    def restores_floats(self) -> bool:
+        """Whether a float tensor goes through DENSIFY, which turns XNNPACK's sparse mode on."""
+        return any(
+            operator.op == "DENSIFY" and self.tensors[index].dtype.startswith("float")
+            for operator in self.operators
+            for index in operator.outputs
+            if index >= 0
+        )
+
+    @cached_property
     def ends(self) -> frozenset[int]:
         """The tensors that are inputs or outputs of the subgraph."""
         return frozenset(self.inputs + self.outputs)

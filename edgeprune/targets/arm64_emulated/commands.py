@@ -1,0 +1,55 @@
+"""Programs that a set-up starts: what they said is the error if they fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeprune.errors import TargetError
+
+MAX_MESSAGE = 600
+TIME_LIMIT_S = 1800.0
+
+
+def run_command(
+    command: Sequence[str | Path],
+    remedy: str,
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Runs a program to its end and returns what it printed.
+
+    Args:
+      command: the program and its arguments.
+      remedy: what to do if it fails, a sentence.
+      folder: to run it in.
+      environment: variables that are added to the present ones.
+
+    Raises:
+      TargetError: it is not installed, fails or does not end within half an hour.
+    """
+    subject = f"arm64-emulated: '{Path(command[0]).name} {' '.join(map(str, command[1:3]))} ...'"
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=TIME_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TargetError(f"{subject} cannot be run ({error}). {remedy}") from error
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[-MAX_MESSAGE:]
+        raise TargetError(
+            f"{subject} should have ended with 0. Received: exit code {done.returncode}, {said} "
+            f"{remedy}"
+        )
+    return done.stdout

@@ -1,0 +1,154 @@
+"""An emulator as it lies in the cache folder, and how a Python in it is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.profile import Core
+from edgeprune.targets.child import Launcher
+
+HERE = Path(__file__).parent
+PLUGIN_SOURCE = HERE / "count.c"
+REQUIREMENTS = HERE / "requirements.txt"
+QEMU_PACKAGES = (
+    "qemu-user",
+    "libcapstone4",
+    "libffi8",
+    "libglib2.0-0",
+    "libgmp10",
+    "libgnutls30",
+    "libhogweed6",
+    "libidn2-0",
+    "libnettle8",
+    "libnuma1",
+    "libp11-kit0",
+    "libpcre2-8-0",
+    "libtasn1-6",
+    "libunistring2",
+    "liburing2",
+)
+"""QEMU and its libraries, for the machine that emulates; libc, libgcc and zlib are everywhere."""
+GUEST_PACKAGES = (
+    "python3.11-minimal",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libbz2-1.0",
+    "libc6",
+    "libexpat1",
+    "libffi8",
+    "libgcc-s1",
+    "liblzma5",
+    "libssl3",
+    "libstdc++6",
+    "libuuid1",
+    "zlib1g",
+)
+"""Python and its libraries for ARM64."""
+RECORD = "versions.json"
+GUEST_TRIPLET = "aarch64-linux-gnu"
+PYTHON_OPTIONS = ("-s", "-S", "-B")
+"""Nothing of the user's own, and no writing into the cache."""
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """What a set-up left in its folder."""
+
+    folder: Path
+    """Holds host/ (QEMU), root/ (ARM64 Python), site/ (wheels), count.so and versions.json."""
+
+    @property
+    def qemu(self) -> Path:
+        """The emulator program."""
+        return self.folder / "host/usr/bin/qemu-aarch64"
+
+    @property
+    def plugin(self) -> Path:
+        """The counting plugin."""
+        return self.folder / "count.so"
+
+    @property
+    def python(self) -> Path:
+        """The ARM64 Python."""
+        return self.folder / "root/usr/bin/python3.11"
+
+    def complete(self) -> bool:
+        """Whether everything is there; the record is what a set-up writes last."""
+        needed = (self.qemu, self.plugin, self.python, self.folder / "site/numpy")
+        return all(path.exists() for path in (*needed, self.folder / RECORD))
+
+    def version(self, name: str) -> str:
+        """Version of `qemu`, or of a wheel by its package name, as recorded at set-up."""
+        record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        return str(record["qemu"] if name == "qemu" else record["wheels"][name])
+
+    def libraries(self) -> str:
+        """Where QEMU's libraries are, as LD_LIBRARY_PATH wants it."""
+        triplet = f"{platform.machine()}-linux-gnu"
+        return ":".join(str(self.folder / "host" / lib / triplet) for lib in ("usr/lib", "lib"))
+
+    def emulated(self, core: Core, log: Path | None = None) -> Launcher:
+        """A Python on an emulated core.
+
+        Args:
+          core: QEMU's default is never used: LiteRT computes int8 wrongly on it.
+          log: gets the counts of marked inferences; nothing is counted if None.
+        """
+        counting = ("-plugin", str(self.plugin), "-d", "plugin", "-D", str(log)) if log else ()
+        guest = {**self._python_variables(), "PYTHONHASHSEED": "0"}
+        return Launcher(
+            (
+                str(self.qemu),
+                *("-cpu", core, "-L", str(self.folder / "root"), "-U", "LD_LIBRARY_PATH"),
+                *(part for item in guest.items() for part in ("-E", "=".join(item))),
+                *counting,
+                str(self.python),
+                *PYTHON_OPTIONS,
+            ),
+            {"LD_LIBRARY_PATH": self.libraries()},
+        )
+
+    def native(self) -> Launcher:
+        """The same Python run by the ARM64 processor of this machine itself."""
+        root = self.folder / "root"
+        libraries = ":".join(str(root / lib / GUEST_TRIPLET) for lib in ("lib", "usr/lib"))
+        loader = str(root / "lib/ld-linux-aarch64.so.1")
+        return Launcher(
+            (loader, "--library-path", libraries, str(self.python), *PYTHON_OPTIONS),
+            self._python_variables(),
+        )
+
+    def _python_variables(self) -> Mapping[str, str]:
+        return {
+            "PYTHONHOME": str(self.folder / "root/usr"),
+            "PYTHONPATH": str(self.folder / "site"),
+        }
+
+
+def cached_emulator() -> Emulator:
+    """The emulator's place in the user's cache folder, set up or not.
+
+    The folder is named after what goes into it, so that a newer edgeprune sets up its own.
+    """
+    recipe = hashlib.sha256(
+        b"\0".join(
+            (
+                PLUGIN_SOURCE.read_bytes(),
+                REQUIREMENTS.read_bytes(),
+                " ".join((*QEMU_PACKAGES, "/", *GUEST_PACKAGES, platform.machine())).encode(),
+            )
+        )
+    )
+    return Emulator(cache_folder() / f"arm64-emulated-{recipe.hexdigest()[:12]}")
+
+
+def cache_folder() -> Path:
+    """Where edgeprune keeps what can be downloaded again, by the XDG base directory rules."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "edgeprune"

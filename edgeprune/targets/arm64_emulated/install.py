@@ -1,0 +1,217 @@
+"""Sets the emulator up in the user's cache folder: whole or not at all, as root or not.
+
+Everything is built in a folder beside the final one and renamed at the end, so that an interrupted
+set-up leaves nothing that looks finished. A lock keeps two set-ups from doing the same work; the
+system drops it when its holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeprune.errors import TargetError
+from edgeprune.targets.arm64_emulated.commands import run_command
+from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
+from edgeprune.targets.arm64_emulated.emulator import (
+    GUEST_PACKAGES,
+    PLUGIN_SOURCE,
+    QEMU_PACKAGES,
+    RECORD,
+    REQUIREMENTS,
+    Emulator,
+    cached_emulator,
+)
+from edgeprune.targets.worker import MARK, MODULES
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, the step's number and the number of steps."""
+STEPS = 5
+PARTIAL = ".partial-"
+PLATFORMS = (
+    "manylinux_2_34_aarch64",
+    "manylinux_2_27_aarch64",
+    "manylinux_2_17_aarch64",
+    "manylinux2014_aarch64",
+)
+COMPILER_PACKAGES = (
+    "gcc-12",
+    "cpp-12",
+    "libgcc-12-dev",
+    "binutils",
+    "libbinutils",
+    "libctf0",
+    "libctf-nobfd0",
+    "libgprofng0",
+    "libisl23",
+    "libjansson4",
+    "libmpc3",
+    "libmpfr6",
+    "libgmp10",
+    "libzstd1",
+)
+COMPILER_OPTIONS = (
+    "-std=c11",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-nostdlib",
+    "-ffreestanding",
+    "-fvisibility=hidden",
+)
+TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
+
+
+def install(tell: Tell) -> Emulator:
+    """Sets the emulator up if it is not; about 30 MB of downloads, 70 MB without a C compiler.
+
+    Raises:
+      TargetError: the machine is of another kind, the cache folder cannot be written, or something
+        could not be downloaded or does not work.
+    """
+    emulator = cached_emulator()
+    if emulator.complete():
+        return emulator
+    machine = require_machine()
+    try:
+        emulator.folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(emulator.folder.parent / "arm64-emulated.lock"):
+            if not emulator.complete():
+                _replace(emulator, machine, tell)
+    except OSError as error:
+        raise TargetError(
+            f"arm64-emulated: expected a cache folder that can be written, "
+            f"{emulator.folder.parent}. Received: {error}. Make room there, or name another "
+            "folder in XDG_CACHE_HOME."
+        ) from error
+    return emulator
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds a lock on a file, waiting for whoever has it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(emulator: Emulator, machine: Machine, tell: Tell) -> None:
+    """Builds beside what is there, then takes its place; called with the lock held."""
+    parent, name = emulator.folder.parent, emulator.folder.name
+    for left_over in parent.glob(f"{name}{PARTIAL}*"):
+        shutil.rmtree(left_over)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{name}{PARTIAL}", dir=parent, ignore_cleanup_errors=True
+    ) as partial:
+        built = Emulator(Path(partial) / "emulator")
+        built.folder.mkdir()
+        _build(built, machine, Path(partial) / "downloads", tell)
+        if emulator.folder.exists():
+            shutil.rmtree(emulator.folder)
+        built.folder.rename(emulator.folder)
+
+
+def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) -> None:
+    folder = emulator.folder
+    tell("fetching Debian's package lists", 0, STEPS)
+    archive = Archive(downloads / "debian", [machine.architecture, "arm64"])
+    tell("fetching QEMU and an ARM64 Python", 1, STEPS)
+    packages = archive.unpack(QEMU_PACKAGES, machine.architecture, folder / "host")
+    for program in (folder / "host/usr/bin").iterdir():
+        if program != emulator.qemu:
+            program.unlink()
+    packages |= archive.unpack(GUEST_PACKAGES, "arm64", folder / "root")
+    tell("fetching the ARM64 runtimes", 2, STEPS)
+    wheels = _unpack_wheels(downloads / "wheels", folder / "site")
+    tell("building the counting plugin", 3, STEPS)
+    packages |= _build_plugin(emulator, machine, archive, downloads / "compiler")
+    tell("trying both runtimes", 4, STEPS)
+    for module, _ in MODULES.values():
+        _try_runtime(emulator, module, downloads / "count.log")
+    record = {"qemu": _qemu_version(emulator), "wheels": wheels, "debian": packages}
+    (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def _unpack_wheels(downloads: Path, site: Path) -> dict[str, str]:
+    """Downloads the pinned wheels, which pip checks against their sums; version by name."""
+    run_command(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
+            *("--disable-pip-version-check", "--no-deps", "--only-binary=:all:"),
+            *("--require-hashes", "--requirement", REQUIREMENTS, "--dest", downloads),
+            *("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"),
+            *(part for name in PLATFORMS for part in ("--platform", name)),
+        ],
+        f"pip and a package index are needed (python -m ensurepip installs pip). {TRY_AGAIN}",
+    )
+    versions = {}
+    for wheel in sorted(downloads.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+        name, version = wheel.name.split("-")[:2]
+        versions[name.replace("_", "-")] = version
+    return versions
+
+
+def _build_plugin(
+    emulator: Emulator, machine: Machine, archive: Archive, folder: Path
+) -> dict[str, str]:
+    """Compiles the plugin with this machine's gcc, or with one that is only unpacked for it.
+
+    Returns:
+      The packages that the compiler came from; none if it was here.
+    """
+    command, environment, packages = ["gcc"], {}, {}
+    if shutil.which("gcc") is None:
+        names = [*COMPILER_PACKAGES, f"binutils-{machine.triplet.replace('_', '-')}"]
+        packages = archive.unpack(names, machine.architecture, folder)
+        programs = folder / "usr/bin"
+        command = [str(programs / "gcc-12"), f"-B{programs}"]
+        environment = {"LD_LIBRARY_PATH": str(folder / "usr/lib" / machine.triplet)}
+    run_command(
+        [*command, *COMPILER_OPTIONS, "-o", emulator.plugin, PLUGIN_SOURCE],
+        "The C compiler of this machine does not work; repair it: apt-get install gcc",
+        environment=environment,
+    )
+    return packages
+
+
+def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
+    """Imports a runtime and counts a stretch of it; leaves its modules compiled in the cache."""
+    launcher = emulator.emulated("cortex-a76", log)
+    program = (
+        "import contextlib, gc, json, numpy, platform, zipfile\n"
+        f"import {module}\n"
+        "import os\n"
+        "for begin in (1, 0):\n"
+        f"    with contextlib.suppress(OSError): os.getpriority({MARK}, begin)\n"
+    )
+    options = [part for part in launcher.command if part != "-B"]
+    run_command(
+        [*options, "-c", program],
+        "The emulated runtime does not start on this machine.",
+        environment=launcher.environment,
+    )
+    if "instructions" not in log.read_text(encoding="utf-8"):
+        raise TargetError(
+            f"arm64-emulated: expected QEMU {_qemu_version(emulator)} to report a count through "
+            f"the plugin. Received: nothing for {module}. {TRY_AGAIN}"
+        )
+    log.unlink()
+
+
+def _qemu_version(emulator: Emulator) -> str:
+    environment = {"LD_LIBRARY_PATH": emulator.libraries()}
+    said = run_command([emulator.qemu, "--version"], TRY_AGAIN, environment=environment)
+    found = re.search(r"version (\d+(?:\.\d+)+)", said)
+    if found is None:
+        raise TargetError(f"{emulator.qemu}: expected a version. Received: {said}. {TRY_AGAIN}")
+    return found[1]

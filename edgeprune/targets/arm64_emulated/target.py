@@ -1,0 +1,242 @@
+"""The instrument: outputs and instruction counts of files on an emulated ARM64 core."""
+
+from __future__ import annotations
+
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeprune.artifact import describe_file
+from edgeprune.errors import TargetError
+from edgeprune.layout import Array
+from edgeprune.measure import Measurement, Speedup
+from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
+from edgeprune.targets.arm64_emulated.debian import require_machine
+from edgeprune.targets.arm64_emulated.emulator import Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.install import TRY_AGAIN, install
+from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
+from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.readiness import Readiness
+from edgeprune.targets.worker import MODULES
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.file import Graph
+
+NAME = "arm64-emulated"
+FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
+"""Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
+REPEATABILITY = 1e-6
+"""Relative difference between two counts of the same file, with one thread."""
+TIME_LIMIT_S = 1800.0
+
+
+class Arm64Emulated:
+    """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
+
+    def readiness(self) -> Readiness:
+        """Ready if it was set up; says how if not."""
+        emulator = cached_emulator()
+        if emulator.complete():
+            found = ", ".join(f"{name} {_version(emulator, name)}" for name in MODULES)
+            return Readiness(True, f"{found} under QEMU {emulator.version('qemu')}")
+        try:
+            require_machine()
+        except TargetError as error:
+            return Readiness(False, "not for this machine", str(error))
+        return Readiness(False, "not installed", f"edgeprune targets install {NAME}")
+
+    def install(self, tell: Callable[[str, int, int], None]) -> None:
+        """Sets it up in the user's cache folder; does nothing if that is done."""
+        install(tell)
+
+    def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
+        """Both runtimes, or the one that the profile names; none before it is set up."""
+        if not cached_emulator().complete():
+            return ()
+        wanted = {runtime.name for runtime in profile.runtimes}
+        return tuple(name for name in MODULES if name in wanted) or tuple(MODULES)
+
+    def run(
+        self,
+        graph: Graph,
+        inputs: list[Array],
+        runtime: str,
+        *,
+        delegates: bool = True,
+        core: Core = DEFAULT_CORE,
+    ) -> Reply:
+        """Runs samples, on the processor itself where that is an ARM64 one.
+
+        The reply's fact `runtime` says where: "LiteRT 2.1.6 on emulated cortex-a76".
+
+        Raises:
+          TargetError: it is not set up.
+          WorkerError: the runtime refuses the file, crashes on it or does not end.
+        """
+        emulator = _required_emulator()
+        native = platform.machine() == "aarch64"
+        launcher = emulator.native() if native else emulator.emulated(core)
+        reply = _start("run", graph, inputs, runtime, launcher, delegates=delegates)
+        place = "this ARM64 processor" if native else f"emulated {core}"
+        return _with_facts(reply, runtime=f"{reply.facts['runtime']} on {place}")
+
+    def count(
+        self,
+        graph: Graph,
+        inputs: list[Array],
+        runtime: str,
+        *,
+        core: Core = DEFAULT_CORE,
+        threads: int = 1,
+    ) -> Reply:
+        """Runs samples on the emulated core, then counts one more inference of the last.
+
+        Returns:
+          The outputs, and the facts `instructions` and `instruction_classes` beside those of a run.
+          The classes (loads_stores, vector, branches, other) are those of the top-level encoding.
+
+        Raises:
+          TargetError: it is not set up.
+          WorkerError: the runtime refuses the file, crashes on it or does not end.
+        """
+        emulator = _required_emulator()
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            log = Path(folder) / "count.log"
+            launcher = emulator.emulated(core, log)
+            reply = _start("count", graph, inputs, runtime, launcher, threads=threads)
+            classes = _read_counts(log)
+        return _with_facts(
+            reply,
+            runtime=f"{reply.facts['runtime']} on emulated {core}",
+            instructions=sum(classes.values()),
+            instruction_classes=classes,
+        )
+
+    def measure(
+        self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
+    ) -> tuple[Measurement, ...]:
+        """Counts one inference of every file; several are compared with the first."""
+        graphs = [tflite_file.read(path) for path in models]
+        chosen = runtime or self.runtimes(profile)[0]
+        counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
+        qemu = cached_emulator().version("qemu")
+        warnings = _warnings(graphs, chosen, profile.core)
+        first = counted[0].facts["instructions"]
+        found = []
+        for index, (graph, reply) in enumerate(zip(graphs, counted, strict=True)):
+            artifact = describe_file(graph.path)
+            instructions = reply.facts["instructions"]
+            found.append(
+                Measurement(
+                    model=str(graph.path),
+                    device=profile.name,
+                    target=NAME,
+                    runtime=f"{reply.facts['runtime']} (QEMU {qemu})",
+                    simulated=True,
+                    size_bytes=artifact.size_bytes,
+                    gzip_bytes=artifact.gzip_bytes,
+                    speedup=_fewer(first / instructions) if index else None,
+                    instructions=instructions,
+                    instruction_classes=reply.facts["instruction_classes"],
+                    conditions=_conditions(threads),
+                    warnings=warnings,
+                )
+            )
+        return tuple(found)
+
+    def _count_named(self, graph: Graph, runtime: str, core: Core, threads: int) -> Reply:
+        """Counts a file whose errors have to name it."""
+        try:
+            return self.count(
+                graph, generated_inputs(graph, 1), runtime, core=core, threads=threads
+            )
+        except WorkerError as error:
+            raise WorkerError(
+                f"{graph.path}: {runtime} does not run it on an emulated {core}: {error}"
+            ) from error
+
+
+ARM64_EMULATED = Arm64Emulated()
+
+
+def _start(
+    kind: str,
+    graph: Graph,
+    inputs: list[Array],
+    runtime: str,
+    launcher: Launcher,
+    *,
+    delegates: bool = True,
+    threads: int = 1,
+) -> Reply:
+    job = {
+        "kind": kind,
+        "runtime": runtime,
+        "threads": threads,
+        "delegates": delegates,
+        "models": [worker_model(graph)],
+    }
+    return run_worker(job, [inputs], launcher=launcher, time_limit_s=TIME_LIMIT_S)
+
+
+def _required_emulator() -> Emulator:
+    emulator = cached_emulator()
+    if not emulator.complete():
+        raise TargetError(
+            f"Target '{NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
+            f"none. Run: edgeprune targets install {NAME}"
+        )
+    return emulator
+
+
+def _version(emulator: Emulator, runtime: str) -> str:
+    return emulator.version(MODULES[runtime][1])
+
+
+def _with_facts(reply: Reply, **facts: object) -> Reply:
+    return replace(reply, facts={**reply.facts, **facts})
+
+
+def _read_counts(log: Path) -> dict[str, int]:
+    """Instructions by class, from the plugin's one line."""
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    line = re.search(r"^instructions (.+)$", text, re.MULTILINE)
+    if line is None:
+        raise WorkerError(
+            f"{NAME}: expected the plugin to report a count. Received: {text or 'nothing'}. "
+            f"Remove the cache folder {cached_emulator().folder} and install anew. {TRY_AGAIN}"
+        )
+    pairs = (pair.split("=") for pair in line[1].split())
+    return {name: int(number) for name, number in pairs}
+
+
+def _fewer(ratio: float) -> Speedup:
+    spread = (ratio * (1 - 2 * REPEATABILITY), ratio * (1 + 2 * REPEATABILITY))
+    return Speedup(ratio, spread, of="instructions")
+
+
+def _conditions(threads: int) -> str:
+    repeats = "counts repeat to 1e-6" if threads == 1 else "waiting threads add to the count"
+    return (
+        f"executed instructions of 1 inference after 1 warm-up, {threads} thread(s), batch 1; "
+        f"{repeats}; a count is no time"
+    )
+
+
+def _warnings(graphs: Sequence[Graph], runtime: str, core: Core) -> tuple[str, ...]:
+    """What a count on this core does not say about other cores."""
+    sparse = any(graph.subgraphs[0].restores_floats for graph in graphs)
+    if runtime != "tflite-runtime" or not sparse:
+        return ()
+    others = "LiteRT 2.1.6 skips zeros there too."
+    if core in FP16_CORES:
+        return (
+            f"tflite-runtime 2.14.0 skips zeros on cores with fp16 arithmetic such as {core} only; "
+            f"on others (cortex-a35, a53, a57, a72) it stays dense. {others}",
+        )
+    return (
+        f"tflite-runtime 2.14.0 stays dense on {core}, which has no fp16 arithmetic: zeros gain "
+        f"nothing there. {others}",
+    )
