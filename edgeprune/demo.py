@@ -20,7 +20,7 @@ from edgeprune.prune import Progress, no_progress
 
 DEVICES = ("xnnpack-arm64", "arm-neon-int8", "edge-tpu")
 EPOCHS = 25
-PRUNING_EPOCHS = 20
+PRUNING_EPOCHS = 12
 """Of training with masks; the images are few, so epochs are short."""
 BATCH_SIZE = 32
 _BLOCKS = ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
