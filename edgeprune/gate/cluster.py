@@ -11,7 +11,7 @@ equal in both but for the FULLY_CONNECTED nodes whose weights the later one coun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeprune.gate.compatibility import Fit, Rules
@@ -26,6 +26,7 @@ class Layouts:
     `nchw` are the tensors in NCHW. `leaders` has the cluster of each node, by the position of its
     leading node; `dropped` are the leaders of clusters that stay in NHWC, with the position of the
     node that broke them. `zeros` and `parameters` are counted per leader over the 1x1 convolutions.
+    `ended` says whether anything ends a cluster, without which the pass does nothing.
     """
 
     nchw: frozenset[int]
@@ -33,6 +34,7 @@ class Layouts:
     dropped: dict[int, int]
     zeros: dict[int, int]
     parameters: dict[int, int]
+    ended: bool
 
 
 @dataclass
@@ -114,7 +116,7 @@ def find_layouts(
             if state.broken[position] is None and state.joined(position):
                 changed |= state.join(position)
     _drop_broken(state)
-    _drop_shared(state)
+    _drop_shared(state, consumers(main, nodes, repeats=rules.repeats_count))
     _count_zeros(state, rules)
     return Layouts(
         nchw=frozenset(_nchw(state)),
@@ -122,6 +124,7 @@ def find_layouts(
         dropped={p: b for p, b in enumerate(state.broken) if b is not None},
         zeros=state.zeros,
         parameters=state.parameters,
+        ended=bool(started),
     )
 
 
@@ -157,14 +160,13 @@ def _drop_broken(state: _Pass) -> None:
             state.broken[leader] = state.broken[position]
 
 
-def _drop_shared(state: _Pass) -> None:
+def _drop_shared(state: _Pass, uses: Mapping[int, int]) -> None:
     """Drops clusters that read a value which a node outside reads as well."""
     fitting: dict[int, int] = {}
     for position in range(len(state.nodes)):
         if state.alive(position) and state.joined(position):
             for index in state.values(position):
                 fitting[index] = fitting.get(index, 0) + 1
-    uses = consumers(state.main, state.nodes)
     for position in range(len(state.nodes)):
         if state.alive(position) and state.joined(position):
             for index in state.values(position):

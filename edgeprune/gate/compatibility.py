@@ -56,6 +56,8 @@ class Rules:
     """Whether MAXIMUM and MINIMUM with a constant are made a clamp first."""
     keep_dims_shape: bool
     one_pixel: bool
+    repeats_count: bool
+    """Whether a node that reads a value twice counts as two readers."""
     left_to_tflite: frozenset[str]
     """Operators that the delegate never takes, so that they split a network in two."""
 
@@ -70,6 +72,7 @@ RULES: Mapping[RuntimeName, Rules] = {
         constant_extremes=False,
         keep_dims_shape=True,
         one_pixel=True,
+        repeats_count=True,
         left_to_tflite=frozenset(
             {"EXP", "GELU", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_NEAREST_NEIGHBOR", "SUM"}
         ),
@@ -83,6 +86,7 @@ RULES: Mapping[RuntimeName, Rules] = {
         constant_extremes=True,
         keep_dims_shape=False,
         one_pixel=False,
+        repeats_count=False,
         left_to_tflite=frozenset({"RESIZE_NEAREST_NEIGHBOR"}),
     ),
 }

@@ -91,13 +91,15 @@ def constant(main: Subgraph, index: int) -> Tensor | None:
     return main.constant_behind(index)[0] if index >= 0 else None
 
 
-def consumers(main: Subgraph, nodes: Sequence[Node]) -> Counter[int]:
-    """How many nodes read each tensor; being an output of the graph counts once.
+def consumers(main: Subgraph, nodes: Sequence[Node], *, repeats: bool = True) -> Counter[int]:
+    """How often each tensor is read; being an output of the graph counts once.
 
-    Source: `xnn_subgraph_analyze_consumers_and_producers`: a node that reads a value at two of its
-    inputs counts twice.
+    With `repeats`, a node that reads a value at two of its inputs counts twice, as in
+    `xnn_subgraph_analyze_consumers_and_producers` at b9d4073a6; without, once, as LiteRT 2.1.6 was
+    seen to do (ADD of a map with itself, emulated ARM64, 2026-11-23).
     """
-    return Counter(i for node in nodes for i in node.inputs) + Counter(set(main.outputs))
+    reads = (node.inputs if repeats else set(node.inputs) for node in nodes)
+    return Counter(i for inputs in reads for i in inputs) + Counter(set(main.outputs))
 
 
 def _static(main: Subgraph, operator: Operator) -> bool:

@@ -142,28 +142,27 @@ def _ending_fault(
     """Returns what is wrong with a reduction that reads NCHW, and the remedy.
 
     LiteRT hands the result of a MEAN with kept axes on as `[n, c, 1, 1]`: measured with 2.1.6 on
-    emulated ARM64, 2026-11-22. Inside a cluster, as in squeeze-and-excite, and in front of a
-    RESHAPE that is right. A mean over rows or columns alone is wrong.
+    emulated ARM64, 2026-11-23. A 1x1 convolution inside the cluster (squeeze-and-excite) and a
+    RESHAPE take it right, other readers fail. A mean over rows or columns alone is wrong.
     """
     if node.op == "DEPTH_TO_SPACE":
         return None
     keeps = bool(getattr(node.operator.options, "keepDims", False))
     if not spatial_axes(main, node) and (keeps or reduced_axes(main, node) != [3]):
         return "reduces other axes than height and width", "Reduce over axes 1 and 2."
-    if keeps and not written and not rules.keep_dims_shape and not _reshaped(main, node):
+    reader = "CONV_2D" if written else "RESHAPE"
+    if keeps and not rules.keep_dims_shape and not _only_read_by(main, node, reader):
         return (
-            "keeps the axes that it averages over at the end of the sparse network, which turns "
-            "its shape round",
+            "keeps the axes that it averages over, with its shape turned round",
             "Use keepdims=False, and reshape after it.",
         )
     return None
 
 
-def _reshaped(main: Subgraph, node: Node) -> bool:
-    """Whether a result is only read by operators that give it a new shape."""
+def _only_read_by(main: Subgraph, node: Node, op: str) -> bool:
+    """Whether a result is no output of the network, and only read by one kind of operator."""
     readers = main.readers.get(node.output, ())
-    inner = node.output not in main.outputs
-    return inner and all(operator.op == "RESHAPE" for operator, _ in readers)
+    return node.output not in main.outputs and all(reader.op == op for reader, _ in readers)
 
 
 def _one_pixel(main: Subgraph, node: Node) -> bool:
@@ -206,12 +205,12 @@ def _why_off(
             if node.op == "CONV_2D" and fit.reason:
                 return f"{_name(node)} {fit.reason}", fit.remedy, node.operator.index
         return "it has no stem: a 3x3 convolution of stride 2 on 3 channels", "", None
-    if not layouts.parameters and not layouts.dropped:
+    if not layouts.ended:
         remedy = "End the network in GlobalAveragePooling2D."
         return "nothing ends a sparse network: a MEAN over height and width", remedy, None
     leader = _largest(layouts)
-    if leader in layouts.parameters:
-        zeros, parameters = layouts.zeros[leader], layouts.parameters[leader]
+    zeros, parameters = layouts.zeros.get(leader, 0), layouts.parameters.get(leader, 0)
+    if not layouts.dropped or zeros * 3 <= parameters * 2:
         reason = f"{zeros} of {parameters} weights of its 1x1 convolutions are zero"
         return f"{reason}, not more than two thirds", "Prune to 0.7 or more.", None
     position = layouts.dropped[max(layouts.dropped)]
