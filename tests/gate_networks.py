@@ -182,9 +182,7 @@ class Trunk:
         options = schema.Pool2DOptionsT(
             padding=VALID, strideH=stride, strideW=stride, filterHeight=size, filterWidth=size
         )
-        return self.op(
-            name, [x], self.strided(x, size, stride, VALID, self.shapes[x][3]), options
-        )
+        return self.op(name, [x], self.strided(x, size, stride, VALID, self.shapes[x][3]), options)
 
     def resize(self, name: str, x: int, factor: int = 2, half_pixel: bool = True) -> int:
         batch, height, width, channels = self.shapes[x]
@@ -220,6 +218,10 @@ class Trunk:
         return self.net.save(path, [self.x], outputs)
 
 
+Middle = Callable[[Trunk, int], int]
+Head = Callable[[Trunk, int], Sequence[int]]
+
+
 def logistic(trunk: Trunk, x: int) -> int:
     return trunk.unary("LOGISTIC", x)
 
@@ -236,17 +238,13 @@ def hard_sigmoid(shape: Sequence[int], first: bool = False) -> Callable[[Trunk, 
     return apply
 
 
-def add_constant(shape: Sequence[int], op: str = "ADD", first: bool = False) -> Any:
+def add_constant(shape: Sequence[int], op: str = "ADD", first: bool = False) -> Middle:
     def apply(trunk: Trunk, x: int) -> int:
         size = int(np.prod(shape))
         values = trunk.constant((0.5 + np.arange(size) / size).reshape(shape))
         return trunk.binary(op, *((values, x) if first else (x, values)))
 
     return apply
-
-
-Middle = Callable[[Trunk, int], int]
-Head = Callable[[Trunk, int], Sequence[int]]
 
 
 def _classifier(trunk: Trunk, x: int) -> Sequence[int]:
@@ -552,8 +550,12 @@ FAMILY: tuple[Network, ...] = (
     Network("dws2_keraspad", (BAD, BAD), middle=_keras_down),
     Network("dws2_pad", (ON, ON), middle=Trunk.down),
     Network("dws2_pad_5x5", (ON, ON), middle=lambda t, x: t.down(x, 5)),
-    Network("dws2_same_pool_end", (OFF, OFF), middle=_same_everywhere,
-            head=_pool_flat("AVERAGE_POOL_2D")),
+    Network(
+        "dws2_same_pool_end",
+        (OFF, OFF),
+        middle=_same_everywhere,
+        head=_pool_flat("AVERAGE_POOL_2D"),
+    ),
     Network("all_same", (OFF, OFF), stem=_same_stem, middle=_same_everywhere),
     Network("dw5x5", (ON, ON), middle=lambda t, x: t.dw(x, 5)),
     Network("dw7x7_first", (OFF, OFF), first=lambda t, x: t.dw(x, 7)),
@@ -565,8 +567,11 @@ FAMILY: tuple[Network, ...] = (
     Network("se_logistic", (ON, ON), middle=lambda t, x: t.excite(x, logistic)),
     Network("se_hard_scalar", (OFF, OFF), middle=lambda t, x: t.excite(x, hard_sigmoid(()))),
     Network("se_hard_4d", (ON, ON), middle=lambda t, x: t.excite(x, hard_sigmoid((1, 1, 1, 1)))),
-    Network("se_hard_4d_first", (ON, ON),
-            middle=lambda t, x: t.excite(x, hard_sigmoid((1, 1, 1, 1), True))),
+    Network(
+        "se_hard_4d_first",
+        (ON, ON),
+        middle=lambda t, x: t.excite(x, hard_sigmoid((1, 1, 1, 1), True)),
+    ),
     Network("se_dense", (OFF, OFF), middle=lambda t, x: t.excite(x, logistic, dense=True)),
     Network("hard_swish", (ON, ON), middle=_unary("HARD_SWISH")),
     Network("swish", (ON, ON), middle=_swish),
@@ -588,8 +593,9 @@ FAMILY: tuple[Network, ...] = (
     Network("maximum_mid", (OFF, OFF), middle=_shared("MAXIMUM")),
     Network("mul_mid", (ON, ON), middle=_shared("MUL")),
     Network("resize_bilinear", (ON, ON), middle=lambda t, x: t.resize("RESIZE_BILINEAR", x)),
-    Network("resize_nearest", (OFF, OFF),
-            middle=lambda t, x: t.resize("RESIZE_NEAREST_NEIGHBOR", x)),
+    Network(
+        "resize_nearest", (OFF, OFF), middle=lambda t, x: t.resize("RESIZE_NEAREST_NEIGHBOR", x)
+    ),
     Network("avgpool_mid", (BAD, BAD), middle=lambda t, x: t.pool("AVERAGE_POOL_2D", x)),
     Network("maxpool_mid", (BAD, BAD), middle=lambda t, x: t.pool("MAX_POOL_2D", x)),
     Network("conv3x3_mid", (BAD, BAD), middle=lambda t, x: t.conv(x, 64, 3)),
@@ -648,8 +654,11 @@ FAMILY: tuple[Network, ...] = (
     Network("odd_channels", (ON, ON), width=27),
     Network("wide_maps", (ON, ON), size=61),
     Network("batch3", (ON, ON), batch=3, middle=lambda t, x: t.excite(x, logistic)),
-    Network("relu6_add", (ON, ON),
-            middle=lambda t, x: t.binary("ADD", x, t.conv(t.dw(x), 64), act=RELU6)),
+    Network(
+        "relu6_add",
+        (ON, ON),
+        middle=lambda t, x: t.binary("ADD", x, t.conv(t.dw(x), 64), act=RELU6),
+    ),
     Network("tiny_maps", (ON, ON), size=8, middle=Trunk.down),
     Network("odd_maps", (ON, ON), size=37, middle=Trunk.down),
     Network("tiny_maps_5x5", (ON, ON), size=8, middle=lambda t, x: t.down(x, 5)),

@@ -7,6 +7,7 @@ from edgeprune.gate.verdict import (
     Verdict,
     asks_for_sparse,
     judge,
+    judge_file,
     never_engages,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "Verdict",
     "asks_for_sparse",
     "judge",
+    "judge_file",
     "never_engages",
 ]

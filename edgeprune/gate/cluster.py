@@ -104,7 +104,7 @@ def find_layouts(
         makers={node.output: position for position, node in enumerate(nodes)},
         outside=frozenset(main.inputs + main.outputs),
     )
-    part = _partitions(main, nodes, rules)
+    part = _partitions(nodes, rules)
     started = {part[p] for p in range(len(nodes)) if state.ends[p] and state.join(p)}
     for position, number in enumerate(part):
         if number not in started:
@@ -128,7 +128,7 @@ def find_layouts(
     )
 
 
-def _partitions(main: Subgraph, nodes: Sequence[Node], rules: Rules) -> list[int]:
+def _partitions(nodes: Sequence[Node], rules: Rules) -> list[int]:
     """Numbers the parts that TFLite cuts a network into at the operators it runs itself.
 
     The pass is run on each part, and returns at once from one in which nothing ends a cluster. Each

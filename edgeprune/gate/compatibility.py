@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edgeprune.gate.node import Node, constant, is_constant
+from edgeprune.gate.node import Node, constant, is_constant, well_formed
 from edgeprune.tflite.graph import Subgraph
 
 RuntimeName: TypeAlias = Literal["tflite-runtime", "LiteRT"]
@@ -112,6 +112,8 @@ _INSIDE = Fit(inside=True)
 
 def fit_of(main: Subgraph, node: Node, rules: Rules) -> Fit:
     """Says how a node fits a cluster of a runtime."""
+    if not node.inputs or node.output < 0 or not well_formed(main, node.operator):
+        return Fit(reason="is not put together as converters do", remedy="Convert the model again.")
     if not _fixed_size(main, node):
         return Fit(reason="has a size set at run time", remedy="Fix height, width and channels.")
     if not _floats(main, node):
@@ -167,12 +169,12 @@ def _four_axes(main: Subgraph, node: Node) -> Fit:
     return Fit(reason="works on a tensor without height and width")
 
 
-def _convolution(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _convolution(main: Subgraph, node: Node, _: Rules) -> Fit:
     options = node.operator.options
     weights = constant(main, node.inputs[1]) if len(node.inputs) == 3 else None
     if weights is None or not is_constant(main, node.inputs[2]) or len(weights.shape) != 4:
         return Fit(reason="has no constant weights and bias")
-    _, height, width, in_ = weights.shape
+    height, width, in_ = weights.shape[1:]
     if main.tensors[node.inputs[0]].shape[-1] != in_:
         return Fit(reason="is a grouped convolution", remedy="Use groups=1.")
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
@@ -204,7 +206,7 @@ def _stem(node: Node, kernel: tuple[int, int], strides: tuple[int, int], in_: in
     return Fit(begins=True)
 
 
-def _depthwise(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _depthwise(main: Subgraph, node: Node, _: Rules) -> Fit:
     options = node.operator.options
     weights = constant(main, node.inputs[1]) if len(node.inputs) == 3 else None
     if weights is None or not is_constant(main, node.inputs[2]) or len(weights.shape) != 4:
@@ -229,7 +231,7 @@ def _depthwise(main: Subgraph, node: Node, rules: Rules) -> Fit:
     return _INSIDE
 
 
-def _binary(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _binary(main: Subgraph, node: Node, _: Rules) -> Fit:
     """Says whether an ADD or MUL fits.
 
     A constant first operand may be a scalar or a vector. For a constant second one, XNNPACK looks
@@ -264,13 +266,16 @@ def _fully_connected(main: Subgraph, node: Node, rules: Rules) -> Fit:
     """
     maps = len(main.tensors[node.inputs[0]].shape) == 4
     if not rules.fully_connected or node.operator.version == 8 or not maps:
-        return Fit(reason="is a classifier behind the sparse network" if not maps else
-                   f"has no kernel for sparse networks in {rules.runtime} {rules.version}",
-                   remedy="Use a 1x1 convolution." if maps else "")
+        return Fit(
+            reason="is a classifier behind the sparse network"
+            if not maps
+            else f"has no kernel for sparse networks in {rules.runtime} {rules.version}",
+            remedy="Use a 1x1 convolution." if maps else "",
+        )
     return _INSIDE
 
 
-def _resize(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _resize(main: Subgraph, node: Node, _: Rules) -> Fit:
     shape = main.tensors[node.inputs[0]].shape
     if len(shape) == 4 and shape[1] > 1 and shape[2] > 1:
         return _INSIDE
@@ -297,7 +302,7 @@ def reduced_axes(main: Subgraph, node: Node) -> list[int]:
     return [] if values is None else sorted(values.reshape(-1).tolist())
 
 
-def _depth_to_space(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _depth_to_space(_main: Subgraph, _node: Node, _: Rules) -> Fit:
     return Fit(ends=True)
 
 

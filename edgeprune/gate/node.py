@@ -11,7 +11,7 @@ Sources: tflite/delegates/xnnpack/xnnpack_delegate.cc at google-ai-edge/LiteRT v
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgeprune.tflite.graph import Operator, Subgraph, Tensor
@@ -75,6 +75,44 @@ class Node:
         return self.operator.op
 
 
+_FORMS: Mapping[str, tuple[str, int]] = {
+    "ADD": ("AddOptionsT", 2),
+    "AVERAGE_POOL_2D": ("Pool2DOptionsT", 1),
+    "CONCATENATION": ("ConcatenationOptionsT", 1),
+    "CONV_2D": ("Conv2DOptionsT", 2),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptionsT", 2),
+    "DIV": ("DivOptionsT", 2),
+    "FULLY_CONNECTED": ("FullyConnectedOptionsT", 2),
+    "MAX_POOL_2D": ("Pool2DOptionsT", 1),
+    "MAXIMUM": ("", 2),
+    "MEAN": ("ReducerOptionsT", 2),
+    "MINIMUM": ("", 2),
+    "MUL": ("MulOptionsT", 2),
+    "PAD": ("", 2),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptionsT", 2),
+    "SUB": ("SubOptionsT", 2),
+    "SUM": ("ReducerOptionsT", 2),
+}
+"""Per operator, the class of its options (empty where none is read), and the inputs it needs."""
+_ON_MAPS = ("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D")
+
+
+def well_formed(main: Subgraph, operator: Operator) -> bool:
+    """Whether an operator has the inputs, options and shapes that its kind always has.
+
+    Files that no converter made need not; their operators fit nowhere.
+    """
+    kind, needed = _FORMS.get(operator.op, ("", 1))
+    if len(operator.outputs) != 1 or operator.outputs[0] < 0 or len(operator.inputs) < needed:
+        return operator.op not in _FORMS and not operator.custom
+    if min(operator.inputs[:needed], default=0) < 0:
+        return False
+    if kind and type(operator.options).__name__ != kind:
+        return False
+    maps = (operator.inputs[0], operator.outputs[0]) if operator.op in _ON_MAPS else ()
+    return all(len(main.tensors[index].shape) == 4 for index in maps)
+
+
 def lower(main: Subgraph) -> tuple[Node, ...]:
     """Returns the nodes of a subgraph in the order of execution."""
     nodes = [_node(main, operator) for operator in main.operators if not _static(main, operator)]
@@ -112,7 +150,9 @@ def _static(main: Subgraph, operator: Operator) -> bool:
 def _node(main: Subgraph, operator: Operator) -> Node:
     read = operator.inputs[:1] if operator.op in _PARAMETER_INPUTS else operator.inputs
     node = Node(operator, tuple(i for i in read if i >= 0), next(iter(operator.outputs), -1))
-    if operator.op not in _CONVOLUTIONS or getattr(operator.options, "padding", None) != _SAME:
+    if operator.op not in _CONVOLUTIONS or not well_formed(main, operator):
+        return node
+    if operator.options.padding != _SAME:
         return node
     if (operator.options.strideH, operator.options.strideW) != (1, 1):
         return replace(node, same=True)

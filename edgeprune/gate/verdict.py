@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edgeprune.gate.cluster import Layouts, find_layouts
-from edgeprune.gate.compatibility import RULES, Fit, Rules, RuntimeName, fit_of, reduced_axes, spatial_axes
+from edgeprune.gate.compatibility import (
+    RULES,
+    Fit,
+    Rules,
+    RuntimeName,
+    fit_of,
+    reduced_axes,
+    spatial_axes,
+)
 from edgeprune.gate.node import Node, constant, is_constant, lower
 from edgeprune.tflite.graph import Graph, Subgraph
 
@@ -96,6 +104,17 @@ def judge(graph: Graph, runtime: RuntimeName) -> Verdict:
     )
 
 
+def judge_file(graph: Graph, runtimes: Sequence[RuntimeName]) -> Verdict | None:
+    """Returns the first dangerous verdict on a file as it is; None where it computes right.
+
+    A file that does not ask for sparse inference runs dense, whatever its network is.
+    """
+    if not asks_for_sparse(graph):
+        return None
+    verdicts = (judge(graph, runtime) for runtime in runtimes)
+    return next((verdict for verdict in verdicts if verdict.state == "dangerous"), None)
+
+
 def asks_for_sparse(graph: Graph) -> bool:
     """Whether a file makes TFLite's delegate ask XNNPACK for sparse inference.
 
@@ -114,7 +133,7 @@ def never_engages(graph: Graph) -> bool:
     main = graph.subgraphs[0]
     ends = any(operator.op in ENDS for operator in main.operators)
     begins = any(
-        operator.op == "CONV_2D" and (operator.options is None or operator.options.strideH == 2)
+        operator.op == "CONV_2D" and getattr(operator.options, "strideH", 2) == 2
         for operator in main.operators
     )
     return len(graph.subgraphs) == 1 and not (ends and begins)

@@ -25,11 +25,28 @@ from edgeprune.rewrites.edit import Edit
 from edgeprune.rewrites.window import CONVOLUTIONS, SAME, VALID, padding_amounts, window_of
 from edgeprune.tflite.graph import Operator, Subgraph, Tensor
 
-_POINTWISE = frozenset(
-    "ABS CEIL ELU EXP FLOOR GELU HARD_SWISH LEAKY_RELU LOG LOGISTIC NEG RELU RELU6 RELU_N1_TO_1 "
-    "ROUND RSQRT SQRT SQUARE TANH".split()
+_POINTWISE = (
+    "ABS",
+    "CEIL",
+    "ELU",
+    "EXP",
+    "FLOOR",
+    "GELU",
+    "HARD_SWISH",
+    "LEAKY_RELU",
+    "LOG",
+    "LOGISTIC",
+    "NEG",
+    "RELU",
+    "RELU6",
+    "RELU_N1_TO_1",
+    "ROUND",
+    "RSQRT",
+    "SQRT",
+    "SQUARE",
+    "TANH",
 )
-_BINARY = frozenset("ADD DIV MAXIMUM MINIMUM MUL SQUARED_DIFFERENCE SUB".split())
+_BINARY = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB")
 _REDUCTIONS = frozenset({"MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"})
 
 
@@ -91,7 +108,8 @@ def _change(
         whole = axes is not None and sorted(axes.reshape(-1).tolist()) == [1, 2]
         return [] if whole else None
     kept = _unchanged(main, operator, mirrored)
-    change = _RULES.get(operator.op, lambda *_: [] if kept else None)(edit, operator)
+    rule = _RULES.get(operator.op)
+    change = rule(edit, operator) if rule is not None else ([] if kept else None)
     if change is not None:
         mirrored.update(operator.outputs)
     return change
@@ -203,7 +221,10 @@ def _mirror_pad(edit: Edit, operator: Operator) -> Sequence[Callable[[], None]] 
     def change() -> None:
         name = f"{edit.main.tensors[operator.inputs[1]].name}/mirrored"
         edit.read(operator, 1, edit.constant(name, rows))
-        edit.reshape(operator.outputs[0], [n + int(a) for n, a in zip(source.shape, rows.sum(axis=1), strict=True)])
+        edit.reshape(
+            operator.outputs[0],
+            [n + int(a) for n, a in zip(source.shape, rows.sum(axis=1), strict=True)],
+        )
 
     return [change]
 

@@ -1,10 +1,10 @@
 """Strided 1x1 convolutions and small average pools, as depthwise convolutions that stride.
 
-    before   x --> CONV 1x1 /2
-    after    x --> PAD 1 --> DEPTHWISE 3x3 /2, one tap of 1 in the middle --> CONV 1x1
+before   x --> CONV 1x1 /2
+after    x --> PAD 1 --> DEPTHWISE 3x3 /2, one tap of 1 in the middle --> CONV 1x1
 
-    before   x --> AVERAGE_POOL_2D 2x2 /2
-    after    x --> PAD 1 --> DEPTHWISE 3x3 /2, the four taps at the lower right 1/4
+before   x --> AVERAGE_POOL_2D 2x2 /2
+after    x --> PAD 1 --> DEPTHWISE 3x3 /2, the four taps at the lower right 1/4
 """
 
 from __future__ import annotations

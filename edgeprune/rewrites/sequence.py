@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.gate import RuntimeName, Verdict, judge
+from edgeprune.gate.node import well_formed
 from edgeprune.rewrites.constants import constants_first
 from edgeprune.rewrites.edit import Edit
 from edgeprune.rewrites.endings import end_in_plain_means
@@ -67,8 +68,10 @@ def rewrite(draft: Draft, runtimes: Sequence[RuntimeName]) -> Rewritten:
     of float32. `draft` itself is never changed.
     """
     verdicts = _verdicts(draft, runtimes)
-    if not runtimes or len(draft.graph.subgraphs) != 1:
-        return Rewritten(draft, (), verdicts, "rewrites are for one main subgraph")
+    main = draft.graph.subgraphs[0]
+    sound = all(well_formed(main, operator) for operator in main.operators)
+    if not runtimes or len(draft.graph.subgraphs) != 1 or not sound:
+        return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
     for order in _ORDERS:
