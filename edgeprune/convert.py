@@ -20,7 +20,7 @@ import tensorflow as tf
 from edgeprune import keras_model, layout
 from edgeprune.artifact import Artifact, describe_file, require_folder, write_file
 from edgeprune.data import signature_name
-from edgeprune.encode import apply_plans
+from edgeprune.encode import apply_plans, fit_network
 from edgeprune.encode_plan import TensorPlan, plan_encoding, rules_of
 from edgeprune.errors import CheckError, DataError, ModelError
 from edgeprune.keras_model import Model
@@ -95,7 +95,9 @@ def export(
         converted.write_bytes(content)
         draft = tflite_draft.load(converted)
         unchecked = check_zeros(model, draft.graph)
-        tensors = plan_encoding(draft.graph, rules_of(profile))
+        rules = rules_of(profile)
+        draft = fit_network(draft, rules).draft
+        tensors = plan_encoding(draft.graph, rules)
         apply_plans(draft, tensors)
         manifest = make_manifest(
             model_sha256=hash_model(model.get_config(), model.get_weights()),

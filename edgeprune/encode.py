@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.encode_plan import DIRECT_VERSION, EncodingRules, TensorPlan, plan_encoding
 from edgeprune.errors import TfliteError
+from edgeprune.rewrites import Applied, Rewritten, rewrite
 from edgeprune.tflite import sparse_tensor
 from edgeprune.tflite.draft import Draft, code_index, load, raw_bytes, write_or_copy
 from edgeprune.tflite.sparse_tensor import Array, DenseLevel, Level, SparseTensor
@@ -32,17 +33,26 @@ _INDEX_VECTORS: Mapping[str, tuple[int, type]] = {
 
 @dataclass(frozen=True)
 class EncodingResult:
-    """What `encode_file` did: both files' sizes, and how each weight is stored now and why."""
+    """What `encode_file` did: both files' sizes, and how each weight is stored now and why.
+
+    `rewrites` are the exact changes of the network that let sparse kernels run; `network` says what
+    came of them, empty where the device has no sparse mode.
+    """
 
     source: Path
     output: Path
     bytes_before: int
     bytes_after: int
     tensors: tuple[TensorPlan, ...]
+    rewrites: tuple[Applied, ...] = ()
+    network: str = ""
 
 
 def encode_file(source: Path, rules: EncodingRules, output: Path) -> EncodingResult:
-    """Stores weights sparsely where the rules and the runtimes' kernels allow it and it is smaller.
+    """Rewrites a network for sparse kernels, and stores weights sparsely where that is right.
+
+    Weights are stored sparsely where the rules and the runtimes' kernels allow it and it is
+    smaller; the network is rewritten where that makes it run sparsely as a whole.
 
     Where nothing can be gained, `output` is an equal file.
 
@@ -50,11 +60,21 @@ def encode_file(source: Path, rules: EncodingRules, output: Path) -> EncodingRes
       TfliteError: `source` is not a sound .tflite file.
       OutputError: `output` cannot be written.
     """
-    draft = load(source)
-    plans = plan_encoding(draft.graph, rules)
-    changed = apply_plans(draft, plans)
-    size = write_or_copy(draft, output, changed=changed)
-    return EncodingResult(source, output, draft.graph.size_bytes, size, plans)
+    opened = load(source)
+    fitted = fit_network(opened, rules)
+    plans = plan_encoding(fitted.draft.graph, rules)
+    changed = apply_plans(fitted.draft, plans) or bool(fitted.applied)
+    size = write_or_copy(fitted.draft, output, changed=changed)
+    before = opened.graph.size_bytes
+    return EncodingResult(source, output, before, size, plans, fitted.applied, fitted.reason)
+
+
+def fit_network(draft: Draft, rules: EncodingRules) -> Rewritten:
+    """Rewrites a network for the sparse mode of the runtimes, where the device has one."""
+    runtimes = [name for name in rules.runtimes if name != "TFLM"]
+    if not rules.sparse_networks:
+        return Rewritten(draft, (), (), "")
+    return rewrite(draft, runtimes)
 
 
 def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:

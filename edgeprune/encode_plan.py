@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from edgeprune.gate import judge, never_engages
 from edgeprune.profile import DeviceProfile
 from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 from edgeprune.tflite.sparse_tensor import Array, Layout, count_blocks, stored_bytes
@@ -47,10 +48,12 @@ class EncodingRules:
     The thresholds are fractions of zero *blocks* (1x4 for float32, 1x16 for int8) from which
     FULLY_CONNECTED gets the sparse tensor itself and skips the zeros; None means never. Below
     them, and for all other operators, zeros can only save storage: DENSIFY restores the dense
-    tensor when the model is loaded.
+    tensor when the model is loaded. `sparse_networks` says that XNNPACK skips zeros there in
+    convolutions when the whole network fits, so that rewriting a network to fit it pays.
     """
 
     runtimes: tuple[Runtime, ...] = ("tflite-runtime", "LiteRT")
+    sparse_networks: bool = False
     direct_float32_from: float | None = None
     direct_int8_from: float | None = None
     direct_dynamic_range_from: float | None = None
@@ -61,6 +64,7 @@ def rules_of(profile: DeviceProfile) -> EncodingRules:
     encoding = profile.encoding
     return EncodingRules(
         runtimes=encoding.runtimes,
+        sparse_networks=encoding.sparse_networks,
         direct_float32_from=encoding.direct_float32_from,
         direct_int8_from=encoding.direct_int8_from,
         direct_dynamic_range_from=encoding.direct_dynamic_range_from,
@@ -104,19 +108,39 @@ class _Weight:
 
 def plan_encoding(graph: Graph, rules: EncodingRules) -> tuple[TensorPlan, ...]:
     """Plans every constant with two axes or more of the main subgraph, in the order of tensors."""
+    danger = _sparse_mode_danger(graph, rules)
     plans: list[TensorPlan] = []
     first: dict[tuple[int, str], TensorPlan] = {}
     for tensor in graph.tensors:
         if tensor.constant and tensor.dtype in SOURCE_TYPES and len(tensor.shape) > 1:
             known = first.get((tensor.buffer, tensor.dtype))
             if known is None or tensor.sparse:
-                plans.append(_plan(graph, _weight(graph, tensor), rules))
+                plans.append(_plan(graph, _weight(graph, tensor), rules, danger))
                 first[tensor.buffer, tensor.dtype] = plans[-1]
             else:
                 names = [operator.op for operator, _ in computing_uses(graph.subgraphs[0], tensor)]
                 same = replace(known, tensor=tensor.index, name=tensor.name)
                 plans.append(replace(same, operator=names[0] if names else ""))
     return _within_reach(plans)
+
+
+def _sparse_mode_danger(graph: Graph, rules: EncodingRules) -> str:
+    """Says why no float weight may go through DENSIFY; empty where that is safe.
+
+    It is where the network runs sparsely as a whole on every runtime, and where it can never do so
+    at all: one DENSIFY makes XNNPACK try, and a network that fits partly gives wrong numbers.
+    """
+    if never_engages(graph):
+        return ""
+    if len(graph.subgraphs) != 1:
+        return "XNNPACK's sparse mode was not checked with several subgraphs"
+    for runtime in rules.runtimes:
+        if runtime == "TFLM":
+            continue
+        verdict = judge(graph, runtime)
+        if verdict.state != "on":
+            return f"not in {runtime}'s sparse mode: {verdict.reason}"
+    return ""
 
 
 def _within_reach(plans: Sequence[TensorPlan]) -> tuple[TensorPlan, ...]:
@@ -216,13 +240,13 @@ def _kind(graph: Graph, tensor: Tensor, operator: Operator, position: int) -> st
     return "float" if computes_in == "float32" else ""
 
 
-def _plan(graph: Graph, weight: _Weight, rules: EncodingRules) -> TensorPlan:
+def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: str) -> TensorPlan:
     tensor = weight.tensor
     item_bytes = np.dtype(tensor.dtype).itemsize
     dense_bytes = weight.nonzero.size * item_bytes
     stored = int(np.count_nonzero(weight.nonzero))
     layout, sparse_bytes = _smallest(weight, stored)
-    way, reason = _choose(graph, weight, rules, dense_bytes - sparse_bytes)
+    way, reason = _choose(graph, weight, rules, dense_bytes - sparse_bytes, danger)
     if way == "direct":
         layout = direct_layout(tensor.dtype)
         blocks = count_blocks(weight.nonzero, layout)
@@ -241,7 +265,7 @@ def _plan(graph: Graph, weight: _Weight, rules: EncodingRules) -> TensorPlan:
 
 
 def _choose(
-    graph: Graph, weight: _Weight, rules: EncodingRules, saved_bytes: int
+    graph: Graph, weight: _Weight, rules: EncodingRules, saved_bytes: int, danger: str
 ) -> tuple[Way, str]:
     """Returns how to store a tensor whose smallest layout saves `saved_bytes`, and why."""
     if refusal := _refusal(graph, weight, rules):
@@ -251,7 +275,7 @@ def _choose(
     direct_refusal = _direct_refusal(weight, rules)
     if not direct_refusal:
         return "direct", "takes less storage, and FULLY_CONNECTED skips its zeros"
-    if refusal := _densify_refusal(graph, weight, rules):
+    if refusal := _densify_refusal(weight, rules, danger):
         tried = _threshold(weight, rules) is not None
         return "dense", f"{refusal}; {direct_refusal}" if tried else refusal
     return "densify", "takes less storage; DENSIFY restores it when the model is loaded"
@@ -280,42 +304,22 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
         return "is an input, an output or a variable of the model"
     if not weight.operators:
         return "no operator reads it"
-    if weight.kind == "float" and _has_float_convolution(graph):
-        return (
-            "XNNPACK may switch to its sparse mode for a graph with a float CONV_2D and compute "
-            "wrong numbers on ARM64 if it fits only partly"
-        )
     if not weight.kind:
         names = ", ".join(sorted({operator.op for operator in weight.operators}))
         return f"no sparse weight was seen to work here (used by {names})"
     return ""
 
 
-def _densify_refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
+def _densify_refusal(weight: _Weight, rules: EncodingRules, danger: str) -> str:
     """Says why the runtimes do not take the tensor through DENSIFY; empty where they do."""
     names = {operator.op for operator in weight.operators}
-    if weight.kind == "dynamic-range" and _has_float_convolution(graph):
-        return (
-            "XNNPACK may compute wrong numbers on ARM64 when a tensor goes through DENSIFY in a "
-            "graph with a float CONV_2D"
-        )
-    if weight.kind == "float" and names != {"FULLY_CONNECTED"}:
-        return "XNNPACK may take a sparse float convolution for part of a sparse network"
+    if danger and weight.kind in ("float", "dynamic-range"):
+        return danger
     if weight.kind == "dynamic-range" and names != {"FULLY_CONNECTED"}:
         return "no int8 convolution weight behind DENSIFY was seen to work on float activations"
     if weight.kind != "float" and "FULLY_CONNECTED" in names and "LiteRT" in rules.runtimes:
         return "LiteRT does not load FULLY_CONNECTED with int8 weights behind DENSIFY"
     return ""
-
-
-def _has_float_convolution(graph: Graph) -> bool:
-    return any(
-        operator.op == "CONV_2D"
-        and any(index >= 0 and subgraph.tensors[index].dtype == "float32" for index in inputs)
-        for subgraph in graph.subgraphs
-        for operator in subgraph.operators
-        for inputs in [operator.inputs[:1]]
-    )
 
 
 def _direct_refusal(weight: _Weight, rules: EncodingRules) -> str:

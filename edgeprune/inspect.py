@@ -1,8 +1,8 @@
 """Says what is in a .tflite file: operators, weights, zeros, their encoding, and what is wrong.
 
-Works on any file, ours or not, without TensorFlow and without a runtime. Whether XNNPACK really
-skips zeros on ARM64 depends on the whole graph and is not judged here: `sparse_inference` never
-claims more than the file itself shows.
+Works on any file, ours or not, without TensorFlow and without a runtime. Whether XNNPACK skips
+zeros of convolutions on ARM64 depends on the whole graph; the gate says so for every runtime that
+the device has, and what only one of them does is not claimed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from edgeprune.encode_plan import (
     plan_encoding,
     rules_of,
 )
-from edgeprune.inspect_findings import MISREAD, Finding, find, weights_of
+from edgeprune.gate import Verdict, asks_for_sparse, judge
+from edgeprune.inspect_findings import MISREAD, Finding, about_network, find, weights_of
 from edgeprune.kernels import REFERENCE_RUNTIMES, runtime_names
 from edgeprune.manifest import read_embedded
 from edgeprune.profile import DeviceProfile, load_profile
@@ -36,6 +37,7 @@ _DENSE = "dense"
 _DIRECT = "direct sparse"
 _RESTORED = "dense after DENSIFY"
 _WRONG = "wrong"
+_SPARSE_NETWORK = "sparse convolution"
 _WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
 """Types that weights have; other constants (shapes, axes, biases in int32) are not weights."""
 
@@ -44,8 +46,9 @@ _WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
 class OpReport:
     """One operator: which kind of kernel runs it, whether that skips zeros, and why (not).
 
-    `kernel` is "dense", "direct sparse" (computes on the sparse weights), "dense after DENSIFY", or
-    "wrong" (takes sparse weights for dense ones). `sparsity` is the fraction of zeros in its
+    `kernel` is "dense", "direct sparse" (computes on the sparse weights), "sparse convolution" (in
+    XNNPACK's sparse mode on ARM64), "dense after DENSIFY", or "wrong" (takes sparse weights for
+    dense ones, or maps in NCHW for maps in NHWC). `sparsity` is the fraction of zeros in its
     weights, None without weights.
     """
 
@@ -137,11 +140,12 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     graph = read(Path(path))
     plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
     tensors = _tensor_reports(graph, plans)
-    findings = find(graph, plans, runtimes)
+    verdicts = _verdicts(graph, rules)
+    findings = (*find(graph, plans, runtimes), *about_network(graph, verdicts))
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
     misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
-    kernels = [_kernel(main, operator, plans, misread) for operator in main.operators]
+    kernels = [_kernel(main, operator, plans, misread, verdicts) for operator in main.operators]
     stored = {graph.tensors[tensor.index].buffer: tensor for tensor in tensors}.values()
     zeros = sum(round(tensor.sparsity * math.prod(tensor.shape)) for tensor in stored)
     parameters = sum(math.prod(tensor.shape) for tensor in stored)
@@ -163,6 +167,13 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
         tensors=tensors,
         manifest=read_embedded(graph.metadata),
     )
+
+
+def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[Verdict, ...]:
+    """Returns what the device's runtimes make of a network that asks for sparse inference."""
+    if not asks_for_sparse(graph):
+        return ()
+    return tuple(judge(graph, runtime) for runtime in rules.runtimes if runtime != "TFLM")
 
 
 def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[TensorReport, ...]:
@@ -211,7 +222,7 @@ def _op_report(
         op=operator.op,
         version=operator.version,
         kernel=kernel[0],
-        sparse=kernel[0] == _DIRECT,
+        sparse=kernel[0] in (_DIRECT, _SPARSE_NETWORK),
         sparsity=None if weights is None else sparsity.get(weights.index),
         reason=kernel[1],
     )
@@ -222,15 +233,23 @@ def _kernel(
     operator: Operator,
     plans: Mapping[int, TensorPlan],
     misread: Mapping[int | None, str],
+    verdicts: Sequence[Verdict],
 ) -> tuple[str, str]:
     """Returns the kind of kernel that computes an operator, and why it is that one."""
     weights, passed = weights_of(subgraph, operator)
     if operator.index in misread:
         return _WRONG, misread[operator.index]
+    rows = [verdict.ops[operator.index] for verdict in verdicts]
+    if any(v.state == "dangerous" and r.in_cluster for v, r in zip(verdicts, rows, strict=True)):
+        return _WRONG, "is in a sparse network that fits only partly"
+    if rows and all(row.skips_zeros for row in rows):
+        return _SPARSE_NETWORK, rows[0].reason
+    outside = next((row.reason for row in rows if not row.in_cluster), "")
     if weights is None:
         return _DENSE, "has no constant weights"
     if "DENSIFY" in passed:
-        return _RESTORED, "the weights are restored when the model is loaded"
+        restored = "the weights are restored when the model is loaded"
+        return _RESTORED, f"{restored}; {outside}" if outside else restored
     if weights.sparse:
         return _DIRECT, "the kernel skips the weights' zeros"
     plan = plans.get(weights.index)
@@ -239,20 +258,31 @@ def _kernel(
 
 
 def _sparse_inference(graph: Graph, kernels: Sequence[tuple[str, str]]) -> SparseInference:
-    """Says how far zeros of float weights can be skipped; "part" where the file cannot tell.
+    """Says how far zeros of float weights are skipped.
 
-    With a float tensor behind DENSIFY and a float convolution, XNNPACK may switch to its sparse
-    mode for all of the graph, a part of it (and then compute wrong numbers on ARM64), or none.
+    "all" in XNNPACK's sparse mode means every 1x1 convolution on a map of more than one pixel;
+    depthwise convolutions, the stem and a classifier never skip zeros there.
     """
-    floats: list[tuple[str, str]] = []
-    for operator, (kernel, _) in zip(graph.operators, kernels, strict=True):
-        weights, _ = weights_of(graph.subgraphs[0], operator)
+    main = graph.subgraphs[0]
+    floats: list[tuple[Operator, str]] = []
+    for operator, (kernel, _) in zip(main.operators, kernels, strict=True):
+        weights, _ = weights_of(main, operator)
         if weights is not None and operator.op in WEIGHTED and weights.dtype.startswith("float"):
-            floats.append((operator.op, kernel))
+            floats.append((operator, kernel))
     found = {kernel for _, kernel in floats}
     if not floats:
         return "not-applicable"
     if found == {_DIRECT}:
         return "all"
-    unclear = _RESTORED in found and any(op == "CONV_2D" for op, _ in floats)
-    return "part" if _DIRECT in found or unclear else "none"
+    if _WRONG not in found and _SPARSE_NETWORK in found:
+        pointwise = {kernel for operator, kernel in floats if _skippable(main, operator)}
+        return "all" if pointwise == {_SPARSE_NETWORK} else "part"
+    return "part" if _DIRECT in found or (_WRONG in found and _RESTORED in found) else "none"
+
+
+def _skippable(main: Subgraph, operator: Operator) -> bool:
+    """Whether an operator is a 1x1 convolution on a map of more than one pixel."""
+    weights, _ = weights_of(main, operator)
+    pointwise = weights is not None and weights.shape[1:3] == (1, 1)
+    made = main.tensors[operator.outputs[0]].shape
+    return operator.op == "CONV_2D" and pointwise and made[1:3] != (1, 1)

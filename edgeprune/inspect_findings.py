@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.encode_plan import DIRECT_VERSION, TensorPlan
+from edgeprune.gate import Verdict, never_engages
 from edgeprune.kernels import VersionMiss, version_misses
 from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.sparse_tensor import DenseLevel, SparseTensor
@@ -83,15 +84,6 @@ def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
             "accelerators do not know.",
             f"Keep it for TFLite and LiteRT. Elsewhere: {_DENSIFY}",
         )
-    if _float_densify_with_convolution(main):
-        yield Finding(
-            None,
-            "densify-float-convolution",
-            "A float tensor goes through DENSIFY in a graph with float convolutions. XNNPACK may "
-            "take this for a sparse network and compute wrong numbers on ARM64, while x86 "
-            "computes the right ones.",
-            f"Do not ship it unless it was checked on ARM64. {_DENSIFY}",
-        )
     for index in graph.inputs:
         tensor = main.tensors[index]
         if -1 in tensor.shape_signature:
@@ -105,14 +97,33 @@ def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
             )
 
 
-def _float_densify_with_convolution(main: Subgraph) -> bool:
-    return main.restores_floats and any(
-        operator.op == "CONV_2D"
-        and operator.inputs
-        and operator.inputs[0] >= 0
-        and main.tensors[operator.inputs[0]].dtype == "float32"
-        for operator in main.operators
-    )
+def about_network(graph: Graph, verdicts: Sequence[Verdict]) -> Iterator[Finding]:
+    """Names the operator that keeps a network out of XNNPACK's sparse mode, or breaks it there.
+
+    Args:
+      graph: what the file says.
+      verdicts: of the gate, one per runtime, for a file that asks for sparse inference; else empty.
+    """
+    dangers = [verdict for verdict in verdicts if verdict.state == "dangerous"]
+    for verdict in dangers[:1]:
+        names = " and ".join(verdict.runtime for verdict in dangers)
+        yield Finding(
+            verdict.breaker,
+            "sparse-network-broken",
+            f"{names} on ARM64: {verdict.reason}. x86 computes the right numbers and does not "
+            "show it.",
+            f"{verdict.remedy} Or: {_DENSIFY}".strip(),
+        )
+    if never_engages(graph) or dangers:
+        return
+    for verdict in verdicts:
+        if verdict.state == "off":
+            yield Finding(
+                verdict.breaker,
+                "sparse-network-off",
+                f"{verdict.runtime} on ARM64 skips no zeros of convolutions: {verdict.reason}.",
+                verdict.remedy or "Run `edgeprune encode --device xnnpack-arm64`.",
+            )
 
 
 def _about_versions(

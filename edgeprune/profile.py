@@ -95,6 +95,8 @@ class Encoding(Table):
     """
 
     runtimes: tuple[Literal["tflite-runtime", "LiteRT", "TFLM"], ...]
+    sparse_networks: bool = False
+    """Whether XNNPACK skips zeros in convolutions when the whole network fits its sparse mode."""
     direct_float32_from: Fraction | None = None
     direct_int8_from: Fraction | None = None
     direct_dynamic_range_from: Fraction | None = None

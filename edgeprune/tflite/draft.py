@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.artifact import write_file
 from edgeprune.errors import OutputError
 from edgeprune.tflite.archive import find_archive, move_archive
-from edgeprune.tflite.file import Array, Graph, buffer_bytes, graph_of, open_checked
+from edgeprune.tflite.file import Array, Graph, buffer_bytes, check_bytes, graph_of, open_checked
 from edgeprune.tflite.flatbuffer import Reader, Record
 from edgeprune.tflite.sparse_tensor import SparseTensor, decode_into
 from edgeprune.tflite.tables import LAST_OPTIONS, LAST_OPTIONS_2
@@ -51,13 +51,28 @@ def load(path: Path) -> Draft:
       TfliteError: the file is not sound, or uses parts of a newer schema, which would be lost.
     """
     reader, record = open_checked(path)
+    raw = reader.data[: reader.size]
+    return Draft(*_unpack(path, reader, record), find_archive(raw), raw)
+
+
+def reread(draft: Draft) -> Draft:
+    """Returns the edited file as if it had been written and opened again.
+
+    What is appended behind the model, and the bytes that were read, stay those of `draft`.
+    """
+    path = draft.graph.path
+    packed = pack(draft.model)
+    reader, record = check_bytes(bytearray(packed) + bytes(8), len(packed), path)
+    return Draft(*_unpack(path, reader, record), draft.appended, draft.raw)
+
+
+def _unpack(path: Path, reader: Reader, record: Record) -> tuple[Graph, Any]:
     graph = graph_of(path, reader, record)
     _refuse_newer(reader, record)
     model = schema.ModelT.InitFromPackedBuf(reader.data, 0)
     _fill_absent_lists(model)
     _take_in(reader, record, model)
-    raw = reader.data[: reader.size]
-    return Draft(graph, model, find_archive(raw), raw)
+    return graph, model
 
 
 def write(draft: Draft, path: Path) -> int:

@@ -32,6 +32,7 @@ __all__ = [
     "Subgraph",
     "Tensor",
     "buffer_bytes",
+    "check_bytes",
     "dense_bytes_allowed",
     "graph_of",
     "open_checked",
@@ -91,7 +92,17 @@ def open_checked(path: Path) -> tuple[Reader, Record]:
     Raises:
       TfliteError: the file cannot be read, or has something outside its bytes.
     """
-    data, size = _load(path)
+    return check_bytes(*_load(path), path)
+
+
+def check_bytes(data: bytearray, size: int, path: Path) -> tuple[Reader, Record]:
+    """Checks a file's tables as `open_checked` does.
+
+    Args:
+      data: the file, and eight zero bytes behind it.
+      size: the number of bytes of the file.
+      path: what errors name.
+    """
     reader = Reader(memoryview(data).toreadonly(), size, str(path))
     if bytes(data[4:8]) != _IDENTIFIER:
         raise reader.fail("bytes 4 to 8", "the identifier TFL3", bytes(data[4:8]))

@@ -1,0 +1,98 @@
+"""Chooses the rewrites that let a whole network run on XNNPACK's sparse kernels.
+
+The rewrites are tried in two orders: with the image mirrored, which adds nothing to the network,
+and with 5x5 kernels where that is not possible. The first after which the gate says "on" for every
+runtime is taken; where none is, the file stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeprune.gate import RuntimeName, Verdict, judge
+from edgeprune.gate.node import well_formed
+from edgeprune.rewrites.constants import constants_first
+from edgeprune.rewrites.edit import Edit
+from edgeprune.rewrites.endings import end_in_plain_means
+from edgeprune.rewrites.flip import flip
+from edgeprune.rewrites.pointwise import stride_depthwise
+from edgeprune.rewrites.stem_channels import widen_stems
+from edgeprune.rewrites.strides import pad_strides
+from edgeprune.tflite.draft import Draft, reread
+
+REWRITES: Mapping[str, Callable[[Edit], int]] = {
+    "constants-first": constants_first,
+    "plain-means": end_in_plain_means,
+    "widened-stem": widen_stems,
+    "depthwise-strides": stride_depthwise,
+    "mirrored-image": flip,
+    "symmetric-padding": pad_strides,
+}
+"""Every rewrite by the name that reports use, in the order in which they are applied."""
+
+_ORDERS = (tuple(REWRITES), tuple(name for name in REWRITES if name != "mirrored-image"))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One rewrite and in how many places it changed the network."""
+
+    name: str
+    places: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rewritten:
+    """The draft to go on with, the rewrites in it, and the gate's verdicts on it.
+
+    Without rewrites `draft` is the one that was given. `reason` says why that is so, or what was
+    gained.
+    """
+
+    draft: Draft
+    applied: tuple[Applied, ...]
+    verdicts: tuple[Verdict, ...]
+    reason: str
+
+    @property
+    def on(self) -> bool:
+        """Whether all runtimes run the network on sparse kernels."""
+        return bool(self.verdicts) and all(verdict.state == "on" for verdict in self.verdicts)
+
+
+def rewrite(draft: Draft, runtimes: Sequence[RuntimeName]) -> Rewritten:
+    """Rewrites a network so that it runs sparsely as a whole on all of the runtimes.
+
+    Inputs, outputs, their names, signatures and metadata stay; outputs are equal up to the rounding
+    of float32. `draft` itself is never changed.
+    """
+    verdicts = _verdicts(draft, runtimes)
+    main = draft.graph.subgraphs[0]
+    sound = all(well_formed(main, operator) for operator in main.operators)
+    if not runtimes or len(draft.graph.subgraphs) != 1 or not sound:
+        return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
+    if all(verdict.state == "on" for verdict in verdicts):
+        return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
+    for order in _ORDERS:
+        changed, applied = _apply(draft, order)
+        after = _verdicts(changed, runtimes)
+        if applied and all(verdict.state == "on" for verdict in after):
+            return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
+        left = next(verdict for verdict in after if verdict.state != "on")
+    return Rewritten(draft, (), verdicts, f"{left.runtime}, rewritten: {left.reason}")
+
+
+def _verdicts(draft: Draft, runtimes: Sequence[RuntimeName]) -> tuple[Verdict, ...]:
+    return tuple(judge(draft.graph, runtime) for runtime in runtimes)
+
+
+def _apply(draft: Draft, names: Sequence[str]) -> tuple[Draft, tuple[Applied, ...]]:
+    changed = reread(draft)
+    applied = []
+    for name in names:
+        edit = Edit(changed)
+        if places := REWRITES[name](edit):
+            changed = edit.finish()
+            applied.append(Applied(name, places))
+    return changed, tuple(applied)
