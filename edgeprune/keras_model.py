@@ -225,7 +225,10 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
         )
     return tuple(
         InputSpec(
-            tensor.name, tuple(tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype)
+            # Not the tensor's name, which Keras sets anew whenever it builds the model again.
+            tensor._keras_history.operation.name,
+            tuple(tensor.shape[1:]),
+            keras.backend.standardize_dtype(tensor.dtype),
         )
         for tensor in tensors
     )

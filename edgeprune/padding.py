@@ -95,7 +95,15 @@ def _rebuilt(model: Model, pads: dict[int, Pads]) -> Model:
         pad = inserted.get(id(layer))
         return layer(pad(args[0]), *args[1:], **kwargs) if pad else layer(*args, **kwargs)
 
-    return keras.models.clone_model(model, clone_function=clone, call_function=call)
+    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    # Keras names inputs anew when it clones a graph.
+    for old, new in zip(_inputs(model), _inputs(copy), strict=True):
+        new.name = old.name
+    return copy
+
+
+def _inputs(model: Model) -> list[Layer]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
 
 
 def _rebuilt_sequential(model: Model, pads: dict[int, Pads]) -> Model:

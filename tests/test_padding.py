@@ -49,7 +49,7 @@ def test_a_same_convolution_looks_at_what_symmetric_padding_shows_it(
 
 
 def test_the_padding_of_keras_applications_is_found() -> None:
-    inputs = keras.Input((16, 16, 3), name="x")
+    inputs = keras.Input((16, 16, 3))  # Keras names it, and would name a copy's input otherwise
     x = L.ZeroPadding2D(((0, 1), (0, 1)), name="pad")(inputs)
     x = L.DepthwiseConv2D(3, 2, padding="valid", name="dw")(x)
     x = L.ZeroPadding2D(((1, 2), (1, 2)), name="pad_5")(x)
