@@ -51,6 +51,7 @@ GUEST_PACKAGES = (
 )
 """Python and its libraries for ARM64."""
 RECORD = "versions.json"
+TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
 GUEST_TRIPLET = "aarch64-linux-gnu"
 PYTHON_OPTIONS = ("-s", "-S", "-B")
 """Nothing of the user's own, and no writing into the cache."""
@@ -96,6 +97,9 @@ class Emulator:
     def emulated(self, core: Core, log: Path | None = None) -> Launcher:
         """A Python on an emulated core.
 
+        It inherits no environment: variables lie on the stack of a program, and what lies where
+        moves counts by up to 1e-5.
+
         Args:
           core: QEMU's default is never used: LiteRT computes int8 wrongly on it.
           log: gets the counts of marked inferences; nothing is counted if None.
@@ -111,7 +115,8 @@ class Emulator:
                 str(self.python),
                 *PYTHON_OPTIONS,
             ),
-            {"LD_LIBRARY_PATH": self.libraries()},
+            {"LD_LIBRARY_PATH": self.libraries(), "LANG": "C.UTF-8"},
+            inherits=False,
         )
 
     def native(self) -> Launcher:

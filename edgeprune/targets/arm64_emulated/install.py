@@ -27,6 +27,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
+    TRY_AGAIN,
     Emulator,
     cached_emulator,
 )
@@ -67,7 +68,6 @@ COMPILER_OPTIONS = (
     "-ffreestanding",
     "-fvisibility=hidden",
 )
-TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
 
 
 def install(tell: Tell) -> Emulator:
