@@ -55,6 +55,31 @@ def with_op_version(path: Path, version: int) -> Path:
     return path
 
 
+def cut_sparse_net(path: Path) -> Path:
+    """As TensorFlow's own route to sparse files writes it: a stem and three separable layers."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input((32, 32, 3), batch_size=1)
+    stem = layers.Conv2D(16, 3, 2, activation="relu")
+    x = stem(layers.ZeroPadding2D(1)(inputs))
+    for channels, stride in ((32, 1), (64, 2), (64, 1)):
+        x = layers.DepthwiseConv2D(3, stride, padding="same", activation="relu")(x)
+        x = layers.Conv2D(channels, 1, activation="relu")(x)
+    outputs = layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D) and layer is not stem:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([prune(kernel, 0.9, (1, 1, 1, 1)), bias])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    path.write_bytes(converter.convert())
+    return path
+
+
 @pytest.mark.parametrize("device", ["xnnpack-arm64", "arm-neon-int8"])
 def test_what_is_not_installed_is_an_error_with_the_command(tmp_path: Path, device: str) -> None:
     path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
@@ -196,6 +221,16 @@ class TestEmulated:
         wrong = validate(path, "xnnpack-arm64", reference=other)
         failed = [check.name for check in wrong.checks if not check.ok]
         assert len([name for name in failed if "emulated" in name]) == 2
+
+    def test_a_file_that_is_wrong_on_arm64_only_fails(self, tmp_path: Path) -> None:
+        """A SAME-padded stride of 2 cuts XNNPACK's sparse mode in half: x86 does not show it."""
+        path = cut_sparse_net(tmp_path / "m.tflite")
+        verdict = validate(path, "xnnpack-arm64")
+        failed = [check for check in verdict.checks if not check.ok]
+        assert [check.name for check in failed] == [
+            f"outputs ({version} on emulated cortex-a76)" for version in VERSIONS
+        ]
+        assert all(isinstance(check.value, float) and check.value > 0.1 for check in failed)
 
     def test_it_is_what_measures_the_device_once_it_is_there(self) -> None:
         assert default_target(load_profile("xnnpack-arm64")) == "arm64-emulated"

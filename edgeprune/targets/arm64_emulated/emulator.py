@@ -80,9 +80,9 @@ class Emulator:
         return self.folder / "root/usr/bin/python3.11"
 
     def complete(self) -> bool:
-        """Whether everything is there; the record is what a set-up writes last."""
+        """Whether everything is there for this user; a set-up writes the record last."""
         needed = (self.qemu, self.plugin, self.python, self.folder / "site/numpy")
-        return all(path.exists() for path in (*needed, self.folder / RECORD))
+        return all(os.access(path, os.R_OK) for path in (*needed, self.folder / RECORD))
 
     def version(self, name: str) -> str:
         """Version of `qemu`, or of a wheel by its package name, as recorded at set-up."""
