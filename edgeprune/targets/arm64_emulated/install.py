@@ -107,7 +107,7 @@ def _replace(emulator: Emulator, machine: Machine, tell: Tell) -> None:
     """Builds beside what is there, then takes its place; called with the lock held."""
     parent, name = emulator.folder.parent, emulator.folder.name
     for left_over in parent.glob(f"{name}{PARTIAL}*"):
-        shutil.rmtree(left_over)
+        shutil.rmtree(left_over, ignore_errors=True)
     with tempfile.TemporaryDirectory(
         prefix=f"{name}{PARTIAL}", dir=parent, ignore_cleanup_errors=True
     ) as partial:
