@@ -71,7 +71,7 @@ COMPILER_OPTIONS = (
 
 
 def install(tell: Tell) -> Emulator:
-    """Sets the emulator up if it is not; about 30 MB of downloads, 70 MB without a C compiler.
+    """Sets the emulator up if it is not; some 75 MB of downloads, 115 MB without a C compiler.
 
     Raises:
       TargetError: the machine is of another kind, the cache folder cannot be written, or something
