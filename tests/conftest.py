@@ -31,7 +31,7 @@ def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def installed(users_cache: str) -> str:
-    """Sets the emulator up in the user's cache folder, once; a first time downloads 30 MB."""
+    """Sets the emulator up in the user's cache folder, once; a first time downloads 75 MB."""
     from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 
     with pytest.MonkeyPatch.context() as patch:

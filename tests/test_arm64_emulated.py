@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 import edgeprune
 from edgeprune.encode import encode_file
@@ -24,12 +23,12 @@ from edgeprune.measure import default_target, measure
 from edgeprune.profile import load_profile, profile_folder
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian
 from edgeprune.targets.arm64_emulated.commands import run_command
-from edgeprune.targets.arm64_emulated.emulator import REQUIREMENTS, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import REQUIREMENTS, Emulator, cached_emulator
 from edgeprune.targets.arm64_emulated.install import _unpack_wheels
 from edgeprune.targets.child import WorkerError
 from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.draft import pack
 from edgeprune.validate import validate
+from tests.test_host import stand_in
 from tests.tflite_builder import dense_net, prune
 from tests.tiny_tflite import fully_connected
 
@@ -39,19 +38,35 @@ WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
 NOBODY = 65534
 
 
-def sparse_net(path: Path, *, direct: bool) -> Path:
-    """A Dense layer stored sparsely: for a sparse kernel, or behind DENSIFY."""
+def sparse_net(path: Path) -> Path:
+    """A Dense layer stored sparsely behind DENSIFY."""
     weights = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
-    pruned = prune(weights, 0.9, (1, 4) if direct else (1, 1))
-    rules = EncodingRules(direct_float32_from=0.5 if direct else None)
-    encode_file(dense_net(path, pruned), rules, path)
+    encode_file(dense_net(path, prune(weights, 0.9, (1, 1))), EncodingRules(), path)
     return path
 
 
-def with_op_version(path: Path, version: int) -> Path:
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    model.operatorCodes[0].version = version
-    path.write_bytes(pack(model))
+def cut_sparse_net(path: Path) -> Path:
+    """As TensorFlow's own route to sparse files writes it: a stem and three separable layers."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input((32, 32, 3), batch_size=1)
+    stem = layers.Conv2D(16, 3, 2, activation="relu")
+    x = stem(layers.ZeroPadding2D(1)(inputs))
+    for channels, stride in ((32, 1), (64, 2), (64, 1)):
+        x = layers.DepthwiseConv2D(3, stride, padding="same", activation="relu")(x)
+        x = layers.Conv2D(channels, 1, activation="relu")(x)
+    outputs = layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D) and layer is not stem:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([prune(kernel, 0.9, (1, 1, 1, 1)), bias])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    path.write_bytes(converter.convert())
     return path
 
 
@@ -107,7 +122,7 @@ def own_profile(tmp_path: Path, core: str) -> Path:
 
 
 def test_a_sparse_float_file_is_not_proven_without_the_emulator(tmp_path: Path) -> None:
-    verdict = validate(sparse_net(tmp_path / "m.tflite", direct=False), "xnnpack-arm64")
+    verdict = validate(sparse_net(tmp_path / "m.tflite"), "xnnpack-arm64")
     assert verdict.ok
     assert "not proven on ARM64" in verdict.checks[-1].message
     dense = validate(fully_connected(tmp_path / "d.tflite", WEIGHTS), "xnnpack-arm64")
@@ -163,7 +178,7 @@ class TestEmulated:
         assert work[1] == pytest.approx(work[0], rel=0.01)
 
     def test_a_core_without_fp16_arithmetic_comes_with_a_warning(self, tmp_path: Path) -> None:
-        path = sparse_net(tmp_path / "m.tflite", direct=False)
+        path = sparse_net(tmp_path / "m.tflite")
         profile = load_profile(own_profile(tmp_path, "cortex-a53"))
         (found,) = measure([path], profile)
         assert "emulated cortex-a53" in found.runtime
@@ -173,18 +188,23 @@ class TestEmulated:
         (found,) = measure([path], profile, runtime="LiteRT")
         assert found.warnings == ()
 
-    def test_a_crash_in_the_guest_is_a_failed_check(self, tmp_path: Path) -> None:
-        """FULLY_CONNECTED with sparse weights in version 1: XNNPACK takes them for dense ones."""
-        path = with_op_version(sparse_net(tmp_path / "m.tflite", direct=True), 1)
-        checks = {check.name: check for check in validate(path, "xnnpack-arm64").checks}
-        check = checks["runs (tflite-runtime on emulated cortex-a76)"]
-        assert not check.ok
-        assert "crashed with SIGSEGV" in check.message
+    def test_a_crash_in_the_guest_is_a_failed_check(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A module that reads at address 0 stands in for the runtime, in the emulated Python."""
+        path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+        site = f"{stand_in(tmp_path, 'import ctypes; ctypes.string_at(0)')}:{site_folder()}"
+        home = str(cached_emulator().folder / "root/usr")
+        variables = {"PYTHONHOME": home, "PYTHONPATH": site}
+        monkeypatch.setattr(Emulator, "_python_variables", lambda _: variables)
+        failed = [c for c in validate(path, "xnnpack-arm64").checks if not c.ok]
+        assert [c.name for c in failed] == ["runs (tflite-runtime on emulated cortex-a76)"]
+        assert "crashed with SIGSEGV" in failed[0].message
         with pytest.raises(WorkerError, match=r"m\.tflite: .*cortex-a76: .*SIGSEGV"):
             measure([path], "xnnpack-arm64", target="arm64-emulated")
 
     def test_validate_compares_the_outputs_on_arm64(self, tmp_path: Path) -> None:
-        path = sparse_net(tmp_path / "m.tflite", direct=False)
+        path = sparse_net(tmp_path / "m.tflite")
         verdict = validate(path, "xnnpack-arm64")
         assert verdict.ok
         names = [check.name for check in verdict.checks]
@@ -196,6 +216,16 @@ class TestEmulated:
         wrong = validate(path, "xnnpack-arm64", reference=other)
         failed = [check.name for check in wrong.checks if not check.ok]
         assert len([name for name in failed if "emulated" in name]) == 2
+
+    def test_a_file_that_is_wrong_on_arm64_only_fails(self, tmp_path: Path) -> None:
+        """A SAME-padded stride of 2 cuts XNNPACK's sparse mode in half: x86 does not show it."""
+        path = cut_sparse_net(tmp_path / "m.tflite")
+        verdict = validate(path, "xnnpack-arm64")
+        failed = [check for check in verdict.checks if not check.ok]
+        assert [check.name for check in failed] == [
+            f"outputs ({version} on emulated cortex-a76)" for version in VERSIONS
+        ]
+        assert all(isinstance(check.value, float) and check.value > 0.1 for check in failed)
 
     def test_it_is_what_measures_the_device_once_it_is_there(self) -> None:
         assert default_target(load_profile("xnnpack-arm64")) == "arm64-emulated"
@@ -216,6 +246,10 @@ class TestEmulated:
             environment=here.environment,
         )
         assert said.split() == ["aarch64"]
+
+
+def site_folder() -> Path:
+    return cached_emulator().folder / "site"
 
 
 def is_x86() -> bool:

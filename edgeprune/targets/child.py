@@ -40,10 +40,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Launcher:
-    """The Python that runs the worker: how it is started, and what its environment adds."""
+    """The Python that runs the worker: how it is started, and in which environment."""
 
     command: tuple[str, ...] = (sys.executable,)
     environment: Mapping[str, str] = field(default_factory=dict)
+    inherits: bool = True
+    """Whether it also gets the present environment."""
+
+    def variables(self) -> dict[str, str]:
+        """Its whole environment."""
+        return {**(os.environ if self.inherits else {}), **self.environment}
 
 
 HERE = Launcher()
@@ -104,7 +110,7 @@ def _wait(launcher: Launcher, arguments: list[str], time_limit_s: float) -> None
     try:
         done = subprocess.run(
             [*launcher.command, *arguments],
-            env={**os.environ, **launcher.environment},
+            env=launcher.variables(),
             capture_output=True,
             text=True,
             errors="replace",

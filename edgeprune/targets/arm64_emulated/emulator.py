@@ -51,6 +51,7 @@ GUEST_PACKAGES = (
 )
 """Python and its libraries for ARM64."""
 RECORD = "versions.json"
+TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
 GUEST_TRIPLET = "aarch64-linux-gnu"
 PYTHON_OPTIONS = ("-s", "-S", "-B")
 """Nothing of the user's own, and no writing into the cache."""
@@ -79,9 +80,9 @@ class Emulator:
         return self.folder / "root/usr/bin/python3.11"
 
     def complete(self) -> bool:
-        """Whether everything is there; the record is what a set-up writes last."""
+        """Whether everything is there for this user; a set-up writes the record last."""
         needed = (self.qemu, self.plugin, self.python, self.folder / "site/numpy")
-        return all(path.exists() for path in (*needed, self.folder / RECORD))
+        return all(os.access(path, os.R_OK) for path in (*needed, self.folder / RECORD))
 
     def version(self, name: str) -> str:
         """Version of `qemu`, or of a wheel by its package name, as recorded at set-up."""
@@ -95,6 +96,9 @@ class Emulator:
 
     def emulated(self, core: Core, log: Path | None = None) -> Launcher:
         """A Python on an emulated core.
+
+        It inherits no environment: variables lie on the stack of a program, and what lies where
+        moves counts by up to 1e-5.
 
         Args:
           core: QEMU's default is never used: LiteRT computes int8 wrongly on it.
@@ -111,7 +115,8 @@ class Emulator:
                 str(self.python),
                 *PYTHON_OPTIONS,
             ),
-            {"LD_LIBRARY_PATH": self.libraries()},
+            {"LD_LIBRARY_PATH": self.libraries(), "LANG": "C.UTF-8"},
+            inherits=False,
         )
 
     def native(self) -> Launcher:

@@ -27,6 +27,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
+    TRY_AGAIN,
     Emulator,
     cached_emulator,
 )
@@ -67,11 +68,10 @@ COMPILER_OPTIONS = (
     "-ffreestanding",
     "-fvisibility=hidden",
 )
-TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
 
 
 def install(tell: Tell) -> Emulator:
-    """Sets the emulator up if it is not; about 30 MB of downloads, 70 MB without a C compiler.
+    """Sets the emulator up if it is not; some 75 MB of downloads, 115 MB without a C compiler.
 
     Raises:
       TargetError: the machine is of another kind, the cache folder cannot be written, or something
@@ -107,7 +107,7 @@ def _replace(emulator: Emulator, machine: Machine, tell: Tell) -> None:
     """Builds beside what is there, then takes its place; called with the lock held."""
     parent, name = emulator.folder.parent, emulator.folder.name
     for left_over in parent.glob(f"{name}{PARTIAL}*"):
-        shutil.rmtree(left_over)
+        shutil.rmtree(left_over, ignore_errors=True)
     with tempfile.TemporaryDirectory(
         prefix=f"{name}{PARTIAL}", dir=parent, ignore_cleanup_errors=True
     ) as partial:

@@ -15,8 +15,7 @@ from edgeprune.layout import Array
 from edgeprune.measure import Measurement, Speedup
 from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
 from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import Emulator, cached_emulator
-from edgeprune.targets.arm64_emulated.install import TRY_AGAIN, install
+from edgeprune.targets.arm64_emulated.emulator import TRY_AGAIN, Emulator, cached_emulator
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.readiness import Readiness
@@ -28,7 +27,10 @@ NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
 """Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
 REPEATABILITY = 1e-6
-"""Relative difference between two counts of the same file, with one thread."""
+"""Relative difference between two counts of the same file, with one thread.
+
+Under another path it is up to 1e-5, since names of other lengths lie elsewhere in memory.
+"""
 TIME_LIMIT_S = 1800.0
 
 
@@ -49,6 +51,8 @@ class Arm64Emulated:
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
+        from edgeprune.targets.arm64_emulated.install import install  # locks files as POSIX does
+
         install(tell)
 
     def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
@@ -118,10 +122,14 @@ class Arm64Emulated:
         self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
     ) -> tuple[Measurement, ...]:
         """Counts one inference of every file; several are compared with the first."""
+        qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
         chosen = runtime or self.runtimes(profile)[0]
+        if chosen not in MODULES:
+            raise TargetError(
+                f"Target '{NAME}' has these runtimes: {', '.join(MODULES)}. Received: {chosen}."
+            )
         counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
-        qemu = cached_emulator().version("qemu")
         warnings = _warnings(graphs, chosen, profile.core)
         first = counted[0].facts["instructions"]
         found = []

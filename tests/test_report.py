@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeprune import terminal
+from edgeprune.measure import Measurement, Speedup, latency, speedup
+from edgeprune.report import DeviceReport, Report
+
+
+def counted(instructions: int, **facts: object) -> Measurement:
+    return Measurement(
+        model="m.tflite",
+        device="xnnpack-arm64",
+        target="arm64-emulated",
+        runtime="tflite-runtime 2.14.0 on emulated cortex-a76 (QEMU 7.2.22)",
+        simulated=True,
+        size_bytes=2048,
+        gzip_bytes=1024,
+        instructions=instructions,
+        instruction_classes={"vector": instructions},
+        conditions="1 inference",
+        warnings=("other cores stay dense",),
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+FEWER = Speedup(2.0, (1.99999, 2.00001), of="instructions")
+DENSE, PRUNED = counted(200_000_000), counted(100_000_000, speedup=FEWER)
+
+
+def test_counted_instructions_are_never_shown_as_milliseconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal.show_measurements([DENSE, PRUNED])
+    written = capsys.readouterr()
+    assert "simulated by arm64-emulated" in written.out
+    assert "200.000" in written.out
+    assert "2.00x by instructions" in written.out
+    assert " ms" not in written.out
+    assert "other cores stay dense" in written.err
+
+
+def test_a_page_shows_latency_and_instructions_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = [[2.0, 2.1], [2.0, 2.2]]
+    timed = Measurement(
+        "m.tflite", "xnnpack-x86", "host", "LiteRT 2.3.0", False, 2048, 1024, latency(rounds)
+    )
+    faster = Measurement(
+        *("m.tflite", "xnnpack-x86", "host", "LiteRT 2.3.0", False, 2048, 1024),
+        latency_ms=latency(rounds),
+        speedup=speedup(rounds, rounds),
+    )
+    report = Report(
+        "m.keras",
+        (
+            DeviceReport("xnnpack-arm64", "float", dense=(DENSE,), pruned=(PRUNED,)),
+            DeviceReport("xnnpack-x86", "float", dense=(timed,), pruned=(faster,)),
+        ),
+    )
+    page = report.to_html()
+    assert "200.0 M → 100.0 M" in page
+    assert page.count("ms per inference") == 1
+    assert page.count("million instructions</text>") == 1
+    assert "Simulated by arm64-emulated, tflite-runtime 2.14.0 on emulated cortex-a76" in page
+    assert "Measured by host, LiteRT 2.3.0." in page
+    assert "other cores stay dense" in page
+    terminal.show_report(report)
+    assert "200.0 M → 100.0 M" in capsys.readouterr().out
+
+
+def test_a_ratio_of_counts_within_the_counters_error_is_no_difference() -> None:
+    assert FEWER.significant
+    assert not Speedup(1.0000001, (0.999998, 1.000002), of="instructions").significant
