@@ -9,7 +9,7 @@ a wrong shape or a file that does not load.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -287,10 +287,11 @@ def save_sparse(dense: Path, path: Path, only: str = "CONV_2D") -> Path:
     draft = load(dense)
     main = draft.graph.subgraphs[0]
     plans = []
+    limit = 0.9 if only == "CONV_2D" else 1.0
     for operator in main.operators:
         weights = main.tensors[operator.inputs[1]] if operator.op == only else None
         values = None if weights is None else weights.values()
-        if weights is None or values is None or (values != 0).mean() > 0.9 * (only == "CONV_2D"):
+        if weights is None or values is None or (values != 0).mean() > limit:
             continue
         layout, size = smallest_layout(values != 0, 4)
         plans.append(
@@ -663,3 +664,30 @@ FAMILY: tuple[Network, ...] = (
     Network("odd_maps", (ON, ON), size=37, middle=Trunk.down),
     Network("tiny_maps_5x5", (ON, ON), size=8, middle=lambda t, x: t.down(x, 5)),
 )
+
+
+def combinations(count: int, seed: int = 0) -> Iterator[Network]:
+    """Draws networks with several changes at once; their `verdicts` are empty: ask the gate."""
+    rng = np.random.default_rng(seed)
+    stems = [network.stem for network in FAMILY if network.channels == 3]
+    middles = [network.middle for network in FAMILY if network.middle is not _through]
+    heads = [network.head for network in FAMILY]
+    for number in range(count):
+        pair = [middles[i] for i in rng.integers(0, len(middles), 2)]
+        yield Network(
+            f"combination_{number}",
+            ("", ""),
+            stem=stems[rng.integers(len(stems))] if rng.random() < 0.2 else Trunk.stem,
+            middle=_chain(pair),
+            head=heads[rng.integers(len(heads))] if rng.random() < 0.5 else _classifier,
+            size=int(rng.integers(24, 45)),
+        )
+
+
+def _chain(parts: Sequence[Middle]) -> Middle:
+    def middle(trunk: Trunk, x: int) -> int:
+        for part in parts:
+            x = part(trunk, x)
+        return x
+
+    return middle

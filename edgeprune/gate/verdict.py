@@ -230,7 +230,7 @@ def _why_off(
     leader = _largest(layouts)
     zeros, parameters = layouts.zeros.get(leader, 0), layouts.parameters.get(leader, 0)
     if not layouts.dropped or zeros * 3 <= parameters * 2:
-        reason = f"{zeros} of {parameters} weights of its 1x1 convolutions are zero"
+        reason = f"{zeros} of {parameters} weights of its 1x1 convolutions (with squeeze-and-excite) are zero"
         return f"{reason}, not more than two thirds", "Prune to 0.7 or more.", None
     position = layouts.dropped[max(layouts.dropped)]
     node, fit = nodes[position], fits[position]

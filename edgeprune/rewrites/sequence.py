@@ -74,13 +74,14 @@ def rewrite(draft: Draft, runtimes: Sequence[RuntimeName]) -> Rewritten:
         return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
+    tried = []
     for order in _ORDERS:
         changed, applied = _apply(draft, order)
         after = _verdicts(changed, runtimes)
-        if applied and all(verdict.state == "on" for verdict in after):
+        if all(verdict.state == "on" for verdict in after):
             return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
-        left = next(verdict for verdict in after if verdict.state != "on")
-    return Rewritten(draft, (), verdicts, f"{left.runtime}, rewritten: {left.reason}")
+        tried += [verdict for verdict in after if verdict.state != "on"]
+    return Rewritten(draft, (), verdicts, f"{tried[0].runtime}, rewritten: {tried[0].reason}")
 
 
 def _verdicts(draft: Draft, runtimes: Sequence[RuntimeName]) -> tuple[Verdict, ...]:
