@@ -230,8 +230,9 @@ def _why_off(
     leader = _largest(layouts)
     zeros, parameters = layouts.zeros.get(leader, 0), layouts.parameters.get(leader, 0)
     if not layouts.dropped or zeros * 3 <= parameters * 2:
-        reason = f"{zeros} of {parameters} weights of its 1x1 convolutions (with squeeze-and-excite) are zero"
-        return f"{reason}, not more than two thirds", "Prune to 0.7 or more.", None
+        reason = f"{zeros} of {parameters} weights of its 1x1 convolutions are zero"
+        remedy = "Prune to 0.7 or more, the convolutions of squeeze-and-excite too."
+        return f"{reason}, not more than two thirds", remedy, None
     position = layouts.dropped[max(layouts.dropped)]
     node, fit = nodes[position], fits[position]
     return f"{_name(node)} {fit.reason or 'is read outside'}", fit.remedy, node.operator.index
