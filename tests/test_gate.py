@@ -7,6 +7,7 @@ every one of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ def test_exactly_two_thirds_of_zeros_are_not_enough(tmp_path: Path) -> None:
         path = trunk.save(tmp_path / f"{kept}", trunk.mean(x))
         verdict = judge(read(path), "tflite-runtime")
         assert (verdict.zeros, verdict.parameters, verdict.state) == (18 - kept, 18, state)
+
+
+def test_an_unpruned_network_is_judged_as_if_it_were_pruned(tmp_path: Path) -> None:
+    unpruned = replace(BY_NAME["base"], zeros=0.0)
+    judged = read(unpruned.save(tmp_path / "net"))
+    assert judge(judged, "LiteRT").state == "off"
+    assert judge(judged, "LiteRT", assume_pruned=True).state == "on"
+    broken = read(replace(BY_NAME["maxpool_mid"], zeros=0.0).save(tmp_path / "broken"))
+    verdict = judge(broken, "LiteRT", assume_pruned=True)
+    assert verdict.state == "dangerous"
+    assert "MAX_POOL_2D" in verdict.reason
 
 
 def test_only_a_file_that_asks_for_sparse_inference_is_in_danger(tmp_path: Path) -> None:

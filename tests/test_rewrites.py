@@ -23,6 +23,8 @@ REWRITTEN = {
     "stem_same": {"mirrored-image", "symmetric-padding"},
     "stem_keraspad": {"mirrored-image", "symmetric-padding"},
     "all_same": {"mirrored-image", "symmetric-padding"},
+    "half_all_same": {"mirrored-image", "symmetric-padding"},
+    "half_dws2_same": {"symmetric-padding"},
     "dws2_same": {"symmetric-padding"},
     "dws2_keraspad": {"symmetric-padding"},
     "dws2_same_pool_end": {"plain-means", "symmetric-padding"},
@@ -103,6 +105,21 @@ def test_rewritten_networks_compute_the_same(tmp_path: Path) -> None:
         rewritten(source, output)
         pairs.append((source, output))
     check_equal(pairs, tmp_path)
+
+
+def test_a_batch_that_is_set_at_run_time_stays_so(tmp_path: Path) -> None:
+    draft = tflite_draft.load(BY_NAME["all_same"].save(tmp_path / "net"))
+    for tensor, read_tensor in zip(
+        draft.model.subgraphs[0].tensors, draft.graph.tensors, strict=True
+    ):
+        if not read_tensor.constant:
+            tensor.shapeSignature = np.array([-1, *read_tensor.shape[1:]], np.int32)
+    tflite_draft.write(draft, tmp_path / "dynamic")
+    assert rewritten(tmp_path / "dynamic", tmp_path / "out")
+    made = read(tmp_path / "out")
+    computed = [tensor for tensor in made.tensors if tensor.index in made.subgraphs[0].makers]
+    assert {tensor.shape_signature[0] for tensor in computed} == {-1}
+    check_equal([(tmp_path / "dynamic", tmp_path / "out")], tmp_path)
 
 
 def strided_network(

@@ -83,12 +83,15 @@ class _Fault:
     remedy: str
 
 
-def judge(graph: Graph, runtime: RuntimeName) -> Verdict:
-    """Judges a network as the runtime sees it if sparse inference is asked for."""
+def judge(graph: Graph, runtime: RuntimeName, *, assume_pruned: bool = False) -> Verdict:
+    """Judges a network as the runtime sees it if sparse inference is asked for.
+
+    With `assume_pruned`, as it would be with enough zeros: what pruning it could gain.
+    """
     main, rules = graph.subgraphs[0], RULES[runtime]
     nodes = lower(main)
     fits = [fit_of(main, node, rules) for node in nodes]
-    layouts = find_layouts(main, nodes, fits, rules)
+    layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
     faults = list(_faults(main, nodes, fits, layouts, rules))
     whole = _whole(nodes, fits, layouts, faults)
     leader = _largest(layouts)
