@@ -9,7 +9,7 @@ a wrong shape or a file that does not load.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,18 @@ LINEAR, RELU, RELU6 = 0, 1, 3
 class Trunk:
     """A network under construction; every layer takes and returns a tensor's index."""
 
-    def __init__(self, size: int = 32, channels: int = 3, batch: int = 1, zeros: float = 0.9):
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 3,
+        batch: int = 1,
+        zeros: float = 0.9,
+        half: bool = False,
+    ) -> None:
         self.net = Net()
         self.rng = np.random.default_rng(7)
         self.zeros = zeros
+        self.half = half
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.x = self.value((batch, size, size, channels), "x")
         self.outputs: list[int] = []
@@ -65,6 +73,13 @@ class Trunk:
 
     def weights(self, shape: Sequence[int], fan_in: int) -> Any:
         return (self.rng.standard_normal(shape) / np.sqrt(fan_in / 2)).astype(np.float32)
+
+    def kernel(self, weights: Any) -> int:
+        """Adds weights; as float16 behind DEQUANTIZE where the network is `half`."""
+        if not self.half:
+            return self.constant(weights)
+        half = self.net.constant(f"h{len(self.net.graph.tensors)}", weights.astype(np.float16))
+        return self.op("DEQUANTIZE", [half], weights.shape, version=3)
 
     def bias(self, channels: int) -> int:
         return self.constant(self.rng.standard_normal(channels) * 0.1)
@@ -99,7 +114,7 @@ class Trunk:
             dilationHFactor=dilation,
             dilationWFactor=dilation,
         )
-        inputs = [x, self.constant(weights), self.bias(out)]
+        inputs = [x, self.kernel(weights), self.bias(out)]
         return self.op(
             "CONV_2D", inputs, self.strided(x, kernel, stride, padding, out, dilation), options
         )
@@ -123,7 +138,7 @@ class Trunk:
         multiplier: int = 1,
     ) -> int:
         channels = self.shapes[x][3] * multiplier
-        weights = self.constant(self.weights((1, kernel, kernel, channels), kernel * kernel))
+        weights = self.kernel(self.weights((1, kernel, kernel, channels), kernel * kernel))
         options = schema.DepthwiseConv2DOptionsT(
             padding=padding,
             strideH=stride,
@@ -270,10 +285,11 @@ class Network:
     batch: int = 1
     zeros: float = 0.9
     width: int = 32
+    half: bool = False
 
     def save(self, path: Path) -> Path:
         """Writes the network with dense weights."""
-        trunk = Trunk(self.size, self.channels, self.batch, self.zeros)
+        trunk = Trunk(self.size, self.channels, self.batch, self.zeros, self.half)
         x = self.first(trunk, self.stem(trunk))
         x = trunk.conv(trunk.dw(x), self.width)
         x = trunk.conv(trunk.down(x), 2 * self.width)
@@ -287,12 +303,13 @@ def save_sparse(dense: Path, path: Path, only: str = "CONV_2D") -> Path:
     draft = load(dense)
     main = draft.graph.subgraphs[0]
     plans = []
+    limit = 0.9 if only == "CONV_2D" else 1.0
     for operator in main.operators:
-        weights = main.tensors[operator.inputs[1]] if operator.op == only else None
+        weights = main.constant_behind(operator.inputs[1])[0] if operator.op == only else None
         values = None if weights is None else weights.values()
-        if weights is None or values is None or (values != 0).mean() > 0.9 * (only == "CONV_2D"):
+        if weights is None or values is None or (values != 0).mean() > limit:
             continue
-        layout, size = smallest_layout(values != 0, 4)
+        layout, size = smallest_layout(values != 0, values.itemsize)
         plans.append(
             TensorPlan(weights.index, weights.name, only, "densify", layout, "", 0.0, 0, size)
         )
@@ -659,7 +676,37 @@ FAMILY: tuple[Network, ...] = (
         (ON, ON),
         middle=lambda t, x: t.binary("ADD", x, t.conv(t.dw(x), 64), act=RELU6),
     ),
+    Network("half", (ON, ON), half=True),
+    Network("half_dws2_same", (BAD, BAD), half=True, middle=_same_everywhere),
+    Network("half_all_same", (OFF, OFF), half=True, stem=_same_stem, middle=_same_everywhere),
     Network("tiny_maps", (ON, ON), size=8, middle=Trunk.down),
     Network("odd_maps", (ON, ON), size=37, middle=Trunk.down),
     Network("tiny_maps_5x5", (ON, ON), size=8, middle=lambda t, x: t.down(x, 5)),
 )
+
+
+def combinations(count: int, seed: int = 0) -> Iterator[Network]:
+    """Draws networks with several changes at once; their `verdicts` are empty: ask the gate."""
+    rng = np.random.default_rng(seed)
+    stems = [network.stem for network in FAMILY if network.channels == 3]
+    middles = [network.middle for network in FAMILY if network.middle is not _through]
+    heads = [network.head for network in FAMILY]
+    for number in range(count):
+        pair = [middles[i] for i in rng.integers(0, len(middles), 2)]
+        yield Network(
+            f"combination_{number}",
+            ("", ""),
+            stem=stems[rng.integers(len(stems))] if rng.random() < 0.2 else Trunk.stem,
+            middle=_chain(pair),
+            head=heads[rng.integers(len(heads))] if rng.random() < 0.5 else _classifier,
+            size=int(rng.integers(24, 45)),
+        )
+
+
+def _chain(parts: Sequence[Middle]) -> Middle:
+    def middle(trunk: Trunk, x: int) -> int:
+        for part in parts:
+            x = part(trunk, x)
+        return x
+
+    return middle

@@ -90,14 +90,8 @@ def test_our_encoding_is_smaller_than_the_converters_where_we_encode(files: Path
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic"])
-def test_float_convolutions_are_never_encoded_by_us_and_warned_of_when_found(
-    files: Path, kind: str
-) -> None:
-    found = inspect(files / f"conv_{kind}_sparse.tflite")
-    assert found.sparse_inference == "part"
-    assert "densify-float-convolution" in {finding.rule for finding in found.findings}
-    encoded = read(files / f"conv_{kind}_encoded.tflite")
-    assert not any(tensor.sparse for tensor in encoded.tensors)
+def test_convolutions_without_a_sparse_network_are_called_dense(files: Path, kind: str) -> None:
+    assert inspect(files / f"conv_{kind}_sparse.tflite").sparse_inference == "none"
 
 
 def test_the_converters_float16_matrices_are_called_wrong(files: Path) -> None:

@@ -17,9 +17,11 @@ from edgeprune.densify import densify_file
 from edgeprune.encode import EncodingResult, apply_plans, encode_file
 from edgeprune.encode_plan import EncodingRules, TensorPlan, plan_encoding
 from edgeprune.errors import OutputError
+from edgeprune.gate import never_engages
 from edgeprune.tflite.draft import load, write
 from edgeprune.tflite.file import read
 from edgeprune.tflite.sparse_tensor import Layout
+from tests.gate_networks import FAMILY, Network
 from tests.runtime_judge import RUNTIMES, outputs
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 from tests.tiny_tflite import fully_connected
@@ -227,35 +229,31 @@ def reason(source: Path, rules: EncodingRules = DIRECT) -> str:
     return plan.reason
 
 
-def test_no_float_weight_is_encoded_beside_a_float_convolution(tmp_path: Path) -> None:
-    path = convolution_net(
-        tmp_path / "conv", prune(floats(64, 1, 1, 96), 0.9, (1, 1, 1, 1)), dtype="float32"
-    )
-    assert "ARM64" in reason(path)
+def ways(source: Path, rules: EncodingRules = DIRECT) -> set[str]:
+    return {plan.way for plan in plan_encoding(read(source), rules)}
 
 
-def test_a_float_matrix_goes_through_densify_only_without_float_convolutions(
+def test_float_weights_go_through_densify_where_no_sparse_network_can_begin(
     tmp_path: Path,
 ) -> None:
-    net = Net()
-    x = net.tensor("x", (1, 8, 8, 3))
-    kernel = net.constant("kernel", floats(8, 3, 3, 3))
-    bias = net.constant("bias", np.zeros(8, np.float32))
-    y = net.tensor("y", (1, 8, 8, 8))
-    net.operator("CONV_2D", [x, kernel, bias], [y], 1, schema.Conv2DOptionsT(strideW=1, strideH=1))
-    matrix = net.constant("matrix", prune(floats(64, 512), 0.9, (1, 1)))
-    z = net.tensor("z", (1, 64))
-    options = schema.FullyConnectedOptionsT()
-    net.operator("FULLY_CONNECTED", [y, matrix, -1], [z], 1, options)
-    plans = plan_encoding(read(net.save(tmp_path / "net", [x], [z])), EncodingRules())
-    assert [plan.way for plan in plans] == ["dense", "dense"]
-    assert "float CONV_2D" in plans[1].reason
-
-
-def test_a_float_depthwise_weight_stays_dense(tmp_path: Path) -> None:
+    weights = prune(floats(64, 1, 1, 96), 0.9, (1, 1, 1, 1))
+    assert ways(convolution_net(tmp_path / "conv", weights, dtype="float32")) == {"densify"}
     weights = prune(floats(1, 3, 3, 256), 0.9, (1, 1, 1, 1))
     path = convolution_net(tmp_path / "dw", weights, depthwise=True, dtype="float32")
-    assert "XNNPACK" in reason(path)
+    assert ways(path) == {"densify"}
+
+
+@pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)
+def test_float_convolutions_are_encoded_only_in_networks_that_run_sparsely_as_a_whole(
+    tmp_path: Path, network: Network
+) -> None:
+    path = network.save(tmp_path / "net")
+    never = never_engages(read(path))
+    expected = network.verdicts == ("on", "on") or never
+    assert ("densify" in ways(path, EncodingRules())) == expected
+    for place, runtime in enumerate(("tflite-runtime", "LiteRT")):
+        alone = ways(path, EncodingRules((runtime,)))  # type: ignore[arg-type]
+        assert ("densify" in alone) == (network.verdicts[place] == "on" or never)
 
 
 @pytest.mark.parametrize("kind", ["int8", "dynamic-range"])

@@ -17,6 +17,7 @@ from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.inspect import Inspection, inspect
 from edgeprune.tflite.draft import load, write
+from tests.gate_networks import FAMILY, save_sparse
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -78,11 +79,10 @@ def test_zeros_that_are_stored_densely_are_pointed_out(tmp_path: Path) -> None:
     (finding,) = report.findings
     assert (finding.op, finding.rule) == (0, "dense-zeros")
     assert "edgeprune encode" in finding.remedy
-    blocked = convolution_net(
-        tmp_path / "c", prune(floats(64, 1, 1, 64), 0.9, (1, 1, 1, 1)), dtype="float32"
-    )
-    (finding,) = inspect(blocked).findings
-    assert "ARM64" in finding.remedy
+    network = next(network for network in FAMILY if network.name == "maxpool_mid")
+    found = inspect(network.save(tmp_path / "blocked")).findings
+    assert {finding.rule for finding in found} == {"dense-zeros"}
+    assert all("MAX_POOL_2D" in finding.remedy for finding in found)
 
 
 def test_weights_behind_densify_count_for_their_operator(tmp_path: Path) -> None:
@@ -185,25 +185,34 @@ def test_int8_matrices_behind_densify_do_not_load_in_litert(tmp_path: Path) -> N
     assert rules_of(report) == {"densify-needs-tflite", "densify-not-loaded"}
 
 
-def test_a_float_densify_beside_convolutions_is_never_called_safe(tmp_path: Path) -> None:
-    net = Net()
-    x, y, z = net.tensor("x", (1, 8, 8, 3)), net.tensor("y", (1, 8, 8, 8)), net.tensor("z", (1, 64))
-    kernel = net.constant("kernel", floats(8, 3, 3, 3))
-    matrix = net.constant("matrix", prune(floats(64, 512), 0.9, (1, 1)))
-    other = net.tensor("other", (1, 512))
-    options = schema.FullyConnectedOptionsT()
-    net.operator("RELU", [x], [y])
-    net.operator("FULLY_CONNECTED", [other, matrix, -1], [z], 1, options)
-    path = encoded(net.save(tmp_path / "net", [x, other], [y, z]), EncodingRules())
-    assert inspect(path).sparse_inference == "none"
-    draft = load(path)
-    code = schema.BuiltinOperator.CONV_2D
-    draft.model.operatorCodes[0] = schema.OperatorCodeT(code, None, 1, code)
-    draft.model.subgraphs[0].operators[0].inputs = np.array([x, kernel, -1], np.int32)
-    write(draft, path)
-    report = inspect(path)
+def family(name: str, folder: Path) -> Path:
+    network = next(network for network in FAMILY if network.name == name)
+    return save_sparse(network.save(folder / "dense"), folder / "sparse")
+
+
+def test_a_sparse_network_is_reported_operator_by_operator(tmp_path: Path) -> None:
+    report = inspect(family("base", tmp_path))
+    assert report.sparse_inference == "all"
+    assert {op.kernel for op in report.ops if op.sparse} == {"sparse convolution"}
+    assert sum(op.sparse for op in report.ops) == 3
+
+
+def test_a_network_that_fits_partly_is_reported_with_what_breaks_it(tmp_path: Path) -> None:
+    report = inspect(family("dws2_same", tmp_path))
     assert report.sparse_inference == "part"
-    assert "densify-float-convolution" in rules_of(report)
+    (finding,) = [f for f in report.findings if f.rule == "sparse-network-broken"]
+    assert finding.op is not None
+    assert report.ops[finding.op].op == "DEPTHWISE_CONV_2D"
+    assert "ZeroPadding2D" in finding.remedy
+    assert "wrong" in {op.kernel for op in report.ops}
+
+
+def test_a_network_that_fits_nowhere_is_reported_as_dense(tmp_path: Path) -> None:
+    report = inspect(family("stem_same", tmp_path))
+    assert report.sparse_inference == "none"
+    found = [f for f in report.findings if f.rule == "sparse-network-off"]
+    assert [report.ops[f.op].op for f in found if f.op is not None] == ["CONV_2D", "CONV_2D"]
+    assert not any(op.sparse for op in report.ops)
 
 
 def test_operators_and_shapes_that_runtimes_reject_are_named(tmp_path: Path) -> None:

@@ -91,9 +91,17 @@ class _Pass:
 
 
 def find_layouts(
-    main: Subgraph, nodes: Sequence[Node], fits: Sequence[Fit], rules: Rules
+    main: Subgraph,
+    nodes: Sequence[Node],
+    fits: Sequence[Fit],
+    rules: Rules,
+    *,
+    assume_pruned: bool = False,
 ) -> Layouts:
-    """Follows the pass over the nodes of a network for which sparse inference was asked."""
+    """Follows the pass over the nodes of a network for which sparse inference was asked.
+
+    With `assume_pruned`, as if every cluster had enough zeros.
+    """
     state = _Pass(
         main=main,
         nodes=nodes,
@@ -119,7 +127,7 @@ def find_layouts(
     _drop_shared(state, consumers(main, nodes, repeats=rules.repeats_count))
     _count_zeros(state, rules)
     return Layouts(
-        nchw=frozenset(_nchw(state)),
+        nchw=frozenset(_nchw(state, assume_pruned=assume_pruned)),
         leaders=tuple(state.leader),
         dropped={p: b for p, b in enumerate(state.broken) if b is not None},
         zeros=state.zeros,
@@ -200,10 +208,11 @@ def _count_zeros(state: _Pass, rules: Rules) -> None:
             state.parameters[leader] = state.parameters.get(leader, 0) + values.size
 
 
-def _nchw(state: _Pass) -> Iterator[int]:
+def _nchw(state: _Pass, *, assume_pruned: bool) -> Iterator[int]:
     for position in range(len(state.nodes)):
         leader = state.leader[position]
         if not state.alive(position) or not state.joined(position):
             continue
-        if state.zeros.get(leader, 0) * 3 > state.parameters.get(leader, 0) * 2:
+        zeros, parameters = state.zeros.get(leader, 0), state.parameters.get(leader, 0)
+        if zeros * 3 > parameters * 2 or (assume_pruned and parameters):
             yield from state.values(position)

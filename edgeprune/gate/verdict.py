@@ -83,12 +83,15 @@ class _Fault:
     remedy: str
 
 
-def judge(graph: Graph, runtime: RuntimeName) -> Verdict:
-    """Judges a network as the runtime sees it if sparse inference is asked for."""
+def judge(graph: Graph, runtime: RuntimeName, *, assume_pruned: bool = False) -> Verdict:
+    """Judges a network as the runtime sees it if sparse inference is asked for.
+
+    With `assume_pruned`, as it would be with enough zeros: what pruning it could gain.
+    """
     main, rules = graph.subgraphs[0], RULES[runtime]
     nodes = lower(main)
     fits = [fit_of(main, node, rules) for node in nodes]
-    layouts = find_layouts(main, nodes, fits, rules)
+    layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
     faults = list(_faults(main, nodes, fits, layouts, rules))
     whole = _whole(nodes, fits, layouts, faults)
     leader = _largest(layouts)
@@ -231,7 +234,8 @@ def _why_off(
     zeros, parameters = layouts.zeros.get(leader, 0), layouts.parameters.get(leader, 0)
     if not layouts.dropped or zeros * 3 <= parameters * 2:
         reason = f"{zeros} of {parameters} weights of its 1x1 convolutions are zero"
-        return f"{reason}, not more than two thirds", "Prune to 0.7 or more.", None
+        remedy = "Prune to 0.7 or more, the convolutions of squeeze-and-excite too."
+        return f"{reason}, not more than two thirds", remedy, None
     position = layouts.dropped[max(layouts.dropped)]
     node, fit = nodes[position], fits[position]
     return f"{_name(node)} {fit.reason or 'is read outside'}", fit.remedy, node.operator.index

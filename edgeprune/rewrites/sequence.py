@@ -61,30 +61,37 @@ class Rewritten:
         return bool(self.verdicts) and all(verdict.state == "on" for verdict in self.verdicts)
 
 
-def rewrite(draft: Draft, runtimes: Sequence[RuntimeName]) -> Rewritten:
+def rewrite(
+    draft: Draft, runtimes: Sequence[RuntimeName], *, assume_pruned: bool = False
+) -> Rewritten:
     """Rewrites a network so that it runs sparsely as a whole on all of the runtimes.
+
+    With `assume_pruned`, as if it had enough zeros: what pruning it could gain.
 
     Inputs, outputs, their names, signatures and metadata stay; outputs are equal up to the rounding
     of float32. `draft` itself is never changed.
     """
-    verdicts = _verdicts(draft, runtimes)
+    verdicts = _verdicts(draft, runtimes, assume_pruned)
     main = draft.graph.subgraphs[0]
     sound = all(well_formed(main, operator) for operator in main.operators)
     if not runtimes or len(draft.graph.subgraphs) != 1 or not sound:
         return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
+    tried = []
     for order in _ORDERS:
         changed, applied = _apply(draft, order)
-        after = _verdicts(changed, runtimes)
-        if applied and all(verdict.state == "on" for verdict in after):
+        after = _verdicts(changed, runtimes, assume_pruned)
+        if all(verdict.state == "on" for verdict in after):
             return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
-        left = next(verdict for verdict in after if verdict.state != "on")
-    return Rewritten(draft, (), verdicts, f"{left.runtime}, rewritten: {left.reason}")
+        tried += [verdict for verdict in after if verdict.state != "on"]
+    return Rewritten(draft, (), verdicts, f"{tried[0].runtime}, rewritten: {tried[0].reason}")
 
 
-def _verdicts(draft: Draft, runtimes: Sequence[RuntimeName]) -> tuple[Verdict, ...]:
-    return tuple(judge(draft.graph, runtime) for runtime in runtimes)
+def _verdicts(
+    draft: Draft, runtimes: Sequence[RuntimeName], assume_pruned: bool
+) -> tuple[Verdict, ...]:
+    return tuple(judge(draft.graph, name, assume_pruned=assume_pruned) for name in runtimes)
 
 
 def _apply(draft: Draft, names: Sequence[str]) -> tuple[Draft, tuple[Applied, ...]]:
