@@ -342,6 +342,7 @@ def _layer_info(path: str, layer: Layer, feeds_output: bool) -> LayerInfo:
         pixels=_pixels(layer),
         strides=_as_tuple(getattr(layer, "strides", ())),
         groups=getattr(layer, "groups", 1),
+        feeds_map=_pixels(layer) == 1 and _reaches_map(layer),
         feeds_output=feeds_output,
     )
 
@@ -361,6 +362,20 @@ def _pixels(layer: Layer) -> int | None:
     counts = [math.prod(shape[1:-1]) if None not in shape[1:-1] else None for shape in shapes]
     known = [count for count in counts if count is not None]
     return max(known) if len(known) == len(counts) else None
+
+
+def _reaches_map(layer: Layer) -> bool:
+    """Whether something behind a layer, in its own graph, is a feature map of several pixels."""
+    waiting, seen = [layer], {id(layer)}
+    while waiting:
+        for node in waiting.pop()._outbound_nodes:
+            shapes = [tensor.shape for tensor in node.output_tensors]
+            if any(math.prod(size or 2 for size in shape[1:-1]) > 1 for shape in shapes):
+                return True
+            if id(node.operation) not in seen:
+                seen.add(id(node.operation))
+                waiting.append(node.operation)
+    return False
 
 
 def calls(operation: Any) -> list[Any]:

@@ -40,6 +40,8 @@ class LayerInfo:
     """Output positions (height * width) of one sample; None if not known before the model runs."""
     strides: tuple[int, ...] = ()
     groups: int = 1
+    feeds_map: bool = False
+    """Whether outputs of one pixel go back into a feature map, as in squeeze-and-excite."""
     feeds_output: bool = False
     """Whether the layer's output channels are the model's own outputs."""
 
@@ -323,7 +325,7 @@ def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> R
     if layer.shape is None:
         return f"patterns are not defined on the weights of a {layer.kind}"
     outside = _mismatch(layer, layer.shape, profile.prunable)
-    if outside:
+    if outside and (profile.also is None or _mismatch(layer, layer.shape, profile.also)):
         return f"{outside}: {profile.left_alone}"
     misses = []
     for rule in strategy.rules:
@@ -344,6 +346,8 @@ def _mismatch(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> st
         return f"a kernel of {positions} positions, not 1x1"
     if layer.pixels is not None and layer.pixels < wanted.min_pixels:
         return f"a feature map of {layer.pixels} pixel, fewer than {wanted.min_pixels}"
+    if wanted.feeds_map and not layer.feeds_map:
+        return "outputs that do not go back into a feature map"
     if outputs < wanted.min_outputs:
         return f"{outputs} outputs, fewer than {wanted.min_outputs}"
     if inputs < wanted.min_inputs:

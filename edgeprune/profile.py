@@ -58,6 +58,9 @@ class Selection(Table):
     min_outputs: Count = 1
     min_inputs: Count = 1
     """Fewest columns of the device matrix."""
+    feeds_map: bool = False
+    """Only layers whose outputs, of one pixel, go back into a feature map, as those of
+    squeeze-and-excite do."""
     stride_one: bool = False
     ungrouped: bool = False
 
@@ -146,6 +149,8 @@ class DeviceProfile(Table):
     """The core that `arm64-emulated` emulates."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
+    also: Selection | None = None
+    """Layers that are pruned with the prunable ones without being counted among them."""
     left_alone: Text
     """Why layers outside every rule stay dense."""
     runtimes: tuple[Runtime, ...]

@@ -16,6 +16,7 @@ import numpy as np
 from edgeprune.artifact import describe_file
 from edgeprune.data import signature_name
 from edgeprune.errors import CheckError, DataError, InputError
+from edgeprune.gate import RULES, asks_for_sparse, judge_file
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
@@ -114,6 +115,7 @@ def validate(
         _check_numerics(graph, profile),
         _check_static(graph),
         *_check_flash(graph, profile),
+        *_check_sparse_network(graph, profile),
         *_check_runs(graph, profile, inputs, wanted),
     )
     return Verdict(str(model), profile.name, checks)
@@ -187,6 +189,22 @@ def _check_flash(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
     yield Check(
         "size", fits, size.size_bytes, limit.value, f"{sizes} (limit: {limit.source}){remedy}"
     )
+
+
+def _check_sparse_network(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
+    """Whether XNNPACK on ARM64 would run a float file that asks for sparse inference only partly.
+
+    Such a file computes wrong numbers there and right ones on x86.
+    """
+    if "arm64-emulated" not in profile.targets or not asks_for_sparse(graph):
+        return
+    danger = judge_file(graph, tuple(RULES))
+    if danger is None:
+        message = "no operator cuts the network where XNNPACK's sparse mode would be on"
+        yield Check("sparse network", True, "sound", "sound", message)
+        return
+    message = f"{danger.runtime} on ARM64 computes wrong numbers: {danger.reason}. {danger.remedy}"
+    yield Check("sparse network", False, "dangerous", "sound", message.strip())
 
 
 def _check_runs(

@@ -118,6 +118,16 @@ def test_channels_leave_the_outputs_of_the_model_and_narrow_layers_alone() -> No
     assert "no more than the 16" in plan["squeeze"].reason
 
 
+def test_squeeze_and_excite_is_pruned_along_but_not_counted() -> None:
+    """XNNPACK counts its weights among those of which two thirds must be zero."""
+    excite = conv("excite", (1, 1, 16, 64), pixels=1, feeds_map=True)
+    plan = make_plan((*NETWORK, excite), load_profile("xnnpack-arm64"), sparsity=0.5)
+    assert rows(plan)["excite"].pattern == Block(2, 1)
+    assert not rows(plan)["excite"].prunable
+    assert rows(plan)["squeeze"].pattern is None
+    assert plan.expected_sparsity == pytest.approx(0.5)
+
+
 def test_a_goal_chooses_the_pattern_by_the_width_of_the_layer() -> None:
     wide = (*NETWORK, conv("wide", (1, 1, 64, 128)))
     plan = rows(make_plan(wide, load_profile("edge-tpu"), goal="memory"))

@@ -118,6 +118,18 @@ def test_pixels_are_those_of_the_largest_map_a_layer_makes() -> None:
     assert infos["scores"].pixels == 1
 
 
+def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
+    inputs = keras.Input((8, 8, 16))
+    squeezed = L.GlobalAveragePooling2D(keepdims=True)(inputs)
+    squeezed = L.Conv2D(4, 1, name="squeeze")(squeezed)
+    excited = L.Conv2D(16, 1, activation="sigmoid", name="excite")(squeezed)
+    x = L.GlobalAveragePooling2D(keepdims=True)(L.Multiply()([inputs, excited]))
+    model = keras.Model(inputs, L.Conv2D(5, 1, name="classes")(x))
+    described = keras_model.describe(model)
+    feeding = {info.path for info in described if info.feeds_map and info.kind == "Conv2D"}
+    assert feeding == {"squeeze", "excite"}
+
+
 def test_an_open_input_size_is_not_a_single_pixel() -> None:
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, L.Conv2D(8, 1, name="conv")(inputs))

@@ -15,6 +15,7 @@ from edgeprune.profile import load_profile, profile_folder
 from edgeprune.prune import prune_one_shot
 from edgeprune.validate import Reference, Verdict, check_outputs, validate
 from tests.architectures import build, samples
+from tests.gate_networks import FAMILY, save_sparse
 from tests.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -192,3 +193,25 @@ def test_an_open_size_fails_and_still_runs(tmp_path: Path) -> None:
 
 def test_samples_of_every_input_are_made() -> None:
     assert [array.shape for array in samples(build("every_kind"), 2)] == [(2, 16, 16, 8), (2, 12)]
+
+
+def test_a_file_that_only_arm64_computes_wrongly_fails_and_the_operator_is_named(
+    tmp_path: Path,
+) -> None:
+    """No x86 run can show it: the dense file is its reference, and its outputs are equal here."""
+    network = {entry.name: entry for entry in FAMILY}["dws2_same"]
+    dense = network.save(tmp_path / "dense.tflite")
+    broken = save_sparse(dense, tmp_path / "broken.tflite")
+    verdict = validate(broken, "xnnpack-arm64", reference=dense)
+    assert failed(verdict) == ["sparse network"]
+    message = next(check.message for check in verdict.checks if not check.ok)
+    assert "DEPTHWISE_CONV_2D" in message
+    assert validate(broken, "xnnpack-x86", reference=dense).ok
+
+
+def test_a_sound_sparse_file_is_not_proven_without_the_instrument(tmp_path: Path) -> None:
+    network = {entry.name: entry for entry in FAMILY}["base"]
+    dense = network.save(tmp_path / "dense.tflite")
+    verdict = validate(save_sparse(dense, tmp_path / "s.tflite"), "xnnpack-arm64", reference=dense)
+    assert verdict.ok
+    assert any("not proven on ARM64" in check.message for check in verdict.checks)
