@@ -104,6 +104,8 @@ class _Weight:
     operators: tuple[Operator, ...]
     kind: str
     nonzero: Array
+    beside_float32: bool
+    """Whether the weights are float16 and a bias beside them is float32."""
 
 
 def plan_encoding(graph: Graph, rules: EncodingRules) -> tuple[TensorPlan, ...]:
@@ -228,7 +230,15 @@ def _weight(graph: Graph, tensor: Tensor) -> _Weight:
         operators=tuple(operator for operator, _ in used),
         kind=kinds.pop() if len(kinds) == 1 else "",
         nonzero=np.empty(0, np.bool_) if values is None else values != 0,
+        beside_float32=tensor.dtype == "float16"
+        and any(_float32_bias(graph.subgraphs[0], operator) for operator, _ in used),
     )
+
+
+def _float32_bias(subgraph: Subgraph, operator: Operator) -> bool:
+    index = operator.inputs[2] if operator.op in WEIGHTED and len(operator.inputs) > 2 else -1
+    bias = subgraph.constant_behind(index)[0] if index >= 0 else None
+    return bias is not None and bias.dtype == "float32"
 
 
 def _kind(graph: Graph, tensor: Tensor, operator: Operator, position: int) -> str:
@@ -312,6 +322,8 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
 
 def _densify_refusal(weight: _Weight, rules: EncodingRules, danger: str) -> str:
     """Says why the runtimes do not take the tensor through DENSIFY; empty where they do."""
+    if weight.beside_float32 and "LiteRT" in rules.runtimes:
+        return "LiteRT computes NaN from float16 weights behind DENSIFY beside a float32 bias"
     names = {operator.op for operator in weight.operators}
     if danger and weight.kind in ("float", "dynamic-range"):
         return danger

@@ -36,11 +36,13 @@ class Trunk:
         batch: int = 1,
         zeros: float = 0.9,
         half: bool = False,
+        mixed: bool = False,
     ) -> None:
         self.net = Net()
         self.rng = np.random.default_rng(7)
         self.zeros = zeros
         self.half = half
+        self.mixed = mixed
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.x = self.value((batch, size, size, channels), "x")
         self.outputs: list[int] = []
@@ -82,7 +84,8 @@ class Trunk:
         return self.op("DEQUANTIZE", [half], weights.shape, version=3)
 
     def bias(self, channels: int) -> int:
-        return self.constant(self.rng.standard_normal(channels) * 0.1)
+        values = (self.rng.standard_normal(channels) * 0.1).astype(np.float32)
+        return self.constant(values) if self.mixed else self.kernel(values)
 
     def pad(self, x: int, top: int, bottom: int, left: int, right: int) -> int:
         batch, height, width, channels = self.shapes[x]
@@ -286,10 +289,11 @@ class Network:
     zeros: float = 0.9
     width: int = 32
     half: bool = False
+    mixed: bool = False
 
     def save(self, path: Path) -> Path:
         """Writes the network with dense weights."""
-        trunk = Trunk(self.size, self.channels, self.batch, self.zeros, self.half)
+        trunk = Trunk(self.size, self.channels, self.batch, self.zeros, self.half, self.mixed)
         x = self.first(trunk, self.stem(trunk))
         x = trunk.conv(trunk.dw(x), self.width)
         x = trunk.conv(trunk.down(x), 2 * self.width)
@@ -677,6 +681,7 @@ FAMILY: tuple[Network, ...] = (
         middle=lambda t, x: t.binary("ADD", x, t.conv(t.dw(x), 64), act=RELU6),
     ),
     Network("half", (ON, ON), half=True),
+    Network("half_beside_float_bias", (ON, BAD), half=True, mixed=True),
     Network("half_dws2_same", (BAD, BAD), half=True, middle=_same_everywhere),
     Network("half_all_same", (OFF, OFF), half=True, stem=_same_stem, middle=_same_everywhere),
     Network("tiny_maps", (ON, ON), size=8, middle=Trunk.down),

@@ -256,6 +256,13 @@ def test_float_convolutions_are_encoded_only_in_networks_that_run_sparsely_as_a_
         assert ("densify" in alone) == (network.verdicts[place] == "on" or never)
 
 
+def test_float16_weights_beside_a_float32_bias_stay_dense_for_litert(tmp_path: Path) -> None:
+    network = next(network for network in FAMILY if network.name == "half_beside_float_bias")
+    path = network.save(tmp_path / "net")
+    assert ways(path, EncodingRules()) == {"dense"}
+    assert "densify" in ways(path, EncodingRules(("tflite-runtime",)))
+
+
 @pytest.mark.parametrize("kind", ["int8", "dynamic-range"])
 def test_int8_matrices_never_go_through_densify_for_litert(tmp_path: Path, kind: str) -> None:
     path = dense_net(tmp_path / "m", prune(integers(64, 256), 0.8, (1, 1)), kind)

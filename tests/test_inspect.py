@@ -143,7 +143,7 @@ def test_a_sparse_float16_matrix_needs_densify_in_front_of_dequantize(tmp_path: 
 
     report = inspect(edited(path, skip_densify))
     (finding,) = report.findings
-    assert (finding.op, finding.rule) == (1, "sparse-without-densify")
+    assert (finding.op, finding.rule) == (2, "sparse-without-densify")
     assert "DEQUANTIZE" in finding.message
     assert report.sparse_inference == "none"
 

@@ -124,7 +124,7 @@ def dense_net(
 ) -> Path:
     """One FULLY_CONNECTED of `weights` `[out, in]`.
 
-    `kind`: "float32", "float16" (weights behind DEQUANTIZE), "int8" or "dynamic-range".
+    `kind`: "float32", "float16" (weights and bias behind DEQUANTIZE), "int8" or "dynamic-range".
     """
     out, in_ = weights.shape
     net = Net()
@@ -145,6 +145,10 @@ def dense_net(
     b = -1
     if bias and integer:
         b = net.constant("b", shift.astype(np.int32), scales=[0.0002] * len(scale))
+    elif bias and kind == "float16":
+        half = net.constant("b", shift.astype(np.float16))
+        b = net.tensor("b32", shift.shape)
+        net.operator("DEQUANTIZE", [half], [b], version=3)
     elif bias:
         b = net.constant("b", shift.astype(np.float32))
     y = net.tensor("y", (1, out), dtype, scales=[0.5] if integer else [])

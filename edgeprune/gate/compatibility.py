@@ -118,6 +118,8 @@ def fit_of(main: Subgraph, node: Node, rules: Rules) -> Fit:
         return Fit(reason="has a size set at run time", remedy="Fix height, width and channels.")
     if not _floats(main, node):
         return Fit(reason="computes with other types than float", remedy="Keep the model in float.")
+    if rules.runtime == "LiteRT" and mixes_halves(main, node):
+        return Fit(reason="has float16 weights and a float32 bias", remedy="Store both alike.")
     if getattr(node.operator.options, "fusedActivationFunction", 0) not in _DELEGATED_ACTIVATIONS:
         return Fit(reason="has an activation that XNNPACK does not fuse", remedy="Use a ReLU.")
     check = _CHECKS.get(node.op)
@@ -161,6 +163,19 @@ def _fixed_size(main: Subgraph, node: Node) -> bool:
     """Whether all lengths but the batch are known, as the rules on shapes need them."""
     values = [main.tensors[index] for index in (*node.inputs, node.output)]
     return all(-1 not in value.shape_signature[1:] for value in values)
+
+
+def mixes_halves(main: Subgraph, node: Node) -> bool:
+    """Whether weights are float16 and their bias is float32.
+
+    LiteRT 2.1.6 gives NaN on ARM64 when such weights go through DENSIFY, also in a network that
+    stays dense; converters store both in float16. Measured on emulated ARM64, 2026-11-23.
+    """
+    if node.op not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") or len(node.inputs) < 3:
+        return False
+    weights, bias = constant(main, node.inputs[1]), constant(main, node.inputs[2])
+    halves = weights is not None and weights.dtype == "float16"
+    return halves and bias is not None and bias.dtype == "float32"
 
 
 def _four_axes(main: Subgraph, node: Node) -> Fit:

@@ -17,6 +17,7 @@ from edgeprune.gate.compatibility import (
     Rules,
     RuntimeName,
     fit_of,
+    mixes_halves,
     reduced_axes,
     spatial_axes,
 )
@@ -147,6 +148,8 @@ def _faults(
 ) -> Iterator[_Fault]:
     """Yields the nodes that read one layout and write another, without a kernel that converts."""
     for position, (node, fit) in enumerate(zip(nodes, fits, strict=True)):
+        if rules.runtime == "LiteRT" and _sparse_halves(main, node):
+            yield _Fault(position, position, fit.reason, fit.remedy)
         read = {i in layouts.nchw for i in node.inputs if not is_constant(main, i)}
         written = node.output in layouts.nchw
         if True not in read and (not written or fit.begins):
@@ -156,6 +159,11 @@ def _faults(
                 yield _Fault(position, position, *problem)
         elif read != {written} and not (rules.one_pixel and _one_pixel(main, node)):
             yield _cut(main, nodes, fits, position)
+
+
+def _sparse_halves(main: Subgraph, node: Node) -> bool:
+    """Whether float16 weights go through DENSIFY beside a float32 bias."""
+    return mixes_halves(main, node) and "DENSIFY" in main.constant_behind(node.inputs[1])[1]
 
 
 def _ending_fault(
