@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from edgeprune.measure import measure as measure_files
 from edgeprune.plan import Plan, check_plan, read_plan
 from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.rewrites import Applied
 from edgeprune.schema import suggestion
 from edgeprune.targets import TARGETS
 from edgeprune.tflite import file as tflite_file
@@ -425,6 +426,7 @@ def export(
                 "gzip_bytes": artifact.gzip_bytes,
                 "sha256": artifact.sha256,
                 "sparse_tensors": len(exported.sparse),
+                **_network_json(exported.network.applied, exported.network.reason),
                 "warnings": list(exported.warnings),
             }
         )
@@ -434,6 +436,18 @@ def export(
             f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
             "weights stored sparsely."
         )
+        _say_network(exported.network.applied, exported.network.reason)
+
+
+def _network_json(applied: Sequence[Applied], reason: str) -> dict[str, Any]:
+    return {"rewrites": {change.name: change.places for change in applied}, "network": reason}
+
+
+def _say_network(applied: Sequence[Applied], reason: str) -> None:
+    """Says what came of the network where the device has a sparse mode."""
+    if reason:
+        changes = ", ".join(f"{change.name} ({change.places})" for change in applied)
+        terminal.say(f"The network {reason}{f': {changes}' if changes else ''}.")
 
 
 @cli.command()
@@ -460,11 +474,13 @@ def encode(model: Path, device: str, output: Path, as_json: bool) -> None:
                 "output": str(output),
                 "bytes_before": result.bytes_before,
                 "bytes_after": result.bytes_after,
+                **_network_json(result.rewrites, result.network),
                 "tensors": [_tensor_json(tensor) for tensor in result.tensors],
             }
         )
         return
     terminal.show_encoding(result)
+    _say_network(result.rewrites, result.network)
 
 
 def _tensor_json(tensor: TensorPlan) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from edgeprune.manifest import embed, hash_model, make_manifest, write_beside
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile, Numerics, load_profile
 from edgeprune.prune import layer_sparsities
+from edgeprune.rewrites import Rewritten
 from edgeprune.tflite import draft as tflite_draft
 from edgeprune.tflite import file as tflite_file
 from edgeprune.wrapper import wrappers
@@ -48,6 +49,8 @@ class Exported:
     numerics: Numerics
     tensors: tuple[TensorPlan, ...]
     """How each weight is stored, and why."""
+    network: Rewritten
+    """Whether the network runs on sparse kernels as a whole, and what was changed for that."""
     warnings: tuple[str, ...]
 
     @property
@@ -96,7 +99,8 @@ def export(
         draft = tflite_draft.load(converted)
         unchecked = check_zeros(model, draft.graph)
         rules = rules_of(profile)
-        draft = fit_network(draft, rules).draft
+        fitted = fit_network(draft, rules)
+        draft = fitted.draft
         tensors = plan_encoding(draft.graph, rules)
         apply_plans(draft, tensors)
         manifest = make_manifest(
@@ -114,7 +118,7 @@ def export(
         write_file(path, encoded.read_bytes())
     artifact = describe_file(path)
     write_beside(artifact, manifest)
-    return Exported(artifact, chosen, tensors, unchecked)
+    return Exported(artifact, chosen, tensors, fitted, unchecked)
 
 
 def convert(

@@ -193,7 +193,15 @@ def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:
         )
     restored = [tensor for tensor in exported.sparse if tensor.way == "densify"]
     direct = [tensor for tensor in exported.sparse if tensor.way == "direct"]
-    if restored:
+    if exported.network.on:
+        changes = ", ".join(
+            f"{change.name} ({change.places})" for change in exported.network.applied
+        )
+        notes.append(
+            "On ARM64 the network runs on XNNPACK's sparse kernels as a whole"
+            + (f"; rewritten for that, with equal outputs: {changes}." if changes else ".")
+        )
+    elif restored:
         notes.append(
             f"{len(restored)} weights are stored sparsely and made dense again when the file is "
             "loaded: smaller, not faster."
