@@ -223,9 +223,11 @@ class TestEmulated:
         verdict = validate(path, "xnnpack-arm64")
         failed = [check for check in verdict.checks if not check.ok]
         assert [check.name for check in failed] == [
-            f"outputs ({version} on emulated cortex-a76)" for version in VERSIONS
+            "sparse network",
+            *(f"outputs ({version} on emulated cortex-a76)" for version in VERSIONS),
         ]
-        assert all(isinstance(check.value, float) and check.value > 0.1 for check in failed)
+        errors = [check.value for check in failed[1:]]
+        assert all(isinstance(error, float) and error > 0.1 for error in errors)
 
     def test_it_is_what_measures_the_device_once_it_is_there(self) -> None:
         assert default_target(load_profile("xnnpack-arm64")) == "arm64-emulated"
