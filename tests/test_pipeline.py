@@ -140,7 +140,9 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
         assert device.accuracy is not None
         assert device.accuracy[0] > 0.95
         assert any("stands in for the device" in note for note in device.notes)
-        assert any("gzip alone shows them" in note for note in device.notes)
+    # No cluster of XNNPACK's can form in this network, so a sparse form is safe, and saves storage.
+    assert any("smaller, not faster" in note for note in phone.notes)
+    assert any("gzip alone shows them" in note for note in npu.notes)
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
         *("report.json", "report.html", "dense-float32.tflite", "dense-int8.tflite"),
