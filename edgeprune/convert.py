@@ -88,7 +88,7 @@ def export(
       CheckError: a zero of a pruned kernel was lost.
       OutputError: the file cannot be written.
     """
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    profile = load_profile(device)
     path = Path(output)
     require_folder(path)
     chosen = _checked_numerics(profile, numerics)

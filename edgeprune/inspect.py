@@ -131,10 +131,7 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     Raises:
       TfliteError: the file is not sound; names the file and the place.
     """
-    if device is None or isinstance(device, DeviceProfile):
-        profile = device
-    else:
-        profile = load_profile(device)
+    profile = None if device is None else load_profile(device)
     rules = rules_of(profile) if profile else EncodingRules()
     runtimes = runtime_names(profile) if profile else REFERENCE_RUNTIMES
     graph = read(Path(path))

@@ -168,7 +168,7 @@ def measure(
     """
     from edgeprune.targets import TARGETS  # the targets build on this module
 
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    profile = load_profile(device)
     name = target or default_target(profile)
     if name not in TARGETS:
         raise TargetError(

@@ -16,7 +16,7 @@ from edgeprune.errors import DataError, EdgepruneError, OutputError
 from edgeprune.keras_model import Model
 from edgeprune.measure import Measurement, default_target, measure
 from edgeprune.padding import make_symmetric
-from edgeprune.pattern import Channels, NofM
+from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, Goal, load_profile
@@ -86,9 +86,7 @@ def compare(
     Raises:
       InputError: bad model, data, device or folder, before any work.
     """
-    profiles = [
-        device if isinstance(device, DeviceProfile) else load_profile(device) for device in devices
-    ]
+    profiles = [load_profile(device) for device in devices]
     _require_distinct(profiles)
     output = _output_folder(Path(folder))
     model = keras_model.load_model(Path(model_path))
@@ -157,7 +155,7 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
 
 def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
     strategy = profile.strategy(job.goal)
-    fixed = next((rule.pattern for rule in strategy.rules if isinstance(rule.pattern, NofM)), None)
+    fixed = strategy.fixed
     asked = None if fixed else job.sparsity
     made = plan_model(
         job.model, profile, sparsity=asked, goal=job.goal, padding=job.padding

@@ -172,7 +172,7 @@ def plan(
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
         model = keras_model.load_model(Path(model))
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    profile = load_profile(device)
     made = make_plan(
         keras_model.describe(model),
         profile,
@@ -286,7 +286,7 @@ def _check_row(row: LayerPlan, layer: LayerInfo) -> None:
 def _asked_sparsity(strategy: Strategy, sparsity: float | None) -> float:
     if sparsity is None:
         return strategy.default_sparsity
-    fixed = next((rule.pattern for rule in strategy.rules if isinstance(rule.pattern, NofM)), None)
+    fixed = strategy.fixed
     try:
         check_sparsity(fixed or Unstructured(), sparsity)
     except PatternError as error:

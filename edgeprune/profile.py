@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from edgeprune.errors import ProfileError
 from edgeprune.layout import KINDS
+from edgeprune.pattern import NofM
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
 if sys.version_info >= (3, 11):
@@ -79,6 +80,11 @@ class Strategy(Table):
     goals: tuple[Goal, ...]
     default_sparsity: Fraction
     rules: tuple[Rule, ...]
+
+    @property
+    def fixed(self) -> NofM | None:
+        """The pattern that sets the sparsity by itself, if there is one."""
+        return next((rule.pattern for rule in self.rules if isinstance(rule.pattern, NofM)), None)
 
 
 class Runtime(Table):
@@ -204,13 +210,17 @@ def profile_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in profile_folder().glob("*.toml")))
 
 
-def load_profile(device: str | Path) -> DeviceProfile:
+def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:
     """Loads a profile by its name, or the user's own by the path of a `.toml` file.
+
+    A profile that is loaded already is returned as it is.
 
     Raises:
       ProfileError: no such profile, or the file does not follow the schema; names the key, what was
         received and, for an unknown key, the nearest valid one.
     """
+    if isinstance(device, DeviceProfile):
+        return device
     path = Path(device)
     if isinstance(device, str) and not device.endswith(".toml"):
         path = profile_folder() / f"{device}.toml"

@@ -105,7 +105,7 @@ def validate(
       TfliteError: the file, or a `.tflite` reference, does not parse.
       InputError: the reference takes other inputs than the file, or cannot be run.
     """
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    profile = load_profile(device)
     graph = tflite_file.read(Path(model))
     inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
     inputs = [array[:MAX_SAMPLES] for array in inputs]
