@@ -124,6 +124,12 @@ _epochs = click.option(
     show_default=True,
     help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
 )
+_allocation = click.option(
+    "--allocation",
+    type=click.Choice(["uniform", "lamp", "reconstruction"]),
+    help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what each "
+    "layer loses on --data.  [default: the profile's with --data, else uniform]",
+)
 _padding = click.option(
     "--padding",
     type=click.Choice(["keep", "symmetric"]),
@@ -190,6 +196,7 @@ def _device_json(profile: DeviceProfile) -> dict[str, Any]:
 @_scale
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), metavar="PLAN.json", help="Also write it to a file.")
 @_json
 def plan(
@@ -202,10 +209,14 @@ def plan(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Say which layers would be pruned, in which pattern, and why not the others.
+
+    With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
+    zeros are spread so that the sum of errors is smallest, where the profile wants that.
 
     The file that -o writes can be edited and given to `prune --plan`.
     """
@@ -215,18 +226,21 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    if data is not None:
-        read_data(data, keras_model.input_specs(loaded), scale=scale)
-    made = _make_plan(
-        loaded,
-        model,
-        profile,
-        sparsity=sparsity,
-        goal=goal,
-        only=only,
-        skip=skip,
-        padding=padding or "keep",
-    )
+    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        made = _make_plan(
+            loaded,
+            model,
+            profile,
+            sparsity=sparsity,
+            goal=goal,
+            only=only,
+            skip=skip,
+            padding=padding or "keep",
+            allocation=allocation,
+            x=x,
+            progress=tell,
+        )
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
     if as_json:
@@ -254,6 +268,7 @@ def plan(
 )
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
 def prune(
@@ -269,6 +284,7 @@ def prune(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -287,6 +303,7 @@ def prune(
         "--only": only,
         "--skip": skip,
         "--padding": padding,
+        "--allocation": allocation,
     }
     clash = [name for name, value in given.items() if value is not None]
     if plan_path is not None and clash:
@@ -302,24 +319,28 @@ def prune(
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
-    if found is None:
-        found = _make_plan(
-            loaded,
-            model,
-            profile,
-            sparsity=sparsity,
-            goal=goal,
-            only=only,
-            skip=skip,
-            padding=padding or ("symmetric" if epochs else "keep"),
-        )
-    _require_same_device(found, profile, plan_path)
-    check_plan(found, keras_model.describe(loaded))
     samples = (
         read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
         if data is not None
         else None
     )
+    if found is None:
+        with terminal.progress_bar() as tell:
+            found = _make_plan(
+                loaded,
+                model,
+                profile,
+                sparsity=sparsity,
+                goal=goal,
+                only=only,
+                skip=skip,
+                padding=padding or ("symmetric" if epochs else "keep"),
+                allocation=allocation,
+                x=list(samples.x) if samples is not None else None,
+                progress=tell,
+            )
+    _require_same_device(found, profile, plan_path)
+    check_plan(found, keras_model.describe(loaded))
     if found.padding:
         loaded = make_symmetric(loaded, found.padding)
     with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
@@ -617,6 +638,7 @@ def measure(
 @_goal
 @_epochs
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -630,6 +652,7 @@ def compare(
     goal: Any,
     epochs: int,
     padding: Any,
+    allocation: Any,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -644,6 +667,7 @@ def compare(
         "goal": goal,
         "epochs": epochs,
         "padding": padding,
+        "allocation": allocation,
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 
