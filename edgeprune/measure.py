@@ -32,13 +32,13 @@ class Latency:
 class Speedup:
     """How many times faster, or less work, than the first model of the same call.
 
-    From latency it is the median of the rounds' ratios. Counted instructions have no rounds: the
-    interval is what the counter itself leaves open.
+    From latency it is the median of the rounds' ratios. Counted instructions and cycles have no
+    rounds: the interval is what the counter itself leaves open.
     """
 
     median: float
     ci95: tuple[float, float]
-    of: Literal["latency", "instructions"] = "latency"
+    of: Literal["latency", "instructions", "cycles"] = "latency"
 
     @property
     def significant(self) -> bool:
@@ -46,8 +46,8 @@ class Speedup:
         return not self.ci95[0] <= 1 <= self.ci95[1]
 
     def __str__(self) -> str:
-        if self.of == "instructions":
-            return f"{self.median:.2f}x by instructions"
+        if self.of != "latency":
+            return f"{self.median:.2f}x by {self.of}"
         spread = f"{self.median:.2f}x [{self.ci95[0]:.2f}, {self.ci95[1]:.2f}]"
         return spread if self.significant else f"no significant difference ({spread})"
 
@@ -95,10 +95,14 @@ class Measurement:
     instruction_classes: dict[str, int] = field(default_factory=dict)
     """The same by kind."""
     cycles: int | None = None
+    npu_cycles: int | None = None
+    """Those of them that an accelerator computes; in the others it waits for memory."""
     memory: dict[str, int] = field(default_factory=dict)
     ops_on_device: int | None = None
     ops_on_cpu: int | None = None
     layers: tuple[LayerCost, ...] = ()
+    artifact: str | None = None
+    """The file that the instrument made of the model, where it makes one."""
     conditions: str = ""
     """Machine, threads and how the runs were made, in words."""
     rounds_ms: tuple[tuple[float, ...], ...] = ()

@@ -13,6 +13,8 @@ from edgeprune.schema import suggestion
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.targets.host import HOST
 from edgeprune.targets.target import Readiness, Target
+from edgeprune.targets.tflm import TFLM
+from edgeprune.targets.vela import vela_at
 
 
 def _fixed(target: Target) -> Callable[[str], Target]:
@@ -29,7 +31,12 @@ def _fixed(target: Target) -> Callable[[str], Target]:
 
 
 TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
-    {"host": _fixed(HOST), "arm64-emulated": _fixed(ARM64_EMULATED)}
+    {
+        "host": _fixed(HOST),
+        "arm64-emulated": _fixed(ARM64_EMULATED),
+        "tflm": _fixed(TFLM),
+        "vela": vela_at,
+    }
 )
 """What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""
 
