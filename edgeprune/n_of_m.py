@@ -1,7 +1,7 @@
-"""Whether the weights in a file hold an n:m pattern along their input channels, as hardware reads it.
+"""Whether the weights in a file hold an n:m pattern along their input channels.
 
 Zeros are put in on float kernels; what counts is the file, after folding and quantization. Nothing
-in a .tflite file says that a weight is meant to be n:m, so a weight that keeps to the pattern nearly
+in a .tflite file says that a weight is meant to be n:m, so one that keeps to the pattern nearly
 everywhere is taken for one that lost it.
 """
 
@@ -97,7 +97,7 @@ def fits(graph: Graph, pattern: NofM) -> tuple[Fit, ...]:
 
 
 def check_pattern(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
-    """Whether weights that were pruned n:m are still n:m in the file, if the device has hardware."""
+    """Whether weights that were pruned n:m are still so in the file, if the device skips n:m."""
     patterns = {
         rule.pattern
         for strategy in profile.strategies
@@ -112,8 +112,8 @@ def check_pattern(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
         ]
         message = (
             f"more than {pattern.n} of {pattern.m} input channels are not zero in "
-            f"{'; '.join(lost)}: the hardware skips nothing there. Prune the model again, and export "
-            "it with edgeprune"
+            f"{'; '.join(lost)}: the hardware skips nothing there. Prune the model again, and "
+            "export it with edgeprune"
             if lost
             else f"{whole} of {len(found)} weights hold the pattern along their input channels"
         )

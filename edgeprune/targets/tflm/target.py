@@ -143,8 +143,10 @@ def _sparse_refusal(graph: Graph) -> str:
 def _crash_hint(graph: Graph) -> str:
     """What is known to make TFLite Micro end its process on such a file; empty if nothing is."""
     for operator in graph.operators:
-        scales = graph.tensors[operator.inputs[0]].scales if operator.inputs else ()
-        if operator.op == "SOFTMAX" and len(scales) and scales[0] < SOFTMAX_SCALE:
+        if operator.op != "SOFTMAX":
+            continue
+        scales = graph.tensors[operator.inputs[0]].scales.tolist()
+        if scales and scales[0] < SOFTMAX_SCALE:
             return (
                 f" (the input of SOFTMAX has scale {scales[0]:.1e}, and TFLite Micro ends the "
                 f"process below {SOFTMAX_SCALE:.1e}: what comes before it is zero on all "

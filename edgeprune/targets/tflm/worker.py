@@ -73,7 +73,10 @@ def load(model: bytes, arena_bytes: int) -> tuple[Any, str]:
 
 
 def load_in_fitting_arena(model: bytes) -> Any:
-    """Loads a model, in a larger arena each time it does not fit; raises RuntimeError if refused."""
+    """Loads a model, in a larger arena each time it does not fit.
+
+    Raises RuntimeError with what TFLite Micro said if it refuses the model.
+    """
     arena_bytes = SMALLEST_ARENA
     while True:
         interpreter, said = load(model, arena_bytes)
