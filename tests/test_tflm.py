@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from click.testing import CliRunner
 
 from edgeprune.checks import Case, Check
+from edgeprune.cli import cli
 from edgeprune.errors import CheckError, TargetError
 from edgeprune.kernels import op_versions
 from edgeprune.measure import Settings, measure
-from edgeprune.profile import DeviceProfile, Limit, TflmSettings, load_profile
+from edgeprune.profile import DeviceProfile, Limit, TflmSettings, load_profile, profile_folder
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import HOST
 from edgeprune.targets.inputs import generated_inputs
@@ -273,3 +276,32 @@ def test_without_the_package_it_says_how_to_install_it(
     (check,) = checked(path)
     assert check.ok
     assert "not proven on TFLite Micro" in check.message
+
+
+def own_profile(path: Path, arena_bytes: int) -> Path:
+    text = (profile_folder() / "cortex-m-tflm.toml").read_text(encoding="utf-8")
+    unknown = 'arena_bytes = { value = "unknown"'
+    assert unknown in text
+    path.write_text(text.replace(unknown, f"arena_bytes = {{ value = {arena_bytes}"))
+    return path
+
+
+def test_validate_ends_with_1_where_the_arena_is_too_small(tmp_path: Path) -> None:
+    own = own_profile(tmp_path / "board.toml", 2000)
+    path = small(tmp_path / "m.tflite")
+    done = CliRunner().invoke(cli, ["validate", str(path), "--device", str(own), "--json"])
+    assert done.exit_code == 1
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert [name for name, check in checks.items() if not check["ok"]] == ["arena (TFLM)"]
+    assert checks["arena (TFLM)"]["limit"] == 2000
+    assert checks["arena (TFLM)"]["value"] > 2000
+
+
+def test_measure_ends_with_2_without_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "PACKAGE", Package("tflm", "no-such-package", "1"))
+    arguments = ["measure", str(small(tmp_path / "m.tflite")), "--device", "cortex-m-tflm"]
+    done = CliRunner().invoke(cli, [*arguments, "--target", "tflm"])
+    assert done.exit_code == 2
+    assert "edgeprune targets install tflm" in " ".join(done.stderr.split())
