@@ -53,11 +53,13 @@ class Estimate:
         return sum(operator.stored.cycles for operator in self.operators)
 
     def notes(self) -> Iterator[str]:
-        """Yields what is not exact, with the operator's index."""
+        """Yields what is not exact, each thing once, with the operators that it holds for."""
+        places: dict[str, list[str]] = {}
         for operator in self.operators:
             if operator.stored.note:
-                placement = operator.placement
-                yield f"{placement.op} (operator {placement.index}): {operator.stored.note}"
+                places.setdefault(operator.stored.note, []).append(str(operator.placement.index))
+        for note, indices in places.items():
+            yield f"Operator {', '.join(indices)}: {note}."
 
 
 def estimate(graph: Graph) -> Estimate:

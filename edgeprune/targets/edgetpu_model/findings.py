@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from edgeprune.inspect_findings import Finding
 from edgeprune.targets.edgetpu_model.mapping import place
-from edgeprune.targets.edgetpu_model.parameters import flatten_cost, shape_of
+from edgeprune.targets.edgetpu_model.parameters import flatten_cost, flatten_note, shape_of
 from edgeprune.targets.edgetpu_model.storage import most_outputs_in
 from edgeprune.tflite.file import Graph, Operator, Subgraph
 
@@ -21,8 +21,8 @@ def find(graph: Graph) -> Iterator[Finding]:
     for placement in place(graph):
         operator = main.operators[placement.index]
         if placement.mapped:
-            yield from about_padding(main, operator)
-            yield from about_flatten(main, operator)
+            yield from _about_padding(main, operator)
+            yield from _about_flatten(main, operator)
         elif not placement.behind_cut:
             yield Finding(
                 operator.index,
@@ -33,7 +33,7 @@ def find(graph: Graph) -> Iterator[Finding]:
             )
 
 
-def about_padding(main: Subgraph, operator: Operator) -> Iterator[Finding]:
+def _about_padding(main: Subgraph, operator: Operator) -> Iterator[Finding]:
     """Names outputs that are stored with others that only fill up."""
     shape = shape_of(main, operator)
     if shape is None or shape.stored_outputs == shape.outputs:
@@ -48,19 +48,13 @@ def about_padding(main: Subgraph, operator: Operator) -> Iterator[Finding]:
         operator.index,
         "edge-tpu-padding",
         f"Edge TPU: {shape.outputs} outputs are stored as {full.outputs}, in {shape.bytes} bytes.",
-        f"{counts} outputs use what they take.",
+        f"{counts} outputs leave no room unused.",
     )
 
 
-def about_flatten(main: Subgraph, operator: Operator) -> Iterator[Finding]:
+def _about_flatten(main: Subgraph, operator: Operator) -> Iterator[Finding]:
     """Names a RESHAPE that becomes an identity matrix."""
-    cost = flatten_cost(main, operator)
-    if cost:
-        shape = list(main.tensors[operator.inputs[0]].shape)
-        yield Finding(
-            operator.index,
-            "edge-tpu-flatten",
-            f"Edge TPU: flattening {shape} costs {cost} bytes of parameters, since "
-            f"{shape[-1]} channels are no multiple of 4.",
-            "Keep the channels before Flatten a multiple of 4.",
-        )
+    if flatten_cost(main, operator):
+        what, _, remedy = flatten_note(main, operator).partition("; ")
+        message = f"Edge TPU: {what}."
+        yield Finding(operator.index, "edge-tpu-flatten", message, f"{remedy.capitalize()}.")

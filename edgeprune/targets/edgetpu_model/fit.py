@@ -20,7 +20,7 @@ SURE_PIXELS = 320 * 320
 MS_PER_MIB = {"USB": 3.3, "PCIe": 2.67}
 """Milliseconds that streaming adds, per MiB.
 
-Source: the latency law C + k * streamed bytes that SPARTA (LAAS, 2026) fitted to measured Edge TPUs.
+Source: SPARTA (LAAS, 2026), which fitted the latency law C + k * streamed bytes to measured chips.
 """
 
 State = Literal["fits", "may stream", "streams"]

@@ -19,7 +19,7 @@ SOFTMAX_MOST = 16000
 RESIZE_MOST = 4
 """Largest factor of a resize. Fitted: 2 was seen mapped, 15.5 and 33 were not."""
 UNKNOWN_DENSE_VERSION = 9
-"""Source: compiler logs that refuse FULLY_CONNECTED version 9, "Operation version not supported"."""
+"""Source: published logs say "Operation version not supported" of FULLY_CONNECTED version 9."""
 
 Reason = str | None
 """Why an operator is not mapped; None if it is."""

@@ -111,7 +111,8 @@ def stored(subgraph: Subgraph, operator: Operator) -> Stored:
     if shape is not None:
         return Stored(shape.bytes, 0, shape.cycles, _weights_note(subgraph, operator, shape))
     if operator.op == "RESHAPE":
-        return _reshape(flatten_cost(subgraph, operator))
+        cost = flatten_cost(subgraph, operator)
+        return Stored(kept=cost, note=flatten_note(subgraph, operator) if cost else "")
     if operator.op in ELEMENTWISE:
         streamed = _constants(subgraph, operator)
         note = "a constant operand, streamed: its size rests on one case" if streamed else ""
@@ -131,11 +132,6 @@ def _map_cycles(subgraph: Subgraph, operator: Operator) -> int:
     return estimated_cycles("depthwise", _height_width(made), window, 1, channels)
 
 
-def _reshape(cost: int) -> Stored:
-    note = "flattens a channel count that is no multiple of 4: an identity matrix" if cost else ""
-    return Stored(kept=cost, note=note)
-
-
 def flatten_cost(subgraph: Subgraph, operator: Operator) -> int:
     """Bytes of the identity matrix that a RESHAPE to one row becomes; 0 where it is free."""
     if operator.op != "RESHAPE":
@@ -144,6 +140,16 @@ def flatten_cost(subgraph: Subgraph, operator: Operator) -> int:
     made = subgraph.tensors[operator.outputs[0]].shape
     flattens = bool(made) and made[-1] == math.prod(read)
     return flatten_bytes(read) if flattens else 0
+
+
+def flatten_note(subgraph: Subgraph, operator: Operator) -> str:
+    """What a RESHAPE that costs something does, and what avoids it."""
+    shape = list(subgraph.tensors[operator.inputs[0]].shape)
+    return (
+        f"flattening {shape} takes an identity matrix of {flatten_cost(subgraph, operator)} bytes, "
+        f"since {shape[-1]} channels are no multiple of 4; keep the channels before Flatten a "
+        "multiple of 4"
+    )
 
 
 def _constants(subgraph: Subgraph, operator: Operator) -> int:
@@ -159,9 +165,7 @@ def _weights_note(subgraph: Subgraph, operator: Operator, shape: Shape) -> str:
     if shape.per_channel:
         return "Dense with one scale per output: stored like a convolution, never seen"
     if subgraph.tensors[operator.inputs[1]].dtype == "int8":
-        more = align(
-            shape.stored_outputs * (align(shape.inputs, 4) + DENSE_INT8_BIAS_BYTES_16), 64
-        )
+        more = align(shape.stored_outputs * (align(shape.inputs, 4) + DENSE_INT8_BIAS_BYTES_16), 64)
         return f"builds 16 of the compiler take {more} bytes (one published log)"
     return ""
 
