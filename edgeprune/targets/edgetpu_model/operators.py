@@ -35,6 +35,8 @@ def unmappable(subgraph: Subgraph, operator: Operator) -> Reason:
         return "the file is compiled already; give the file that edgetpu_compiler was given"
     if operator.custom:
         return "custom operator"
+    if not operator.inputs or not operator.outputs or min(operator.outputs) < 0:
+        return "inputs or outputs are missing"
     rule = RULES.get(operator.op)
     if rule is None:
         return "operation not supported"
@@ -67,6 +69,11 @@ def _unmappable_tensor(tensor: Tensor) -> Reason:
     return None
 
 
+def option(operator: Operator, name: str) -> int:
+    """A number among an operator's options; 0 where it has none, as the schema says."""
+    return int(getattr(operator.options, name, 0))
+
+
 def _input(subgraph: Subgraph, operator: Operator, position: int) -> Tensor | None:
     if len(operator.inputs) <= position or operator.inputs[position] < 0:
         return None
@@ -89,9 +96,9 @@ def _constant_weights(subgraph: Subgraph, operator: Operator) -> Reason:
 
 
 def _convolution(subgraph: Subgraph, operator: Operator) -> Reason:
-    options = operator.options
-    if options is not None and options.dilationHFactor != options.dilationWFactor:
-        return f"dilation {options.dilationHFactor}x{options.dilationWFactor} is not square"
+    dilation = option(operator, "dilationHFactor"), option(operator, "dilationWFactor")
+    if dilation[0] != dilation[1]:
+        return f"dilation {dilation[0]}x{dilation[1]} is not square"
     return _constant_weights(subgraph, operator)
 
 
@@ -103,7 +110,7 @@ def _transposed(subgraph: Subgraph, operator: Operator) -> Reason:
 def _dense(subgraph: Subgraph, operator: Operator) -> Reason:
     if operator.version >= UNKNOWN_DENSE_VERSION:
         return f"operation version {operator.version} not supported"
-    if operator.options is not None and operator.options.weightsFormat:
+    if option(operator, "weightsFormat"):
         return "weights in a shuffled format"
     shape = subgraph.tensors[operator.outputs[0]].shape
     if math.prod(shape[:-1]) != 1:
@@ -112,8 +119,7 @@ def _dense(subgraph: Subgraph, operator: Operator) -> Reason:
 
 
 def _no_activation(subgraph: Subgraph, operator: Operator) -> Reason:  # noqa: ARG001
-    fused = operator.options is not None and operator.options.fusedActivationFunction
-    return "a fused activation" if fused else None
+    return "a fused activation" if option(operator, "fusedActivationFunction") else None
 
 
 def _concatenation(subgraph: Subgraph, operator: Operator) -> Reason:
@@ -139,7 +145,7 @@ def _over_map(subgraph: Subgraph, operator: Operator) -> Reason:
     if values is None or read is None:
         return "axes are not constant"
     rank = len(read.shape)
-    reduced = {int(axis) % max(rank, 1) for axis in values.reshape(-1)}
+    reduced = {int(axis) % rank for axis in values.reshape(-1)} if rank else set()
     other = {axis for axis in reduced if axis not in (rank - 2, rank - 3) and read.shape[axis] != 1}
     return f"reduces along axis {min(other)}, not height or width" if other else None
 
@@ -147,7 +153,7 @@ def _over_map(subgraph: Subgraph, operator: Operator) -> Reason:
 def _pad(subgraph: Subgraph, operator: Operator) -> Reason:
     widths = _input(subgraph, operator, 1)
     values = widths.values() if widths is not None else None
-    if values is None:
+    if values is None or values.ndim != 2:
         return "padding is not constant"
     rank = len(values)
     other = [a for a in range(rank) if a not in (rank - 2, rank - 3) and values[a].any()]
@@ -191,8 +197,7 @@ def _strided_slice(subgraph: Subgraph, operator: Operator) -> Reason:
     values = strides.values() if strides is not None else None
     if values is None or not (values == 1).all():
         return "strides other than 1"
-    options = operator.options
-    if options is not None and (options.ellipsisMask or options.newAxisMask):
+    if option(operator, "ellipsisMask") or option(operator, "newAxisMask"):
         return "an ellipsis or a new axis"
     return None
 

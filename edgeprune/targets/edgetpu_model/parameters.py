@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeprune.targets.edgetpu_model.cycles import estimated_cycles
+from edgeprune.targets.edgetpu_model.operators import option
 from edgeprune.targets.edgetpu_model.storage import (
     DENSE_INT8_BIAS_BYTES_16,
     Kind,
@@ -15,7 +17,7 @@ from edgeprune.targets.edgetpu_model.storage import (
     parameter_bytes,
     stored_channels,
 )
-from edgeprune.tflite.file import Operator, Subgraph, Tensor
+from edgeprune.tflite.file import Operator, Subgraph
 
 KINDS: dict[str, Kind] = {
     "CONV_2D": "convolution",
@@ -87,21 +89,21 @@ def shape_of(subgraph: Subgraph, operator: Operator) -> Shape | None:
     if len(weights.shape) != (2 if kind == "dense" else 4):
         return None
     transposed = operator.op == "TRANSPOSE_CONV"
-    map_index = operator.inputs[2] if transposed else operator.outputs[0]
-    fused = getattr(operator.options, "fusedActivationFunction", 0)
+    ends = operator.inputs[2:3] if transposed else operator.outputs[:1]
     return Shape(
         kind=kind,
         kernel=(1, 1) if kind == "dense" else (weights.shape[1], weights.shape[2]),
         inputs=1 if kind == "depthwise" else weights.shape[-1],
         outputs=weights.shape[3] if kind == "depthwise" else weights.shape[0],
-        made=(1, 1) if kind == "dense" else _height_width(subgraph.tensors[map_index]),
+        made=(1, 1) if kind == "dense" else _height_width(subgraph, ends),
         per_channel=weights.scales.size > 1,
-        activation=bool(fused),
+        activation=option(operator, "fusedActivationFunction") > 0,
     )
 
 
-def _height_width(tensor: Tensor) -> tuple[int, int]:
-    shape = (1, 1, 1, *tensor.shape)
+def _height_width(subgraph: Subgraph, tensors: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the first of some tensors `[..., h, w, c]`, 1 where it has none."""
+    shape = (1, 1, 1, *(subgraph.tensors[tensors[0]].shape if tensors else ()))
     return shape[-3], shape[-2]
 
 
@@ -124,17 +126,17 @@ def _map_cycles(subgraph: Subgraph, operator: Operator) -> int:
     """Estimated cycles of an operator without weights: pools and ADD; 0 for others."""
     window = (1, 1)
     if operator.op in POOLS:
-        window = (operator.options.filterHeight, operator.options.filterWidth)
+        window = (option(operator, "filterHeight"), option(operator, "filterWidth"))
     elif operator.op != "ADD":
         return 0
-    made = subgraph.tensors[operator.outputs[0]]
-    channels = made.shape[-1] if made.shape else 1
-    return estimated_cycles("depthwise", _height_width(made), window, 1, channels)
+    shape = subgraph.tensors[operator.outputs[0]].shape
+    made = _height_width(subgraph, operator.outputs)
+    return estimated_cycles("depthwise", made, window, 1, shape[-1] if shape else 1)
 
 
 def flatten_cost(subgraph: Subgraph, operator: Operator) -> int:
     """Bytes of the identity matrix that a RESHAPE to one row becomes; 0 where it is free."""
-    if operator.op != "RESHAPE":
+    if operator.op != "RESHAPE" or operator.inputs[0] < 0:
         return 0
     read = subgraph.tensors[operator.inputs[0]].shape
     made = subgraph.tensors[operator.outputs[0]].shape
@@ -172,7 +174,7 @@ def _weights_note(subgraph: Subgraph, operator: Operator, shape: Shape) -> str:
 
 def _other_note(subgraph: Subgraph, operator: Operator) -> str:
     made = subgraph.tensors[operator.outputs[0]].shape
-    if operator.op == "SOFTMAX" and made[-1] > MANY_CLASSES:
+    if operator.op == "SOFTMAX" and max(made[-1:], default=1) > MANY_CLASSES:
         return (
             f"builds 16 of the compiler add a helper for SOFTMAX over {made[-1]} classes, not "
             "counted here: 48256 bytes at 1001 classes, other sizes are not known"
@@ -192,7 +194,7 @@ def _other_note(subgraph: Subgraph, operator: Operator) -> str:
 def _uneven(subgraph: Subgraph, operator: Operator) -> bool:
     """Whether channels are joined or parted within a group of four."""
     splits = operator.op == "SPLIT"
-    whole = operator.inputs[1] if splits else operator.outputs[0]
+    whole = operator.inputs[-1] if splits else operator.outputs[0]
     channels = subgraph.tensors[whole].shape[-1:]
     parts = operator.outputs if splits else operator.inputs
     shapes = (subgraph.tensors[index].shape[-1:] for index in parts if index >= 0)
