@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from click.testing import CliRunner
 
 from edgeprune.checks import Case, Check
-from edgeprune.errors import TargetError
+from edgeprune.cli import cli
+from edgeprune.errors import TargetError, TfliteError
 from edgeprune.inspect import inspect
 from edgeprune.measure import Measurement, measure
 from edgeprune.profile import load_profile
@@ -262,6 +264,25 @@ def test_fewer_channels_are_faster_by_cycles_and_smaller_by_bytes(tmp_path: Path
         ("CONV_2D", "Edge TPU", 1280),
         ("CONV_2D", "Edge TPU", 4352),
     ]
+
+
+def test_a_file_that_is_compiled_already_is_refused(tmp_path: Path) -> None:
+    graph = lone_operator(
+        tmp_path / "c.tflite", "CUSTOM", [(1, 4)], (1, 4), custom_code=b"edgetpu-custom-op"
+    )
+    with pytest.raises(TfliteError, match="Give the file that was compiled"):
+        measure([graph.path], PROFILE)
+    assert "compiled already" in _checks(graph)["operators on the Edge TPU"].message
+
+
+def test_the_terminal_shows_bytes_cycles_and_every_operator(tmp_path: Path) -> None:
+    path = _convolutions(tmp_path / "m.tflite", 72, size=16).path
+    done = CliRunner().invoke(cli, ["measure", str(path), str(path), "--device", "edge-tpu"])
+    assert done.exit_code == 0
+    for text in ("simulated by edgetpu-model", "cached 2560", "1.00x by cycles", "1, 0", "CONV_2D"):
+        assert text in done.output
+    done = CliRunner().invoke(cli, ["validate", str(path), "--device", "edge-tpu"])
+    assert "fits on chip" in done.output
 
 
 def test_a_runtime_cannot_be_chosen(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@
     findings        what `inspect` says
     compiler        runs the real edgetpu_compiler where it is installed
     compiler_log    reads what that prints
-    target          the instrument: measurements and checks
+    opinion         both, of one file
+    checks          what `validate` asks
+    target          the instrument
 
 Everything up to `fit` works on a graph, or on plain numbers, and can be used without the rest.
 """
