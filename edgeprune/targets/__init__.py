@@ -11,6 +11,7 @@ from types import MappingProxyType
 from edgeprune.errors import TargetError
 from edgeprune.schema import suggestion
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.host import HOST
 from edgeprune.targets.target import Readiness, Target
 from edgeprune.targets.tflm import TFLM
@@ -36,6 +37,7 @@ TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
         "arm64-emulated": _fixed(ARM64_EMULATED),
         "tflm": _fixed(TFLM),
         "vela": vela_at,
+        "edgetpu-model": _fixed(EDGETPU_MODEL),
     }
 )
 """What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""
