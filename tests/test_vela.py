@@ -114,8 +114,8 @@ def test_the_compiled_file_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     folder.mkdir()
     (found,) = find_target("vela").measure([path], U85, Settings(artifacts=folder))
-    assert found.artifact == str(folder / "m_vela.tflite")
-    assert (folder / "m_vela.tflite").read_bytes() == kept.read_bytes()
+    assert found.artifact == str(folder / "m_ethos-u85-256_vela.tflite")
+    assert Path(found.artifact).read_bytes() == kept.read_bytes()
     with pytest.raises(OutputError, match="does not exist"):
         find_target("vela").measure([path], U85, Settings(artifacts=tmp_path / "missing"))
 
@@ -269,10 +269,12 @@ def test_a_system_that_the_compiler_does_not_know_is_bad_input(tmp_path: Path) -
         measure([path], wrong, target="vela")
 
 
-def test_a_profile_without_an_accelerator_is_told_what_to_add(tmp_path: Path) -> None:
+def test_a_profile_without_an_accelerator_needs_one_in_the_target(tmp_path: Path) -> None:
     path = chain(tmp_path / "m.tflite", [("CONV_2D", dense(8, 1, 1, 8))])
-    with pytest.raises(TargetError, match=r'cortex-m-tflm: .*\[vela\] accelerator = "ethos'):
+    with pytest.raises(TargetError, match=r"cortex-m-tflm: .*--target vela:ethos-u85-256"):
         measure([path], "cortex-m-tflm", target="vela")
+    (found,) = measure([path], "cortex-m-tflm", target="vela:ethos-u55-32")
+    assert found.conditions.startswith("ethos-u55-32, Ethos_U55_High_End_Embedded, Shared_Sram")
 
 
 def test_a_compiler_that_does_not_end_is_a_failed_check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,12 +21,14 @@ from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
 from edgeprune.targets.target import Readiness
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
+from edgeprune.tflite.graph import item_bits
 from edgeprune.tflite.signature import input_ports, output_ports
 
 NAME = "tflm"
 PACKAGE = Package(NAME, "tflite-micro", "0.dev20261023182759")
 WORKER = Path(__file__).with_name("worker.py")
 TIME_LIMIT_S = 300.0
+SMALLEST_ARENA = 1 << 20
 CONDITIONS = (
     "TFLite Micro's own interpreter and reference kernels on this computer, batch 1; no latency, "
     "since that of this computer says nothing about a microcontroller"
@@ -85,10 +88,9 @@ class Tflm:
             "input_places": [graph.inputs.index(port.tensor) for port in input_ports(graph)],
             "output_places": [graph.outputs.index(port.tensor) for port in output_ports(graph)],
         }
+        job = {"models": [model], "arena_bytes": roomy_arena(graph)}
         try:
-            return run_worker(
-                {"models": [model]}, [inputs], script=WORKER, time_limit_s=TIME_LIMIT_S
-            )
+            return run_worker(job, [inputs], script=WORKER, time_limit_s=TIME_LIMIT_S)
         except WorkerError as error:
             raise WorkerError(f"{error}{_crash_hint(graph)}") from error
 
@@ -124,6 +126,21 @@ class Tflm:
 
 
 TFLM = Tflm()
+
+
+def roomy_arena(graph: Graph) -> int:
+    """Bytes of an arena that a file hardly ever outgrows.
+
+    Room for all activations at once, though they take turns, for as much scratch and for what is
+    kept of every tensor and weight.
+    """
+    tensors = [tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors]
+    activations = sum(
+        math.prod(tensor.shape) * (item_bits(tensor.dtype) or 8) // 8
+        for tensor in tensors
+        if not tensor.constant
+    )
+    return SMALLEST_ARENA + 2 * activations + 1024 * len(tensors) + graph.size_bytes
 
 
 def _sparse_refusal(graph: Graph) -> str:

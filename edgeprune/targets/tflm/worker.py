@@ -5,7 +5,7 @@
 TFLite Micro ends the process it runs in when an internal check fails, and it writes its reasons and
 the recorded allocations past Python to file descriptor 2; so it runs here and nowhere else.
 
-Job:    {"result": PATH, "outputs": NPZ, "models": [MODEL]}
+Job:    {"result": PATH, "outputs": NPZ, "models": [MODEL], "arena_bytes": int}
 MODEL:  {"path": PATH, "inputs": NPZ, "input_places": [int, ...], "output_places": [int, ...]}
 An NPZ of inputs holds in0, in1, ..., [n, ...] real values each, for the inputs at those places of
 the file's own list; the one of outputs gets out0, out1, ... in the order of `output_places`.
@@ -34,7 +34,7 @@ from tflite_micro import runtime
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
 PACKAGE = "tflite-micro"
-SMALLEST_ARENA = 1 << 20
+PROBE_ARENA = 1 << 16
 LARGEST_ARENA = 1 << 30
 END = "PLACEHOLDER_FOR_GREATER_OP_CODES"
 """A code that no operator has."""
@@ -72,12 +72,11 @@ def load(model: bytes, arena_bytes: int) -> tuple[Any, str]:
     return interpreter, " ".join(said[0].split())
 
 
-def load_in_fitting_arena(model: bytes) -> Any:
+def load_in_fitting_arena(model: bytes, arena_bytes: int) -> Any:
     """Loads a model, in a larger arena each time it does not fit.
 
     Raises RuntimeError with what TFLite Micro said if it refuses the model.
     """
-    arena_bytes = SMALLEST_ARENA
     while True:
         interpreter, said = load(model, arena_bytes)
         if interpreter is not None:
@@ -128,7 +127,7 @@ def registered(code: Any, operator: Any) -> bool:
     )
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    unknown = _UNKNOWN.search(load(bytes(builder.Output()), SMALLEST_ARENA)[1])
+    unknown = _UNKNOWN.search(load(bytes(builder.Output()), PROBE_ARENA)[1])
     return unknown is None or unknown[1] == END
 
 
@@ -206,7 +205,7 @@ def main() -> None:
         "unregistered": unregistered(model),
     }
     if not result["unregistered"]:
-        interpreter = load_in_fitting_arena(model)
+        interpreter = load_in_fitting_arena(model, job["arena_bytes"])
         result["output_scales"] = run(interpreter, job)
         result["allocations"] = allocations(interpreter)
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")

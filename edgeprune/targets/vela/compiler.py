@@ -57,15 +57,25 @@ class Configuration:
         return f"{self.accelerator}, {self.system}, {self.memory_mode}"
 
 
-def configuration(settings: VelaSettings, accelerator: Accelerator | None = None) -> Configuration:
+def configuration(
+    settings: VelaSettings | None, accelerator: Accelerator | None = None
+) -> Configuration:
     """The hardware of a profile; with another accelerator, if one is given.
 
     The profile's system and memory are kept for other sizes of the same NPU.
+
+    Raises:
+      TargetError: neither the profile nor the caller names an accelerator.
     """
-    chosen = accelerator or settings.accelerator
+    chosen = accelerator or (settings.accelerator if settings else None)
+    if chosen is None:
+        raise TargetError(
+            "expected an accelerator to compile for, in the table [vela] of the device profile. "
+            "Received: none. Or name one: --target vela:ethos-u85-256"
+        )
     family = chosen.rpartition("-")[0]
     system, memory_mode = DEFAULTS[family]
-    if family == settings.accelerator.rpartition("-")[0]:
+    if settings and family == settings.accelerator.rpartition("-")[0]:
         system, memory_mode = settings.system or system, settings.memory_mode or memory_mode
     return Configuration(chosen, system, memory_mode)
 

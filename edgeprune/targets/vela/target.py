@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.artifact import describe_file, require_folder, write_file
@@ -34,7 +35,9 @@ class Vela:
 
     def readiness(self) -> Readiness:
         """Ready if the compiler is installed."""
-        return PACKAGE.readiness()
+        state = PACKAGE.readiness()
+        more = "; vela:ACCELERATOR compiles for another than the profile's" if state.ready else ""
+        return replace(state, detail=state.detail + more)
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Installs the compiler where edgeprune is."""
@@ -43,7 +46,7 @@ class Vela:
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
-        """Compiles every file, and keeps what the compiler made of it as `<model>_vela.tflite`."""
+        """Compiles every file, and keeps what the compiler made of it (see `compiled_path`)."""
         if settings.runtime is not None:
             raise TargetError(
                 f"Target '{NAME}' compiles and has no runtime to choose. Received: "
@@ -52,7 +55,7 @@ class Vela:
         PACKAGE.require()
         hardware = self._hardware(profile)
         graphs = [tflite_file.read(path) for path in models]
-        outputs = [compiled_path(path, settings.artifacts) for path in models]
+        outputs = [compiled_path(path, settings.artifacts, hardware) for path in models]
         for output in outputs:
             require_folder(output)
         compiled = [_compile_named(graph, hardware) for graph in graphs]
@@ -93,12 +96,10 @@ class Vela:
         yield from _check_memory(compiled, case.profile)
 
     def _hardware(self, profile: DeviceProfile) -> Configuration:
-        if profile.vela is None:
-            raise TargetError(
-                f"{profile.name}: expected the table [vela] with an accelerator in the device "
-                f'profile. Received: none. For example: [vela] accelerator = "ethos-u85-256"'
-            )
-        return configuration(profile.vela, self.accelerator)
+        try:
+            return configuration(profile.vela, self.accelerator)
+        except TargetError as error:
+            raise TargetError(f"{profile.name}: {error}") from error
 
 
 def vela_at(address: str) -> Vela:
@@ -119,9 +120,14 @@ def vela_at(address: str) -> Vela:
     )
 
 
-def compiled_path(model: Path, folder: Path | None) -> Path:
-    """Where the compiled form of a model is kept: in a folder, or beside the model."""
-    return (folder or model.parent) / f"{model.stem}_vela.tflite"
+def compiled_path(model: Path, folder: Path | None, hardware: Configuration) -> Path:
+    """Where the compiled form of a model is kept: beside it, as `<model>_vela.tflite`.
+
+    In a folder for artifacts, where files for several devices meet, the accelerator is in the name.
+    """
+    if folder is None:
+        return model.with_name(f"{model.stem}_vela.tflite")
+    return folder / f"{model.stem}_{hardware.accelerator}_vela.tflite"
 
 
 def _sparse_refusal(graph: Graph) -> str:
