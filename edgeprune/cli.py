@@ -16,6 +16,7 @@ import click
 
 from edgeprune import terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
+from edgeprune.c_array import c_array_paths, write_c_array
 from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
@@ -384,6 +385,7 @@ def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> l
     metavar="PLAN.json",
     help="The plan that the model was pruned by, for the manifest.",
 )
+@click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
 @_json
 def export(
@@ -393,6 +395,7 @@ def export(
     scale: tuple[float, float],
     numerics: Any,
     plan_path: Path | None,
+    c_array: bool,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -404,6 +407,8 @@ def export(
     """
     profile = load_profile(device)
     require_folder(output)
+    for path in c_array_paths(output) if c_array else ():
+        require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
     from edgeprune.convert import export as export_model
@@ -415,6 +420,7 @@ def export(
         exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)
     terminal.warn(exported.warnings)
     artifact = exported.artifact
+    written = write_c_array(output) if c_array else None
     if as_json:
         _print_json(
             {
@@ -426,6 +432,7 @@ def export(
                 "gzip_bytes": artifact.gzip_bytes,
                 "sha256": artifact.sha256,
                 "sparse_tensors": len(exported.sparse),
+                "c_array": written.to_json() if written else None,
                 **_network_json(exported.network.applied, exported.network.reason),
                 "warnings": list(exported.warnings),
             }
@@ -436,6 +443,8 @@ def export(
             f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
             "weights stored sparsely."
         )
+        if written:
+            click.echo(f"{written.source} and {written.header}: {written.identifier}")
         _say_network(exported.network.applied, exported.network.reason)
 
 

@@ -95,10 +95,14 @@ class Measurement:
     instruction_classes: dict[str, int] = field(default_factory=dict)
     """The same by kind."""
     cycles: int | None = None
+    npu_cycles: int | None = None
+    """Those of them that an accelerator computes; in the others it waits for memory."""
     memory: dict[str, int] = field(default_factory=dict)
     ops_on_device: int | None = None
     ops_on_cpu: int | None = None
     layers: tuple[LayerCost, ...] = ()
+    artifact: str | None = None
+    """The file that the instrument made of the model, where it makes one."""
     conditions: str = ""
     """Machine, threads and how the runs were made, in words."""
     rounds_ms: tuple[tuple[float, ...], ...] = ()

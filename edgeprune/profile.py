@@ -31,6 +31,23 @@ Goal = Literal["latency", "flash", "memory"]
 Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
 """ARM64 cores that can be emulated. Source: the names that QEMU 7.2 takes and that were tried."""
 DEFAULT_CORE: Core = "cortex-a76"
+Accelerator = Literal[
+    "ethos-u55-32",
+    "ethos-u55-64",
+    "ethos-u55-128",
+    "ethos-u55-256",
+    "ethos-u65-256",
+    "ethos-u65-512",
+    "ethos-u85-128",
+    "ethos-u85-256",
+    "ethos-u85-512",
+    "ethos-u85-1024",
+    "ethos-u85-2048",
+]
+"""Ethos-U NPUs with their multiplications per cycle.
+
+Source: --accelerator-config of ethos-u-vela 5.2.0.
+"""
 TargetName = Literal["host", "arm64-emulated", "tflm", "vela", "edgetpu-model", "ssh", "adb"]
 
 
@@ -127,6 +144,24 @@ class Limits(Table):
     on_chip_bytes: Limit
 
 
+class VelaSettings(Table):
+    """What the instrument `vela` has to know of a device."""
+
+    accelerator: Accelerator
+    system: Text | None = None
+    """System configuration of the compiler's own Arm/vela.ini; its default for the NPU if None."""
+    memory_mode: Text | None = None
+    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if None."""
+    source: Text
+
+
+class TflmSettings(Table):
+    """What the instrument `tflm` has to know of a device."""
+
+    code_bytes: Limit
+    """Flash that the interpreter and its kernels take beside the model."""
+
+
 class Fact(Table):
     """Something measured or documented about the device that explains the rules."""
 
@@ -163,6 +198,8 @@ class DeviceProfile(Table):
     strategies: tuple[Strategy, ...]
     encoding: Encoding
     limits: Limits
+    tflm: TflmSettings | None = None
+    vela: VelaSettings | None = None
     facts: tuple[Fact, ...] = ()
 
     @model_validator(mode="after")

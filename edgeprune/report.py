@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact, write_file
 from edgeprune.checks import Verdict
+from edgeprune.layer_table import compare_layers
 from edgeprune.measure import Measurement
 from edgeprune.plan import LayerSparsity, Plan
 
@@ -103,7 +104,9 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        return environment.get_template("report.html").render(report=self, charts=_charts(self))
+        return environment.get_template("report.html").render(
+            report=self, charts=_charts(self), compare_layers=compare_layers
+        )
 
 
 def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:

@@ -228,7 +228,9 @@ def _found_by(first: Measurement) -> tuple[Sequence[str], Callable[[Measurement]
 def _cost_cells(measurement: Measurement) -> tuple[str, ...]:
     memory = (f"{name.removesuffix('_bytes')} {n}" for name, n in measurement.memory.items())
     counts = (measurement.ops_on_device, measurement.ops_on_cpu)
-    return _count(measurement.cycles), "\n".join(memory) or "-", ", ".join(map(_count, counts))
+    npu = "" if measurement.npu_cycles is None else f"\nNPU {measurement.npu_cycles}"
+    cycles = f"{_count(measurement.cycles)}{npu}"
+    return cycles, "\n".join(memory) or "-", ", ".join(map(_count, counts))
 
 
 def _count(number: int | None) -> str:

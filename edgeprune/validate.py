@@ -26,6 +26,7 @@ from edgeprune.errors import CheckError, DataError, InputError
 from edgeprune.gate import RULES, asks_for_sparse, judge_file
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
+from edgeprune.n_of_m import check_pattern
 from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.targets import TARGETS, find_target
 from edgeprune.targets.host import HOST, plain_kernels
@@ -35,6 +36,8 @@ from edgeprune.tflite.file import Graph
 from edgeprune.tflite.signature import input_ports, input_specs
 
 MAX_SAMPLES = 32
+FLASH_TARGETS = frozenset({"tflm", "vela"})
+"""Instruments that say what lies in flash in the end, which is not the file alone."""
 
 
 def validate(
@@ -67,6 +70,7 @@ def validate(
         _check_numerics(graph, profile),
         _check_static(graph),
         *_check_flash(graph, profile),
+        *check_pattern(graph, profile),
         *_check_sparse_network(graph, profile),
         *_check_targets(Case(graph, profile, inputs, wanted)),
     )
@@ -130,8 +134,14 @@ def _check_flash(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
     limit = profile.limits.flash_bytes
     size = describe_file(graph.path)
     sizes = f"{size.size_bytes} bytes, {size.gzip_bytes} after gzip"
-    if limit.value is None:
-        yield Check("size", True, size.size_bytes, None, f"{sizes}; {profile.name} sets no limit")
+    others = FLASH_TARGETS.intersection(profile.targets)
+    if limit.value is None or others:
+        who = (
+            f"what lies in flash is for {', '.join(sorted(others))} to say"
+            if others
+            else (f"{profile.name} sets no limit")
+        )
+        yield Check("size", True, size.size_bytes, None, f"{sizes}; {who}")
         return
     fits = size.size_bytes <= limit.value
     remedy = "" if fits else "; prune more, or use a smaller model"

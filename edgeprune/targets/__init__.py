@@ -14,6 +14,8 @@ from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.host import HOST
 from edgeprune.targets.target import Readiness, Target
+from edgeprune.targets.tflm import TFLM
+from edgeprune.targets.vela import vela_at
 
 
 def _fixed(target: Target) -> Callable[[str], Target]:
@@ -33,6 +35,8 @@ TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
     {
         "host": _fixed(HOST),
         "arm64-emulated": _fixed(ARM64_EMULATED),
+        "tflm": _fixed(TFLM),
+        "vela": vela_at,
         "edgetpu-model": _fixed(EDGETPU_MODEL),
     }
 )
