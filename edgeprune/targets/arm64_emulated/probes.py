@@ -144,8 +144,7 @@ class _Builder:
 
     def random(self, *shape: int) -> Array:
         """Weights without a zero."""
-        values = self.rng.uniform(0.1, 1, shape).astype(np.float32)
-        return values
+        return self.rng.uniform(0.1, 1, shape).astype(np.float32)
 
 
 def _build(probe: Probe) -> bytes:

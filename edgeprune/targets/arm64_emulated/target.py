@@ -258,6 +258,17 @@ def _required_emulator() -> Emulator:
     return emulator
 
 
+def installed_versions() -> dict[str, str]:
+    """Versions of both runtimes by name, and of `qemu`, as they were set up.
+
+    Raises:
+      TargetError: it is not set up.
+    """
+    emulator = _required_emulator()
+    runtimes = {name: _version(emulator, name) for name in MODULES}
+    return {"qemu": emulator.version("qemu"), **runtimes}
+
+
 def _version(emulator: Emulator, runtime: str) -> str:
     return emulator.version(MODULES[runtime][1])
 
