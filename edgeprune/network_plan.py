@@ -46,10 +46,12 @@ def fit_to_network(
       profile: one whose encoding has sparse networks.
       layers: the model's, as the plan was made from.
     """
+    if not made.asked:
+        return made
     runtimes = [name for name in profile.encoding.runtimes if name != "TFLM"]
     elsewhere = other_patterns(layers, profile)
     if not made.pruned:
-        reason = f"no layer is one whose zeros it skips ({profile.summary})"
+        reason = f"no layer is left whose zeros it would skip ({profile.summary})"
         return made.model_copy(
             update={"network": Outlook(gains=False, reason=reason, elsewhere=elsewhere)}
         )
@@ -115,7 +117,7 @@ def judge_network(
     )
     if not rewritten.on:
         return found
-    if problem := _too_few_zeros(made, rewritten):
+    if problem := _too_few_zeros(made, layers, rewritten):
         remedy = "Ask for more, 0.7 at least, and leave out fewer layers."
         return found.model_copy(update={"gains": False, "reason": problem, "remedy": remedy})
     if table is None:
@@ -133,9 +135,17 @@ def judge_network(
     return found.model_copy(update={"gains": False, "reason": reason, "remedy": remedy})
 
 
-def _too_few_zeros(made: Plan, rewritten: Rewritten) -> str:
+def _in_network(layer: LayerInfo) -> bool:
+    """Whether a 1x1 convolution lies between the stem and the last average of a network."""
+    return layer.feeds_map or layer.pixels is None or layer.pixels > 1
+
+
+def _too_few_zeros(made: Plan, layers: Iterable[LayerInfo], rewritten: Rewritten) -> str:
     """Says so if the plan's zeros are not more than two thirds; empty if they are."""
-    zeros = sum(layer.weights * layer.expected_sparsity for layer in made.pruned)
+    known = {layer.path: layer for layer in layers}
+    zeros = sum(
+        row.weights * row.expected_sparsity for row in made.pruned if _in_network(known[row.path])
+    )
     counted = max(verdict.parameters for verdict in rewritten.verdicts)
     if zeros * 3 > counted * 2:
         return ""
@@ -161,7 +171,8 @@ def _with_best_block(row: LayerPlan, layer: LayerInfo, table: CostTable) -> Laye
     of_outputs = isinstance(row.pattern, Unstructured | Block) and (
         isinstance(row.pattern, Unstructured) or row.pattern.in_ == 1
     )
-    if not of_outputs or not row.sparsity or layer.pixels is None:
+    inside = _in_network(layer) and layer.pixels is not None
+    if not of_outputs or not row.sparsity or not inside:
         return row
     relative = {
         block: sum(

@@ -12,15 +12,16 @@ import keras
 import pytest
 
 from edgeprune import cost, keras_model
-from edgeprune.errors import ModelError
 from edgeprune.network_plan import choose_blocks, in_model, judge_network, other_patterns
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, Unstructured
 from edgeprune.plan import LayerInfo, Plan, make_plan, plan
-from edgeprune.profile import load_profile
+from edgeprune.profile import Goal, load_profile
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.tflite.draft import load
+from edgeprune.tflite.file import read
 from edgeprune.tflite.graph import Graph
-from tests.gate_networks import FAMILY, Network
+from tests.gate_networks import FAMILY, Network, save_sparse
 
 RUNTIMES = ("tflite-runtime", "LiteRT")
 PROFILE = load_profile("xnnpack-arm64")
@@ -142,7 +143,9 @@ def test_patterns_of_other_devices_come_from_their_profiles() -> None:
     ],
 )
 def test_a_tensor_is_told_by_its_layer(tensor: str, layer: str) -> None:
-    assert in_model(tensor, [pointwise("conv1", 8, 8, 4), pointwise("conv1_conv", 8, 8, 4)]) == layer
+    assert (
+        in_model(tensor, [pointwise("conv1", 8, 8, 4), pointwise("conv1_conv", 8, 8, 4)]) == layer
+    )
 
 
 def residual_network() -> Any:
@@ -193,10 +196,26 @@ def test_a_residual_network_learns_before_training_that_nothing_pays() -> None:
     assert Plan.model_validate_json(json.dumps(made.to_json())) == made
 
 
+def test_for_flash_the_classifier_is_pruned_along() -> None:
+    """Its zeros count for nothing in the sparse kernels, so its block stays the profile's."""
+    classes = LayerInfo("classes", "Dense", (256, 10), 2560, 1, feeds_output=True)
+    layers = (pointwise("pw", 256, 256, 16), classes)
+    goals: tuple[tuple[Goal, set[str]], ...] = (
+        ("latency", {"pw"}),
+        ("flash", {"pw", "classes"}),
+    )
+    for goal, pruned in goals:
+        made = choose_blocks(make_plan(layers, PROFILE, goal=goal), layers, TABLE)
+        assert {row.path for row in made.pruned} == pruned
+        assert [row.prunable for row in made.layers] == [True, False]
+        assert made.layers[0].pattern == Block(4, 1)
+    assert made.layers[1].pattern == Block(2, 1)
+
+
 @pytest.mark.slow
 def test_for_flash_zeros_stay_in_a_network_that_gains_no_speed() -> None:
     made = plan(residual_network(), "xnnpack-arm64", goal="flash")
-    assert {row.path for row in made.pruned} == {"reduce", "restore"}
+    assert {row.path for row in made.pruned} == {"reduce", "restore", "classes"}
     assert any("gain no speed" in warning for warning in made.warnings())
 
 
@@ -218,13 +237,34 @@ def test_a_model_that_is_not_converted_is_planned_all_the_same() -> None:
     x = keras.layers.Conv2D(8, 3, 2, name="stem")(inputs)
     x = keras.layers.Conv2D(64, 1, name="pw")(x)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
-    with pytest.raises(ModelError):
-        from edgeprune.convert import convert
-
-        convert(model, PROFILE, "float32", None)
     made = plan(model, "xnnpack-arm64")
     assert [row.path for row in made.pruned] == ["pw"]
     assert made.network is not None
     assert made.network.gains is None
     assert "no fixed size" in made.warnings()[0]
     assert keras_model.describe(model)[2].pixels is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("emulator")
+def test_the_table_expects_what_the_emulator_counts(tmp_path: Path) -> None:
+    """The instructions saved, and whether any are: in a wide network and in one of tiny maps."""
+    wide = replace(BY_NAME["base"], size=64, width=64)
+    tiny = replace(BY_NAME["base"], size=8, width=8)
+    expected, files = [], []
+    for index, network in enumerate((wide, tiny)):
+        # Zeros as the family has them, in blocks of 2.
+        dense = network.save(tmp_path / f"{index}-dense.tflite")
+        draft = load(dense)
+        layers = layers_of(draft.graph)
+        made = make_plan(layers, PROFILE, sparsity=network.zeros)
+        expected.append(judge_network(made, draft, RUNTIMES, layers, TABLE))
+        files += [dense, save_sparse(dense, tmp_path / f"{index}-sparse.tflite")]
+    for position, runtime in enumerate(RUNTIMES):
+        counts = ARM64_EMULATED.count_each([read(file) for file in files], runtime)
+        assert counts[0] > counts[1]
+        assert expected[0].gains
+        _, dense_cost, sparse_cost = expected[0].instructions[position]
+        assert dense_cost - sparse_cost == pytest.approx(counts[0] - counts[1], rel=0.1)
+        assert counts[2] < counts[3]
+        assert expected[1].gains is False
