@@ -12,6 +12,7 @@ import keras
 import pytest
 
 from edgeprune import cost, keras_model
+from edgeprune.gate import RuntimeName
 from edgeprune.network_plan import choose_blocks, in_model, judge_network, other_patterns
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, Unstructured
@@ -23,7 +24,7 @@ from edgeprune.tflite.file import read
 from edgeprune.tflite.graph import Graph
 from tests.gate_networks import FAMILY, Network, save_sparse
 
-RUNTIMES = ("tflite-runtime", "LiteRT")
+RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
 PROFILE = load_profile("xnnpack-arm64")
 TABLE = cost.read_costs("xnnpack-arm64")
 BY_NAME = {network.name: network for network in FAMILY}
@@ -35,7 +36,7 @@ def pointwise(path: str, inputs: int, outputs: int, pixels: int) -> LayerInfo:
 
 def layers_of(graph: Graph) -> tuple[LayerInfo, ...]:
     """The 1x1 convolutions of a file, as Keras would have described them."""
-    found = []
+    found: list[LayerInfo] = []
     for operator in graph.operators:
         kernel = graph.tensors[operator.inputs[1]].shape if len(operator.inputs) > 1 else ()
         if operator.op == "CONV_2D" and kernel[1:3] == (1, 1):
