@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -28,7 +28,7 @@ from edgeprune.measure import default_target
 from edgeprune.measure import measure as measure_files
 from edgeprune.plan import Plan, check_plan, read_plan
 from edgeprune.plan import plan as plan_model
-from edgeprune.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Applied
 from edgeprune.schema import suggestion
 from edgeprune.targets import TARGETS, find_target
@@ -734,6 +734,27 @@ def install(name: str) -> None:
     with terminal.progress_bar() as tell:
         target.install(tell)
     click.echo(f"{name} is ready: {target.readiness().detail}.")
+
+
+@targets.command()
+@click.argument("name", type=click.Choice(["arm64-emulated"]))
+@click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
+@click.option("-o", "--output", type=_Path(), required=True, metavar="COSTS.toml")
+def calibrate(name: str, core: Any, output: Path) -> None:
+    """Measure anew what each kernel costs there, for the plan's choice of patterns.
+
+    Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
+    own takes the file as costs = "PATH.toml".
+    """
+    require_folder(output)
+    from edgeprune.cost import to_toml
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate as measure_costs
+
+    with terminal.progress_bar() as tell:
+        table = measure_costs(core, tell)
+    write_file(output, to_toml(table).encode())
+    errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
+    click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")
 
 
 def _print_json(content: Any) -> None:

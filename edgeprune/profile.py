@@ -188,6 +188,8 @@ class DeviceProfile(Table):
     """Instruments that speak for this device, the best first."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
+    costs: Text | None = None
+    """The table of what layers cost, by name or as the path of a `.toml`; see `cost`."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
     also: Selection | None = None
@@ -266,10 +268,15 @@ def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:
                 f"Unknown device '{device}'.{suggestion(device, profile_names())} Known devices: "
                 f"{', '.join(profile_names())}. For your own, give the path of a .toml file."
             )
-    return _parse(_read(path), path)
+    return _parse(read_toml(path), path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads the data that a profile, or a table beside it, consists of.
+
+    Raises:
+      ProfileError: the file cannot be read, or is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -26,6 +26,7 @@ from edgeprune.checks import Verdict
 from edgeprune.encode import EncodingResult
 from edgeprune.inspect import Inspection
 from edgeprune.measure import Measurement
+from edgeprune.outlook import Outlook
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
 from edgeprune.report import Report
@@ -158,9 +159,35 @@ def show_plan(plan: Plan) -> None:
             ("layer", "now", "then"),
             ((row.path, row.before, row.after) for row in plan.padding),
         )
+    if plan.network:
+        _show_outlook(plan.network)
     hidden = len(plan.layers) - len(shown)
     if hidden:
         say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
+
+
+def _show_outlook(network: Outlook) -> None:
+    """What the network as a whole can gain."""
+    rows = [(runtime.runtime, f"{runtime.state}: {runtime.reason}") for runtime in network.runtimes]
+    changes = ", ".join(f"{change.name} ({change.places})" for change in network.rewrites)
+    facts = (
+        ("it gains", {True: "yes", False: "no", None: "not known"}[network.gains]),
+        ("because it", network.reason),
+        ("rewritten, exactly", changes),
+        ("in the way", network.breaker),
+        ("remedy", network.remedy),
+        *(
+            (
+                f"{runtime}, expected",
+                f"{dense / 1e6:.1f} to {sparse / 1e6:.1f} M instructions in layers with weights, "
+                f"{dense / sparse:.2f}x",
+            )
+            for runtime, dense, sparse in network.instructions
+        ),
+        ("elsewhere", ", ".join(f"{e.pattern} on {e.device}" for e in network.elsewhere)),
+    )
+    title = "The network as a whole, with zeros enough"
+    _table(title, ("", "what is expected"), [*rows, *(fact for fact in facts if fact[1])])
 
 
 def show_verdict(verdict: Verdict) -> None:

@@ -99,6 +99,13 @@ def test_targets_say_what_is_ready(run: Run) -> None:
     check_refused(run("targets", "install", "hots"), "Did you mean 'host'?")
 
 
+def test_costs_are_measured_where_the_emulator_is_only(run: Run, tmp_path: Path) -> None:
+    done = run("targets", "calibrate", "arm64-emulated", "-o", "costs.toml")
+    check_refused(done, "edgeprune targets install arm64-emulated")
+    assert files(tmp_path) == set()
+    check_refused(run("targets", "calibrate", "host", "-o", "costs.toml"), "arm64-emulated")
+
+
 def test_a_mistyped_command_or_option_is_usage(run: Run) -> None:
     check_refused(run("pln"), "Did you mean 'plan'?")
     check_refused(run("plan"), "MODEL.keras")
