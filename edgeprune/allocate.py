@@ -6,7 +6,7 @@ of each layer's losses, zeros are taken where the next one costs least (Lagrange
 one price of a zero). Where a device's costs are known and latency is the goal, the price counts
 what a zero saves there, so that the network costs no more than with its zeros spread evenly.
 
-Pure; `reconstruct.losses` measures.
+Pure but for the reading of a cost table; `reconstruct.allocation` measures.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from edgeprune import cost as cost_table
 from edgeprune.layout import Array
 from edgeprune.pattern import Block, Unstructured
-from edgeprune.plan import MAX_RAISED_SPARSITY, LayerPlan, Plan
+from edgeprune.plan import MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
+from edgeprune.profile import DeviceProfile, Goal
 
 Cost: TypeAlias = Callable[[LayerPlan, float], float]
 """What a layer of a plan costs on the device at a sparsity."""
@@ -156,6 +158,17 @@ def lamp_curve(path: str, matrix: Array) -> Curve:
     cuts = [round(sparsity * squares.size) for sparsity in GRID]
     losses = [-float(np.log(max(left[cut] / total, 1e-12))) for cut in cuts]
     return Curve(path, squares.size, GRID, tuple(losses))
+
+
+def device_cost(profile: DeviceProfile, goal: Goal, layers: Iterable[LayerInfo]) -> Cost | None:
+    """What layers cost by the device's table; None without one, or if latency is not the goal."""
+    if goal != "latency" or profile.costs is None:
+        return None
+    table = cost_table.read_costs(profile.costs)
+    known = {layer.path: layer for layer in layers}
+    return lambda row, sparsity: cost_table.layer_cost(
+        table, known[row.path], row.pattern, sparsity
+    )
 
 
 def can_move(row: LayerPlan) -> bool:

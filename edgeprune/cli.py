@@ -10,27 +10,28 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from edgeprune import errors, terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
+from edgeprune.c_array import c_array_paths, write_c_array
 from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import TensorPlan, rules_of
-from edgeprune.errors import EdgepruneError, PlanError, TargetError
+from edgeprune.errors import EdgepruneError, PlanError
 from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
 from edgeprune.measure import default_target
 from edgeprune.measure import measure as measure_files
 from edgeprune.plan import Plan, check_plan, read_plan
 from edgeprune.plan import plan as plan_model
-from edgeprune.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Applied
 from edgeprune.schema import suggestion
-from edgeprune.targets import TARGETS
+from edgeprune.targets import TARGETS, find_target
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.signature import input_specs
 from edgeprune.validate import validate as validate_file
@@ -402,6 +403,7 @@ def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> l
     metavar="PLAN.json",
     help="The plan that the model was pruned by, for the manifest.",
 )
+@click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
 @_json
 def export(
@@ -411,6 +413,7 @@ def export(
     scale: tuple[float, float],
     numerics: Any,
     plan_path: Path | None,
+    c_array: bool,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -422,6 +425,8 @@ def export(
     """
     profile = load_profile(device)
     require_folder(output)
+    for path in c_array_paths(output) if c_array else ():
+        require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
     from edgeprune.convert import export as export_model
@@ -433,6 +438,7 @@ def export(
         exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)
     terminal.warn(exported.warnings)
     artifact = exported.artifact
+    written = write_c_array(output) if c_array else None
     if as_json:
         _print_json(
             {
@@ -444,6 +450,7 @@ def export(
                 "gzip_bytes": artifact.gzip_bytes,
                 "sha256": artifact.sha256,
                 "sparse_tensors": len(exported.sparse),
+                "c_array": written.to_json() if written else None,
                 **_network_json(exported.network.applied, exported.network.reason),
                 "warnings": list(exported.warnings),
             }
@@ -454,6 +461,8 @@ def export(
             f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
             "weights stored sparsely."
         )
+        if written:
+            click.echo(f"{written.source} and {written.header}: {written.identifier}")
         _say_network(exported.network.applied, exported.network.reason)
 
 
@@ -727,10 +736,11 @@ def targets(context: click.Context, as_json: bool) -> None:
     """List the instruments: which are ready, and what installs the others."""
     if context.invoked_subcommand:
         return
+    states = {name: find_target(name).readiness() for name in TARGETS}
     if as_json:
-        _print_json([{"target": name, **asdict(TARGETS[name].readiness())} for name in TARGETS])
+        _print_json([{"target": name, **asdict(state)} for name, state in states.items()])
     else:
-        terminal.show_targets(dict(TARGETS))
+        terminal.show_targets(states)
 
 
 @targets.command()
@@ -741,13 +751,31 @@ def install(name: str) -> None:
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
     folder removes it.
     """
-    if name not in TARGETS:
-        raise TargetError(
-            f"Unknown target '{name}'.{suggestion(name, TARGETS)} Known: {', '.join(TARGETS)}."
-        )
+    target = find_target(name)
     with terminal.progress_bar() as tell:
-        TARGETS[name].install(tell)
-    click.echo(f"{name} is ready: {TARGETS[name].readiness().detail}.")
+        target.install(tell)
+    click.echo(f"{name} is ready: {target.readiness().detail}.")
+
+
+@targets.command()
+@click.argument("name", type=click.Choice(["arm64-emulated"]))
+@click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
+@click.option("-o", "--output", type=_Path(), required=True, metavar="COSTS.toml")
+def calibrate(name: str, core: Any, output: Path) -> None:
+    """Measure anew what each kernel costs there, for the plan's choice of patterns.
+
+    Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
+    own takes the file as costs = "PATH.toml".
+    """
+    require_folder(output)
+    from edgeprune.cost import to_toml
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate as measure_costs
+
+    with terminal.progress_bar() as tell:
+        table = measure_costs(core, tell)
+    write_file(output, to_toml(table).encode())
+    errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
+    click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")
 
 
 def _print_json(content: Any) -> None:

@@ -32,13 +32,13 @@ class Latency:
 class Speedup:
     """How many times faster, or less work, than the first model of the same call.
 
-    From latency it is the median of the rounds' ratios. Counted instructions have no rounds: the
-    interval is what the counter itself leaves open.
+    From latency it is the median of the rounds' ratios. Counted instructions and cycles have no
+    rounds: the interval is what the counter itself leaves open.
     """
 
     median: float
     ci95: tuple[float, float]
-    of: Literal["latency", "instructions"] = "latency"
+    of: Literal["latency", "instructions", "cycles"] = "latency"
 
     @property
     def significant(self) -> bool:
@@ -46,10 +46,35 @@ class Speedup:
         return not self.ci95[0] <= 1 <= self.ci95[1]
 
     def __str__(self) -> str:
-        if self.of == "instructions":
-            return f"{self.median:.2f}x by instructions"
+        if self.of != "latency":
+            return f"{self.median:.2f}x by {self.of}"
         spread = f"{self.median:.2f}x [{self.ci95[0]:.2f}, {self.ci95[1]:.2f}]"
         return spread if self.significant else f"no significant difference ({spread})"
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one operator costs by an instrument; None is a thing that it cannot say."""
+
+    name: str
+    op: str
+    where: str
+    """What it runs on, such as `NPU` or `CPU`."""
+    cycles: int | None = None
+    bytes: int | None = None
+    """Of parameters, as the device stores them."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure; a target takes of it what it can."""
+
+    runtime: str | None = None
+    """The one that a person chose; the reference if None."""
+    threads: int = 1
+    artifacts: Path | None = None
+    """Folder for what the instrument makes of the files; beside them if None."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +95,14 @@ class Measurement:
     instruction_classes: dict[str, int] = field(default_factory=dict)
     """The same by kind."""
     cycles: int | None = None
+    npu_cycles: int | None = None
+    """Those of them that an accelerator computes; in the others it waits for memory."""
     memory: dict[str, int] = field(default_factory=dict)
     ops_on_device: int | None = None
     ops_on_cpu: int | None = None
+    layers: tuple[LayerCost, ...] = ()
+    artifact: str | None = None
+    """The file that the instrument made of the model, where it makes one."""
     conditions: str = ""
     """Machine, threads and how the runs were made, in words."""
     rounds_ms: tuple[tuple[float, ...], ...] = ()
@@ -151,40 +181,39 @@ def measure(
     target: str | None = None,
     runtime: str | None = None,
     threads: int = 1,
+    artifacts: Path | None = None,
 ) -> tuple[Measurement, ...]:
     """Measures .tflite files with an instrument, in turn with each other.
 
     Args:
       models: the files; with several, each is also compared with the first.
       device: a profile, its name, or the path of a user's own `.toml` file.
-      target: an instrument's name; the first of the profile's that is ready if None, else `host`.
+      target: an instrument's name, with its address behind a colon if it has one; the first of the
+        profile's that is ready if None, else `host`.
       runtime: `tflite-runtime` or `LiteRT`, where the target has both; the reference if None.
       threads: that the runtime may use.
+      artifacts: folder for what the instrument makes of the files; beside them if None.
 
     Raises:
       TargetError: the target is unknown or not ready, or it does not have the runtime.
       TfliteError: a file does not parse.
       CheckError: the runtime refuses a file, crashes on it or does not end.
     """
-    from edgeprune.targets import TARGETS  # the targets build on this module
+    from edgeprune.targets import find_target  # the targets build on this module
 
     profile = load_profile(device)
     name = target or default_target(profile)
-    if name not in TARGETS:
-        raise TargetError(
-            f"Expected a target that this version of edgeprune has, one of {', '.join(TARGETS)}. "
-            f"Received: {name}."
-        )
-    instrument = TARGETS[name]
+    instrument = find_target(name)
     readiness = instrument.readiness()
     if not readiness.ready:
         raise TargetError(f"Target '{name}' is not ready: {readiness.detail}. {readiness.remedy}")
-    return instrument.measure([Path(model) for model in models], profile, runtime, threads)
+    settings = Settings(runtime, threads, artifacts)
+    return instrument.measure([Path(model) for model in models], profile, settings)
 
 
 def default_target(profile: DeviceProfile) -> str:
     """The first of the profile's targets that is ready here; `host` stands in if none is."""
-    from edgeprune.targets import TARGETS
+    from edgeprune.targets import TARGETS, find_target
 
-    ready = (n for n in profile.targets if n in TARGETS and TARGETS[n].readiness().ready)
-    return next(ready, "host")
+    known = (name for name in profile.targets if name in TARGETS)
+    return next((name for name in known if find_target(name).readiness().ready), "host")

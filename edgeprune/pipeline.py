@@ -153,7 +153,7 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
             x=list(job.split.train.x),
             plan=plan,
         )
-        notes = (*report.notes, *_storage_notes(plan, exported), *exported.warnings)
+        notes = (*report.notes, *_storage_notes(profile, plan, exported), *exported.warnings)
         report = replace(report, artifact=exported.artifact, notes=notes)
         return _judge(job, profile, report, dense, exported, tell)
     except EdgepruneError as error:
@@ -195,7 +195,7 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
     return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
 
 
-def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:
+def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tuple[str, ...]:
     """What became of the zeros in the file, in words."""
     notes = []
     if any(isinstance(layer.pattern, Channels) for layer in plan.pruned):
@@ -225,7 +225,11 @@ def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:
         for tensor in exported.tensors
         if tensor.way == "dense" and tensor.sparsity > CHECKED_SPARSITY
     }
-    if reasons:
+    if reasons and "vela" in profile.targets:
+        notes.append(
+            "The zeros lie in dense weights, where the device's compiler finds them by itself."
+        )
+    elif reasons:
         notes.append(
             "Other zeros are stored like any value, and gzip alone shows them: "
             f"{'; '.join(sorted(reasons))}."
@@ -266,7 +270,9 @@ def _judge(
         return report
     tell("measure")
     target = default_target(profile)
-    first, second = measure([dense, exported.artifact.path], profile, target=target)
+    first, second = measure(
+        [dense, exported.artifact.path], profile, target=target, artifacts=job.folder
+    )
     notes = report.notes + _stand_in_note(profile, second)
     report = replace(report, dense=(first,), pruned=(second,), notes=notes)
     tell("accuracy")

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from edgeprune import layout
 from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
+from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.profile import (
     Allocation,
@@ -120,6 +121,8 @@ class Plan(Table):
     layers: tuple[LayerPlan, ...] = Field(default=())
     padding: tuple[PaddingPlan, ...] = Field(default=())
     """Layers whose padding changes; empty keeps the model's function as it is."""
+    network: Outlook | None = None
+    """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
 
     @property
     def pruned(self) -> tuple[LayerPlan, ...]:
@@ -136,14 +139,17 @@ class Plan(Table):
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before pruning, in sentences."""
+        network = self.network.sentences() if self.network else ()
         if not self.pruned:
-            return (f"Nothing to prune for {self.device}: see the reason beside each layer.",)
+            nothing = f"Nothing to prune for {self.device}: see the reason beside each layer."
+            return (nothing, *network)
         if self.expected_sparsity < self.asked - 0.01:
             return (
                 f"The plan reaches a sparsity of {self.expected_sparsity:.3f} instead of "
                 f"{self.asked:g}: some layers stay dense or keep whole units (see the reasons).",
+                *network,
             )
-        return ()
+        return network
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
@@ -165,6 +171,10 @@ def plan(
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
+    Where the device's sparse kernels want a network that fits as a whole, the model is converted
+    for that, which takes seconds, and nothing is pruned if nothing can be gained; but for the goal
+    "flash", for which zeros pay in storage.
+
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
@@ -184,15 +194,18 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune import keras_model
-    from edgeprune.padding import find_asymmetric
+    from edgeprune.allocate import device_cost
+    from edgeprune.network_plan import fit_to_network
+    from edgeprune.padding import find_asymmetric, make_symmetric
     from edgeprune.reconstruct.allocation import allocate
 
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
         model = keras_model.load_model(Path(model))
     profile = load_profile(device)
+    layers = keras_model.describe(model)
     made = make_plan(
-        keras_model.describe(model),
+        layers,
         profile,
         sparsity=sparsity,
         goal=goal,
@@ -202,8 +215,13 @@ def plan(
     )
     if padding == "symmetric" and profile.symmetric_padding:
         made = made.model_copy(update={"padding": find_asymmetric(model)})
+    if profile.encoding.sparse_networks:
+        padded = make_symmetric(model, made.padding) if made.padding else model
+        made = fit_to_network(made, padded, profile, layers)
     method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
-    return made if method == "uniform" and x is None else allocate(model, made, method, x, progress)
+    if method == "uniform" and x is None:
+        return made
+    return allocate(model, made, method, x, progress, device_cost(profile, made.goal, layers))
 
 
 def make_plan(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact, write_file
+from edgeprune.checks import Verdict
+from edgeprune.layer_table import compare_layers
 from edgeprune.measure import Measurement
 from edgeprune.plan import LayerSparsity, Plan
-from edgeprune.validate import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,9 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        return environment.get_template("report.html").render(report=self, charts=_charts(self))
+        return environment.get_template("report.html").render(
+            report=self, charts=_charts(self), compare_layers=compare_layers
+        )
 
 
 def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:
@@ -164,9 +167,10 @@ def _charts(report: Report) -> list[Chart]:
 
 
 def _cost_charts(measured: list[DeviceReport]) -> list[Chart]:
-    """Latency where it was measured, and instructions where they were counted."""
+    """Latency where it was measured, instructions where they were counted, cycles else."""
     counted = [device for device in measured if device.pruned[0].instructions is not None]
-    timed = [device for device in measured if device not in counted]
+    timed = [device for device in measured if device.pruned[0].latency_ms is not None]
+    estimated = [device for device in measured if device.pruned[0].cycles is not None]
     charts = []
     if timed:
         charts.append(
@@ -181,9 +185,17 @@ def _cost_charts(measured: list[DeviceReport]) -> list[Chart]:
             Chart(
                 "Instructions",
                 "Executed by one inference, in millions; a count is no time. " + _source(counted),
-                _svg(partial(_plot_instructions, devices=counted)),
+                _svg(partial(_plot_counts, devices=counted, of="instructions")),
             )
         )
+    charts += [
+        Chart(
+            f"Cycles: {device.device}",
+            "Of one inference, in millions, as the target estimates them. " + _source([device]),
+            _svg(partial(_plot_counts, devices=[device], of="cycles")),
+        )
+        for device in estimated
+    ]
     return charts
 
 
@@ -276,12 +288,13 @@ def _plot_latency(axes: Axes, devices: list[DeviceReport]) -> None:
     _add_legend(axes)
 
 
-def _plot_instructions(axes: Axes, devices: list[DeviceReport]) -> None:
+def _plot_counts(axes: Axes, devices: list[DeviceReport], of: str) -> None:
+    """Plots what a target counted: `of` is "instructions" or "cycles"."""
     sides = [[device.dense[0] for device in devices], [device.pruned[0] for device in devices]]
-    _plot_pairs(axes, devices, *[[(m.instructions or 0) / 1e6 for m in side] for side in sides])
-    _label_bars(axes, "%.1f")
+    _plot_pairs(axes, devices, *[[(getattr(m, of) or 0) / 1e6 for m in side] for side in sides])
+    _label_bars(axes, "%.3g")
     axes.margins(y=0.25)
-    axes.set_ylabel("million instructions")
+    axes.set_ylabel(f"million {of}")
     _add_legend(axes)
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -22,17 +22,19 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgeprune.checks import Verdict
 from edgeprune.encode import EncodingResult
 from edgeprune.inspect import Inspection
 from edgeprune.measure import Measurement
+from edgeprune.outlook import Outlook
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
 from edgeprune.report import Report
-from edgeprune.targets import Target
-from edgeprune.validate import Verdict
+from edgeprune.targets import Readiness
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
 _TIME_COLUMNS = (">median ms", ">95 % interval", ">p90 ms", ">rounds")
+_COST_COLUMNS = (">cycles", ">memory, bytes", ">operators on the device, on the CPU")
 _COUNT_COLUMNS = (">M instructions", ">vector", ">loads, stores", ">branches", ">other")
 NARROWEST = 100
 """Columns to write for when the output is not a terminal."""
@@ -158,9 +160,35 @@ def show_plan(plan: Plan) -> None:
             ("layer", "now", "then"),
             ((row.path, row.before, row.after) for row in plan.padding),
         )
+    if plan.network:
+        _show_outlook(plan.network)
     hidden = len(plan.layers) - len(shown)
     if hidden:
         say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
+
+
+def _show_outlook(network: Outlook) -> None:
+    """What the network as a whole can gain."""
+    rows = [(runtime.runtime, f"{runtime.state}: {runtime.reason}") for runtime in network.runtimes]
+    changes = ", ".join(f"{change.name} ({change.places})" for change in network.rewrites)
+    facts = (
+        ("it gains", {True: "yes", False: "no", None: "not known"}[network.gains]),
+        ("because it", network.reason),
+        ("rewritten, exactly", changes),
+        ("in the way", network.breaker),
+        ("remedy", network.remedy),
+        *(
+            (
+                f"{runtime}, expected",
+                f"{dense / 1e6:.1f} to {sparse / 1e6:.1f} M instructions in layers with weights, "
+                f"{dense / sparse:.2f}x",
+            )
+            for runtime, dense, sparse in network.instructions
+        ),
+        ("elsewhere", ", ".join(f"{e.pattern} on {e.device}" for e in network.elsewhere)),
+    )
+    title = "The network as a whole, with zeros enough"
+    _table(title, ("", "what is expected"), [*rows, *(fact for fact in facts if fact[1])])
 
 
 def show_verdict(verdict: Verdict) -> None:
@@ -188,11 +216,10 @@ def _cell(value: float | str | None) -> str:
 
 
 def show_measurements(measurements: Sequence[Measurement]) -> None:
-    """Latency or instructions, sizes, comparison with the first file, and what does not hold."""
+    """What a target found, sizes, comparison with the first file, and what does not hold."""
     first = measurements[0]
     kind = "simulated" if first.simulated else "measured"
-    counted = first.instructions is not None
-    columns, cells = (_COUNT_COLUMNS, _count_cells) if counted else (_TIME_COLUMNS, _latency_cells)
+    columns, cells = _found_by(first)
     _table(
         f"{first.device}: {kind} by {first.target}, {first.runtime}",
         ("model", *columns, ">bytes", ">gzip", "faster"),
@@ -207,8 +234,47 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
             for m in measurements
         ),
     )
+    for measurement in measurements:
+        if measurement.layers:
+            _show_layers(measurement)
     say(first.conditions)
-    warn(first.warnings)
+    for measurement in measurements:
+        named = f"{measurement.model}: " if measurement.warnings != first.warnings else ""
+        if named or measurement is first:
+            warn(f"{named}{warning}" for warning in measurement.warnings)
+
+
+def _found_by(first: Measurement) -> tuple[Sequence[str], Callable[[Measurement], Sequence[str]]]:
+    """Columns and cells of the kind of thing that was found: latency, instructions or cost."""
+    if first.latency_ms is not None:
+        return _TIME_COLUMNS, _latency_cells
+    if first.instructions is not None:
+        return _COUNT_COLUMNS, _count_cells
+    return _COST_COLUMNS, _cost_cells
+
+
+def _cost_cells(measurement: Measurement) -> tuple[str, ...]:
+    memory = (f"{name.removesuffix('_bytes')} {n}" for name, n in measurement.memory.items())
+    counts = (measurement.ops_on_device, measurement.ops_on_cpu)
+    npu = "" if measurement.npu_cycles is None else f"\nNPU {measurement.npu_cycles}"
+    cycles = f"{_count(measurement.cycles)}{npu}"
+    return cycles, "\n".join(memory) or "-", ", ".join(map(_count, counts))
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _show_layers(measurement: Measurement) -> None:
+    """What every operator costs."""
+    _table(
+        f"{measurement.model}: operator by operator",
+        ("makes", "operator", "runs on", ">cycles", ">parameter bytes", "note"),
+        (
+            (_short(row.name), row.op, row.where, _count(row.cycles), _count(row.bytes), row.note)
+            for row in measurement.layers
+        ),
+    )
 
 
 def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
@@ -231,9 +297,11 @@ def _millions(number: int | None) -> str:
 
 def _cost(measurement: Measurement) -> str:
     """The median latency, or the count where that is what was measured."""
-    if measurement.instructions is None:
-        return _latency_cells(measurement)[0]
-    return f"{measurement.instructions / 1e6:.1f} M"
+    if measurement.instructions is not None:
+        return f"{measurement.instructions / 1e6:.1f} M"
+    if measurement.cycles is not None:
+        return f"{measurement.cycles / 1e6:.3g} M cycles"
+    return _latency_cells(measurement)[0]
 
 
 def show_report(report: Report) -> None:
@@ -263,7 +331,7 @@ def show_report(report: Report) -> None:
             ">accuracy",
             ">KiB",
             ">gzip KiB",
-            ">host ms, or instructions",
+            ">host ms, instructions or cycles",
             "times faster",
         ),
         rows,
@@ -359,9 +427,8 @@ def show_inspection(inspection: Inspection) -> None:
         )
 
 
-def show_targets(targets: dict[str, Target]) -> None:
+def show_targets(states: dict[str, Readiness]) -> None:
     """Which instruments are ready, and what installs the others."""
-    states = {name: target.readiness() for name, target in targets.items()}
     _table(
         "Targets: the instruments that run or compile a file",
         ("target", "ready", "found", "to install"),

@@ -19,9 +19,7 @@ from edgeprune.reconstruct.allocation import allocate, measure_losses
 from tests.architectures import build, samples
 
 losses = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(np.cumsum)
-curves = st.lists(
-    st.tuples(st.sampled_from([10, 20, 40]), losses), min_size=1, max_size=3
-).map(
+curves = st.lists(st.tuples(st.sampled_from([10, 20, 40]), losses), min_size=1, max_size=3).map(
     lambda layers: [
         Curve(f"layer{i}", weights, (0.0, 0.25, 0.5, 0.75), (0.0, *map(float, rising[:3])))
         for i, (weights, rising) in enumerate(layers)

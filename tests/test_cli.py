@@ -99,6 +99,13 @@ def test_targets_say_what_is_ready(run: Run) -> None:
     check_refused(run("targets", "install", "hots"), "Did you mean 'host'?")
 
 
+def test_costs_are_measured_where_the_emulator_is_only(run: Run, tmp_path: Path) -> None:
+    done = run("targets", "calibrate", "arm64-emulated", "-o", "costs.toml")
+    check_refused(done, "edgeprune targets install arm64-emulated")
+    assert files(tmp_path) == set()
+    check_refused(run("targets", "calibrate", "host", "-o", "costs.toml"), "arm64-emulated")
+
+
 def test_a_mistyped_command_or_option_is_usage(run: Run) -> None:
     check_refused(run("pln"), "Did you mean 'plan'?")
     check_refused(run("plan"), "MODEL.keras")
@@ -158,8 +165,13 @@ def test_step_by_step_from_model_to_measured_file(run: Run, model: Path) -> None
     done = run("measure", "out.tflite", "out.tflite", *device, "--json")
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
-    assert (first["target"], first["device"], first["simulated"]) == ("host", "edge-tpu", False)
-    assert second["latency_ms"]["runs"] > 0
+    assert (first["target"], first["device"]) == ("edgetpu-model", "edge-tpu")
+    assert first["simulated"] is True
+    assert first["memory"]["cached_bytes"] > 0
+    assert second["speedup"]["median"] == 1
+    done = run("measure", "out.tflite", *device, "--target", "host", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["latency_ms"]["runs"] > 0
     assert "stands in for the device" in done.stderr
 
 

@@ -78,10 +78,12 @@ def test_the_json_has_the_keys_of_the_contract() -> None:
 
 
 def test_an_unknown_target_names_the_known_ones() -> None:
-    with pytest.raises(TargetError, match="one of host, arm64-emulated. Received: gpu"):
+    with pytest.raises(TargetError, match="Unknown target 'gpu'.*Known: host, arm64-emulated"):
         measure(["m.tflite"], "edge-tpu", target="gpu")
 
 
 def test_the_host_stands_in_where_the_own_instrument_is_not_there() -> None:
-    assert default_target(load_profile("edge-tpu")) == "host"
+    edge_tpu = load_profile("edge-tpu")
+    assert default_target(edge_tpu.model_copy(update={"targets": ("elsewhere",)})) == "host"
     assert default_target(load_profile("xnnpack-x86")) == "host"
+    assert default_target(edge_tpu) == "edgetpu-model"

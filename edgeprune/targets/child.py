@@ -70,6 +70,7 @@ def run_worker(
     inputs: list[list[Array]],
     *,
     launcher: Launcher = HERE,
+    script: Path = WORKER,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Reply:
     """Starts the worker in a child process and waits for it.
@@ -78,6 +79,7 @@ def run_worker(
       job: as worker.py describes it, without the paths of inputs, outputs and result.
       inputs: for every model, one array `[n, ...]` of real values per input.
       launcher: of the Python that has the runtime.
+      script: the worker, where it is another one than worker.py.
       time_limit_s: after so many seconds the child is killed.
 
     Raises:
@@ -97,7 +99,7 @@ def run_worker(
         }
         job_file = folder / "job.json"
         job_file.write_text(json.dumps(complete), encoding="utf-8")
-        _wait(launcher, [str(WORKER), str(job_file)], time_limit_s)
+        _wait(launcher, [str(script), str(job_file)], time_limit_s)
         return _read_reply(folder)
 
 
@@ -107,10 +109,26 @@ def _save(path: Path, arrays: list[Array]) -> str:
 
 
 def _wait(launcher: Launcher, arguments: list[str], time_limit_s: float) -> None:
+    run_child([*launcher.command, *arguments], time_limit_s, environment=launcher.variables())
+
+
+def run_child(
+    command: list[str], time_limit_s: float, *, environment: Mapping[str, str] | None = None
+) -> str:
+    """Runs a program and returns what it printed.
+
+    Args:
+      command: the program and its arguments.
+      time_limit_s: after so many seconds the child is killed.
+      environment: its whole environment; the present one if None.
+
+    Raises:
+      WorkerError: its error, the signal it died from, or the time limit.
+    """
     try:
         done = subprocess.run(
-            [*launcher.command, *arguments],
-            env=launcher.variables(),
+            command,
+            env=environment,
             capture_output=True,
             text=True,
             errors="replace",
@@ -122,9 +140,10 @@ def _wait(launcher: Launcher, arguments: list[str], time_limit_s: float) -> None
         raise WorkerError(f"did not end within its time limit of {time_limit_s:g} s") from error
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise WorkerError(f"the runtime crashed with {name}")
+        raise WorkerError(f"it crashed with {name}")
     if done.returncode:
         raise WorkerError(_last_error(done.stderr) or f"exit code {done.returncode}")
+    return done.stdout
 
 
 def _last_error(text: str) -> str:

@@ -8,11 +8,14 @@ process here, under an emulator, or on a board:
 The job names a runtime, models and what to do; the result goes to the file that the job names. A
 runtime that crashes takes this process down and nothing else.
 
-Job, all kinds:  {"kind": "run" | "count" | "time", "runtime": "tflite-runtime" | "LiteRT",
-                  "result": PATH, "threads": int, "delegates": bool}
+Job, all kinds:  {"kind": "run" | "count" | "count-each" | "time",
+                  "runtime": "tflite-runtime" | "LiteRT", "result": PATH, "threads": int,
+                  "delegates": bool}
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
                  whoever counts this process's instructions can see
+    count-each:  {"models": [MODEL, ...]}; of every model one inference between marks, after one
+                 to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}
     MODEL:       {"path": PATH, "inputs": NPZ, "input_tensors": [int, ...],
                   "output_tensors": [int, ...]}
@@ -106,12 +109,28 @@ def run(module: Any, job: dict[str, Any]) -> dict[str, Any]:
 def count(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Runs every sample, then once more between two marks."""
     interpreter, result = run_samples(module, job)
-    gc.collect()
     gc.disable()
+    marked_invoke(interpreter)
+    return result
+
+
+def count_each(module: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Runs the first sample of every model twice, the second time between two marks."""
+    gc.disable()
+    for model in job["models"]:
+        interpreter, inputs, _ = load(module, job, model)
+        feed(interpreter, inputs, read_inputs(model["inputs"], inputs), 0)
+        interpreter.invoke()
+        marked_invoke(interpreter)
+    return {}
+
+
+def marked_invoke(interpreter: Any) -> None:
+    """Runs one inference between two marks."""
+    gc.collect()
     mark(1)
     interpreter.invoke()
     mark(0)
-    return result
 
 
 def mark(begin: int) -> None:
@@ -195,7 +214,8 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     name, package = MODULES[job["runtime"]]
     module = import_module(name)
-    result = {"run": run, "count": count, "time": time_models}[job["kind"]](module, job)
+    kinds = {"run": run, "count": count, "count-each": count_each, "time": time_models}
+    result = kinds[job["kind"]](module, job)
     result["runtime"] = f"{job['runtime']} {version(package)}"
     result["cpu"] = cpu_name()
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.artifact import describe_file
+from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Speedup
+from edgeprune.measure import Measurement, Settings, Speedup
 from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import TRY_AGAIN, Emulator, cached_emulator
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
-from edgeprune.targets.readiness import Readiness
+from edgeprune.targets.replies import check_refusal, check_reply, check_runs
+from edgeprune.targets.target import Readiness
 from edgeprune.targets.worker import MODULES
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
@@ -110,7 +112,7 @@ class Arm64Emulated:
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
             reply = _start("count", graph, inputs, runtime, launcher, threads=threads)
-            classes = _read_counts(log)
+            (classes,) = _read_counts(log, 1)
         return _with_facts(
             reply,
             runtime=f"{reply.facts['runtime']} on emulated {core}",
@@ -118,13 +120,40 @@ class Arm64Emulated:
             instruction_classes=classes,
         )
 
+    def count_each(
+        self, graphs: Sequence[Graph], runtime: str, *, core: Core = DEFAULT_CORE
+    ) -> tuple[int, ...]:
+        """Counts the instructions of one inference of each file, all in one emulated process.
+
+        Starting the emulated runtime costs as much as dozens of small networks.
+
+        Raises:
+          TargetError: it is not set up.
+          WorkerError: the runtime refuses a file, crashes on it or does not end.
+        """
+        emulator = _required_emulator()
+        job = {
+            "kind": "count-each",
+            "runtime": runtime,
+            "threads": 1,
+            "delegates": True,
+            "models": [worker_model(graph) for graph in graphs],
+        }
+        inputs = [generated_inputs(graph, 1) for graph in graphs]
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            log = Path(folder) / "count.log"
+            launcher = emulator.emulated(core, log)
+            run_worker(job, inputs, launcher=launcher, time_limit_s=TIME_LIMIT_S)
+            return tuple(sum(classes.values()) for classes in _read_counts(log, len(graphs)))
+
     def measure(
-        self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
+        self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
         """Counts one inference of every file; several are compared with the first."""
+        threads = settings.threads
         qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
-        chosen = runtime or self.runtimes(profile)[0]
+        chosen = settings.runtime or self.runtimes(profile)[0]
         if chosen not in MODULES:
             raise TargetError(
                 f"Target '{NAME}' has these runtimes: {', '.join(MODULES)}. Received: {chosen}."
@@ -154,6 +183,26 @@ class Arm64Emulated:
             )
         return tuple(found)
 
+    def check(self, case: Case) -> Iterator[Check]:
+        """Runs a file in the ARM64 runtimes, where XNNPACK has kernels that x86 has not.
+
+        A few samples do: emulation is slow, and what goes wrong there goes wrong on every input.
+        """
+        if not cached_emulator().complete():
+            yield from _not_proven(case, self.readiness())
+            return
+        few = case.first_samples()
+        for runtime in self.runtimes(case.profile):
+            try:
+                reply = self.run(few.graph, few.inputs, runtime, core=case.profile.core)
+            except WorkerError as error:
+                yield check_refusal(few, f"{runtime} on emulated {case.profile.core}", error)
+                continue
+            yield check_runs(few, reply)
+            yield check_finite(named_outputs(few.graph, reply.outputs), reply.facts["runtime"])
+            if few.wanted is not None:
+                yield check_reply(few, reply, few.wanted)
+
     def _count_named(self, graph: Graph, runtime: str, core: Core, threads: int) -> Reply:
         """Counts a file whose errors have to name it."""
         try:
@@ -167,6 +216,16 @@ class Arm64Emulated:
 
 
 ARM64_EMULATED = Arm64Emulated()
+
+
+def _not_proven(case: Case, readiness: Readiness) -> Iterator[Check]:
+    """Says what stays open without the emulator; dense files compute alike on x86 and ARM64."""
+    if case.graph.subgraphs[0].restores_floats:
+        message = (
+            "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
+            f"run there only. To run it: {readiness.remedy}"
+        )
+        yield Check("outputs (ARM64)", True, None, None, message)
 
 
 def _start(
@@ -199,6 +258,17 @@ def _required_emulator() -> Emulator:
     return emulator
 
 
+def installed_versions() -> dict[str, str]:
+    """Versions of both runtimes by name, and of `qemu`, as they were set up.
+
+    Raises:
+      TargetError: it is not set up.
+    """
+    emulator = _required_emulator()
+    runtimes = {name: _version(emulator, name) for name in MODULES}
+    return {"qemu": emulator.version("qemu"), **runtimes}
+
+
 def _version(emulator: Emulator, runtime: str) -> str:
     return emulator.version(MODULES[runtime][1])
 
@@ -207,17 +277,18 @@ def _with_facts(reply: Reply, **facts: object) -> Reply:
     return replace(reply, facts={**reply.facts, **facts})
 
 
-def _read_counts(log: Path) -> dict[str, int]:
-    """Instructions by class, from the plugin's one line."""
+def _read_counts(log: Path, expected: int) -> tuple[dict[str, int], ...]:
+    """Instructions by class, from the plugin's lines, one for each counted inference."""
     text = log.read_text(encoding="utf-8") if log.exists() else ""
-    line = re.search(r"^instructions (.+)$", text, re.MULTILINE)
-    if line is None:
+    lines = re.findall(r"^instructions (.+)$", text, re.MULTILINE)
+    if len(lines) != expected:
         raise WorkerError(
-            f"{NAME}: expected the plugin to report a count. Received: {text or 'nothing'}. "
-            f"Remove the cache folder {cached_emulator().folder} and install anew. {TRY_AGAIN}"
+            f"{NAME}: expected the plugin to report {expected} counts. Received: "
+            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder} and install "
+            f"anew. {TRY_AGAIN}"
         )
-    pairs = (pair.split("=") for pair in line[1].split())
-    return {name: int(number) for name, number in pairs}
+    pairs = ([pair.split("=") for pair in line.split()] for line in lines)
+    return tuple({name: int(number) for name, number in line} for line in pairs)
 
 
 def _fewer(ratio: float) -> Speedup:
