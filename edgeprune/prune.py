@@ -13,6 +13,7 @@ from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Unstructured
+from edgeprune.permute import permute_channels
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration
 from edgeprune.reconstruct.walk import Case, walk
@@ -32,6 +33,7 @@ def prune_one_shot(
     plan: Plan,
     x: list[Array] | None = None,
     *,
+    permute: bool = True,
     progress: Progress = no_progress,
 ) -> Model:
     """Prunes without training and without labels.
@@ -44,6 +46,8 @@ def prune_one_shot(
       model: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
       x: calibration data, one array `[n, ...]` per input of the model.
+      permute: whether channels inside the network may change their order where an `NofM` then
+        keeps more weight; see `permute`.
       progress: told what is done.
 
     Returns:
@@ -62,6 +66,8 @@ def prune_one_shot(
     pruned = keras_model.copy_model(model)
     rows = {row.path: row for row in plan.pruned}
     _check_finite(pruned, rows)
+    if permute and permute_channels(pruned, rows):
+        model = keras_model.copy_model(pruned)
     if x is None:
         if rows:
             _warn("Pruned by magnitude alone, without data: expect to lose accuracy. Give samples.")
