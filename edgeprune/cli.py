@@ -20,17 +20,17 @@ from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import TensorPlan, rules_of
-from edgeprune.errors import EdgepruneError, PlanError, TargetError
+from edgeprune.errors import EdgepruneError, PlanError
 from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
-from edgeprune.measure import default_target
-from edgeprune.measure import measure as measure_files
+from edgeprune.measure import Settings, measure_each
+from edgeprune.measuring_options import board_python, measuring, named_targets
 from edgeprune.plan import Plan, check_plan, read_plan
 from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Applied
 from edgeprune.schema import suggestion
-from edgeprune.targets import TARGETS
+from edgeprune.targets import TARGETS, find_target
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.signature import input_specs
 from edgeprune.validate import validate as validate_file
@@ -547,6 +547,8 @@ def inspect(model: Path, device: str | None, as_json: bool) -> None:
 )
 @_data
 @_scale
+@named_targets
+@board_python
 @_json
 @click.pass_context
 def validate(
@@ -556,16 +558,22 @@ def validate(
     reference: Path | None,
     data: Path | None,
     scale: tuple[float, float],
+    targets: tuple[str, ...],
+    board_python: str,
     as_json: bool,
 ) -> None:
     """Check that a file loads, computes what it should and fits the device.
 
-    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1).
+    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
+    computer and the device's own instruments are always asked, others with --target.
     """
     profile = load_profile(device)
     graph = tflite_file.read(model)
     x = _calibration(data, input_specs(graph), scale)
-    verdict = validate_file(model, profile, reference=reference, x=x)
+    settings = Settings(python=board_python)
+    verdict = validate_file(
+        model, profile, reference=reference, x=x, targets=targets, settings=settings
+    )
     if as_json:
         _print_json(verdict.to_json())
     else:
@@ -576,39 +584,37 @@ def validate(
 @cli.command()
 @click.argument("models", type=_Path(), nargs=-1, required=True, metavar="MODEL.tflite...")
 @_device
-@click.option("--target", metavar="T", help="An instrument that `edgeprune targets` lists.")
-@click.option(
-    "--runtime",
-    type=click.Choice(["tflite-runtime", "LiteRT"]),
-    help="Where both are installed; tflite-runtime if not named.",
-)
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@measuring
 @_json
 def measure(
     models: tuple[Path, ...],
     device: str,
-    target: str | None,
-    runtime: str | None,
-    threads: int,
+    targets: tuple[str, ...],
+    settings: Settings,
     as_json: bool,
 ) -> None:
     """Measure files, in turn with each other; with several, compare them with the first."""
     profile = load_profile(device)
-    chosen = target or default_target(profile)
-    with terminal.progress_bar() as tell:
-        tell(f"measuring with {chosen}", 0, 1)
-        found = measure_files(models, profile, target=chosen, runtime=runtime, threads=threads)
-    if chosen not in profile.targets:
-        terminal.warn(
-            [
-                f"'{chosen}' is not {profile.name}: it stands in for the device, for which "
-                f"{', '.join(profile.targets)} would speak."
-            ]
-        )
-    if as_json:
+    with terminal.progress_bars() as tell:
+        outcomes = measure_each(models, profile, targets, settings, tell)
+    found = [m for outcome in outcomes for m in outcome.measurements]
+    stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
+    terminal.warn(
+        f"'{name}' is not {profile.name}: it stands in for the device, for which "
+        f"{', '.join(profile.targets)} would speak."
+        for name in stand_ins
+    )
+    if as_json and found:
         _print_json([measurement.to_json() for measurement in found])
-    else:
-        terminal.show_measurements(found)
+    elif not as_json:
+        for outcome in outcomes:
+            if outcome.measurements:
+                terminal.show_measurements(outcome.measurements)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    for error in failed[1:]:
+        terminal.fail(str(error))
+    if failed:
+        raise failed[0]
 
 
 @cli.command()
@@ -620,6 +626,7 @@ def measure(
 @_goal
 @_epochs
 @_padding
+@measuring
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -633,6 +640,8 @@ def compare(
     goal: Any,
     epochs: int,
     padding: Any,
+    targets: tuple[str, ...],
+    settings: Settings,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -647,6 +656,8 @@ def compare(
         "goal": goal,
         "epochs": epochs,
         "padding": padding,
+        "targets": targets,
+        "settings": settings,
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 
@@ -706,10 +717,11 @@ def targets(context: click.Context, as_json: bool) -> None:
     """List the instruments: which are ready, and what installs the others."""
     if context.invoked_subcommand:
         return
+    states = {name: find_target(name).readiness() for name in TARGETS}
     if as_json:
-        _print_json([{"target": name, **asdict(TARGETS[name].readiness())} for name in TARGETS])
+        _print_json([{"target": name, **asdict(state)} for name, state in states.items()])
     else:
-        terminal.show_targets(dict(TARGETS))
+        terminal.show_targets(states)
 
 
 @targets.command()
@@ -720,13 +732,10 @@ def install(name: str) -> None:
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
     folder removes it.
     """
-    if name not in TARGETS:
-        raise TargetError(
-            f"Unknown target '{name}'.{suggestion(name, TARGETS)} Known: {', '.join(TARGETS)}."
-        )
+    target = find_target(name)
     with terminal.progress_bar() as tell:
-        TARGETS[name].install(tell)
-    click.echo(f"{name} is ready: {TARGETS[name].readiness().detail}.")
+        target.install(tell)
+    click.echo(f"{name} is ready: {target.readiness().detail}.")
 
 
 def _print_json(content: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,14 +24,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgeprune.checks import Verdict
 from edgeprune.encode import EncodingResult
 from edgeprune.inspect import Inspection
 from edgeprune.measure import Measurement
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
+from edgeprune.ranking import Ranking, cost_change, kind_of
 from edgeprune.report import Report
-from edgeprune.targets import Target
-from edgeprune.validate import Verdict
+from edgeprune.targets import Readiness
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
 _TIME_COLUMNS = (">median ms", ">95 % interval", ">p90 ms", ">rounds")
@@ -82,6 +85,14 @@ def fail(message: str) -> None:
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Any]:
     """A bar on standard error; yields a function that takes (what, done, total)."""
+    with progress_bars() as tell:
+        tell("", "starting", 0, None)
+        yield functools.partial(tell, "")
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Any]:
+    """A bar for everything that goes on at once; yields a function (who, what, done, total)."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -92,10 +103,12 @@ def progress_bar() -> Iterator[Any]:
         console=_console(error=True),
         transient=True,
     ) as bar:
-        task = bar.add_task("starting", total=None)
+        tasks: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def tell(who: str, what: str, done: int, total: int | None) -> None:
+            if who not in tasks:
+                tasks[who] = bar.add_task(what, total=None)
+            bar.update(tasks[who], description=what, completed=done, total=total)
 
         yield tell
 
@@ -189,11 +202,10 @@ def _cell(value: float | str | None) -> str:
 def show_measurements(measurements: Sequence[Measurement]) -> None:
     """Latency or instructions, sizes, comparison with the first file, and what does not hold."""
     first = measurements[0]
-    kind = "simulated" if first.simulated else "measured"
     counted = first.instructions is not None
     columns, cells = (_COUNT_COLUMNS, _count_cells) if counted else (_TIME_COLUMNS, _latency_cells)
     _table(
-        f"{first.device}: {kind} by {first.target}, {first.runtime}",
+        f"{first.device}: {kind_of(first)} by {first.target}, {first.runtime}",
         ("model", *columns, ">bytes", ">gzip", "faster"),
         (
             (
@@ -214,8 +226,12 @@ def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
     time = measurement.latency_ms
     if time is None:
         return "-", "-", "-", "-"
-    low, high = time.ci95
-    return f"{time.median:.3f}", f"{low:.3f} to {high:.3f}", f"{time.p90:.3f}", str(time.runs)
+    spread = "-" if time.ci95 is None else f"{time.ci95[0]:.3f} to {time.ci95[1]:.3f}"
+    return _milliseconds(time.median), spread, _milliseconds(time.p90), str(time.runs)
+
+
+def _milliseconds(time: float | None) -> str:
+    return "-" if time is None else f"{time:.3f}"
 
 
 def _count_cells(measurement: Measurement) -> tuple[str, ...]:
@@ -226,13 +242,6 @@ def _count_cells(measurement: Measurement) -> tuple[str, ...]:
 
 def _millions(number: int | None) -> str:
     return "-" if number is None else f"{number / 1e6:.3f}"
-
-
-def _cost(measurement: Measurement) -> str:
-    """The median latency, or the count where that is what was measured."""
-    if measurement.instructions is None:
-        return _latency_cells(measurement)[0]
-    return f"{measurement.instructions / 1e6:.1f} M"
 
 
 def show_report(report: Report) -> None:
@@ -249,7 +258,7 @@ def show_report(report: Report) -> None:
                 "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
                 _pair(dense, measured, lambda m: f"{m.size_bytes / 1024:.0f}"),
                 _pair(dense, measured, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
-                _pair(dense, measured, _cost),
+                cost_change(dense, measured),
                 str(measured.speedup) if measured and measured.speedup else "-",
             )
         )
@@ -262,11 +271,14 @@ def show_report(report: Report) -> None:
             ">accuracy",
             ">KiB",
             ">gzip KiB",
-            ">host ms, or instructions",
+            ">cost of one inference",
             "times faster",
         ),
         rows,
     )
+    for ranking in report.rankings:
+        if len(ranking.entries) > 1:
+            _show_ranking(ranking)
     for device in report.devices:
         warn(f"{device.device}: {note}" for note in device.notes)
         if device.error:
@@ -275,6 +287,25 @@ def show_report(report: Report) -> None:
             for check in device.verdict.checks:
                 if not check.ok:
                     fail(f"{device.device}: {check.name}: {check.message}")
+
+
+def _show_ranking(ranking: Ranking) -> None:
+    """The entries of one kind of number, the cheapest first."""
+    _table(
+        f"{ranking.title}: the cheapest first",
+        (">", "device", "by", ">dense → pruned", "kind", "times faster"),
+        (
+            (
+                str(place),
+                entry.pruned.device,
+                f"{entry.pruned.target}, {entry.pruned.runtime}",
+                entry.change,
+                ranking.kind,
+                str(entry.pruned.speedup or "-"),
+            )
+            for place, entry in enumerate(ranking.entries, 1)
+        ),
+    )
 
 
 def _pair(dense: Measurement | None, pruned: Measurement | None, form: Any) -> str:
@@ -358,9 +389,8 @@ def show_inspection(inspection: Inspection) -> None:
         )
 
 
-def show_targets(targets: dict[str, Target]) -> None:
+def show_targets(states: dict[str, Readiness]) -> None:
     """Which instruments are ready, and what installs the others."""
-    states = {name: target.readiness() for name, target in targets.items()}
     _table(
         "Targets: the instruments that run or compile a file",
         ("target", "ready", "found", "to install"),

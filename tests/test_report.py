@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgeprune import terminal
-from edgeprune.measure import Measurement, Speedup, latency, speedup
+from edgeprune.latency import Speedup, latency, speedup
+from edgeprune.measure import Measurement
 from edgeprune.report import DeviceReport, Report
 
 

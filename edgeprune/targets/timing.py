@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from edgeprune.artifact import describe_file
 from edgeprune.errors import TargetError
+from edgeprune.latency import latency, speedup
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings, latency, speedup
+from edgeprune.measure import Measurement, Settings
 from edgeprune.profile import DeviceProfile
 from edgeprune.targets.child import Reply, WorkerError, worker_model
 from edgeprune.targets.inputs import generated_inputs
@@ -175,7 +176,7 @@ def _conditions(machine: dict[str, Any], settings: Settings, processes: int) -> 
     where = "any processor"
     if settings.affinity:
         where = f"processors {', '.join(map(str, settings.affinity))}"
-    heat = machine["temperature_c"]
+    before, after = machine["temperature_c"].values()
     return ", ".join(
         filter(
             None,
@@ -184,7 +185,7 @@ def _conditions(machine: dict[str, Any], settings: Settings, processes: int) -> 
                 machine["cpu"],
                 f"{machine['cores']} cores",
                 f"governor {machine['governor']}" if machine["governor"] else "",
-                f"{heat['before']:.0f} to {heat['after']:.0f} °C" if None not in heat.values() else "",
+                "" if None in (before, after) else f"{before:.0f} to {after:.0f} °C",
                 f"{settings.threads} thread(s) on {where}",
                 "batch 1",
                 "warm-up until steady",

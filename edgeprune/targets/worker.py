@@ -228,15 +228,23 @@ def governor(root: Path = Path("/")) -> Any:
     return ", ".join(sorted({read_text(path) for path in files} - {""})) or None
 
 
-def temperature(root: Path = Path("/")) -> Any:
-    """Degrees Celsius of the hottest zone that names the processor, else of any; None if hidden."""
-    zones = []
-    for folder in root.glob("sys/class/thermal/thermal_zone*"):
+def hottest(zones: Any) -> Any:
+    """Degrees Celsius of the hottest zone that names the processor, else of any; None if none.
+
+    Takes pairs of a zone's type and its temperature in thousandths, both as text.
+    """
+    read = []
+    for kind, thousandths in zones:
         with suppress(ValueError):
-            degrees = int(read_text(folder / "temp")) / 1000
-            kind = read_text(folder / "type").lower()
-            zones.append((any(word in kind for word in ("cpu", "soc", "pkg")), degrees))
-    return max(zones)[1] if zones else None
+            names_it = any(word in kind.lower() for word in ("cpu", "soc", "pkg"))
+            read.append((names_it, int(thousandths) / 1000))
+    return max(read)[1] if read else None
+
+
+def temperature(root: Path = Path("/")) -> Any:
+    """The processor's temperature in degrees Celsius; None where the system hides it."""
+    folders = root.glob("sys/class/thermal/thermal_zone*")
+    return hottest((read_text(folder / "type"), read_text(folder / "temp")) for folder in folders)
 
 
 def machine(root: Path = Path("/")) -> dict[str, Any]:

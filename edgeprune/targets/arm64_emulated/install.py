@@ -22,12 +22,12 @@ from edgeprune.errors import TargetError
 from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
-    RUNTIMES,
     GUEST_PACKAGES,
     PLUGIN_SOURCE,
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
+    RUNTIMES,
     TRY_AGAIN,
     Emulator,
     cached_emulator,

@@ -88,7 +88,7 @@ class Child:
         late = threading.Event()
         with errors.open("wb") as file:
             self.start(arguments, file)
-            timer = threading.Timer(limit, lambda: (late.set(), self.kill()))
+            timer = threading.Timer(limit, self.kill, [late])
             timer.daemon = True
             timer.start()
             code = self.process.wait()
@@ -110,8 +110,10 @@ class Child:
                 start_new_session=True,
             )
 
-    def kill(self) -> None:
-        """Ends the worker and whatever it started."""
+    def kill(self, late: Any = None) -> None:
+        """Ends the worker and whatever it started; says so to who asks whether it was late."""
+        if late is not None:
+            late.set()
         if self.process is not None and self.process.returncode is None:
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -155,10 +157,10 @@ def answer(request: dict[str, Any], folder: Path, child: Child) -> None:
         with suppress(OSError):
             (folder / name).unlink()
     code, errors = child.run(request["run"], request["limit"])
-    files = [(name, folder / name) for name in request["get"] if (folder / name).exists()]
-    contents = [path.read_bytes() for _, path in files]
-    sizes = [[name, len(content)] for (name, _), content in zip(files, contents)]
-    reply({"code": code, "errors": errors, "files": sizes}, contents)
+    paths = [folder / name for name in request["get"] if (folder / name).exists()]
+    files = [(path.name, path.read_bytes()) for path in paths]
+    sizes = [[name, len(content)] for name, content in files]
+    reply({"code": code, "errors": errors, "files": sizes}, [content for _, content in files])
 
 
 def serve(folder: Path) -> None:

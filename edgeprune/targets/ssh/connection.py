@@ -316,8 +316,8 @@ def explain(address: Address, python: str, code: int | None, said: str) -> str:
             f"{reason or 'no such command'}. Name another one: --board-python PATH"
         )
     return (
-        f"{address}: the connection broke ({reason or 'no message'}). Nothing of edgeprune stays on "
-        f"the board. Try: {host} true"
+        f"{address}: the connection broke ({reason or 'no message'}); the board removes by itself "
+        f"what was sent. Try: {host} true"
     )
 
 

@@ -70,8 +70,8 @@ class Ssh(Remote):
         """Runs a file on the board, if one is named, and compares its outputs."""
         if self.address is None:
             return
-        with self._session(Settings(python=case.python)) as session:
-            runtime = _runtime(session, case.profile, None)
+        with self._session(case.settings) as session:
+            runtime = _runtime(session, case.profile, case.settings.runtime)
             job = {
                 "kind": "run",
                 "runtime": runtime,
