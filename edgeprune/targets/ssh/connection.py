@@ -73,7 +73,7 @@ class Address:
         Raises:
           TargetError: it is not of this form.
         """
-        found = re.fullmatch(r"((?:[^@\s:]+@)?)(?:\[([^\]\s]+)\]|([^\s:\[\]]+))(?::(\d+))?", text)
+        found = re.fullmatch(r"((?:[^@\s:]+@)?)(?:\[([^\]\s@]+)\]|([^\s:\[\]@]+))(?::(\d+))?", text)
         port = int(found[4]) if found and found[4] else None
         if not found or text.startswith("-") or (port is not None and not 0 < port < 65536):
             raise TargetError(
