@@ -3,9 +3,9 @@
 All write a line of statistics per phase, the warm-up first, and a summary behind the last:
     count=50 first=747738 curr=747428 min=747331 max=748577 avg=747733 std=293
     Average inference timings in us: Warmup: 751932, Init: 21039, no stats: 747733
-TensorFlow 1 says `no stats:` or `Inference:`; from 2.1 on it is `Inference (avg):`, with `First
-inference:` before it; from 2.13 on lines begin with `INFO: `, and later ones add
-`p5=... median=... p95=...` to the statistics. A phase of one run has `count` and `curr` alone.
+Older ones say `no stats:` or `Inference:`; later ones `Inference (avg):`, with `First inference:`
+before it. Of these, newer ones begin lines with `INFO: `, and the newest add `p5=... median=...
+p95=...` to the statistics. A phase of one run has `count` and `curr` alone.
 
 Source: tensorflow/lite/tools/benchmark/benchmark_model.cc and tensorflow/core/util/
 stats_calculator.h of TensorFlow, and the published outputs in tests/benchmark_model/.
@@ -38,7 +38,7 @@ def parse_output(text: str) -> Benchmark:
       WorkerError: there is no summary: it refused the file, or its form is not known.
     """
     summary = re.search(r"[Ii]nference timings in us: (.+)", text)
-    phases = re.findall(r"\bcount=\d.*", text[: summary.start()] if summary else "")
+    phases = re.findall(r"\bcount=[1-9].*", text[: summary.start()] if summary else "")
     if not summary or not phases:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         wrong = [line for line in lines if re.search("error|fail|cannot|denied", line.lower())]
