@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -745,4 +747,10 @@ def _print_json(content: Any) -> None:
 def main() -> None:
     """The program `edgeprune`."""
     terminal.silence_libraries()
+    signal.signal(signal.SIGTERM, _stop)
     cli()
+
+
+def _stop(number: int, _: object) -> None:
+    """Ends in order, so that nothing stays behind here or on a device."""
+    sys.exit(128 + number)

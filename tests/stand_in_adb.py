@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 PLACE = "/data/local/tmp"
@@ -36,6 +37,7 @@ def shell(command: str) -> None:
             fail("benchmark_model or the graph is not there")
         if os.environ.get("ADB_LOSES"):
             fail("device 'serial' not found")
+        time.sleep(float(os.environ.get("ADB_TAKES", "0")))
         sys.stdout.write(Path(os.environ["ADB_OUTPUT"]).read_text())
         return
     device = os.environ["ADB_DEVICE"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +197,25 @@ def test_without_adb_it_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(TargetError, match="not ready: no 'adb'. apt-get install adb"):
         measure(["m.tflite"], "xnnpack-arm64", target="adb")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_is_stopped_removes_what_it_sent(
+    phone: Phone, model: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("ADB_TAKES", "20")
+    monkeypatch.setenv("EDGEPRUNE_BENCHMARK_BINARY", str(phone.binary))
+    command = [sys.executable, "-m", "edgeprune", "measure", str(model)]
+    program = subprocess.Popen(
+        [*command, "--device", "xnnpack-arm64", "--target", "adb:serial"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (phone.log.exists() and phone.benchmarks()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert phone.left_behind()
+    program.send_signal(number)
+    assert program.wait(15) != 0
+    assert phone.left_behind() == []

@@ -21,6 +21,7 @@ from edgeprune.measure import Measurement, Settings
 from edgeprune.profile import DeviceProfile
 from edgeprune.targets.child import Reply, WorkerError, worker_model
 from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.worker import BAD_AFFINITY
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
 
@@ -107,6 +108,8 @@ def _require_runs(run: Runner, job: dict[str, Any], graph: Graph, inputs: list[A
     try:
         run({**job, "kind": "run", "models": [worker_model(graph)]}, [inputs])
     except WorkerError as error:
+        if BAD_AFFINITY in str(error):
+            raise TargetError(str(error)) from error
         raise WorkerError(f"{graph.path}: {job['runtime']} does not run it: {error}") from error
 
 

@@ -47,6 +47,7 @@ MODULES = {
 SHORTEST_SAMPLE_S = 0.002
 WARM_UP_S = 0.3
 LONGEST_WARM_UP_S = 3.0
+BAD_AFFINITY = "affinity: expected"
 MARK = 0x65707275
 """First argument of the getpriority calls around a counted inference; the kernel refuses it."""
 
@@ -286,12 +287,12 @@ def set_affinity(wanted: Any) -> Any:
     """
     if not hasattr(os, "sched_setaffinity"):
         if wanted:
-            raise ValueError(f"affinity: {platform.system()} cannot bind a process to processors")
+            raise ValueError(f"{BAD_AFFINITY} a system that binds processes. Received: {wanted}.")
         return None
     known = sorted(os.sched_getaffinity(0))
     if wanted:
         if not set(wanted) <= set(known):
-            raise ValueError(f"affinity: expected some of {known}. Received: {list(wanted)}.")
+            raise ValueError(f"{BAD_AFFINITY} some of {known}. Received: {wanted}.")
         os.sched_setaffinity(0, wanted)
     return sorted(os.sched_getaffinity(0))
 
