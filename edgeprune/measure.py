@@ -12,6 +12,7 @@ from typing import Any
 from edgeprune.errors import EdgepruneError, TargetError
 from edgeprune.latency import Latency, Speedup
 from edgeprune.profile import DeviceProfile, load_profile
+from edgeprune.progress import Progress, no_progress
 
 DEFAULT_PYTHON = "python3"
 
@@ -28,13 +29,6 @@ class LayerCost:
     bytes: int | None = None
     """Of parameters, as the device stores them."""
     note: str = ""
-
-
-Progress = Callable[[str, int, int], None]
-
-
-def no_progress(what: str, done: int, total: int) -> None:
-    """Tells nobody."""
 
 
 @dataclass(frozen=True)

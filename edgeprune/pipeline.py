@@ -26,10 +26,9 @@ from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, Goal, load_profile
+from edgeprune.progress import Progress, no_progress
 from edgeprune.prune import (
-    Progress,
     layer_sparsities,
-    no_progress,
     prune_one_shot,
     reached_sparsity,
 )

@@ -27,7 +27,10 @@ class Cost:
     @property
     def number(self) -> str:
         """The value for people, counts in millions."""
-        return f"{self.value:.3f}" if self.unit == "ms" else f"{self.value / 1e6:.1f} M"
+        if self.unit == "ms":
+            return f"{self.value:.3f}"
+        millions = self.value / 1e6
+        return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
 
     def __str__(self) -> str:
         return f"{self.number} {self.unit}"

@@ -98,6 +98,12 @@ class Report:
             for pair in zip(device.dense, device.pruned, strict=True)
         )
 
+    @property
+    def shown_rankings(self) -> tuple[Ranking, ...]:
+        """Those that say more than one line per device does."""
+        several = any(len(device.pruned) > 1 for device in self.devices)
+        return tuple(r for r in self.rankings if several or len(r.entries) > 1)
+
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
         return {"model": self.model, "devices": [device.to_json() for device in self.devices]}
@@ -282,7 +288,7 @@ def _plot_costs(axes: Axes, ranking: Ranking) -> None:
     costs = [[cost_of(measurement) for measurement in side] for side in sides]
     dense, pruned = ([cost.value / scale if cost else 0.0 for cost in side] for side in costs)
     _plot_pairs(axes, names, dense, pruned)
-    _label_bars(axes, "%.3f" if ranking.unit == "ms" else "%.1f")
+    _label_bars(axes, "%.3f" if ranking.unit == "ms" else "%.3g")
     for offset, side in zip((-0.19, 0.19), sides, strict=True):
         for position, measurement in enumerate(side):
             interval = measurement.latency_ms.ci95 if measurement.latency_ms else None

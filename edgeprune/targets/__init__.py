@@ -12,6 +12,7 @@ from edgeprune.errors import TargetError
 from edgeprune.schema import suggestion
 from edgeprune.targets.adb import Adb
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.host import HOST
 from edgeprune.targets.ssh import Ssh
 from edgeprune.targets.target import Readiness, Remote, Target
@@ -34,6 +35,7 @@ TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
     {
         "host": _fixed(HOST),
         "arm64-emulated": _fixed(ARM64_EMULATED),
+        "edgetpu-model": _fixed(EDGETPU_MODEL),
         "ssh": Ssh,
         "adb": Adb,
     }

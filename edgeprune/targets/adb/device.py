@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import secrets
+import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ class Device:
         Raises:
           TargetError: the device is gone, and the folder stays; says how to remove it.
         """
-        path = f"{PLACE}/edgeprune-{secrets.token_hex(6)}"
+        path = f"{PLACE}/edgeprune-{os.urandom(6).hex()}"
 
         def remove() -> None:
             atexit.unregister(remove)
