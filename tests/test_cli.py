@@ -302,7 +302,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("measure", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
-        (("measure", "m.tflite", "--device", "edge-tpu", "--target", "gpu"), "one of host"),
+        (("measure", "m.tflite", "--device", "edge-tpu", "--target", "gpu"), "Known: host"),
         (
             ("compare", "model.keras", "--devices", "edge-tpu,x", "--data", "data.npz", "-o", "o"),
             "'x'",

@@ -195,6 +195,7 @@ def test_a_runtime_that_crashes_on_the_board_is_a_failed_check(
     assert board.left_behind(0) == []
 
 
+@pytest.mark.slow
 def test_a_runtime_that_hangs_on_the_board_is_ended(
     board: Server, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +274,7 @@ def test_what_a_killed_session_left_goes_with_the_next(board: Server) -> None:
     other.rmdir()
 
 
+@pytest.mark.slow
 def test_a_login_that_greets_does_not_disturb(
     board: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
