@@ -199,6 +199,7 @@ def test_without_adb_it_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -
         measure(["m.tflite"], "xnnpack-arm64", target="adb")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_program_that_is_stopped_removes_what_it_sent(
     phone: Phone, model: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
