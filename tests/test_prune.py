@@ -13,7 +13,8 @@ from edgeprune.mask import make_mask
 from edgeprune.pattern import Block
 from edgeprune.plan import Plan, make_plan, plan
 from edgeprune.profile import load_profile
-from edgeprune.prune import layer_sparsities, no_progress, prune_one_shot, reached_sparsity
+from edgeprune.progress import no_progress
+from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
 from edgeprune.score import magnitude
 from tests.architectures import ARCHITECTURES, build, samples
 
