@@ -110,9 +110,11 @@ def test_host_emulator_and_boards_run_one_worker() -> None:
     places += [*(folder / "arm64_emulated").glob("*.py"), *(folder / "ssh").glob("*.py")]
     for path in places:
         imported = [
-            node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            f"{node.module}.{name.name}" if isinstance(node, ast.ImportFrom) else name.name
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in node.names
         ]
-        assert not any(str(name).startswith(("tflite_runtime", "ai_edge")) for name in imported)
+        runtimes = ("tflite_runtime", "ai_edge_litert.interpreter")
+        assert not any(name.startswith(runtimes) for name in imported)
         assert "import_module" not in path.read_text()
