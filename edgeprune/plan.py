@@ -159,8 +159,8 @@ def plan(
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
     Where the device's sparse kernels want a network that fits as a whole, the model is converted
-    for that, which takes seconds, and nothing is pruned if nothing can be gained; but for the goal
-    "flash", for which zeros pay in storage.
+    for that, which takes seconds. If such a network cannot gain, the plan warns, and nothing is
+    pruned unless a sparsity is named or the goal is "flash", for which zeros pay in storage.
 
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
@@ -199,7 +199,7 @@ def plan(
     if not profile.encoding.sparse_networks:
         return made
     padded = make_symmetric(model, made.padding) if made.padding else model
-    return fit_to_network(made, padded, profile, layers)
+    return fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
 
 
 def make_plan(
