@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +26,8 @@ from edgeprune.encode_plan import TensorPlan, rules_of
 from edgeprune.errors import EdgepruneError, PlanError
 from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
-from edgeprune.measure import default_target
-from edgeprune.measure import measure as measure_files
+from edgeprune.measure import Settings, measure_each
+from edgeprune.measuring_options import board_python, measuring, named_targets
 from edgeprune.plan import Plan, check_plan, read_plan
 from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile, load_profile, profile_names
@@ -574,6 +576,8 @@ def inspect(model: Path, device: str | None, as_json: bool) -> None:
 )
 @_data
 @_scale
+@named_targets
+@board_python
 @_json
 @click.pass_context
 def validate(
@@ -583,16 +587,22 @@ def validate(
     reference: Path | None,
     data: Path | None,
     scale: tuple[float, float],
+    targets: tuple[str, ...],
+    board_python: str,
     as_json: bool,
 ) -> None:
     """Check that a file loads, computes what it should and fits the device.
 
-    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1).
+    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
+    computer and the device's own instruments are always asked, others with --target.
     """
     profile = load_profile(device)
     graph = tflite_file.read(model)
     x = _calibration(data, input_specs(graph), scale)
-    verdict = validate_file(model, profile, reference=reference, x=x)
+    settings = Settings(python=board_python)
+    verdict = validate_file(
+        model, profile, reference=reference, x=x, targets=targets, settings=settings
+    )
     if as_json:
         _print_json(verdict.to_json())
     else:
@@ -603,39 +613,37 @@ def validate(
 @cli.command()
 @click.argument("models", type=_Path(), nargs=-1, required=True, metavar="MODEL.tflite...")
 @_device
-@click.option("--target", metavar="T", help="An instrument that `edgeprune targets` lists.")
-@click.option(
-    "--runtime",
-    type=click.Choice(["tflite-runtime", "LiteRT"]),
-    help="Where both are installed; tflite-runtime if not named.",
-)
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@measuring
 @_json
 def measure(
     models: tuple[Path, ...],
     device: str,
-    target: str | None,
-    runtime: str | None,
-    threads: int,
+    targets: tuple[str, ...],
+    settings: Settings,
     as_json: bool,
 ) -> None:
     """Measure files, in turn with each other; with several, compare them with the first."""
     profile = load_profile(device)
-    chosen = target or default_target(profile)
-    with terminal.progress_bar() as tell:
-        tell(f"measuring with {chosen}", 0, 1)
-        found = measure_files(models, profile, target=chosen, runtime=runtime, threads=threads)
-    if chosen not in profile.targets:
-        terminal.warn(
-            [
-                f"'{chosen}' is not {profile.name}: it stands in for the device, for which "
-                f"{', '.join(profile.targets)} would speak."
-            ]
-        )
-    if as_json:
+    with terminal.progress_bars() as tell:
+        outcomes = measure_each(models, profile, targets, settings, tell)
+    found = [m for outcome in outcomes for m in outcome.measurements]
+    stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
+    terminal.warn(
+        f"'{name}' is not {profile.name}: it stands in for the device, for which "
+        f"{', '.join(profile.targets)} would speak."
+        for name in stand_ins
+    )
+    if as_json and found:
         _print_json([measurement.to_json() for measurement in found])
-    else:
-        terminal.show_measurements(found)
+    elif not as_json:
+        for outcome in outcomes:
+            if outcome.measurements:
+                terminal.show_measurements(outcome.measurements)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    for error in failed[1:]:
+        terminal.fail(str(error))
+    if failed:
+        raise failed[0]
 
 
 @cli.command()
@@ -648,6 +656,7 @@ def measure(
 @_epochs
 @_padding
 @_allocation
+@measuring
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -662,6 +671,8 @@ def compare(
     epochs: int,
     padding: Any,
     allocation: Any,
+    targets: tuple[str, ...],
+    settings: Settings,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -677,6 +688,8 @@ def compare(
         "epochs": epochs,
         "padding": padding,
         "allocation": allocation,
+        "targets": targets,
+        "settings": settings,
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 
@@ -785,4 +798,10 @@ def _print_json(content: Any) -> None:
 def main() -> None:
     """The program `edgeprune`."""
     terminal.silence_libraries()
+    signal.signal(signal.SIGTERM, _stop)
     cli()
+
+
+def _stop(number: int, _: object) -> None:
+    """Ends in order, so that nothing stays behind here or on a device."""
+    sys.exit(128 + number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from edgeprune.profile import (
     Strategy,
     load_profile,
 )
+from edgeprune.progress import Progress, no_progress
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
 MAX_RAISED_SPARSITY = 0.95
@@ -167,13 +168,13 @@ def plan(
     padding: Literal["keep", "symmetric"] = "keep",
     allocation: Allocation | None = None,
     x: list[Any] | None = None,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
     Where the device's sparse kernels want a network that fits as a whole, the model is converted
-    for that, which takes seconds, and nothing is pruned if nothing can be gained; but for the goal
-    "flash", for which zeros pay in storage.
+    for that, which takes seconds. If such a network cannot gain, the plan warns, and nothing is
+    pruned unless a sparsity is named or the goal is "flash", for which zeros pay in storage.
 
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
@@ -217,7 +218,7 @@ def plan(
         made = made.model_copy(update={"padding": find_asymmetric(model)})
     if profile.encoding.sparse_networks:
         padded = make_symmetric(model, made.padding) if made.padding else model
-        made = fit_to_network(made, padded, profile, layers)
+        made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
     method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
     if method == "uniform" and x is None:
         return made

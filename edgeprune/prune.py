@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 
@@ -15,17 +14,10 @@ from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Unstructured
 from edgeprune.permute import permute_channels
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
+from edgeprune.progress import Progress, no_progress
 from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration
 from edgeprune.reconstruct.walk import Case, walk
 from edgeprune.score import magnitude
-
-Progress = Callable[[str, int, int], None]
-"""Called as work goes on with (what is done, steps done, steps in all)."""
-
-
-def no_progress(what: str, done: int, total: int) -> None:
-    """Says nothing."""
-    del what, done, total
 
 
 def prune_one_shot(

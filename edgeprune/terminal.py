@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -29,6 +31,7 @@ from edgeprune.measure import Measurement
 from edgeprune.outlook import Outlook
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
+from edgeprune.ranking import Ranking, cost_change, kind_of
 from edgeprune.report import Report
 from edgeprune.targets import Readiness
 
@@ -84,6 +87,14 @@ def fail(message: str) -> None:
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Any]:
     """A bar on standard error; yields a function that takes (what, done, total)."""
+    with progress_bars() as tell:
+        tell("", "starting", 0, None)
+        yield functools.partial(tell, "")
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Any]:
+    """A bar for everything that goes on at once; yields a function (who, what, done, total)."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -94,10 +105,12 @@ def progress_bar() -> Iterator[Any]:
         console=_console(error=True),
         transient=True,
     ) as bar:
-        task = bar.add_task("starting", total=None)
+        tasks: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def tell(who: str, what: str, done: int, total: int | None) -> None:
+            if who not in tasks:
+                tasks[who] = bar.add_task(what, total=None)
+            bar.update(tasks[who], description=what, completed=done, total=total)
 
         yield tell
 
@@ -218,10 +231,9 @@ def _cell(value: float | str | None) -> str:
 def show_measurements(measurements: Sequence[Measurement]) -> None:
     """What a target found, sizes, comparison with the first file, and what does not hold."""
     first = measurements[0]
-    kind = "simulated" if first.simulated else "measured"
     columns, cells = _found_by(first)
     _table(
-        f"{first.device}: {kind} by {first.target}, {first.runtime}",
+        f"{first.device}: {kind_of(first)} by {first.target}, {first.runtime}",
         ("model", *columns, ">bytes", ">gzip", "faster"),
         (
             (
@@ -281,8 +293,12 @@ def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
     time = measurement.latency_ms
     if time is None:
         return "-", "-", "-", "-"
-    low, high = time.ci95
-    return f"{time.median:.3f}", f"{low:.3f} to {high:.3f}", f"{time.p90:.3f}", str(time.runs)
+    spread = "-" if time.ci95 is None else f"{time.ci95[0]:.3f} to {time.ci95[1]:.3f}"
+    return _milliseconds(time.median), spread, _milliseconds(time.p90), str(time.runs)
+
+
+def _milliseconds(time: float | None) -> str:
+    return "-" if time is None else f"{time:.3f}"
 
 
 def _count_cells(measurement: Measurement) -> tuple[str, ...]:
@@ -293,15 +309,6 @@ def _count_cells(measurement: Measurement) -> tuple[str, ...]:
 
 def _millions(number: int | None) -> str:
     return "-" if number is None else f"{number / 1e6:.3f}"
-
-
-def _cost(measurement: Measurement) -> str:
-    """The median latency, or the count where that is what was measured."""
-    if measurement.instructions is not None:
-        return f"{measurement.instructions / 1e6:.1f} M"
-    if measurement.cycles is not None:
-        return f"{measurement.cycles / 1e6:.3g} M cycles"
-    return _latency_cells(measurement)[0]
 
 
 def show_report(report: Report) -> None:
@@ -318,7 +325,7 @@ def show_report(report: Report) -> None:
                 "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
                 _pair(dense, measured, lambda m: f"{m.size_bytes / 1024:.0f}"),
                 _pair(dense, measured, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
-                _pair(dense, measured, _cost),
+                cost_change(dense, measured),
                 str(measured.speedup) if measured and measured.speedup else "-",
             )
         )
@@ -331,11 +338,13 @@ def show_report(report: Report) -> None:
             ">accuracy",
             ">KiB",
             ">gzip KiB",
-            ">host ms, instructions or cycles",
+            ">cost of one inference",
             "times faster",
         ),
         rows,
     )
+    for ranking in report.shown_rankings:
+        _show_ranking(ranking)
     for device in report.devices:
         warn(f"{device.device}: {note}" for note in device.notes)
         if device.error:
@@ -344,6 +353,25 @@ def show_report(report: Report) -> None:
             for check in device.verdict.checks:
                 if not check.ok:
                     fail(f"{device.device}: {check.name}: {check.message}")
+
+
+def _show_ranking(ranking: Ranking) -> None:
+    """The entries of one kind of number, the cheapest first."""
+    _table(
+        f"{ranking.title}: the cheapest first",
+        (">", "device", "by", ">dense → pruned", "kind", "times faster"),
+        (
+            (
+                str(place),
+                entry.pruned.device,
+                f"{entry.pruned.target}, {entry.pruned.runtime}",
+                entry.change,
+                ranking.kind,
+                str(entry.pruned.speedup or "-"),
+            )
+            for place, entry in enumerate(ranking.entries, 1)
+        ),
+    )
 
 
 def _pair(dense: Measurement | None, pruned: Measurement | None, form: Any) -> str:

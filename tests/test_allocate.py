@@ -14,7 +14,8 @@ from edgeprune.errors import PlanError
 from edgeprune.pattern import Block, NofM
 from edgeprune.plan import LayerPlan, Plan, plan
 from edgeprune.profile import load_profile
-from edgeprune.prune import no_progress, prune_one_shot, reached_sparsity
+from edgeprune.progress import no_progress
+from edgeprune.prune import prune_one_shot, reached_sparsity
 from edgeprune.reconstruct.allocation import allocate, measure_losses
 from tests.architectures import build, samples
 

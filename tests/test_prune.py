@@ -7,12 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model, layout
+from edgeprune import keras_model, layout, oneshot
 from edgeprune.errors import ModelError, OutputError, PlanError
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Block
 from edgeprune.plan import Plan, make_plan, plan
 from edgeprune.profile import load_profile
+from edgeprune.progress import no_progress
 from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
 from edgeprune.score import magnitude
 from tests.architectures import ARCHITECTURES, build, samples
@@ -212,6 +213,18 @@ def test_one_shot_is_deterministic() -> None:
     first, second = (prune_one_shot(model, plan(model, "edge-tpu"), x) for _ in range(2))
     for a, b in zip(weights(first), weights(second), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_frozen_batch_norm_and_dropout_rates_are_left_as_they_were() -> None:
+    inputs = keras.Input((8,))
+    x = L.Dropout(0.5, name="drop")(L.Dense(8, name="dense")(inputs))
+    x = L.BatchNormalization(name="moving")(x)
+    model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
+    before = np.array(model.get_layer("frozen").moving_mean)
+    oneshot.estimate_batch_norm(model, samples(model, 200), no_progress)
+    assert model.get_layer("drop").rate == 0.5
+    np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
+    assert np.abs(np.array(model.get_layer("moving").moving_mean)).max() > 0
 
 
 def test_progress_counts_every_layer() -> None:

@@ -14,7 +14,8 @@ from edgeprune.errors import QualityWarning
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.plan import LayerPlan, Plan, plan
-from edgeprune.prune import no_progress, prune_one_shot
+from edgeprune.progress import no_progress
+from edgeprune.prune import prune_one_shot
 from edgeprune.reconstruct import solve as solving
 from edgeprune.reconstruct.columns import columns, groups, linear_output
 from edgeprune.reconstruct.graph import read_graph

@@ -12,8 +12,9 @@ from edgeprune.layout import Array
 from edgeprune.pattern import Unstructured
 from edgeprune.plan import Plan
 from edgeprune.profile import Allocation
+from edgeprune.progress import Progress
 from edgeprune.reconstruct.samples import calibration
-from edgeprune.reconstruct.walk import Case, Tell, walk
+from edgeprune.reconstruct.walk import Case, walk
 
 ITERATIONS = 12
 """Of ADMM at each sparsity: what layers lose beside each other shows early."""
@@ -24,7 +25,7 @@ def allocate(
     made: Plan,
     method: Allocation,
     x: list[Array] | None,
-    progress: Tell,
+    progress: Progress,
     cost: Cost | None = None,
 ) -> Plan:
     """Spreads a plan's zeros, and notes every layer's expected error if there are samples.
@@ -64,7 +65,9 @@ def _lamp_curves(model: Model, made: Plan) -> dict[str, Curve]:
     return curves
 
 
-def measure_losses(model: Model, made: Plan, x: list[Array], progress: Tell) -> dict[str, Curve]:
+def measure_losses(
+    model: Model, made: Plan, x: list[Array], progress: Progress
+) -> dict[str, Curve]:
     """What every pruned layer of a plan loses, as a fraction of its outputs' energy.
 
     Each layer is pruned alone, in a model that is dense otherwise. Layers whose pattern takes any

@@ -18,6 +18,7 @@ from edgeprune.errors import ModelError
 from edgeprune.keras_model import Layer, Model
 from edgeprune.layout import Array
 from edgeprune.pattern import Pattern
+from edgeprune.progress import Progress
 from edgeprune.reconstruct import norm
 from edgeprune.reconstruct.columns import columns, groups, has_columns, linear_output
 from edgeprune.reconstruct.gram import Matrix
@@ -25,9 +26,6 @@ from edgeprune.reconstruct.run import Run
 from edgeprune.reconstruct.solve import ITERATIONS, Solution, solve
 from edgeprune.reconstruct.statistics import Problem, Sums, chosen_positions
 from edgeprune.reconstruct.store import open_store
-
-Tell = Callable[[str, int, int], None]
-"""Called as work goes on with (what is done, steps done, steps in all)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def walk(
     x: list[Array],
     paths: Collection[str],
     visit: Visit,
-    progress: Tell,
+    progress: Progress,
 ) -> set[str]:
     """Visits layers in the order in which the model calls them, and changes the copy in place.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -104,7 +105,7 @@ def run_worker(
 
 
 def _save(path: Path, arrays: list[Array]) -> str:
-    np.savez(path, **{f"in{index}": array for index, array in enumerate(arrays)})
+    path.write_bytes(input_archive(arrays))
     return str(path)
 
 
@@ -138,15 +139,27 @@ def run_child(
         )
     except subprocess.TimeoutExpired as error:
         raise WorkerError(f"did not end within its time limit of {time_limit_s:g} s") from error
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise WorkerError(f"it crashed with {name}")
-    if done.returncode:
-        raise WorkerError(_last_error(done.stderr) or f"exit code {done.returncode}")
+    require_success(done.returncode, done.stderr)
     return done.stdout
 
 
-def _last_error(text: str) -> str:
+def require_success(code: int, errors: str) -> None:
+    """Checks how the worker ended.
+
+    Args:
+      code: as `subprocess` gives it: minus the signal's number if it was killed by one.
+      errors: what it wrote to standard error.
+
+    Raises:
+      WorkerError: the runtime's own message, or the signal it died from.
+    """
+    if code < 0:
+        raise WorkerError(f"it crashed with {signal.Signals(-code).name}")
+    if code:
+        raise WorkerError(last_error(errors) or f"exit code {code}")
+
+
+def last_error(text: str) -> str:
     """The message of the exception that ended a Python program, which may have several lines."""
     lines = [line.strip() for line in text.splitlines()]
     begins = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)]
@@ -155,9 +168,23 @@ def _last_error(text: str) -> str:
 
 
 def _read_reply(folder: Path) -> Reply:
-    facts = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     saved = folder / "outputs.npz"
-    if not saved.exists():
+    return read_reply(
+        (folder / "result.json").read_bytes(), saved.read_bytes() if saved.exists() else b""
+    )
+
+
+def read_reply(result: bytes, outputs: bytes) -> Reply:
+    """What the worker's two files say; the second is empty if there were no outputs."""
+    facts = json.loads(result)
+    if not outputs:
         return Reply(facts)
-    with np.load(saved) as archive:
+    with np.load(io.BytesIO(outputs)) as archive:
         return Reply(facts, tuple(archive[f"out{index}"] for index in range(len(archive.files))))
+
+
+def input_archive(arrays: list[Array]) -> bytes:
+    """Arrays `[n, ...]`, one per input, as the worker reads them."""
+    archive = io.BytesIO()
+    np.savez(archive, **{f"in{index}": array for index, array in enumerate(arrays)})
+    return archive.getvalue()

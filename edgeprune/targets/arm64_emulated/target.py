@@ -12,11 +12,12 @@ from pathlib import Path
 from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
+from edgeprune.latency import Speedup
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings, Speedup
+from edgeprune.measure import Measurement, Settings
 from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
 from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import TRY_AGAIN, Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import RUNTIMES, TRY_AGAIN, Emulator, cached_emulator
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
@@ -43,7 +44,7 @@ class Arm64Emulated:
         """Ready if it was set up; says how if not."""
         emulator = cached_emulator()
         if emulator.complete():
-            found = ", ".join(f"{name} {_version(emulator, name)}" for name in MODULES)
+            found = ", ".join(f"{name} {_version(emulator, name)}" for name in RUNTIMES)
             return Readiness(True, f"{found} under QEMU {emulator.version('qemu')}")
         try:
             require_machine()
@@ -62,7 +63,7 @@ class Arm64Emulated:
         if not cached_emulator().complete():
             return ()
         wanted = {runtime.name for runtime in profile.runtimes}
-        return tuple(name for name in MODULES if name in wanted) or tuple(MODULES)
+        return tuple(name for name in RUNTIMES if name in wanted) or RUNTIMES
 
     def run(
         self,
@@ -154,9 +155,9 @@ class Arm64Emulated:
         qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
         chosen = settings.runtime or self.runtimes(profile)[0]
-        if chosen not in MODULES:
+        if chosen not in RUNTIMES:
             raise TargetError(
-                f"Target '{NAME}' has these runtimes: {', '.join(MODULES)}. Received: {chosen}."
+                f"Target '{NAME}' has these runtimes: {', '.join(RUNTIMES)}. Received: {chosen}."
             )
         counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
         warnings = _warnings(graphs, chosen, profile.core)

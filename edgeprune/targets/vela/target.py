@@ -10,7 +10,8 @@ from pathlib import Path
 from edgeprune.artifact import describe_file, require_folder, write_file
 from edgeprune.checks import Case, Check
 from edgeprune.errors import TargetError
-from edgeprune.measure import LayerCost, Measurement, Settings, Speedup
+from edgeprune.latency import Speedup
+from edgeprune.measure import LayerCost, Measurement, Settings
 from edgeprune.profile import Accelerator, DeviceProfile
 from edgeprune.schema import suggestion
 from edgeprune.targets.child import WorkerError
