@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from edgeprune import terminal
+from edgeprune import errors, terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.c_array import c_array_paths, write_c_array
 from edgeprune.data import DEFAULT_SCALE, read_data
@@ -127,6 +127,12 @@ _epochs = click.option(
     show_default=True,
     help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
 )
+_allocation = click.option(
+    "--allocation",
+    type=click.Choice(["uniform", "lamp", "reconstruction"]),
+    help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what each "
+    "layer loses on --data.  [default: the profile's with --data, else uniform]",
+)
 _padding = click.option(
     "--padding",
     type=click.Choice(["keep", "symmetric"]),
@@ -193,6 +199,7 @@ def _device_json(profile: DeviceProfile) -> dict[str, Any]:
 @_scale
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), metavar="PLAN.json", help="Also write it to a file.")
 @_json
 def plan(
@@ -205,10 +212,14 @@ def plan(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Say which layers would be pruned, in which pattern, and why not the others.
+
+    With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
+    zeros are spread so that the sum of errors is smallest, where the profile wants that.
 
     The file that -o writes can be edited and given to `prune --plan`.
     """
@@ -218,18 +229,21 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    if data is not None:
-        read_data(data, keras_model.input_specs(loaded), scale=scale)
-    made = _make_plan(
-        loaded,
-        model,
-        profile,
-        sparsity=sparsity,
-        goal=goal,
-        only=only,
-        skip=skip,
-        padding=padding or "keep",
-    )
+    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        made = _make_plan(
+            loaded,
+            model,
+            profile,
+            sparsity=sparsity,
+            goal=goal,
+            only=only,
+            skip=skip,
+            padding=padding or "keep",
+            allocation=allocation,
+            x=x,
+            progress=tell,
+        )
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
     if as_json:
@@ -257,6 +271,7 @@ def plan(
 )
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
 def prune(
@@ -272,13 +287,15 @@ def prune(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path,
     as_json: bool,
 ) -> None:
     """Put the zeros into a copy of the model: in one shot, or while training with --epochs.
 
-    One shot goes by magnitude. With --data, the statistics of batch normalisation are estimated
-    anew afterwards, which wins back a part of the accuracy; labels are not needed.
+    One shot needs no labels: with --data, every layer's mask and weights are chosen so that its
+    outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
+    1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
 
     With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
     the one the model was compiled with, else cross-entropy over classes.
@@ -289,6 +306,7 @@ def prune(
         "--only": only,
         "--skip": skip,
         "--padding": padding,
+        "--allocation": allocation,
     }
     clash = [name for name, value in given.items() if value is not None]
     if plan_path is not None and clash:
@@ -304,27 +322,31 @@ def prune(
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
-    if found is None:
-        found = _make_plan(
-            loaded,
-            model,
-            profile,
-            sparsity=sparsity,
-            goal=goal,
-            only=only,
-            skip=skip,
-            padding=padding or ("symmetric" if epochs else "keep"),
-        )
-    _require_same_device(found, profile, plan_path)
-    check_plan(found, keras_model.describe(loaded))
     samples = (
         read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
         if data is not None
         else None
     )
+    if found is None:
+        with terminal.progress_bar() as tell:
+            found = _make_plan(
+                loaded,
+                model,
+                profile,
+                sparsity=sparsity,
+                goal=goal,
+                only=only,
+                skip=skip,
+                padding=padding or ("symmetric" if epochs else "keep"),
+                allocation=allocation,
+                x=list(samples.x) if samples is not None else None,
+                progress=tell,
+            )
+    _require_same_device(found, profile, plan_path)
+    check_plan(found, keras_model.describe(loaded))
     if found.padding:
         loaded = make_symmetric(loaded, found.padding)
-    with terminal.progress_bar() as tell:
+    with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
         if epochs and samples is not None and found.pruned:
             pruned = train_pruned(
                 loaded, found, samples, epochs=epochs, augment=augment, progress=tell
@@ -333,11 +355,7 @@ def prune(
             x = list(samples.x) if samples is not None else None
             pruned = prune_one_shot(loaded, found, x, progress=tell)
     keras_model.save_model(pruned, output)
-    warnings = [*found.warnings()]
-    if samples is None and found.pruned:
-        warnings.append(
-            "Pruned by magnitude alone, without data: expect to lose accuracy. Give --data."
-        )
+    warnings = [*found.warnings(), *caught]
     terminal.warn(warnings)
     reached = reached_sparsity(pruned, found)
     if as_json:
@@ -637,6 +655,7 @@ def measure(
 @_goal
 @_epochs
 @_padding
+@_allocation
 @measuring
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
@@ -651,6 +670,7 @@ def compare(
     goal: Any,
     epochs: int,
     padding: Any,
+    allocation: Any,
     targets: tuple[str, ...],
     settings: Settings,
     output: Path,
@@ -667,6 +687,7 @@ def compare(
         "goal": goal,
         "epochs": epochs,
         "padding": padding,
+        "allocation": allocation,
         "targets": targets,
         "settings": settings,
     }

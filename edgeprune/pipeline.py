@@ -12,7 +12,7 @@ from edgeprune.accuracy import accuracy
 from edgeprune.artifact import require_folder
 from edgeprune.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
-from edgeprune.errors import DataError, EdgepruneError, OutputError
+from edgeprune.errors import DataError, EdgepruneError, OutputError, quality_warnings
 from edgeprune.keras_model import Model
 from edgeprune.measure import (
     Measurement,
@@ -25,7 +25,7 @@ from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.plan import plan as plan_model
-from edgeprune.profile import DeviceProfile, Goal, load_profile
+from edgeprune.profile import Allocation, DeviceProfile, Goal, load_profile
 from edgeprune.progress import Progress, no_progress
 from edgeprune.prune import (
     layer_sparsities,
@@ -53,6 +53,7 @@ class Job:
     goal: Goal | None
     epochs: int
     padding: Literal["keep", "symmetric"]
+    allocation: Allocation | None
     targets: tuple[str, ...]
     settings: Settings
     progress: Progress
@@ -68,6 +69,7 @@ def compare(
     goal: Goal | None = None,
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
+    allocation: Allocation | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
@@ -89,6 +91,7 @@ def compare(
       goal: which strategy of the profiles that have several.
       epochs: of training with masks; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
+      allocation: how zeros are spread over layers; if None, as each profile says.
       scale: mean and standard deviation for uint8 data.
       targets: instruments, each used for the devices that it speaks for, `host` for all; one per
         device, the first of its own that is ready, if empty.
@@ -116,6 +119,7 @@ def compare(
         goal=goal,
         epochs=epochs,
         padding=pads,
+        allocation=allocation,
         targets=tuple(targets),
         settings=settings or Settings(),
         progress=progress,
@@ -158,7 +162,9 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
         plan, notes = _plan(job, profile)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
-        pruned = _prune(job, plan, profile)
+        with quality_warnings() as warnings:
+            pruned = _prune(job, plan, profile)
+        report = replace(report, notes=(*notes, *warnings))
         keras_model.save_model(pruned, job.folder / f"{profile.name}.keras")
         report = replace(
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
@@ -184,7 +190,14 @@ def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
     fixed = strategy.fixed
     asked = None if fixed else job.sparsity
     made = plan_model(
-        job.model, profile, sparsity=asked, goal=job.goal, padding=job.padding
+        job.model,
+        profile,
+        sparsity=asked,
+        goal=job.goal,
+        padding=job.padding,
+        allocation=job.allocation,
+        x=list(job.split.train.x),
+        progress=job.progress,
     ).model_copy(update={"model": job.name})
     notes = list(made.warnings())
     if made.padding:

@@ -20,7 +20,16 @@ from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.profile import DeviceProfile, Goal, Rule, Selection, Strategy, load_profile
+from edgeprune.profile import (
+    Allocation,
+    DeviceProfile,
+    Goal,
+    Rule,
+    Selection,
+    Strategy,
+    load_profile,
+)
+from edgeprune.progress import Progress, no_progress
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
 MAX_RAISED_SPARSITY = 0.95
@@ -74,6 +83,8 @@ class LayerPlan(Table):
     reason: Text
     prunable: bool = False
     """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+    expected_error: float | None = None
+    """What reconstruction is expected to leave: squared error over the energy of the outputs."""
 
     @property
     def weights(self) -> int:
@@ -155,6 +166,9 @@ def plan(
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
+    allocation: Allocation | None = None,
+    x: list[Any] | None = None,
+    progress: Progress = no_progress,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
@@ -171,14 +185,20 @@ def plan(
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
+      allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
+        without samples.
+      x: samples without labels, one array `[n, ...]` per input; losses are measured on them.
+      progress: told how far that is.
 
     Raises:
       ModelError, ProfileError, PlanError: see the message.
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune import keras_model
+    from edgeprune.allocate import device_cost
     from edgeprune.network_plan import fit_to_network
     from edgeprune.padding import find_asymmetric, make_symmetric
+    from edgeprune.reconstruct.allocation import allocate
 
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
@@ -196,10 +216,13 @@ def plan(
     )
     if padding == "symmetric" and profile.symmetric_padding:
         made = made.model_copy(update={"padding": find_asymmetric(model)})
-    if not profile.encoding.sparse_networks:
+    if profile.encoding.sparse_networks:
+        padded = make_symmetric(model, made.padding) if made.padding else model
+        made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
+    method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
+    if method == "uniform" and x is None:
         return made
-    padded = make_symmetric(model, made.padding) if made.padding else model
-    return fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
+    return allocate(model, made, method, x, progress, device_cost(profile, made.goal, layers))
 
 
 def make_plan(
