@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,7 @@ class Job:
     goal: Goal | None
     epochs: int
     padding: Literal["keep", "symmetric"]
+    training: Mapping[str, Any]
     progress: Progress
 
 
@@ -61,6 +62,7 @@ def compare(
     goal: Goal | None = None,
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
+    training: Mapping[str, Any] | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     progress: Progress = no_progress,
 ) -> Report:
@@ -80,6 +82,7 @@ def compare(
       goal: which strategy of the profiles that have several.
       epochs: of training with masks; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
+      training: more options of `train_pruned`, by name.
       scale: mean and standard deviation for uint8 data.
       progress: told what is done.
 
@@ -93,7 +96,8 @@ def compare(
     split = read_split(Path(data_path), keras_model.input_specs(model), scale=scale)
     output.mkdir(exist_ok=True)
     pads = padding or ("symmetric" if epochs else "keep")
-    job = Job(model, str(model_path), split, output, sparsity, goal, epochs, pads, progress)
+    name, more = str(model_path), training or {}
+    job = Job(model, name, split, output, sparsity, goal, epochs, pads, more, progress)
     reports = []
     for index, profile in enumerate(profiles):
 
@@ -177,7 +181,15 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
 
     model = make_symmetric(job.model, plan.padding) if plan.padding else job.model
     if job.epochs and plan.pruned:
-        return train_pruned(model, plan, job.split.train, epochs=job.epochs, progress=tell)
+        return train_pruned(
+            model,
+            plan,
+            job.split.train,
+            epochs=job.epochs,
+            teacher=job.model,
+            progress=tell,
+            **job.training,
+        )
     return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
 
 

@@ -1,8 +1,9 @@
 """The wrapper: a Keras layer that holds masks while another layer trains.
 
 A wrapper evaluates its layer with `where(mask, kernel, 0)` for the kernel, so a pruned weight
-neither reaches the output nor receives a gradient, whatever layer or optimizer it is. The layer
-itself is not changed. A pruned weight keeps its value while the schedule runs, so that it can come
+neither reaches the output nor receives a gradient, whatever layer or optimizer it is; a rule with
+`regrow` lets gradients through to pruned weights while its schedule runs. The layer itself is not
+changed. A pruned weight keeps its value while the schedule runs, so that it can come
 back when masks are made anew (Zhu and Gupta, 2017, arXiv:1710.01878, section 3); once the schedule
 has reached its final sparsity the kernel itself is set to zero.
 
@@ -33,6 +34,11 @@ PACKAGE = "edgeprune"
 """Under this name Keras finds the classes of a saved model again."""
 PREFIX = "prune_low_magnitude_"
 """Stands before the layer's name in the name of its wrapper."""
+DECAY = 2e-4
+"""Pulls pruned weights that may still move towards zero: the lambda of SR-STE.
+
+Source: Zhou et al., 2021, arXiv:2102.04010, section 4.
+"""
 
 for _schedule in (ConstantSparsity, LinearDecay, PolynomialDecay):
     keras.saving.register_keras_serializable(package=PACKAGE)(_schedule)
@@ -51,6 +57,12 @@ class Rule:
     """Whether the mean or the highest magnitude in a tile is the score of the tile."""
     path: str = ""
     """Of the layer within the wrapped one; empty for the wrapped layer itself."""
+    regrow: bool = False
+    """Whether pruned weights go on to move until the sparsity is final, and may come back.
+
+    Their gradient is that of the masked kernel (straight through) plus `DECAY` times the weight:
+    SR-STE, Zhou et al., 2021, arXiv:2102.04010, equation 8.
+    """
 
     def __post_init__(self) -> None:
         if self.pooling not in ("AVG", "MAX"):
@@ -77,6 +89,7 @@ class Rule:
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "pooling": self.pooling,
             "path": self.path,
+            "regrow": self.regrow,
         }
 
     @classmethod
@@ -87,6 +100,7 @@ class Rule:
             keras.saving.deserialize_keras_object(config["schedule"]),
             config["pooling"],
             config["path"],
+            config.get("regrow", False),
         )
 
 
@@ -106,6 +120,18 @@ class MaskedKernel:
     def masked(self) -> Any:
         """The kernel with zeros in place, as a tensor."""
         return keras.ops.where(self.mask.value, self.kernel.value, 0)
+
+    def trained(self, step: Any) -> Any:
+        """`masked` as the forward pass of training uses it, with the gradient that the rule wants.
+
+        Args:
+          step: scalar tensor, steps done.
+        """
+        if not self.rule.regrow:
+            return self.masked()
+        moving = step < self.rule.schedule.final_step
+        mask = keras.ops.convert_to_tensor(self.mask.value)
+        return _straight_through(keras.ops.convert_to_tensor(self.kernel.value), mask, moving)
 
     def set_zeros(self) -> None:
         """Writes the zeros into the kernel itself."""
@@ -132,6 +158,21 @@ class MaskedKernel:
     def threshold(self) -> float:
         """The smallest magnitude of a kept weight."""
         return float(np.abs(np.asarray(self.kernel)[np.asarray(self.mask)]).min())
+
+
+def _straight_through(kernel: Any, mask: Any, moving: Any) -> Any:
+    """The masked kernel; while `moving`, pruned weights get its gradient plus their decay."""
+
+    def masked(weights: Any) -> Any:
+        def gradient(*arguments: Any, upstream: Any = None) -> Any:
+            # TensorFlow gives the gradient as the argument, other backends by name.
+            above = arguments[0] if upstream is None else upstream
+            pruned = keras.ops.where(moving, above + DECAY * weights, 0)
+            return keras.ops.where(mask, above, pruned)
+
+        return keras.ops.where(mask, weights, 0), gradient
+
+    return keras.ops.custom_gradient(masked)(kernel)
 
 
 def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
@@ -209,7 +250,11 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         """Calls the layer with the masked kernels in place of its own."""
         if self._takes_training:
             kwargs["training"] = training
-        masked = {id(entry.kernel): entry.masked() for entry in self.masked_kernels}
+        step = self.step.value
+        masked = {
+            id(entry.kernel): entry.trained(step) if training else entry.masked()
+            for entry in self.masked_kernels
+        }
         variables = self.layer.variables
         scope = keras.StatelessScope(
             [(variable, masked.get(id(variable), variable.value)) for variable in variables],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import keras
 
@@ -23,7 +23,9 @@ from edgeprune.wrapper import PrunedModel, PruneLowMagnitude, Rule, kernels_of
 DEFAULT_SCHEDULE = ConstantSparsity(0.5, 0)
 """TensorFlow Model Optimization's own default."""
 
-_TRAINING = ("train_step", "compute_loss", "compute_metrics")
+
+Regrow: TypeAlias = Literal["none", "n-of-m", "all"]
+"""The patterns whose pruned weights may come back while they are trained."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def prune_low_magnitude(
     return _wrap_model(to_prune, choose)
 
 
-def wrap(model: Model, plan: Plan, schedule: Schedule) -> Model:
+def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: Regrow = "n-of-m") -> Model:
     """Wraps the layers that a plan prunes, each with its own pattern and final sparsity.
 
     Args:
@@ -113,6 +115,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule) -> Model:
       plan: as `plan` makes it, perhaps edited.
       schedule: its steps and shape are used for every layer; it is scaled to end at the layer's
         sparsity. An `NofM` has its sparsity from the first mask on.
+      regrow: whether pruned weights may come back while the schedule runs, see `Rule`.
 
     Returns:
       A new model, compiled as before.
@@ -132,7 +135,8 @@ def wrap(model: Model, plan: Plan, schedule: Schedule) -> Model:
             return row.reason
         if not kernels_of(layer):
             return _no_kernel(layer)
-        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity))
+        regrows = regrow == "all" or (regrow == "n-of-m" and isinstance(row.pattern, NofM))
+        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrows)
 
     return _wrap_model(model, choose)
 
@@ -233,9 +237,7 @@ def _wrapped_subclass(model: Model, rules: dict[int, Rule]) -> Model:
     copy = keras_model.copy_model(model)
     if not inside:
         return copy
-    own = [
-        name for name in _TRAINING if getattr(type(model), name) is not getattr(keras.Model, name)
-    ]
+    own = keras_model.own_training(model)
     if own:
         raise ModelError(
             f"{model.name}: this {type(model).__name__} trains by its own {' and '.join(own)}, "

@@ -11,19 +11,15 @@ import pytest
 import tensorflow as tf
 
 from edgeprune.data import Data
+from edgeprune.distill import Distillation
 from edgeprune.errors import DataError, InputError, ModelError
+from edgeprune.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.keras_model import ends_in_softmax
 from edgeprune.pattern import Block, NofM, Unstructured
 from edgeprune.plan import Plan, plan
 from edgeprune.prune import layer_sparsities, reached_sparsity
 from edgeprune.schedule import ConstantSparsity
-from edgeprune.train import (
-    MAX_SHIFT,
-    default_schedule,
-    flip_and_shift,
-    learning_rate_schedule,
-    train_pruned,
-)
+from edgeprune.train import default_schedule, learning_rate_schedule, train_pruned
 from edgeprune.wrapper import wrappers
 from edgeprune.wrapping import wrap
 from tests.test_wrapper import branches, planned
@@ -83,8 +79,10 @@ def test_training_ends_at_the_planned_sparsity_and_learns() -> None:
     assert not wrappers(trained)
     correct = trained.predict(X, verbose=0).argmax(-1) == Y
     assert correct.mean() > 0.7  # one in four by chance
-    assert told[0] == ("training, epoch 1 of 30", 1, 90)
-    assert told[-1] == ("training, epoch 30 of 30", 90, 90)
+    steps = [step for step in told if step[0].startswith("training")]
+    assert steps[0][0].startswith("training, epoch 1 of 30, loss ")
+    assert steps[-1][0].startswith("training, epoch 30 of 30, loss 0.")
+    assert [step[1:] for step in steps] == [(done + 1, 90) for done in range(90)]
     for received, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(received, expected)
 
@@ -205,7 +203,7 @@ def test_data_that_runs_out_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("given", "options", "error", "message"),
     [
-        (Data((X,)), {}, DataError, "needs labels"),
+        (Data((X,)), {"distillation": Distillation(0)}, DataError, "needs labels or a teacher"),
         (Data((X,), Y + 1), {}, DataError, "from 0 to 3 .* values from 1 to 4"),
         (Data((X,), Y + 0.5), {}, DataError, "one whole number"),
         (Data((X,), np.eye(4)[Y]), {}, DataError, r"shape \[64, 4\]"),
