@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 
 from edgeprune.callbacks import Logs
 from edgeprune.checkpoint import FILE, Best, Checkpoint, take
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, ModelError
 from edgeprune.prune import Progress
 
 _FOR_EVER = 10**9
@@ -81,6 +82,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
 
         Raises:
           InputError: there is no such metric.
+          ModelError: it is not a finite number, since training came apart.
         """
         if self.monitor not in (logs or {}):
             raise InputError(
@@ -88,7 +90,14 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
                 "Metrics are those the model is compiled with; with 'val_' in front if there is "
                 "validation data."
             )
-        return super().get_monitor_value(logs)
+        value = super().get_monitor_value(logs)
+        if not math.isfinite(value):
+            raise ModelError(
+                f"{self.model.name}: expected a finite {self.monitor}. Received: {value}; training "
+                "diverged. Give a lower learning rate, and see that the data is scaled as the "
+                "model wants it."
+            )
+        return value
 
 
 class SaveState(keras.callbacks.Callback):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from edgeprune.data import Data
@@ -24,6 +25,8 @@ generator."""
 
 MAX_SHIFT = 4
 """Pixels that `flip-shift` moves an image by, at most, in each direction."""
+
+VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,43 @@ def make_feed(
             f"Received: a {type(data).__name__}. Augment in it, and leave `augment` out."
         )
     return replace(feed, batches=_augmented(data, seed))
+
+
+def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple[Any, Any]:
+    """What is trained on, and what `fit` validates on (None if nothing).
+
+    Args:
+      data: samples or batches.
+      validation: a fraction of the samples, or other samples or batches.
+
+    Raises:
+      InputError: not a fraction, or one of data that is not arrays.
+    """
+    if isinstance(validation, Data):
+        return data, _for_validation(validation)
+    if not isinstance(validation, int | float):
+        return data, validation
+    if not 0 <= validation < 1:
+        raise InputError(
+            f"`validation` is a fraction of the samples, 0 <= validation < 1. "
+            f"Received: {validation}."
+        )
+    if not validation:
+        return data, None
+    if not isinstance(data, Data) or len(data) < 2:
+        raise InputError(
+            f"`validation`: a fraction ({validation}) is held out of arrays of several samples "
+            "only. Give validation samples or batches."
+        )
+    held_out = max(1, round(validation * len(data)))
+    rows = np.random.default_rng(0).permutation(len(data))
+    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]))
+
+
+def _for_validation(data: Data) -> Any:
+    x = data.x if len(data.x) > 1 else data.x[0]
+    parts = (x,) if data.y is None else (x, data.y)
+    return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
 
 
 def steps_in_epoch(data: Data | Batches, batch_size: int, steps_per_epoch: int | None) -> int:

@@ -22,12 +22,14 @@ import tensorflow as tf
 from edgeprune import keras_model
 from edgeprune.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.checkpoint import FILE, Checkpoint, read_checkpoint
+from edgeprune.compilation import compile_for_training
 from edgeprune.data import Data
 from edgeprune.distill import Distillation, Distilled, meanings_of
 from edgeprune.epochs import BestEpoch, SaveState, Ticks
 from edgeprune.errors import DataError, InputError, ModelError
-from edgeprune.feed import Augment, Batches, make_feed, steps_in_epoch
+from edgeprune.feed import Augment, Batches, make_feed, split_off, steps_in_epoch
 from edgeprune.keras_model import Model
+from edgeprune.labels import check_labels
 from edgeprune.layout import Array
 from edgeprune.plan import Plan
 from edgeprune.prune import Progress, no_progress, prune_one_shot
@@ -41,17 +43,10 @@ Start: TypeAlias = Literal["auto", "one-shot", "gradual"]
 
 DISTILLATION = Distillation()
 BATCH_SIZE = 64
-LEARNING_RATE = 3e-3
-"""Peak of the learning rate if neither the caller nor the model's optimizer has one."""
-WARM_UP = 0.05
-"""Fraction of all steps over which the learning rate rises from a tenth of its peak."""
-LAST_RATE = 0.01
-"""Learning rate at the end, as a fraction of its peak."""
 RAMP = 0.65
 """Fraction of all steps over which masks move."""
 MASKS_IN_RAMP = 50
 """How often masks are made anew meanwhile."""
-VALIDATION_BATCH = 256
 ONE_SHOT_SAMPLES = 1024
 """Samples that the one-shot solution is made from."""
 
@@ -136,7 +131,7 @@ def train_pruned(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience
     )
     keras.utils.set_random_seed(seed)
-    data, held_out = _split(data, validation)
+    data, held_out = split_off(data, validation)
     distillation = _possible(model, data, distillation)
     steps = steps_in_epoch(data, batch_size, steps_per_epoch)
     start = _chosen_start(start, data, schedule)
@@ -161,7 +156,7 @@ def train_pruned(
     else:
         wrapped = wrap(model, plan, schedule)
     trainee = _trainee(wrapped, model, teacher or model, distillation)
-    _compile(trainee, model, teacher or model, learning_rate, epochs * steps)
+    compile_for_training(trainee, model, teacher or model, learning_rate, epochs * steps)
     trainee.optimizer.build(trainee.trainable_variables)
     if state:
         state.restore(trainee)
@@ -226,53 +221,12 @@ def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDe
     )
 
 
-def learning_rate_schedule(peak: float, total_steps: int) -> Any:
-    """A `LearningRateSchedule`: warm-up to `peak`, then a cosine down to `LAST_RATE` of it."""
-    warm_up = max(1, round(WARM_UP * total_steps))
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.1 * peak,
-        warmup_target=peak,
-        warmup_steps=warm_up,
-        decay_steps=max(1, total_steps - warm_up),
-        alpha=LAST_RATE,
-    )
-
-
 def _check_numbers(*, learning_rate: float | None, patience: int | None, **counts: int) -> None:
     for name, value in (*counts.items(), *([] if patience is None else [("patience", patience)])):
         if value < 1:
             raise InputError(f"`{name}` is a number of at least 1. Received: {value}.")
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise InputError(f"`learning_rate` must be positive. Received: {learning_rate}.")
-
-
-def _split(data: Data | Batches, validation: float | Data | Batches) -> tuple[Any, Any]:
-    """What is trained on, and what `fit` validates on (None if nothing)."""
-    if isinstance(validation, Data):
-        return data, _for_validation(validation)
-    if not isinstance(validation, int | float):
-        return data, validation
-    if not 0 <= validation < 1:
-        raise InputError(
-            f"`validation` is a fraction of the samples, 0 <= validation < 1. "
-            f"Received: {validation}."
-        )
-    if not validation:
-        return data, None
-    if not isinstance(data, Data) or len(data) < 2:
-        raise InputError(
-            f"`validation`: a fraction ({validation}) is held out of arrays of several samples "
-            "only. Give validation samples or batches."
-        )
-    held_out = max(1, round(validation * len(data)))
-    rows = np.random.default_rng(0).permutation(len(data))
-    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]))
-
-
-def _for_validation(data: Data) -> Any:
-    x = data.x if len(data.x) > 1 else data.x[0]
-    parts = (x,) if data.y is None else (x, data.y)
-    return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
 
 
 def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Distillation:
@@ -291,7 +245,7 @@ def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Disti
             "Add `y` to the data, distil, or prune without training (0 epochs)."
         )
     if data.y is not None and not model.compiled:
-        _check_labels(model, data)
+        check_labels(model, data)
     return possible
 
 
@@ -374,36 +328,6 @@ def _trainee(wrapped: Model, model: Model, teacher: Model, distillation: Distill
     return distilled
 
 
-def _compile(
-    trainee: Model, model: Model, teacher: Model, learning_rate: float | None, total_steps: int
-) -> None:
-    """Compiles for training if that is not done, and lets the learning rate rise and fall."""
-    if not trainee.compiled:
-        probabilities = keras_model.ends_in_softmax(model)
-        trainee.compile(
-            keras.optimizers.Adam(LEARNING_RATE),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
-            metrics=["accuracy"],
-        )
-    own = trainee.optimizer.get_config().get("learning_rate")
-    used_up = any(_was_trained(given) for given in (model, teacher))
-    if learning_rate is None and isinstance(own, dict) and not used_up:
-        return
-    peak = learning_rate or (_highest_rate(own) if isinstance(own, dict) else own)
-    if isinstance(peak, float):
-        trainee.optimizer.learning_rate = learning_rate_schedule(peak, total_steps)
-
-
-def _was_trained(model: Model) -> bool:
-    return bool(model.compiled and model.optimizer and int(model.optimizer.iterations))
-
-
-def _highest_rate(schedule: dict[str, Any]) -> float:
-    """The highest value of a serialised learning-rate schedule within its first million steps."""
-    found = keras.optimizers.schedules.deserialize(schedule)
-    return max(float(found(step)) for step in np.unique(np.geomspace(1, 1e6, 300).astype(int)))
-
-
 def _check_finite(model: Model) -> None:
     """Refuses a model whose training came apart.
 
@@ -418,35 +342,3 @@ def _check_finite(model: Model) -> None:
                 "infinity; training diverged. Give a lower learning rate, and see that the data "
                 "is scaled as the model wants it."
             )
-
-
-def _check_labels(model: Model, data: Data) -> None:
-    """Checks that labels are what sparse categorical cross-entropy takes.
-
-    Raises:
-      ModelError: the model has several outputs.
-      DataError: not one whole number per sample, or one outside of the model's classes.
-    """
-    shapes = keras.tree.flatten(_output_shapes(model, data))
-    if len(shapes) != 1:
-        raise ModelError(
-            f"{model.name}: expected a compiled model, since one with {len(shapes)} outputs has "
-            "no loss that goes without saying. Compile it with its losses before saving."
-        )
-    given = np.asarray(data.y)
-    labels = given.reshape(len(data), -1)
-    classes = shapes[0].shape[-1]
-    whole = bool((labels == np.floor(labels)).all())
-    if labels.shape[1] != 1 or not whole or labels.min() < 0 or labels.max() >= classes:
-        raise DataError(
-            f"`y`: expected one whole number from 0 to {classes - 1} for each sample, as the "
-            f"model has {classes} outputs. Received: shape {list(given.shape)}, values from "
-            f"{labels.min()} to {labels.max()}. For other labels compile the model with their "
-            "loss before saving."
-        )
-
-
-def _output_shapes(model: Model, data: Data) -> Any:
-    """The outputs of a model as tensors of shape and type only."""
-    inputs = [keras.KerasTensor((1, *array.shape[1:]), str(array.dtype)) for array in data.x]
-    return model.compute_output_spec(inputs if len(inputs) > 1 else inputs[0])

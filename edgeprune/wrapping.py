@@ -15,10 +15,11 @@ import keras
 from edgeprune import keras_model, layout
 from edgeprune.errors import ModelError
 from edgeprune.keras_model import Layer, Model
+from edgeprune.masked_kernel import Rule, kernels_of
 from edgeprune.pattern import NofM, Pattern
 from edgeprune.plan import Plan, check_plan
 from edgeprune.schedule import ConstantSparsity, Schedule
-from edgeprune.wrapper import PrunedModel, PruneLowMagnitude, Rule, kernels_of
+from edgeprune.wrapper import PrunedModel, PruneLowMagnitude
 
 DEFAULT_SCHEDULE = ConstantSparsity(0.5, 0)
 """TensorFlow Model Optimization's own default."""

@@ -23,7 +23,7 @@ def main() -> None:
 
     seen: dict[str, object] = {"masks_equal": [], "kernels_equal": [], "loss": []}
 
-    class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+    class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             del epoch
             for wrapper in wrappers(self.model):

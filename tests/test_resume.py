@@ -179,9 +179,10 @@ def test_a_metric_that_is_not_there_is_named() -> None:
 def test_validation_data_of_every_form_is_taken() -> None:
     model = net()
     held_out = Data((X[:16],), Y[:16])
-    for validation, options in ((held_out, {}), ((X[:16], Y[:16]), {"monitor": "val_accuracy"})):
+    batches = (X[:16], Y[:16])
+    for validation, monitor in ((held_out, None), (batches, "val_accuracy")):
         trained = train_pruned(
-            model, rows(model), data(), epochs=1, validation=validation, **options
+            model, rows(model), data(), epochs=1, validation=validation, monitor=monitor
         )
         assert np.isfinite(trained.predict(X, verbose=0)).all()
     with pytest.raises(InputError, match="fraction of the samples"):

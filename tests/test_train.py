@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgeprune.compilation import learning_rate_schedule
 from edgeprune.data import Data
 from edgeprune.distill import Distillation
 from edgeprune.errors import DataError, InputError, ModelError
@@ -19,7 +20,7 @@ from edgeprune.pattern import Block, NofM, Unstructured
 from edgeprune.plan import Plan, plan
 from edgeprune.prune import layer_sparsities, reached_sparsity
 from edgeprune.schedule import ConstantSparsity
-from edgeprune.train import default_schedule, learning_rate_schedule, train_pruned
+from edgeprune.train import default_schedule, train_pruned
 from edgeprune.wrapper import wrappers
 from edgeprune.wrapping import wrap
 from tests.test_wrapper import branches, planned
