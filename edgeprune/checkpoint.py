@@ -114,7 +114,7 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
       InputError: it belongs to another run; the message names what differs.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
             groups = {group: _group(archive, group) for group in _GROUPS}
         best = Best(**{**about["best"], "weights": groups["best"]}) if about["best"] else None

@@ -41,10 +41,9 @@ def test_probabilities_are_compared_like_the_logits_they_come_from() -> None:
     random = np.random.default_rng(0)
     teacher, student = random.standard_normal((2, 6, 3)).astype("float32")
     by_logits = output_distance(teacher, student, "logits", 3.0)
-    softmax = [keras.ops.softmax(part) for part in (teacher, student)]
-    assert float(output_distance(*softmax, "probabilities", 3.0)) == pytest.approx(
-        float(by_logits), rel=1e-4
-    )
+    wanted, found = (keras.ops.softmax(part) for part in (teacher, student))
+    by_probabilities = output_distance(wanted, found, "probabilities", 3.0)
+    assert float(by_probabilities) == pytest.approx(float(by_logits), rel=1e-4)
 
 
 def test_values_are_compared_relative_to_their_spread() -> None:
