@@ -12,7 +12,7 @@ from edgeprune.accuracy import accuracy
 from edgeprune.artifact import require_folder
 from edgeprune.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
-from edgeprune.errors import DataError, EdgepruneError, OutputError
+from edgeprune.errors import DataError, EdgepruneError, OutputError, quality_warnings
 from edgeprune.keras_model import Model
 from edgeprune.measure import Measurement, default_target, measure
 from edgeprune.padding import make_symmetric
@@ -136,7 +136,9 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
         plan, notes = _plan(job, profile)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
-        pruned = _prune(job, plan, profile)
+        with quality_warnings() as warnings:
+            pruned = _prune(job, plan, profile)
+        report = replace(report, notes=(*notes, *warnings))
         keras_model.save_model(pruned, job.folder / f"{profile.name}.keras")
         report = replace(
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from edgeprune import keras_model, layout, oneshot
-from edgeprune.errors import ModelError
+from edgeprune import keras_model, layout
+from edgeprune.errors import ModelError, QualityWarning
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
+from edgeprune.pattern import Unstructured
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
+from edgeprune.reconstruct.walk import Case, walk
 from edgeprune.score import magnitude
 
 Progress = Callable[[str, int, int], None]
 """Called as work goes on with (what is done, steps done, steps in all)."""
+MAX_SAMPLES = 1024
+"""Samples that one shot looks at; of more, every so-many-th is taken."""
+FEW_SAMPLES = 32
+"""Below this, one shot warns."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
@@ -31,15 +37,16 @@ def prune_one_shot(
     *,
     progress: Progress = no_progress,
 ) -> Model:
-    """Prunes by magnitude, without training.
+    """Prunes without training and without labels.
 
-    With calibration data, the statistics of batch normalisation are estimated anew on the pruned
-    model, which wins back a part of the accuracy that the zeros cost.
+    With calibration data, every layer is reconstructed in turn: mask and weights are chosen so that
+    its outputs stay near those of the dense model, given what the layers before it give now; see
+    `reconstruct`. A few hundred samples suffice. Without data, the smallest weights go.
 
     Args:
       model: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
-      x: calibration data, one array `[n, ...]` per input of the model; no labels are needed.
+      x: calibration data, one array `[n, ...]` per input of the model.
       progress: told what is done.
 
     Returns:
@@ -47,25 +54,75 @@ def prune_one_shot(
 
     Raises:
       PlanError: the plan does not fit the model.
-      ModelError: a weight to be pruned is not finite, or the model cannot be copied.
+      ModelError: a weight to be pruned or an activation is not finite, or the model cannot be
+        copied.
+
+    Warns:
+      QualityWarning: without data, with fewer than 32 samples, and where a layer could only be
+        pruned by magnitude.
     """
     check_plan(plan, keras_model.describe(model))
     pruned = keras_model.copy_model(model)
-    layers = keras_model.unique_layers(pruned)
-    for step, row in enumerate(plan.pruned):
-        _prune_layer(layers[row.path], row)
-        progress(f"pruning {row.path}", step + 1, len(plan.pruned))
-    if x is not None and plan.pruned:
-        oneshot.estimate_batch_norm(pruned, x, progress)
+    rows = {row.path: row for row in plan.pruned}
+    _check_finite(pruned, rows)
+    if x is None:
+        if rows:
+            _warn("Pruned by magnitude alone, without data: expect to lose accuracy. Give samples.")
+        _prune_by_magnitude(pruned, plan.pruned, progress)
+        return pruned
+    if len(x[0]) < FEW_SAMPLES and rows:
+        _warn(
+            f"{len(x[0])} samples are few for choosing weights: expect to lose accuracy. "
+            f"Give at least {FEW_SAMPLES}, better a few hundred."
+        )
+    rest = _reconstruct(model, pruned, rows, calibration(x), progress)
+    if rest:
+        _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(rest)}.")
+    _prune_by_magnitude(pruned, tuple(rows[path] for path in rest), no_progress)
     return pruned
 
 
-def _prune_layer(layer: Any, row: LayerPlan) -> None:
-    variable = keras_model.kernel_variable(layer)
-    kernel = np.asarray(variable)
-    mask = layer_mask(kernel, row)
-    # Not kernel * mask, which leaves -0.0 for every negative weight.
-    variable.assign(np.where(mask, kernel, np.zeros((), kernel.dtype)))
+def calibration(x: list[Array]) -> list[Array]:
+    """The samples that one shot looks at: all, or `MAX_SAMPLES` of them evenly spread."""
+    count = len(x[0])
+    if count <= MAX_SAMPLES:
+        return x
+    chosen = np.arange(MAX_SAMPLES) * count // MAX_SAMPLES
+    return [array[chosen] for array in x]
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, QualityWarning, stacklevel=3)
+
+
+def _reconstruct(
+    model: Model, pruned: Model, rows: dict[str, LayerPlan], x: list[Array], progress: Progress
+) -> list[str]:
+    """Prunes by reconstruction, in place; returns the layers that it could not."""
+
+    def visit(case: Case) -> Array:
+        row = rows[case.path]
+        return case.solve(row.pattern or Unstructured(), row.sparsity).matrix
+
+    visited = walk(model, pruned, x, rows, visit, progress) if rows else set()
+    return [path for path in rows if path not in visited]
+
+
+def _check_finite(model: Model, rows: dict[str, LayerPlan]) -> None:
+    layers = keras_model.unique_layers(model)
+    for row in rows.values():
+        layer_mask(np.asarray(keras_model.kernel_variable(layers[row.path])), row)
+
+
+def _prune_by_magnitude(model: Model, rows: tuple[LayerPlan, ...], progress: Progress) -> None:
+    layers = keras_model.unique_layers(model)
+    for step, row in enumerate(rows):
+        variable = keras_model.kernel_variable(layers[row.path])
+        kernel = np.asarray(variable)
+        # Not kernel * mask, which leaves -0.0 for every negative weight.
+        mask = layer_mask(kernel, row)
+        variable.assign(np.where(mask, kernel, np.zeros((), kernel.dtype)))
+        progress(f"pruning {row.path}", step + 1, len(rows))
 
 
 def layer_mask(kernel: Array, row: LayerPlan) -> Mask:

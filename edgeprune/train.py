@@ -26,13 +26,13 @@ from edgeprune.compilation import compile_for_training
 from edgeprune.data import Data
 from edgeprune.distill import Distillation, Distilled, meanings_of
 from edgeprune.epochs import BestEpoch, SaveState, Ticks
-from edgeprune.errors import DataError, InputError, ModelError
+from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.feed import Augment, Batches, make_feed, split_off, steps_in_epoch
 from edgeprune.keras_model import Model
 from edgeprune.labels import check_labels
 from edgeprune.layout import Array
 from edgeprune.plan import Plan
-from edgeprune.prune import Progress, no_progress, prune_one_shot
+from edgeprune.prune import MAX_SAMPLES, Progress, no_progress, prune_one_shot
 from edgeprune.schedule import PolynomialDecay, Schedule
 from edgeprune.strip import strip_pruning
 from edgeprune.wrapper import wrappers
@@ -47,8 +47,6 @@ RAMP = 0.65
 """Fraction of all steps over which masks move."""
 MASKS_IN_RAMP = 50
 """How often masks are made anew meanwhile."""
-ONE_SHOT_SAMPLES = 1024
-"""Samples that the one-shot solution is made from."""
 
 
 def train_pruned(
@@ -244,7 +242,13 @@ def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Disti
             "Training needs labels or a teacher. Received: `x` without `y`, and no distillation. "
             "Add `y` to the data, distil, or prune without training (0 epochs)."
         )
-    if data.y is not None and not model.compiled:
+    if data.y is None:
+        warnings.warn(
+            "There are no labels: training follows the dense model's outputs alone.",
+            QualityWarning,
+            stacklevel=3,
+        )
+    elif not model.compiled:
         check_labels(model, data)
     return possible
 
@@ -259,14 +263,13 @@ def _chosen_start(start: Start, data: Data | Batches, schedule: Schedule | None)
 
 
 def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress) -> Model:
-    """The one-shot solution, made from samples at even distances or from the first batches.
+    """The one-shot solution, made from some of the samples or from the first batches.
 
     Raises:
       InputError: batches that can be gone through once only.
     """
     if isinstance(data, Data):
-        rows = np.unique(np.linspace(0, len(data) - 1, ONE_SHOT_SAMPLES).astype(int))
-        return prune_one_shot(model, plan, list(data.take(rows).x), progress=progress)
+        return prune_one_shot(model, plan, list(data.x), progress=progress)
     if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         raise InputError(
             "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
@@ -275,9 +278,9 @@ def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress
     found: list[list[Array]] = []
     for inputs in _inputs_of(data):
         found.append([np.asarray(part) for part in keras.tree.flatten(inputs)])
-        if sum(len(parts[0]) for parts in found) >= ONE_SHOT_SAMPLES:
+        if sum(len(parts[0]) for parts in found) >= MAX_SAMPLES:
             break
-    x = [np.concatenate(parts)[:ONE_SHOT_SAMPLES] for parts in zip(*found, strict=True)]
+    x = [np.concatenate(parts)[:MAX_SAMPLES] for parts in zip(*found, strict=True)]
     return prune_one_shot(model, plan, x, progress=progress)
 
 
@@ -293,7 +296,8 @@ def _state_to_resume(folder: Path | None, run: dict[str, Any]) -> Checkpoint | N
     if not (folder / FILE).exists():
         warnings.warn(
             f"{folder}: no checkpoint to resume from (none is written before the end of the first "
-            "epoch). Training starts anew.",
+            "epoch). Training started anew.",
+            QualityWarning,
             stacklevel=3,
         )
         return None
