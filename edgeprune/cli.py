@@ -369,8 +369,11 @@ def prune(
         )
     _require_same_device(found, profile, plan_path)
     check_plan(found, keras_model.describe(loaded))
+    needs_labels = epochs > 0 and training["distill"] == 0
     samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale) if data is not None else None
+        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=needs_labels)
+        if data is not None
+        else None
     )
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     padded = make_symmetric(loaded, found.padding) if found.padding else loaded

@@ -27,7 +27,7 @@ from edgeprune.data import Data
 from edgeprune.distill import Distillation, Distilled, meanings_of
 from edgeprune.epochs import BestEpoch, SaveState, Ticks
 from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
-from edgeprune.feed import Augment, Batches, make_feed, split_off, steps_in_epoch
+from edgeprune.feed import Augment, Batches, Feed, make_feed, split_off, steps_in_epoch
 from edgeprune.keras_model import Model
 from edgeprune.labels import check_labels
 from edgeprune.layout import Array
@@ -86,6 +86,12 @@ def train_pruned(
 
     The model of the best epoch is returned, of those at whose end the masks were final.
 
+    Within `tf.distribute.MirroredStrategy().scope()` every replica trains on its part of a batch,
+    with the same masks. Keras 3.15 with TensorFlow 2.20 cannot `fit` even a plain model under
+    `MultiWorkerMirroredStrategy`; over several machines, train what `prune_low_magnitude` returns
+    in a loop of your own (`strategy.run`), with `UpdatePruningStep` called as it says: each machine
+    then makes the same masks.
+
     Args:
       model: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
@@ -135,8 +141,7 @@ def train_pruned(
     start = _chosen_start(start, data, schedule)
     schedule = schedule or default_schedule(epochs * steps, start)
     run = {
-        "plan": hashlib.sha256(plan.model_dump_json().encode()).hexdigest(),
-        "weights": _digest(model),
+        **_fingerprints(model, plan),
         "epochs": epochs,
         "batches in an epoch": steps,
         "batch size": batch_size,
@@ -149,10 +154,14 @@ def train_pruned(
     }
     state = _state_to_resume(checkpoint, run) if resume else None
     first = state.epochs_done if state else 0
-    if start == "one-shot" and state is None:
-        wrapped = wrap(_one_shot(model, plan, data, progress), plan, schedule)
-    else:
-        wrapped = wrap(model, plan, schedule)
+    best = BestEpoch(
+        monitor or ("loss" if held_out is None else "val_loss"),
+        _first_final_epoch(schedule, epochs, steps, held_out is not None),
+        patience,
+        state.best if state else None,
+    )
+    ready = state is not None or start == "gradual"
+    wrapped = wrap(model if ready else _one_shot(model, plan, data, progress), plan, schedule)
     trainee = _trainee(wrapped, model, teacher or model, distillation)
     compile_for_training(trainee, model, teacher or model, learning_rate, epochs * steps)
     trainee.optimizer.build(trainee.trainable_variables)
@@ -166,12 +175,6 @@ def train_pruned(
         epochs=range(first, epochs),
         steps_per_epoch=steps_per_epoch,
     )
-    best = BestEpoch(
-        monitor or ("loss" if held_out is None else "val_loss"),
-        _first_final_epoch(schedule, epochs, steps, held_out is not None),
-        patience,
-        state.best if state else None,
-    )
     ticks = Ticks(progress, epochs, steps, first)
     watching = [
         *([UpdatePruningStep()] if wrappers(wrapped) else []),
@@ -181,16 +184,7 @@ def train_pruned(
         *([SaveState(checkpoint, run, best)] if checkpoint else []),
         ticks,
     ]
-    trainee.fit(
-        feed.batches,
-        epochs=epochs,
-        initial_epoch=first,
-        steps_per_epoch=feed.steps if feed.counted else None,
-        validation_data=held_out,
-        shuffle=feed.shuffled_by_keras,
-        callbacks=watching,
-        verbose=0,
-    )
+    _fit(trainee, feed, range(first, epochs), held_out, watching)
     if ticks.done < schedule.final_step and not trainee.stop_training:
         raise DataError(
             f"The data ran out after {ticks.done} of {epochs * steps} batches, before the "
@@ -201,6 +195,19 @@ def train_pruned(
     trained = keras_model.copy_model(model)
     trained.set_weights(strip_pruning(wrapped).get_weights())
     return trained
+
+
+def _fit(trainee: Model, feed: Feed, epochs: range, held_out: Any, callbacks: list[Any]) -> None:
+    trainee.fit(
+        feed.batches,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
+        steps_per_epoch=feed.steps if feed.counted else None,
+        validation_data=held_out,
+        shuffle=feed.shuffled_by_keras,
+        callbacks=callbacks,
+        verbose=0,
+    )
 
 
 def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDecay:
@@ -304,11 +311,15 @@ def _state_to_resume(folder: Path | None, run: dict[str, Any]) -> Checkpoint | N
     return read_checkpoint(folder / FILE, run)
 
 
-def _digest(model: Model) -> str:
-    digest = hashlib.sha256()
+def _fingerprints(model: Model, plan: Plan) -> dict[str, str]:
+    """By which a run is known again."""
+    weights = hashlib.sha256()
     for array in model.get_weights():
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+        weights.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "plan": hashlib.sha256(plan.model_dump_json().encode()).hexdigest(),
+        "weights": weights.hexdigest(),
+    }
 
 
 def _first_final_epoch(schedule: Schedule, epochs: int, steps: int, validated: bool) -> int:
