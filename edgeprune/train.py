@@ -1,8 +1,14 @@
 """Trains a copy of a model with pruning wrappers, as a plan says, and takes the wrappers out again.
 
-Sparsity rises along a cubic, or the one-shot solution is where training starts; the masks move
-during the first `RAMP` of all steps and then stay as they are, so that the weights left can make
-up for what was taken. The dense model is the teacher (see `distill`).
+Training starts from the one-shot solution, or from the dense weights with a sparsity that rises
+along a cubic. Masks move during the first `RAMP` of all steps, in which pruned weights may come
+back (SR-STE, see `Rule`), and then stay as they are, so that the weights left can make up for what
+was taken. The dense model is the teacher (see `distill`).
+
+What each part brings, `Block(2,1)` at 90 % of the network of scripts/bench_accuracy on images of
+16x16 (dense 73.7 %), 4 epochs of 10,000 images with flip-shift: gradual without a teacher 58.8 %,
+with one 62.1 %; from the one-shot solution with a teacher 63.3 %, where pruned weights may come
+back 64.6 %.
 """
 
 from __future__ import annotations
@@ -102,7 +108,8 @@ def train_pruned(
       learning_rate: peak of the learning rate.
       augment: "flip-shift" flips images at random and moves them by up to 4 pixels.
       start: "one-shot" begins with what `prune_one_shot` makes of some samples, "gradual" with the
-        dense weights and a sparsity that rises; "auto" is {auto}.
+        dense weights and a sparsity that rises; "auto" is the first where the data can be looked at
+        before training (all but generators) and no schedule is given.
       schedule: in place of the one that goes with `start`; see `wrap`.
       teacher: model that is learned from; `model` itself if None.
       distillation: weight and temperature of what the teacher says; weight 0 leaves it out.
@@ -161,7 +168,8 @@ def train_pruned(
         state.best if state else None,
     )
     ready = state is not None or start == "gradual"
-    wrapped = wrap(model if ready else _one_shot(model, plan, data, progress), plan, schedule)
+    origin = model if ready else _one_shot(model, plan, data, progress)
+    wrapped = wrap(origin, plan, schedule, regrow=True)
     trainee = _trainee(wrapped, model, teacher or model, distillation)
     compile_for_training(trainee, model, teacher or model, learning_rate, epochs * steps)
     trainee.optimizer.build(trainee.trainable_variables)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import keras
 
@@ -23,10 +23,6 @@ from edgeprune.wrapper import PrunedModel, PruneLowMagnitude
 
 DEFAULT_SCHEDULE = ConstantSparsity(0.5, 0)
 """TensorFlow Model Optimization's own default."""
-
-
-Regrow: TypeAlias = Literal["none", "n-of-m", "all"]
-"""The patterns whose pruned weights may come back while they are trained."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ def prune_low_magnitude(
     return _wrap_model(to_prune, choose)
 
 
-def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: Regrow = "n-of-m") -> Model:
+def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) -> Model:
     """Wraps the layers that a plan prunes, each with its own pattern and final sparsity.
 
     Args:
@@ -116,7 +112,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: Regrow = "n-of
       plan: as `plan` makes it, perhaps edited.
       schedule: its steps and shape are used for every layer; it is scaled to end at the layer's
         sparsity. An `NofM` has its sparsity from the first mask on.
-      regrow: whether pruned weights may come back while the schedule runs, see `Rule`.
+      regrow: whether pruned weights move while the schedule runs, and may come back; see `Rule`.
 
     Returns:
       A new model, compiled as before.
@@ -136,8 +132,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: Regrow = "n-of
             return row.reason
         if not kernels_of(layer):
             return _no_kernel(layer)
-        regrows = regrow == "all" or (regrow == "n-of-m" and isinstance(row.pattern, NofM))
-        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrows)
+        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrow)
 
     return _wrap_model(model, choose)
 
