@@ -124,6 +124,12 @@ _epochs = click.option(
     show_default=True,
     help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
 )
+_allocation = click.option(
+    "--allocation",
+    type=click.Choice(["uniform", "lamp", "reconstruction"]),
+    help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what each "
+    "layer loses on --data.  [default: the profile's with --data, else uniform]",
+)
 _padding = click.option(
     "--padding",
     type=click.Choice(["keep", "symmetric"]),
@@ -234,6 +240,7 @@ def _device_json(profile: DeviceProfile) -> dict[str, Any]:
 @_scale
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), metavar="PLAN.json", help="Also write it to a file.")
 @_json
 def plan(
@@ -246,10 +253,14 @@ def plan(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Say which layers would be pruned, in which pattern, and why not the others.
+
+    With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
+    zeros are spread so that the sum of errors is smallest, where the profile wants that.
 
     The file that -o writes can be edited and given to `prune --plan`.
     """
@@ -259,18 +270,21 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    if data is not None:
-        read_data(data, keras_model.input_specs(loaded), scale=scale)
-    made = _make_plan(
-        loaded,
-        model,
-        profile,
-        sparsity=sparsity,
-        goal=goal,
-        only=only,
-        skip=skip,
-        padding=padding or "keep",
-    )
+    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        made = _make_plan(
+            loaded,
+            model,
+            profile,
+            sparsity=sparsity,
+            goal=goal,
+            only=only,
+            skip=skip,
+            padding=padding or "keep",
+            allocation=allocation,
+            x=x,
+            progress=tell,
+        )
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
     if as_json:
@@ -300,6 +314,7 @@ def plan(
 @click.option("--tensorboard", type=_Path(), metavar="DIR", help="Write logs of training here.")
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
 def prune(
@@ -317,6 +332,7 @@ def prune(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path,
     as_json: bool,
     **training: Any,
@@ -338,6 +354,7 @@ def prune(
         "--only": only,
         "--skip": skip,
         "--padding": padding,
+        "--allocation": allocation,
     }
     clash = [name for name, value in given.items() if value is not None]
     if plan_path is not None and clash:
@@ -356,25 +373,29 @@ def prune(
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
-    if found is None:
-        found = _make_plan(
-            loaded,
-            model,
-            profile,
-            sparsity=sparsity,
-            goal=goal,
-            only=only,
-            skip=skip,
-            padding=padding or ("symmetric" if epochs else "keep"),
-        )
-    _require_same_device(found, profile, plan_path)
-    check_plan(found, keras_model.describe(loaded))
     needs_labels = epochs > 0 and training["distill"] == 0
     samples = (
         read_data(data, keras_model.input_specs(loaded), scale=scale, labels=needs_labels)
         if data is not None
         else None
     )
+    if found is None:
+        with terminal.progress_bar() as tell:
+            found = _make_plan(
+                loaded,
+                model,
+                profile,
+                sparsity=sparsity,
+                goal=goal,
+                only=only,
+                skip=skip,
+                padding=padding or ("symmetric" if epochs else "keep"),
+                allocation=allocation,
+                x=list(samples.x) if samples is not None else None,
+                progress=tell,
+            )
+    _require_same_device(found, profile, plan_path)
+    check_plan(found, keras_model.describe(loaded))
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     padded = make_symmetric(loaded, found.padding) if found.padding else loaded
     with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
@@ -694,6 +715,7 @@ def measure(
 @_epochs
 @_training
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -708,6 +730,7 @@ def compare(
     goal: Any,
     epochs: int,
     padding: Any,
+    allocation: Any,
     output: Path,
     as_json: bool,
     **training: Any,
@@ -723,6 +746,7 @@ def compare(
         "goal": goal,
         "epochs": epochs,
         "padding": padding,
+        "allocation": allocation,
         "training": _given(training),
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)

@@ -19,7 +19,7 @@ from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.plan import plan as plan_model
-from edgeprune.profile import DeviceProfile, Goal, load_profile
+from edgeprune.profile import Allocation, DeviceProfile, Goal, load_profile
 from edgeprune.prune import (
     Progress,
     layer_sparsities,
@@ -48,6 +48,7 @@ class Job:
     goal: Goal | None
     epochs: int
     padding: Literal["keep", "symmetric"]
+    allocation: Allocation | None
     training: Mapping[str, Any]
     progress: Progress
 
@@ -62,6 +63,7 @@ def compare(
     goal: Goal | None = None,
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
+    allocation: Allocation | None = None,
     training: Mapping[str, Any] | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     progress: Progress = no_progress,
@@ -82,6 +84,7 @@ def compare(
       goal: which strategy of the profiles that have several.
       epochs: of training with masks; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
+      allocation: how zeros are spread over layers; if None, as each profile says.
       training: more options of `train_pruned`, by name.
       scale: mean and standard deviation for uint8 data.
       progress: told what is done.
@@ -97,7 +100,7 @@ def compare(
     output.mkdir(exist_ok=True)
     pads = padding or ("symmetric" if epochs else "keep")
     name, more = str(model_path), training or {}
-    job = Job(model, name, split, output, sparsity, goal, epochs, pads, more, progress)
+    job = Job(model, name, split, output, sparsity, goal, epochs, pads, allocation, more, progress)
     reports = []
     for index, profile in enumerate(profiles):
 
@@ -164,7 +167,14 @@ def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
     fixed = strategy.fixed
     asked = None if fixed else job.sparsity
     made = plan_model(
-        job.model, profile, sparsity=asked, goal=job.goal, padding=job.padding
+        job.model,
+        profile,
+        sparsity=asked,
+        goal=job.goal,
+        padding=job.padding,
+        allocation=job.allocation,
+        x=list(job.split.train.x),
+        progress=job.progress,
     ).model_copy(update={"model": job.name})
     notes = list(made.warnings())
     if made.padding:

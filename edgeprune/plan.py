@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,15 @@ from edgeprune import layout
 from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.profile import DeviceProfile, Goal, Rule, Selection, Strategy, load_profile
+from edgeprune.profile import (
+    Allocation,
+    DeviceProfile,
+    Goal,
+    Rule,
+    Selection,
+    Strategy,
+    load_profile,
+)
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
 MAX_RAISED_SPARSITY = 0.95
@@ -73,6 +81,8 @@ class LayerPlan(Table):
     reason: Text
     prunable: bool = False
     """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+    expected_error: float | None = None
+    """What reconstruction is expected to leave: squared error over the energy of the outputs."""
 
     @property
     def weights(self) -> int:
@@ -149,6 +159,9 @@ def plan(
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
+    allocation: Allocation | None = None,
+    x: list[Any] | None = None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
@@ -161,6 +174,10 @@ def plan(
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
+      allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
+        without samples.
+      x: samples without labels, one array `[n, ...]` per input; losses are measured on them.
+      progress: told how far that is.
 
     Raises:
       ModelError, ProfileError, PlanError: see the message.
@@ -168,6 +185,7 @@ def plan(
     # These import Keras, which planning from a list does not need.
     from edgeprune import keras_model
     from edgeprune.padding import find_asymmetric
+    from edgeprune.reconstruct.allocation import allocate
 
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
@@ -182,9 +200,10 @@ def plan(
         skip=skip,
         model=name,
     )
-    if padding == "keep" or not profile.symmetric_padding:
-        return made
-    return made.model_copy(update={"padding": find_asymmetric(model)})
+    if padding == "symmetric" and profile.symmetric_padding:
+        made = made.model_copy(update={"padding": find_asymmetric(model)})
+    method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
+    return made if method == "uniform" and x is None else allocate(model, made, method, x, progress)
 
 
 def make_plan(

@@ -14,15 +14,12 @@ from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Unstructured
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
+from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration
 from edgeprune.reconstruct.walk import Case, walk
 from edgeprune.score import magnitude
 
 Progress = Callable[[str, int, int], None]
 """Called as work goes on with (what is done, steps done, steps in all)."""
-MAX_SAMPLES = 1024
-"""Samples that one shot looks at; of more, every so-many-th is taken."""
-FEW_SAMPLES = 32
-"""Below this, one shot warns."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
@@ -80,15 +77,6 @@ def prune_one_shot(
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(rest)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in rest), no_progress)
     return pruned
-
-
-def calibration(x: list[Array]) -> list[Array]:
-    """The samples that one shot looks at: all, or `MAX_SAMPLES` of them evenly spread."""
-    count = len(x[0])
-    if count <= MAX_SAMPLES:
-        return x
-    chosen = np.arange(MAX_SAMPLES) * count // MAX_SAMPLES
-    return [array[chosen] for array in x]
 
 
 def _warn(message: str) -> None:

@@ -139,7 +139,7 @@ def show_plan(plan: Plan) -> None:
     _table(
         f"Plan for {plan.device}: sparsity {plan.asked:g} asked, "
         f"{plan.expected_sparsity:.3f} expected over the prunable weights",
-        ("layer", "kind", "kernel", "pattern", ">sparsity", "why"),
+        ("layer", "kind", "kernel", "pattern", ">sparsity", ">error", "why"),
         (
             (
                 layer.path,
@@ -147,6 +147,7 @@ def show_plan(plan: Plan) -> None:
                 "x".join(map(str, layer.shape)),
                 str(layer.pattern or "-"),
                 f"{layer.sparsity:.3f}" if layer.pattern else "-",
+                _cell(layer.expected_error),
                 layer.reason,
             )
             for layer in shown

@@ -116,8 +116,8 @@ def test_conjugate_gradients_find_what_solving_at_once_finds(
 @given(
     seed=st.integers(0, 1000),
     pattern_and_sparsity=st.sampled_from(PATTERNS),
-    rows=st.sampled_from([4, 7, 12]),
-    width=st.sampled_from([3, 8, 30]),
+    rows=st.sampled_from([4, 8, 12]),
+    width=st.sampled_from([4, 8, 32]),
 )
 def test_no_solution_is_worse_than_magnitude_with_refitted_weights(
     seed: int, pattern_and_sparsity: tuple[Pattern, float], rows: int, width: int

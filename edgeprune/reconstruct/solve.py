@@ -42,7 +42,12 @@ class Solution:
 
 
 def solve(
-    problem: Problem, dense: Matrix, row_weights: Matrix, pattern: Pattern, sparsity: float
+    problem: Problem,
+    dense: Matrix,
+    row_weights: Matrix,
+    pattern: Pattern,
+    sparsity: float,
+    iterations: int = ITERATIONS,
 ) -> Solution:
     """The better of two masks, by magnitude and by ADMM, each with its best weights.
 
@@ -52,11 +57,12 @@ def solve(
       row_weights: `[out]`, how much an error of each output counts.
       pattern: what zeros must look like.
       sparsity: fraction of zeros.
+      iterations: of ADMM.
     """
     damped = _damped(problem, dense)
     candidates = [make_mask(np.abs(dense), pattern, sparsity)]
     if sparsity and not isinstance(pattern, Channels):
-        candidates.append(_admm_mask(damped, dense, row_weights, pattern, sparsity))
+        candidates.append(_admm_mask(damped, dense, row_weights, pattern, sparsity, iterations))
     solutions = [
         Solution(matrix, mask, relative_error(problem, matrix, row_weights))
         for mask in candidates
@@ -138,7 +144,12 @@ def _conjugate_gradients(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -
 
 
 def _admm_mask(
-    problem: Problem, dense: Matrix, row_weights: Matrix, pattern: Pattern, sparsity: float
+    problem: Problem,
+    dense: Matrix,
+    row_weights: Matrix,
+    pattern: Pattern,
+    sparsity: float,
+    iterations: int,
 ) -> Mask:
     """The mask that alternating directions settle on."""
     scales = [np.sqrt(gram.diagonal) for gram in problem.grams]
@@ -149,7 +160,7 @@ def _admm_mask(
     dual = np.zeros_like(kept)
     mask = np.ones(dense.shape, bool)
     weights = row_weights[:, None]
-    each = ITERATIONS // len(PENALTIES)
+    each = iterations // len(PENALTIES)
     for stage, penalty in enumerate(PENALTIES):
         inverses = [gram.damped(penalty).inverse() for gram in grams]
         dual *= PENALTIES[max(stage - 1, 0)] / penalty
@@ -157,15 +168,17 @@ def _admm_mask(
             right = cross + penalty * (kept - dual)
             free = [apply(right[problem.rows(g)]) for g, apply in enumerate(inverses)]
             moved = np.concatenate(free) + dual
-            mask = make_mask((moved * weights) ** 2, pattern, _risen(pattern, sparsity, iteration))
+            mask = make_mask(
+                (moved * weights) ** 2, pattern, _risen(pattern, sparsity, iteration / iterations)
+            )
             kept = moved * mask
             dual = moved - kept
     return mask
 
 
-def _risen(pattern: Pattern, sparsity: float, iteration: int) -> float:
-    """The sparsity of an iteration: along a cubic over the first half, then the final one."""
+def _risen(pattern: Pattern, sparsity: float, progress: float) -> float:
+    """The sparsity at a part of all iterations: a cubic over the first half, then the last one."""
     if isinstance(pattern, NofM):
         return sparsity
-    left = max(0.0, 1 - (iteration + 1) / (ITERATIONS / 2))
+    left = max(0.0, 1 - 2 * progress)
     return sparsity * (1 - left**3)

@@ -22,7 +22,7 @@ from edgeprune.reconstruct import norm
 from edgeprune.reconstruct.columns import columns, groups, has_columns, linear_output
 from edgeprune.reconstruct.gram import Matrix
 from edgeprune.reconstruct.run import Run
-from edgeprune.reconstruct.solve import Solution, solve
+from edgeprune.reconstruct.solve import ITERATIONS, Solution, solve
 from edgeprune.reconstruct.statistics import Problem, Sums, chosen_positions
 from edgeprune.reconstruct.store import open_store
 
@@ -42,9 +42,9 @@ class Case:
     row_weights: Matrix
     """`[out]`: how much an error of each output counts."""
 
-    def solve(self, pattern: Pattern, sparsity: float) -> Solution:
+    def solve(self, pattern: Pattern, sparsity: float, iterations: int = ITERATIONS) -> Solution:
         """Mask and weights of a pattern and sparsity."""
-        return solve(self.problem, self.dense, self.row_weights, pattern, sparsity)
+        return solve(self.problem, self.dense, self.row_weights, pattern, sparsity, iterations)
 
 
 Visit = Callable[[Case], Matrix | None]
