@@ -38,7 +38,8 @@ from edgeprune.keras_model import Model
 from edgeprune.labels import check_labels
 from edgeprune.layout import Array
 from edgeprune.plan import Plan
-from edgeprune.prune import MAX_SAMPLES, Progress, no_progress, prune_one_shot
+from edgeprune.prune import Progress, no_progress, prune_one_shot
+from edgeprune.reconstruct.samples import MAX_SAMPLES
 from edgeprune.schedule import PolynomialDecay, Schedule
 from edgeprune.strip import strip_pruning
 from edgeprune.wrapper import wrappers
