@@ -100,8 +100,18 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Metrics over labels; of batches without labels the loss alone."""
         if y is None:
-            return {"loss": self._loss_tracker.result()}
+            return self.get_metrics_result()
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The loss, and the metrics that saw labels."""
+        found: dict[str, Any] = {}
+        for metric in self.metrics:
+            # Those of `compile` are built by the first labels.
+            if getattr(metric, "built", True):
+                result = metric.result()
+                found.update(result if isinstance(result, dict) else {metric.name: result})
+        return found
 
     def _distance(self, x: Any, y_pred: Any) -> Any:
         wanted = keras.tree.flatten(self._ask(x))

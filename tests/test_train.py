@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from edgeprune.compilation import learning_rate_schedule
 from edgeprune.data import Data
 from edgeprune.distill import Distillation
-from edgeprune.errors import DataError, InputError, ModelError
+from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.keras_model import ends_in_softmax
 from edgeprune.pattern import Block, NofM, Unstructured
@@ -100,6 +101,31 @@ def test_the_same_seed_gives_the_same_model(augment: Any) -> None:
     for received, expected in zip(first, again, strict=True):
         np.testing.assert_array_equal(received, expected)
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.slow
+def test_without_labels_the_dense_model_is_followed(tmp_path: Path) -> None:
+    model = net()
+    told: list[str] = []
+    batches = tf.data.Dataset.from_tensor_slices(X).batch(16)
+    with pytest.warns(QualityWarning, match="no labels"):
+        trained = train_pruned(
+            model,
+            rows(model),
+            Data((X,)),
+            epochs=8,
+            batch_size=16,
+            learning_rate=0.02,
+            tensorboard=tmp_path / "logs",
+            progress=lambda what, _, __: told.append(what),
+        )
+    losses = [float(what.rpartition(" ")[2]) for what in told if "loss" in what]
+    assert losses[-1] < 0.3 * losses[0]
+    assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
+    written = {path.parent.name for path in (tmp_path / "logs").rglob("events*")}
+    assert written == {"train", "pruning"}
+    trained = train_pruned(model, rows(model), batches, epochs=1, augment="flip-shift")
+    assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
 
 
 class _Sequence(keras.utils.PyDataset):
