@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeprune.compilation import learning_rate_schedule
+from edgeprune.compilation import (
+    LEARNING_RATE,
+    compile_for_training,
+    learning_rate_schedule,
+    rate_share,
+)
 from edgeprune.data import Data
 from edgeprune.distill import Distillation
 from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
@@ -311,6 +316,30 @@ def test_sparsity_and_learning_rate_rise_and_end_in_time() -> None:
         0.001,
     ]
     assert np.isfinite(float(learning_rate_schedule(0.1, 1)(0)))
+
+
+def test_the_learning_rate_is_the_models_own_or_a_share_of_its_highest() -> None:
+    def peak(optimizer: Any, steps_before: int, asked: float | None = None) -> float:
+        model = net()
+        if optimizer is not None:
+            model.compile(optimizer, "mse")
+            model.optimizer.iterations.assign(steps_before)
+        trainee = net()
+        if optimizer is not None:
+            trainee.compile(type(optimizer).from_config(optimizer.get_config()), "mse")
+        compile_for_training(trainee, model, model, asked, 100, 0.25)
+        rate = keras.optimizers.schedules.deserialize(
+            trainee.optimizer.get_config()["learning_rate"]
+        )
+        return max(float(rate(step)) for step in range(100))
+
+    used = keras.optimizers.schedules.CosineDecay(0.0, 50, warmup_target=0.4, warmup_steps=10)
+    assert peak(None, 0) == pytest.approx(0.25 * LEARNING_RATE)
+    assert peak(None, 0, 0.7) == pytest.approx(0.7)
+    assert peak(keras.optimizers.SGD(0.5), 9) == pytest.approx(0.5)
+    assert peak(keras.optimizers.SGD(used), 60) == pytest.approx(0.1, rel=0.02)
+    assert peak(keras.optimizers.SGD(used), 0) == pytest.approx(0.4)
+    assert [rate_share(sparsity) for sparsity in (0.0, 0.9, 0.95)] == pytest.approx([1 / 9, 1, 1])
 
 
 def test_the_end_of_a_model_decides_how_its_outputs_are_read() -> None:
