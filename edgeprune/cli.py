@@ -139,6 +139,50 @@ _padding = click.option(
     help="Make the padding of stride-2 convolutions symmetric, where the device's kernels want it; "
     "it changes the function a little.  [default: symmetric with --epochs, else keep]",
 )
+_training = _options(
+    click.option(
+        "--augment",
+        type=click.Choice(["none", "flip-shift"]),
+        default="none",
+        show_default=True,
+        help="While training: flip images at random and shift them by up to 4 pixels.",
+    ),
+    click.option(
+        "--start",
+        type=click.Choice(["auto", "one-shot", "gradual"]),
+        default="auto",
+        show_default=True,
+        help="Train from the one-shot solution, or from the dense weights with rising sparsity.",
+    ),
+    click.option(
+        "--distill",
+        type=click.FloatRange(0, 1),
+        metavar="W",
+        help="Share of the loss that follows the dense model's outputs; 0 leaves it out.",
+    ),
+    click.option("--learning-rate", type=float, metavar="R", help="Its peak, while training."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="While training."),
+    click.option(
+        "--validation",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="Fraction of the samples to hold out of training, to find the best epoch by.",
+    ),
+    click.option(
+        "--monitor",
+        metavar="METRIC",
+        help="What tells the best epoch, such as val_accuracy (or NAME:max, NAME:min).  [default: "
+        "val_loss with --validation, else loss]",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Stop when N epochs with final masks brought no better one.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of training."),
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -262,13 +306,15 @@ def plan(
 @_data
 @_scale
 @_epochs
+@_training
 @click.option(
-    "--augment",
-    type=click.Choice(["none", "flip-shift"]),
-    default="none",
-    show_default=True,
-    help="While training: flip images at random and shift them by up to 4 pixels.",
+    "--checkpoint",
+    type=_Path(),
+    metavar="DIR",
+    help="Keep the state of training here.  [default: OUT.keras.checkpoint, removed at the end]",
 )
+@click.option("--resume", is_flag=True, help="Go on with training that was interrupted.")
+@click.option("--tensorboard", type=_Path(), metavar="DIR", help="Write logs of training here.")
 @_chosen_layers
 @_padding
 @_allocation
@@ -283,13 +329,16 @@ def prune(
     data: Path | None,
     scale: tuple[float, float],
     epochs: int,
-    augment: Any,
+    checkpoint: Path | None,
+    resume: bool,
+    tensorboard: Path | None,
     only: str | None,
     skip: str | None,
     padding: Any,
     allocation: Any,
     output: Path,
     as_json: bool,
+    **training: Any,
 ) -> None:
     """Put the zeros into a copy of the model: in one shot, or while training with --epochs.
 
@@ -297,8 +346,10 @@ def prune(
     outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
     1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
 
-    With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
-    the one the model was compiled with, else cross-entropy over classes.
+    With --epochs N the model then trains: masks move at first, and the weights left recover. The
+    loss is the one the model was compiled with, else cross-entropy over classes, together with the
+    distance to the dense model's outputs; without y that distance is the whole loss. The model of
+    the best epoch is kept. Training that was interrupted goes on with --resume.
     """
     given = {
         "--sparsity": sparsity,
@@ -312,18 +363,22 @@ def prune(
     if plan_path is not None and clash:
         raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
     if epochs and data is None:
-        raise click.UsageError("--epochs trains on labelled samples: give --data with x and y.")
+        raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
+    if resume and not epochs:
+        raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
     profile = load_profile(device)
     require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
+    from edgeprune import checkpoint as checkpoints
     from edgeprune import keras_model
     from edgeprune.padding import make_symmetric
     from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
+    needs_labels = epochs > 0 and training["distill"] == 0
     samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
+        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=needs_labels)
         if data is not None
         else None
     )
@@ -344,17 +399,28 @@ def prune(
             )
     _require_same_device(found, profile, plan_path)
     check_plan(found, keras_model.describe(loaded))
-    if found.padding:
-        loaded = make_symmetric(loaded, found.padding)
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    padded = make_symmetric(loaded, found.padding) if found.padding else loaded
     with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
         if epochs and samples is not None and found.pruned:
             pruned = train_pruned(
-                loaded, found, samples, epochs=epochs, augment=augment, progress=tell
+                padded,
+                found,
+                samples,
+                epochs=epochs,
+                teacher=loaded,
+                checkpoint=folder,
+                resume=resume,
+                tensorboard=tensorboard,
+                progress=tell,
+                **_given(training),
             )
         else:
             x = list(samples.x) if samples is not None else None
-            pruned = prune_one_shot(loaded, found, x, progress=tell)
+            pruned = prune_one_shot(padded, found, x, progress=tell)
     keras_model.save_model(pruned, output)
+    if epochs and checkpoint is None:
+        checkpoints.remove(folder)
     warnings = [*found.warnings(), *caught]
     terminal.warn(warnings)
     reached = reached_sparsity(pruned, found)
@@ -374,6 +440,16 @@ def prune(
         )
     else:
         click.echo(f"{output}: {reached:.3f} of the prunable weights are zero.")
+
+
+def _given(training: dict[str, Any]) -> dict[str, Any]:
+    """The options of training that were given, as `train_pruned` takes them."""
+    from edgeprune.distill import Distillation
+
+    given = {name: value for name, value in training.items() if value is not None}
+    if "distill" in given:
+        given["distillation"] = Distillation(given.pop("distill"))
+    return given
 
 
 def _make_plan(loaded: Any, path: Path, profile: DeviceProfile, **options: Any) -> Plan:
@@ -654,6 +730,7 @@ def measure(
 @_sparsity
 @_goal
 @_epochs
+@_training
 @_padding
 @_allocation
 @measuring
@@ -662,6 +739,7 @@ def measure(
 @click.pass_context
 def compare(
     context: click.Context,
+    /,
     model: Path,
     devices: str,
     data: Path,
@@ -675,6 +753,7 @@ def compare(
     settings: Settings,
     output: Path,
     as_json: bool,
+    **training: Any,
 ) -> None:
     """Run the whole pipeline for several devices, and write a report.
 
@@ -690,6 +769,7 @@ def compare(
         "allocation": allocation,
         "targets": targets,
         "settings": settings,
+        "training": _given(training),
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 

@@ -202,12 +202,26 @@ def can_rebuild(model: Model) -> bool:
 
 def ends_in_softmax(model: Model) -> bool:
     """Whether the first output of a model is a softmax, so that it gives probabilities."""
-    last = model.outputs[0]._keras_history.operation if has_graph(model) else model.layers[-1]
-    if is_model(last):
-        return ends_in_softmax(last)
+    return softmax_ends(model)[0]
+
+
+def softmax_ends(model: Model) -> tuple[bool, ...]:
+    """Whether each output of a model is a softmax; of a subclassed model the last layer counts."""
+    if not has_graph(model):
+        last = model.layers[-1]
+        return softmax_ends(last) if is_model(last) else (_is_softmax(last),)
+    found = []
+    for tensor in keras.tree.flatten(model.outputs):
+        operation, _, index = tensor._keras_history
+        ends = softmax_ends(operation) if is_model(operation) else (_is_softmax(operation),)
+        found.append(ends[min(index, len(ends) - 1)])
+    return tuple(found)
+
+
+def _is_softmax(operation: Any) -> bool:
     return (
-        type(last).__name__ == "Softmax"
-        or getattr(last, "activation", None) is keras.activations.softmax
+        type(operation).__name__ == "Softmax"
+        or getattr(operation, "activation", None) is keras.activations.softmax
     )
 
 
@@ -266,6 +280,12 @@ def predict(model: Model, x: list[Array]) -> list[Array]:
         np.concatenate([np.asarray(part, np.float32) for part in parts])
         for parts in zip(*batches, strict=True)
     ]
+
+
+def own_training(model: Model) -> list[str]:
+    """The methods by which a model trains in a way of its own, by name."""
+    names = ("train_step", "compute_loss", "compute_metrics")
+    return [name for name in names if getattr(type(model), name) is not getattr(keras.Model, name)]
 
 
 def is_model(layer: Layer) -> bool:

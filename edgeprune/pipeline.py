@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +56,7 @@ class Job:
     allocation: Allocation | None
     targets: tuple[str, ...]
     settings: Settings
+    training: Mapping[str, Any]
     progress: Progress
 
 
@@ -70,6 +71,7 @@ def compare(
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
+    training: Mapping[str, Any] | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
@@ -92,6 +94,7 @@ def compare(
       epochs: of training with masks; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
+      training: more options of `train_pruned`, by name.
       scale: mean and standard deviation for uint8 data.
       targets: instruments, each used for the devices that it speaks for, `host` for all; one per
         device, the first of its own that is ready, if empty.
@@ -122,6 +125,7 @@ def compare(
         allocation=allocation,
         targets=tuple(targets),
         settings=settings or Settings(),
+        training=training or {},
         progress=progress,
     )
     reports = []
@@ -216,7 +220,15 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
 
     model = make_symmetric(job.model, plan.padding) if plan.padding else job.model
     if job.epochs and plan.pruned:
-        return train_pruned(model, plan, job.split.train, epochs=job.epochs, progress=tell)
+        return train_pruned(
+            model,
+            plan,
+            job.split.train,
+            epochs=job.epochs,
+            teacher=job.model,
+            progress=tell,
+            **job.training,
+        )
     return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
 
 
