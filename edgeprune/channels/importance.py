@@ -33,6 +33,10 @@ from edgeprune.channels.trace import Trace, TracedMatrix
 from edgeprune.errors import ModelError
 from edgeprune.layout import Array
 
+LOOKS = 32
+"""How often, at most, it is worked out anew what the channels that are left can take over."""
+
+
 @dataclass(frozen=True)
 class Elimination:
     """The order in which the channels of a group go, worst first, and the loss of each step."""
@@ -63,12 +67,11 @@ class _Block:
     """What one reader knows of one group of `s` channels, each of which it reads once."""
 
     products: Array
-    """Of the weights, `[s, s]`."""
+    """Of the weights, as a fraction of all that the reader puts out, `[s, s]`."""
     inverse: Array
     """Of the covariance, `[s, s]`."""
     which: Labels
     """`[s]`, their indices in the group, ascending."""
-    total: float
 
 
 def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[Reader, ...]:
@@ -139,7 +142,7 @@ def eliminate(group: Group, readers: Sequence[Reader], at_once: int) -> Eliminat
     Args:
       group: whose channels go.
       readers: of the whole model.
-      at_once: channels that go between two looks at what the others have to take over.
+      at_once: fewest channels that go between two looks at what the others have to take over.
     """
     alone = np.zeros(len(group))
     blocks = []
@@ -152,7 +155,7 @@ def eliminate(group: Group, readers: Sequence[Reader], at_once: int) -> Eliminat
             np.add.at(alone, which, _losses_alone(reader, places))
         else:
             blocks.append(_block(reader, places, which))
-    return _eliminated(alone, blocks, at_once)
+    return _eliminated(alone, blocks, max(at_once, len(group) // LOOKS))
 
 
 def _is_alone(reader: Reader, which: Labels) -> bool:
@@ -179,8 +182,9 @@ def _block(reader: Reader, places: Labels, which: Labels) -> _Block:
     order = np.argsort(which)
     places = places[order]
     weights = reader.weights[places]
-    inverse = moments.inverse[np.ix_(places, places)].astype(np.float64)
-    return _Block(weights @ weights.T, inverse, which[order], reader.total)
+    inverse = moments.inverse[np.ix_(places, places)]
+    products = (weights @ weights.T / reader.total).astype(np.float32)
+    return _Block(products, inverse, which[order])
 
 
 def _eliminated(alone: Array, blocks: list[_Block], at_once: int) -> Elimination:
@@ -204,7 +208,7 @@ def _eliminated(alone: Array, blocks: list[_Block], at_once: int) -> Elimination
 
 
 def _each_loss(block: _Block) -> Array:
-    return np.asarray(np.diag(block.products) / np.diag(block.inverse) / block.total)
+    return np.asarray(np.diag(block.products) / np.diag(block.inverse))
 
 
 def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:
@@ -214,7 +218,7 @@ def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:
         return 0.0, block
     at, stay = np.flatnonzero(away), np.flatnonzero(~away)
     corner = block.inverse[np.ix_(at, at)]
-    lost = float(np.trace(np.linalg.solve(corner, block.products[np.ix_(at, at)]))) / block.total
+    lost = float(np.trace(np.linalg.solve(corner, block.products[np.ix_(at, at)])))
     cross = block.inverse[np.ix_(at, stay)]
     taken = np.linalg.solve(corner, cross)
     across = block.products[np.ix_(stay, at)] @ taken
@@ -225,7 +229,7 @@ def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:
         + taken.T @ block.products[np.ix_(at, at)] @ taken
     )
     inverse = block.inverse[np.ix_(stay, stay)] - cross.T @ taken
-    return max(lost, 0.0), _Block(products, inverse, block.which[stay], block.total)
+    return max(lost, 0.0), _Block(products, inverse, block.which[stay])
 
 
 def by_scores(scores: Array) -> Elimination:

@@ -37,7 +37,7 @@ LAYER_RULES: Mapping[str, Rule] = MappingProxyType(
         "Embedding": mixing.embedding,
         "BatchNormalization": passing.batch_normalization,
         "LayerNormalization": passing.layer_normalization,
-        "RMSNormalization": passing.layer_normalization,
+        "RMSNormalization": passing.rms_normalization,
         "GroupNormalization": passing.group_normalization,
         "PReLU": passing.prelu,
         "LayerScale": passing.layer_scale,

@@ -55,6 +55,15 @@ def batch_normalization(call: LayerCall) -> Coupling:
 
 def layer_normalization(call: LayerCall) -> Coupling:
     """Scale and offset along the normalised axes; mean and variance are those of what is left."""
+    return _normalized(call, ("gamma", "beta"))
+
+
+def rms_normalization(call: LayerCall) -> Coupling:
+    """A scale along the normalised axes; the mean square is that of what is left."""
+    return _normalized(call, ("scale",))
+
+
+def _normalized(call: LayerCall, names: tuple[str, ...]) -> Coupling:
     source = only_input(call)
     given = call.layer.axis
     rank = len(source.shape)
@@ -62,7 +71,6 @@ def layer_normalization(call: LayerCall) -> Coupling:
     if source.axis not in axes:
         return Coupling((source,))
     at = sorted(axes).index(source.axis)
-    names = ("gamma", "beta", "scale")
     return Coupling((source,), tuple(WeightAxis(name, at, source.labels) for name in names))
 
 

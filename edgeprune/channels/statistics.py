@@ -20,7 +20,7 @@ from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 
 BATCH_SIZE = 16
-MAX_ROWS = 4096
+MAX_ROWS = 1024
 """Positions of a batch that enter the moments; of more, every so many-th is taken."""
 RIDGE = 1e-4
 """Of the mean variance, added to each: channels that never change would have no inverse."""
