@@ -16,12 +16,14 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from edgeprune import layout
+from edgeprune.data import Data
 from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.profile import DeviceProfile, Goal, Rule, Selection, Strategy, load_profile
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
+LEFT_OUT = "left out by --only or --skip"
 MAX_RAISED_SPARSITY = 0.95
 """Highest sparsity a layer is raised to when it makes up for layers that must stay dense."""
 
@@ -73,6 +75,8 @@ class LayerPlan(Table):
     reason: Text
     prunable: bool = False
     """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+    after: tuple[int, ...] | None = None
+    """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
 
     @property
     def weights(self) -> int:
@@ -81,7 +85,9 @@ class LayerPlan(Table):
 
     @property
     def expected_sparsity(self) -> float:
-        """The fraction of zeros that whole units of the pattern allow."""
+        """The fraction of zeros, or of weights removed, that whole units of the pattern allow."""
+        if self.after is not None and self.weights:
+            return 1 - math.prod(self.after) / self.weights
         if self.pattern is None:
             return 0.0
         if isinstance(self.pattern, Channels):
@@ -149,8 +155,12 @@ def plan(
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
+    data: Data | None = None,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
+
+    Where channels are removed, how many of each layer is weighed by the model's weights and, if it
+    is there, by calibration data.
 
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
@@ -161,6 +171,7 @@ def plan(
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
+      data: calibration data, one array `[n, ...]` per input; only removal of channels looks at it.
 
     Raises:
       ModelError, ProfileError, PlanError: see the message.
@@ -182,6 +193,10 @@ def plan(
         skip=skip,
         model=name,
     )
+    if any(isinstance(row.pattern, Channels) for row in made.layers):
+        from edgeprune.channels.prune import plan_removal
+
+        made = plan_removal(model, profile, made, data=data)
     if padding == "keep" or not profile.symmetric_padding:
         return made
     return made.model_copy(update={"padding": find_asymmetric(model)})
@@ -210,7 +225,7 @@ def make_plan(
     rules = {
         layer.path: _rule_for(layer, profile, strategy)
         if layer.path in chosen
-        else "left out by --only or --skip"
+        else LEFT_OUT
         for layer in layers
     }
     raised = _raised_sparsity(layers, profile, rules, chosen, asked)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from edgeprune.channels.cost import Bill, Ledger
 from edgeprune.channels.group import Group
 from edgeprune.channels.importance import Elimination
@@ -172,8 +174,15 @@ def _greedy(
 
 
 def _cumulated(candidate: Candidate) -> list[float]:
-    total, sums = 0.0, [0.0]
-    for loss in candidate.elimination.losses.tolist():
-        total += loss
-        sums.append(total)
-    return sums
+    """What is lost once so many channels are gone, `-t * log(1 - l / t)` for the loss `l` of `t`.
+
+    That is `l` as long as little is gone, and grows without bound as the group empties: a network
+    whose one layer tells nothing any more is worse than one with many that tell a little less. It
+    is to channels what LAMP is to weights.
+
+    Source: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", ICLR 2021,
+    arXiv:2010.07611.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(np.maximum(candidate.elimination.losses, 0.0))])
+    total = max(float(sums[-1]), 1e-30)
+    return list(-total * np.log1p(-np.minimum(sums / total, 1 - 1e-9)))
