@@ -20,7 +20,7 @@ from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import TensorPlan, rules_of
-from edgeprune.errors import EdgepruneError, PlanError, TargetError
+from edgeprune.errors import EdgepruneError, PlanError
 from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
 from edgeprune.measure import default_target
@@ -30,7 +30,7 @@ from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Applied
 from edgeprune.schema import suggestion
-from edgeprune.targets import TARGETS
+from edgeprune.targets import TARGETS, find_target
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.signature import input_specs
 from edgeprune.validate import validate as validate_file
@@ -706,10 +706,11 @@ def targets(context: click.Context, as_json: bool) -> None:
     """List the instruments: which are ready, and what installs the others."""
     if context.invoked_subcommand:
         return
+    states = {name: find_target(name).readiness() for name in TARGETS}
     if as_json:
-        _print_json([{"target": name, **asdict(TARGETS[name].readiness())} for name in TARGETS])
+        _print_json([{"target": name, **asdict(state)} for name, state in states.items()])
     else:
-        terminal.show_targets(dict(TARGETS))
+        terminal.show_targets(states)
 
 
 @targets.command()
@@ -720,13 +721,10 @@ def install(name: str) -> None:
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
     folder removes it.
     """
-    if name not in TARGETS:
-        raise TargetError(
-            f"Unknown target '{name}'.{suggestion(name, TARGETS)} Known: {', '.join(TARGETS)}."
-        )
+    target = find_target(name)
     with terminal.progress_bar() as tell:
-        TARGETS[name].install(tell)
-    click.echo(f"{name} is ready: {TARGETS[name].readiness().detail}.")
+        target.install(tell)
+    click.echo(f"{name} is ready: {target.readiness().detail}.")
 
 
 def _print_json(content: Any) -> None:

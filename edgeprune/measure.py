@@ -53,6 +53,31 @@ class Speedup:
 
 
 @dataclass(frozen=True)
+class LayerCost:
+    """What one operator costs by an instrument; None is a thing that it cannot say."""
+
+    name: str
+    op: str
+    where: str
+    """What it runs on, such as `NPU` or `CPU`."""
+    cycles: int | None = None
+    bytes: int | None = None
+    """Of parameters, as the device stores them."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure; a target takes of it what it can."""
+
+    runtime: str | None = None
+    """The one that a person chose; the reference if None."""
+    threads: int = 1
+    artifacts: Path | None = None
+    """Folder for what the instrument makes of the files; beside them if None."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a target said about one artifact; None is a thing that it cannot say."""
 
@@ -73,6 +98,7 @@ class Measurement:
     memory: dict[str, int] = field(default_factory=dict)
     ops_on_device: int | None = None
     ops_on_cpu: int | None = None
+    layers: tuple[LayerCost, ...] = ()
     conditions: str = ""
     """Machine, threads and how the runs were made, in words."""
     rounds_ms: tuple[tuple[float, ...], ...] = ()
@@ -151,40 +177,39 @@ def measure(
     target: str | None = None,
     runtime: str | None = None,
     threads: int = 1,
+    artifacts: Path | None = None,
 ) -> tuple[Measurement, ...]:
     """Measures .tflite files with an instrument, in turn with each other.
 
     Args:
       models: the files; with several, each is also compared with the first.
       device: a profile, its name, or the path of a user's own `.toml` file.
-      target: an instrument's name; the first of the profile's that is ready if None, else `host`.
+      target: an instrument's name, with its address behind a colon if it has one; the first of the
+        profile's that is ready if None, else `host`.
       runtime: `tflite-runtime` or `LiteRT`, where the target has both; the reference if None.
       threads: that the runtime may use.
+      artifacts: folder for what the instrument makes of the files; beside them if None.
 
     Raises:
       TargetError: the target is unknown or not ready, or it does not have the runtime.
       TfliteError: a file does not parse.
       CheckError: the runtime refuses a file, crashes on it or does not end.
     """
-    from edgeprune.targets import TARGETS  # the targets build on this module
+    from edgeprune.targets import find_target  # the targets build on this module
 
     profile = load_profile(device)
     name = target or default_target(profile)
-    if name not in TARGETS:
-        raise TargetError(
-            f"Expected a target that this version of edgeprune has, one of {', '.join(TARGETS)}. "
-            f"Received: {name}."
-        )
-    instrument = TARGETS[name]
+    instrument = find_target(name)
     readiness = instrument.readiness()
     if not readiness.ready:
         raise TargetError(f"Target '{name}' is not ready: {readiness.detail}. {readiness.remedy}")
-    return instrument.measure([Path(model) for model in models], profile, runtime, threads)
+    settings = Settings(runtime, threads, artifacts)
+    return instrument.measure([Path(model) for model in models], profile, settings)
 
 
 def default_target(profile: DeviceProfile) -> str:
     """The first of the profile's targets that is ready here; `host` stands in if none is."""
-    from edgeprune.targets import TARGETS
+    from edgeprune.targets import TARGETS, find_target
 
-    ready = (n for n in profile.targets if n in TARGETS and TARGETS[n].readiness().ready)
-    return next(ready, "host")
+    known = (name for name in profile.targets if name in TARGETS)
+    return next((name for name in known if find_target(name).readiness().ready), "host")

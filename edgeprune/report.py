@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact, write_file
+from edgeprune.checks import Verdict
 from edgeprune.measure import Measurement
 from edgeprune.plan import LayerSparsity, Plan
-from edgeprune.validate import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

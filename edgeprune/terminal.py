@@ -22,14 +22,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgeprune.checks import Verdict
 from edgeprune.encode import EncodingResult
 from edgeprune.inspect import Inspection
 from edgeprune.measure import Measurement
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
 from edgeprune.report import Report
-from edgeprune.targets import Target
-from edgeprune.validate import Verdict
+from edgeprune.targets import Readiness
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
 _TIME_COLUMNS = (">median ms", ">95 % interval", ">p90 ms", ">rounds")
@@ -358,9 +358,8 @@ def show_inspection(inspection: Inspection) -> None:
         )
 
 
-def show_targets(targets: dict[str, Target]) -> None:
+def show_targets(states: dict[str, Readiness]) -> None:
     """Which instruments are ready, and what installs the others."""
-    states = {name: target.readiness() for name, target in targets.items()}
     _table(
         "Targets: the instruments that run or compile a file",
         ("target", "ready", "found", "to install"),

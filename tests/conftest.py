@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A test is as slow as the machine is busy; only what it finds counts.
+settings.register_profile("edgeprune", deadline=None)
+settings.load_profile("edgeprune")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real data beside the checkout; tests that use it stand in tests/shared."""

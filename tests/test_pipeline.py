@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgeprune import keras_model
+from edgeprune.checks import numerics
 from edgeprune.convert import check_zeros, export
 from edgeprune.errors import DataError, InputError, OutputError, ProfileError
 from edgeprune.layout import to_device
@@ -21,7 +22,7 @@ from edgeprune.plan import Plan, plan
 from edgeprune.profile import load_profile, profile_names
 from edgeprune.prune import prune_one_shot, reached_sparsity
 from edgeprune.tflite import file as tflite_file
-from edgeprune.validate import numerics, validate
+from edgeprune.validate import validate
 from tests.architectures import ARCHITECTURES, build, samples
 
 pytestmark = pytest.mark.slow

@@ -10,20 +10,30 @@ from __future__ import annotations
 import functools
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgeprune.artifact import describe_file
+from edgeprune.checks import (
+    Case,
+    Check,
+    Reference,
+    check_finite,
+    check_outputs,
+    named_outputs,
+    numerics,
+)
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, latency, speedup
+from edgeprune.measure import Measurement, Settings, latency, speedup
 from edgeprune.profile import DeviceProfile
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
-from edgeprune.targets.readiness import Readiness
+from edgeprune.targets.replies import check_refusal, check_reply, check_runs
+from edgeprune.targets.target import Readiness
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
 
@@ -77,18 +87,38 @@ class Host:
         return run_worker(job, [inputs])
 
     def measure(
-        self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
+        self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
         """Times files in turn, round by round."""
+        threads = settings.threads
         graphs = [tflite_file.read(path) for path in models]
         inputs = [generated_inputs(graph, 1) for graph in graphs]
-        chosen = self._runtime(profile, runtime)
+        chosen = self._runtime(profile, settings.runtime)
         for graph, arrays in zip(graphs, inputs, strict=True):
             self._require_runs(graph, arrays, chosen)
         replies = [
             self._time(graphs, inputs, chosen, threads, process) for process in range(PROCESSES)
         ]
         return _measurements(graphs, profile, replies, threads)
+
+    def check(self, case: Case) -> Iterator[Check]:
+        """Runs a file in every runtime of the profile, by XNNPACK's kernels and by plain ones."""
+        runtimes = self.runtimes(case.profile)
+        if not runtimes:
+            state = self.readiness()
+            yield Check("runs", False, None, None, f"{state.detail}: {state.remedy}")
+        for runtime in runtimes:
+            try:
+                reply = self.run(case.graph, case.inputs, runtime)
+            except WorkerError as error:
+                yield check_refusal(case, runtime, error)
+                continue
+            yield check_runs(case, reply)
+            outputs = named_outputs(case.graph, reply.outputs)
+            yield check_finite(outputs, reply.facts["runtime"])
+            yield _check_kernels(case, plain_kernels(case, runtime), reply)
+            if case.wanted is not None:
+                yield check_reply(case, reply, case.wanted)
 
     def _runtime(self, profile: DeviceProfile, runtime: str | None) -> str:
         known = self.runtimes(profile) if runtime is None else tuple(installed_runtimes())
@@ -133,6 +163,28 @@ class Host:
 
 
 HOST = Host()
+
+
+def plain_kernels(case: Case, runtime: str) -> Reference | WorkerError:
+    """What the runtime's own plain kernels make of the first samples, or why they do not run."""
+    few = case.first_samples()
+    try:
+        reply = HOST.run(few.graph, few.inputs, runtime, delegates=False)
+    except WorkerError as error:
+        return error
+    named = named_outputs(case.graph, reply.outputs)
+    return Reference("the same file without XNNPACK", named, numerics(case.graph) == "int8")
+
+
+def _check_kernels(case: Case, plain: Reference | WorkerError, reply: Reply) -> Check:
+    """Compares XNNPACK's kernels with the runtime's own plain ones, on the first samples."""
+    name = f"kernels ({reply.facts['runtime']})"
+    if isinstance(plain, WorkerError):
+        return Check(name, True, None, None, f"not compared: plain kernels do not run ({plain})")
+    outputs = named_outputs(case.graph, reply.outputs)
+    found = {output: array[: len(plain.outputs[output])] for output, array in outputs.items()}
+    scales = reply.facts["output_scales"]
+    return check_outputs(name, found, plain, numerics(case.graph), scales)
 
 
 @functools.cache

@@ -5,20 +5,22 @@ from __future__ import annotations
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.artifact import describe_file
+from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Speedup
+from edgeprune.measure import Measurement, Settings, Speedup
 from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import TRY_AGAIN, Emulator, cached_emulator
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
-from edgeprune.targets.readiness import Readiness
+from edgeprune.targets.replies import check_refusal, check_reply, check_runs
+from edgeprune.targets.target import Readiness
 from edgeprune.targets.worker import MODULES
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
@@ -119,12 +121,13 @@ class Arm64Emulated:
         )
 
     def measure(
-        self, models: Sequence[Path], profile: DeviceProfile, runtime: str | None, threads: int
+        self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
         """Counts one inference of every file; several are compared with the first."""
+        threads = settings.threads
         qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
-        chosen = runtime or self.runtimes(profile)[0]
+        chosen = settings.runtime or self.runtimes(profile)[0]
         if chosen not in MODULES:
             raise TargetError(
                 f"Target '{NAME}' has these runtimes: {', '.join(MODULES)}. Received: {chosen}."
@@ -154,6 +157,26 @@ class Arm64Emulated:
             )
         return tuple(found)
 
+    def check(self, case: Case) -> Iterator[Check]:
+        """Runs a file in the ARM64 runtimes, where XNNPACK has kernels that x86 has not.
+
+        A few samples do: emulation is slow, and what goes wrong there goes wrong on every input.
+        """
+        if not cached_emulator().complete():
+            yield from _not_proven(case, self.readiness())
+            return
+        few = case.first_samples()
+        for runtime in self.runtimes(case.profile):
+            try:
+                reply = self.run(few.graph, few.inputs, runtime, core=case.profile.core)
+            except WorkerError as error:
+                yield check_refusal(few, f"{runtime} on emulated {case.profile.core}", error)
+                continue
+            yield check_runs(few, reply)
+            yield check_finite(named_outputs(few.graph, reply.outputs), reply.facts["runtime"])
+            if few.wanted is not None:
+                yield check_reply(few, reply, few.wanted)
+
     def _count_named(self, graph: Graph, runtime: str, core: Core, threads: int) -> Reply:
         """Counts a file whose errors have to name it."""
         try:
@@ -167,6 +190,16 @@ class Arm64Emulated:
 
 
 ARM64_EMULATED = Arm64Emulated()
+
+
+def _not_proven(case: Case, readiness: Readiness) -> Iterator[Check]:
+    """Says what stays open without the emulator; dense files compute alike on x86 and ARM64."""
+    if case.graph.subgraphs[0].restores_floats:
+        message = (
+            "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
+            f"run there only. To run it: {readiness.remedy}"
+        )
+        yield Check("outputs (ARM64)", True, None, None, message)
 
 
 def _start(

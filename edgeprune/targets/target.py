@@ -1,0 +1,55 @@
+"""What every instrument can do: the one seam between edgeprune and whatever runs a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edgeprune.checks import Case, Check
+from edgeprune.measure import Measurement, Settings
+from edgeprune.profile import DeviceProfile
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Ready or not, with what was found and what to do about it."""
+
+    ready: bool
+    detail: str
+    remedy: str = ""
+
+
+class Target(Protocol):
+    """An instrument that runs, compiles or models .tflite files."""
+
+    def readiness(self) -> Readiness:
+        """Whether it can be used here, and what installs it if not."""
+
+    def install(self, tell: Callable[[str, int, int], None]) -> None:
+        """Sets it up; does nothing if it is ready.
+
+        Args:
+          tell: told what is being done, the step's number and the number of steps.
+
+        Raises:
+          TargetError: it cannot be set up here, or not by edgeprune; says what to do.
+        """
+
+    def measure(
+        self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
+    ) -> tuple[Measurement, ...]:
+        """Measures files in turn; several are compared with the first.
+
+        Raises:
+          TfliteError: a file does not parse.
+          TargetError: it does not have what the settings ask for.
+          CheckError: it refuses a file, crashes on it or does not end.
+        """
+
+    def check(self, case: Case) -> Iterator[Check]:
+        """What it adds to a verdict on a file; a file it refuses is a failed check, no error.
+
+        Called whether it is ready or not: one that is not may say what stays unproven.
+        """
