@@ -215,8 +215,9 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    if data is not None:
-        read_data(data, keras_model.input_specs(loaded), scale=scale)
+    samples = (
+        read_data(data, keras_model.input_specs(loaded), scale=scale) if data is not None else None
+    )
     made = _make_plan(
         loaded,
         model,
@@ -226,6 +227,7 @@ def plan(
         only=only,
         skip=skip,
         padding=padding or "keep",
+        data=samples,
     )
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
@@ -277,6 +279,10 @@ def prune(
     One shot goes by magnitude. With --data, the statistics of batch normalisation are estimated
     anew afterwards, which wins back a part of the accuracy; labels are not needed.
 
+    Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
+    plain model. With --data those go that the others can stand in for best, and the layers behind
+    are corrected.
+
     With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
     the one the model was compiled with, else cross-entropy over classes.
     """
@@ -301,6 +307,11 @@ def prune(
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
+    samples = (
+        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
+        if data is not None
+        else None
+    )
     if found is None:
         found = _make_plan(
             loaded,
@@ -311,14 +322,10 @@ def prune(
             only=only,
             skip=skip,
             padding=padding or ("symmetric" if epochs else "keep"),
+            data=samples,
         )
     _require_same_device(found, profile, plan_path)
     check_plan(found, keras_model.describe(loaded))
-    samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
-        if data is not None
-        else None
-    )
     if found.padding:
         loaded = make_symmetric(loaded, found.padding)
     with terminal.progress_bar() as tell:
@@ -327,8 +334,7 @@ def prune(
                 loaded, found, samples, epochs=epochs, augment=augment, progress=tell
             )
         else:
-            x = list(samples.x) if samples is not None else None
-            pruned = prune_one_shot(loaded, found, x, progress=tell)
+            pruned = prune_one_shot(loaded, found, samples, progress=tell)
     keras_model.save_model(pruned, output)
     warnings = [*found.warnings()]
     if samples is None and found.pruned:
@@ -346,13 +352,13 @@ def prune(
                 "sparsity": {"asked": found.asked, "reached": reached},
                 "layers": [
                     {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
-                    for row in layer_sparsities(pruned)
+                    for row in layer_sparsities(pruned, found)
                 ],
                 "warnings": warnings,
             }
         )
     else:
-        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero.")
+        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
 
 
 def _make_plan(loaded: Any, path: Path, profile: DeviceProfile, **options: Any) -> Plan:

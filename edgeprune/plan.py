@@ -223,9 +223,7 @@ def make_plan(
     asked = _asked_sparsity(strategy, sparsity)
     chosen = _chosen(layers, only, skip)
     rules = {
-        layer.path: _rule_for(layer, profile, strategy)
-        if layer.path in chosen
-        else LEFT_OUT
+        layer.path: _rule_for(layer, profile, strategy) if layer.path in chosen else LEFT_OUT
         for layer in layers
     }
     raised = _raised_sparsity(layers, profile, rules, chosen, asked)

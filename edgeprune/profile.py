@@ -7,6 +7,7 @@ instruments measure it. Code never asks for a device by name.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,7 +171,7 @@ class ChannelCost(Table):
             return _pad(count, self.compute_outputs)
         table = [(0, 0.0), *((row.outputs, row.cost) for row in self.measured)]
         per_output = table[-1][1] / table[-1][0]
-        for (before, low), (after, high) in zip(table, table[1:], strict=False):
+        for (before, low), (after, high) in itertools.pairwise(table):
             if count <= after:
                 between = low + (high - low) * (count - before) / (after - before)
                 return between / per_output

@@ -26,7 +26,7 @@ from edgeprune.data import Data
 from edgeprune.errors import DataError, InputError, ModelError
 from edgeprune.keras_model import Model
 from edgeprune.plan import Plan
-from edgeprune.prune import Progress, no_progress
+from edgeprune.prune import Progress, no_progress, remove_channels
 from edgeprune.schedule import PolynomialDecay, Schedule
 from edgeprune.strip import strip_pruning
 from edgeprune.wrapper import wrappers
@@ -83,6 +83,9 @@ def train_pruned(
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
 
+    Channels that the plan removes are gone before training starts: what trains is the smaller
+    model, as it is then left.
+
     Loss, metrics and optimizer are those the model is compiled with; else sparse categorical
     cross-entropy (from logits unless the model ends in softmax) and Adam. The learning rate rises
     over the first steps and then falls along a cosine, unless the model's own optimizer brings a
@@ -116,6 +119,7 @@ def train_pruned(
     """
     _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     keras.utils.set_random_seed(seed)
+    model, plan = remove_channels(model, plan, data if isinstance(data, Data) else None)
     feed = _feed(data, batch_size, augment, steps_per_epoch, seed)
     total = epochs * feed.steps
     schedule = schedule or default_schedule(total)

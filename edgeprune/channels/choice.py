@@ -52,9 +52,7 @@ def kept_by_plan(groups: Sequence[Group], rows: Rows) -> dict[int, int]:
       PlanError: layers whose channels go together are asked for different counts, or channels must
         stay that a row wants removed.
     """
-    kept = {
-        index: _kept(group, rows) for index, group in enumerate(groups) if not group.frozen
-    }
+    kept = {index: _kept(group, rows) for index, group in enumerate(groups) if not group.frozen}
     for path, row in rows.items():
         if isinstance(row.pattern, Channels) and row.sparsity:
             _check_row(path, row, groups, kept)

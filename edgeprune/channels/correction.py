@@ -24,9 +24,7 @@ from edgeprune.keras_model import Layer, Model
 from edgeprune.layout import Array
 
 
-def correct(
-    model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]
-) -> None:
+def correct(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
     """Moves weights from the channels that go to those that stay, in place.
 
     A layer that is called several times, or that sums over groups, keeps its weights.

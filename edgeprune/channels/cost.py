@@ -170,7 +170,9 @@ class Ledger:
         """What it would save if `count` more channels of a group went."""
         saved = NOTHING
         for index, inputs, outputs in self._touched[group]:
-            saved += self._bills[index] - self._bill(index, self._after(index, inputs, outputs, count))
+            saved += self._bills[index] - self._bill(
+                index, self._after(index, inputs, outputs, count)
+            )
         return saved
 
     def remove(self, group: int, count: int) -> None:
@@ -187,9 +189,7 @@ class Ledger:
         return bill(self._works[index], *left, self._cost, self._value_bytes)
 
 
-def _touched(
-    works: Sequence[Work], groups: Sequence[Group]
-) -> list[list[tuple[int, int, int]]]:
+def _touched(works: Sequence[Work], groups: Sequence[Group]) -> list[list[tuple[int, int, int]]]:
     """For every group the works it touches: index, inputs and outputs that go with each channel."""
     owner = {
         label: index for index, group in enumerate(groups) for label in group.channels.tolist()

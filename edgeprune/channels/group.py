@@ -101,9 +101,7 @@ def _group(
     trace: Trace, places: tuple[tuple[int, int], ...], frozen: str, channels: Labels
 ) -> Group:
     mixes = _mixing_axes(trace)
-    members = tuple(
-        _member(trace.weights[index], each, channels, mixes) for index, each in places
-    )
+    members = tuple(_member(trace.weights[index], each, channels, mixes) for index, each in places)
     first = next((m for m in members if m.role == "makes"), members[0])
     return Group(first.path, channels, members, frozen)
 

@@ -58,8 +58,8 @@ LAYER_RULES: Mapping[str, Rule] = MappingProxyType(
 
 _ELEMENTWISE_OPERATIONS = (
     "Absolute Abs Clip Exp Log Log1p Negative Reciprocal Sign Square Sqrt Tanh Relu Relu6 Sigmoid "
-    "Softplus Softsign SoftShrink Silu Squareplus LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu "
-    "Gelu Celu TanhShrink HardTanh HardShrink Threshold Rsqrt Erf Cast"
+    "Softplus Softsign SoftShrink Silu Squareplus LogSigmoid LeakyRelu HardSigmoid HardSilu Elu "
+    "Selu Gelu Celu TanhShrink HardTanh HardShrink Threshold Rsqrt Erf Cast"
 )
 _MERGING_OPERATIONS = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
 

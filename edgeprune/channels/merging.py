@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgeprune.channels.rule import CannotFollowError, Coupling, Labels, LayerCall, Tensor
@@ -25,7 +27,7 @@ def elementwise_merge(call: LayerCall) -> Coupling:
     )
 
 
-def _constants(call: LayerCall) -> list[object]:
+def _constants(call: LayerCall) -> list[Any]:
     return [
         argument
         for argument in call.arguments
@@ -40,7 +42,8 @@ def _common_axis(tensors: tuple[Tensor, ...]) -> tuple[int, int]:
     channels = max(tensor.labels.size for tensor in tensors)
     axes = {tensor.axis for tensor in tensors if tensor.labels.size == channels}
     if len(axes) > 1 or any(
-        tensor.labels.size not in (1, channels) or tensor.shape[next(iter(axes))] not in (1, channels)
+        tensor.labels.size not in (1, channels)
+        or tensor.shape[next(iter(axes))] not in (1, channels)
         for tensor in tensors
     ):
         raise CannotFollowError("it joins tensors whose channels lie along different axes")
@@ -48,7 +51,7 @@ def _common_axis(tensors: tuple[Tensor, ...]) -> tuple[int, int]:
 
 
 def concatenate(call: LayerCall) -> Coupling:
-    """Along the channels, one tensor's stand behind the other's; else those that meet go together."""
+    """Along the channels they stand behind each other; else those that meet go together."""
     axes = {tensor.axis for tensor in call.inputs}
     if len(axes) > 1:
         raise CannotFollowError("it joins tensors whose channels lie along different axes")

@@ -10,8 +10,8 @@ import numpy as np
 from edgeprune.channels.rule import (
     CannotFollowError,
     Coupling,
-    LayerCall,
     Labels,
+    LayerCall,
     Matrix,
     Tensor,
     WeightAxis,
@@ -58,9 +58,7 @@ def dense(call: LayerCall) -> Coupling:
         ),
         sizes={"units": made},
         frozen=_frozen(layer, made),
-        matrices=(
-            Matrix("kernel", made, 1, source.labels, 0, pixels=pixels_of(shape, last)),
-        ),
+        matrices=(Matrix("kernel", made, 1, source.labels, 0, pixels=pixels_of(shape, last)),),
     )
 
 
@@ -183,7 +181,7 @@ def depthwise_convolution(call: LayerCall) -> Coupling:
 
 
 def separable_convolution(call: LayerCall) -> Coupling:
-    """A depthwise kernel `[..., in, multiplier]`, then a pointwise `[..., in * multiplier, out]`."""
+    """A depthwise kernel `[..., in, multiplier]`, then a pointwise one."""
     layer, source = call.layer, only_input(call)
     axis = channel_axis(layer, len(source.shape))
     require_axis(source, axis)
@@ -209,9 +207,7 @@ def separable_convolution(call: LayerCall) -> Coupling:
                 window=math.prod(layer.kernel_size),
                 pixels=pixels,
             ),
-            Matrix(
-                "pointwise_kernel", made, rank + 1, between, rank, pixels=pixels, source=None
-            ),
+            Matrix("pointwise_kernel", made, rank + 1, between, rank, pixels=pixels, source=None),
         ),
     )
 

@@ -84,9 +84,7 @@ def group_normalization(call: LayerCall) -> Coupling:
         return Coupling((source,), weights)
     members = labels.reshape(groups, -1)
     first = np.repeat(members[:, 0], members.shape[1])
-    return Coupling(
-        (source,), weights, sizes={"groups": members[:, 0]}, united=((first, labels),)
-    )
+    return Coupling((source,), weights, sizes={"groups": members[:, 0]}, united=((first, labels),))
 
 
 def prelu(call: LayerCall) -> Coupling:

@@ -184,9 +184,7 @@ def _filled(
     return tuple(_filled_row(row, groups, gone) for row in rows)
 
 
-def _filled_row(
-    row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, float]
-) -> LayerPlan:
+def _filled_row(row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, float]) -> LayerPlan:
     """A row with what its layer loses, or why it loses nothing."""
     if not row.shape:
         return row

@@ -35,8 +35,7 @@ def remove(model: Model, trace: Trace, kept: Kept) -> Model:
     paths = {id(layer): path for path, layer in keras_model.unique_layers(model).items()}
     sizes = {path: _sizes(found, kept) for path, found in trace.sizes.items()}
     shapes = {
-        path: [_shape(tensor, kept) for tensor in tensors]
-        for path, tensors in trace.inputs.items()
+        path: [_shape(tensor, kept) for tensor in tensors] for path, tensors in trace.inputs.items()
     }
 
     def replace(layer: Layer) -> Layer:
@@ -73,7 +72,8 @@ def _resized(layer: Layer, changed: Mapping[str, Any]) -> Layer:
     except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{layer.name}: this {type(layer).__name__} cannot be made with {dict(changed)} "
-            f"({error}). Correct the rule that was given for it, or leave the layer out with --skip."
+            f"({error}). Correct the rule that was given for it, or leave the layer out with "
+            "--skip."
         ) from error
 
 

@@ -100,11 +100,11 @@ def measure_moments(
     tensor_of: dict[Key, int] = {}
     batches = -(-len(x[0]) // BATCH_SIZE)
     for step in range(batches):
-        # Strided, so that data sorted by class does not make one-sided batches.
         added: set[int] = set()
+        # Strided, so that data sorted by class does not make one-sided batches.
         batch = [tf.constant(array[step::batches]) for array in x]
 
-        def apply(call: graph.Call, tensors: list[Any]) -> list[Any]:
+        def apply(call: graph.Call, tensors: list[Any], added: set[int] = added) -> list[Any]:
             if call.key in wanted:
                 source = id(call.node.input_tensors[0])
                 if tensor_of.setdefault(call.key, source) not in added:

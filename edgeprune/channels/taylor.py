@@ -92,11 +92,12 @@ def _batch_scores(
         # The mean over the batch would make each sample's own change so much smaller.
         value = loss(tf.constant(batch.y), outputs) * len(batch)
     gradients = tape.gradient(value, watched)
-    change = np.zeros((len(batch), channels))
+    change = np.zeros((channels, len(batch)))
     for key, gradient in gradients.items():
         if gradient is not None:
             axis, along = labels[key]
             product = np.asarray(gradient * watched[key])
             others = tuple(at for at in range(1, product.ndim) if at != axis + 1)
-            np.add.at(change, (slice(None), along), product.sum(axis=others))
-    return np.asarray(np.square(change).sum(axis=0))
+            # Along the first axis, so that a label that stands twice is added twice.
+            np.add.at(change, along, product.sum(axis=others).T)
+    return np.asarray(np.square(change).sum(axis=1))

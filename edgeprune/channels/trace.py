@@ -82,9 +82,7 @@ class _Tracer:
 
     def __init__(self, model: Model, rules: Mapping[type, Rule]) -> None:
         self._rules = rules
-        self._paths = {
-            id(layer): path for path, layer in keras_model.unique_layers(model).items()
-        }
+        self._paths = {id(layer): path for path, layer in keras_model.unique_layers(model).items()}
         self._count = 0
         self._made: dict[str, Labels] = {}
         self._united: list[tuple[Labels, Labels]] = []
@@ -138,17 +136,22 @@ class _Tracer:
         self, call: graph.Call, path: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
     ) -> Coupling:
         rule = rule_for(call.operation, self._rules)
+        if isinstance(rule, str):
+            return self._stuck(path, rule, inputs, shapes)
+        arguments = keras.tree.flatten((call.node.arguments.args, call.node.arguments.kwargs))
         try:
-            if isinstance(rule, str):
-                raise CannotFollowError(rule)
-            arguments = keras.tree.flatten((call.node.arguments.args, call.node.arguments.kwargs))
             return rule(
                 LayerCall(call.operation, inputs, shapes, tuple(arguments), self._maker(path))
             )
         except CannotFollowError as error:
-            reason = str(error)
-            outputs = tuple(self._source(shape, f"{path}: {reason}") for shape in shapes)
-            return Coupling(outputs, frozen=tuple((tensor.labels, reason) for tensor in inputs))
+            return self._stuck(path, str(error), inputs, shapes)
+
+    def _stuck(
+        self, path: str, reason: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+    ) -> Coupling:
+        """Freezes what goes in and what comes out."""
+        outputs = tuple(self._source(shape, f"{path}: {reason}") for shape in shapes)
+        return Coupling(outputs, frozen=tuple((tensor.labels, reason) for tensor in inputs))
 
     def _maker(self, path: str) -> Any:
         def new(count: int) -> Labels:
