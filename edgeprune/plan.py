@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -156,6 +157,7 @@ def plan(
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
     data: Data | None = None,
+    rules: Mapping[type, Any] = MappingProxyType({}),
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
@@ -172,6 +174,7 @@ def plan(
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
       data: calibration data, one array `[n, ...]` per input; only removal of channels looks at it.
+      rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
 
     Raises:
       ModelError, ProfileError, PlanError: see the message.
@@ -196,7 +199,7 @@ def plan(
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.channels.prune import plan_removal
 
-        made = plan_removal(model, profile, made, data=data)
+        made = plan_removal(model, profile, made, data=data, rules=rules)
     if padding == "keep" or not profile.symmetric_padding:
         return made
     return made.model_copy(update={"padding": find_asymmetric(model)})

@@ -37,6 +37,10 @@ LOOKS = 32
 """How often, at most, it is worked out anew what the channels that are left can take over."""
 
 
+COUPLED = 0.05
+"""Squared partial correlation above which two channels do not go between the same two looks."""
+
+
 @dataclass(frozen=True)
 class Elimination:
     """The order in which the channels of a group go, worst first, and the loss of each step."""
@@ -195,7 +199,7 @@ def _eliminated(alone: Array, blocks: list[_Block], at_once: int) -> Elimination
         for block in blocks:
             scores[block.which] += _each_loss(block)
         scores[~left] = np.inf
-        worst = np.sort(np.argsort(scores, kind="stable")[: min(at_once, int(left.sum()))])
+        worst = _worst(scores, blocks, min(at_once, int(left.sum())))
         lost = float(alone[worst].sum())
         for at, block in enumerate(blocks):
             more, blocks[at] = _without(block, worst)
@@ -205,6 +209,24 @@ def _eliminated(alone: Array, blocks: list[_Block], at_once: int) -> Elimination
         order.append(worst[np.argsort(scores[worst], kind="stable")])
         losses.append(np.full(len(worst), lost / len(worst)))
     return Elimination(np.concatenate(order), np.concatenate(losses))
+
+
+def _worst(scores: Array, blocks: list[_Block], count: int) -> Labels:
+    """The channels with the lowest scores, but of two that stand in for each other only one."""
+    candidates = np.argsort(scores, kind="stable")[: 2 * count]
+    coupled = np.zeros((len(candidates), len(candidates)), bool)
+    for block in blocks:
+        at = np.searchsorted(block.which, candidates).clip(0, len(block.which) - 1)
+        known = block.which[at] == candidates
+        inverse = block.inverse[np.ix_(at, at)]
+        strength = np.diag(inverse)
+        partial = np.square(inverse) / np.outer(strength, strength)
+        coupled |= (partial > COUPLED) & np.outer(known, known)
+    chosen: list[int] = []
+    for index in range(len(candidates)):
+        if len(chosen) < count and np.isfinite(scores[candidates[index]]):
+            chosen += [] if coupled[index, chosen].any() else [index]
+    return np.sort(candidates[chosen])
 
 
 def _each_loss(block: _Block) -> Array:

@@ -58,10 +58,18 @@ class Moments:
 def shrunk(covariance: Array, rows: int) -> Array:
     """A covariance drawn towards its diagonal as samples are few.
 
-    Of `n` rows and `c` channels, what is beside the diagonal keeps `n / (n + c)` of its size: what
-    few samples show of how channels depend on each other is mostly chance.
+    What few samples show of how channels depend on each other is mostly chance. By how much is
+    the oracle approximating shrinkage of the matrix of correlations towards the identity.
+
+    Source: Chen, Wiesel, Eldar and Hero, "Shrinkage algorithms for MMSE covariance estimation",
+    IEEE Transactions on Signal Processing 58(10), 2010, equation 23.
     """
-    smaller = covariance * (rows / (rows + len(covariance)))
+    size = len(covariance)
+    spread = np.sqrt(np.maximum(np.diag(covariance), 1e-30))
+    square = float(np.sum(np.square(covariance / spread / spread[:, None])))
+    chance = (rows + 1 - 2 / size) * max(square - size, 1e-30)
+    weight = min(1.0, ((1 - 2 / size) * square + size**2) / chance)
+    smaller = covariance * (1 - weight)
     np.fill_diagonal(smaller, np.diag(covariance))
     return np.asarray(smaller)
 
