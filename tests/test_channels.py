@@ -304,9 +304,9 @@ def test_channels_that_others_can_stand_in_for_go_without_a_trace() -> None:
     smaller = prune_one_shot(model, made, [x])
     assert smaller.get_layer("hidden").units == 16
     before = np.asarray(model(x))
-    assert float(np.abs(smaller(x) - before).max()) < 0.02 * float(np.abs(before).max())
+    assert float(np.std(smaller(x) - before)) < 0.03 * float(np.std(before))
     blind = prune_one_shot(model, made)
-    assert float(np.abs(blind(x) - before).max()) > 0.1 * float(np.abs(before).max())
+    assert float(np.std(blind(x) - before)) > 0.2 * float(np.std(before))
 
 
 def test_taylor_scores_are_the_squared_derivative_by_a_factor_on_the_channel() -> None:
