@@ -248,6 +248,11 @@ def plan(
 @_scale
 @_epochs
 @click.option(
+    "--fit",
+    is_flag=True,
+    help="Remove channels until the exported file fits the device's limits, and no more.",
+)
+@click.option(
     "--augment",
     type=click.Choice(["none", "flip-shift"]),
     default="none",
@@ -258,7 +263,9 @@ def plan(
 @_padding
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
+@click.pass_context
 def prune(
+    context: click.Context,
     model: Path,
     device: str,
     plan_path: Path | None,
@@ -267,6 +274,7 @@ def prune(
     data: Path | None,
     scale: tuple[float, float],
     epochs: int,
+    fit: bool,
     augment: Any,
     only: str | None,
     skip: str | None,
@@ -281,7 +289,8 @@ def prune(
 
     Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
     plain model. With --data those go that the others can stand in for best, and the layers behind
-    are corrected.
+    are corrected. --fit removes as few as the limits of the device profile allow, with the least
+    expected error; where they cannot be met it says how close it came, and ends with 1.
 
     With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
     the one the model was compiled with, else cross-entropy over classes.
@@ -293,9 +302,7 @@ def prune(
         "--skip": skip,
         "--padding": padding,
     }
-    clash = [name for name, value in given.items() if value is not None]
-    if plan_path is not None and clash:
-        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    _require_no_clash(given, plan_path, fit)
     if epochs and data is None:
         raise click.UsageError("--epochs trains on labelled samples: give --data with x and y.")
     profile = load_profile(device)
@@ -312,6 +319,9 @@ def prune(
         if data is not None
         else None
     )
+    fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
+    if fitted:
+        found = fitted.plan.model_copy(update={"model": str(model)})
     if found is None:
         found = _make_plan(
             loaded,
@@ -354,11 +364,34 @@ def prune(
                     {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
                     for row in layer_sparsities(pruned, found)
                 ],
+                "fit": fitted.to_json() if fitted else None,
                 "warnings": warnings,
             }
         )
     else:
         click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
+    if fitted:
+        terminal.say(str(fitted))
+        context.exit(0 if fitted.ok else 1)
+
+
+def _require_no_clash(given: dict[str, Any], plan_path: Path | None, fit: bool) -> None:
+    clash = [name for name, value in given.items() if value is not None]
+    if plan_path is not None and clash:
+        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if fit and (plan_path is not None or given["--sparsity"] is not None):
+        raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
+
+
+def _fitted(
+    loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
+) -> Any:
+    from edgeprune.channels.fit import fit_plan
+
+    with terminal.progress_bar() as tell:
+        return fit_plan(
+            loaded, profile, data=samples, goal=goal, only=only, skip=skip, progress=tell
+        )
 
 
 def _make_plan(loaded: Any, path: Path, profile: DeviceProfile, **options: Any) -> Plan:

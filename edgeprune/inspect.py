@@ -29,6 +29,7 @@ from edgeprune.inspect_findings import MISREAD, Finding, about_network, find, we
 from edgeprune.kernels import REFERENCE_RUNTIMES, runtime_names
 from edgeprune.manifest import read_embedded
 from edgeprune.profile import DeviceProfile, load_profile
+from edgeprune.targets.edgetpu_model.findings import find as find_for_edge_tpu
 from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor, read
 
 SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
@@ -139,6 +140,8 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     tensors = _tensor_reports(graph, plans)
     verdicts = _verdicts(graph, rules)
     findings = (*find(graph, plans, runtimes), *about_network(graph, verdicts))
+    if profile is not None and "edgetpu-model" in profile.targets:
+        findings += tuple(find_for_edge_tpu(graph))
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
     misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}

@@ -32,13 +32,13 @@ class Latency:
 class Speedup:
     """How many times faster, or less work, than the first model of the same call.
 
-    From latency it is the median of the rounds' ratios. Counted instructions have no rounds: the
-    interval is what the counter itself leaves open.
+    From latency it is the median of the rounds' ratios. Counted instructions and cycles have no
+    rounds: the interval is what the counter itself leaves open.
     """
 
     median: float
     ci95: tuple[float, float]
-    of: Literal["latency", "instructions"] = "latency"
+    of: Literal["latency", "instructions", "cycles"] = "latency"
 
     @property
     def significant(self) -> bool:
@@ -46,8 +46,8 @@ class Speedup:
         return not self.ci95[0] <= 1 <= self.ci95[1]
 
     def __str__(self) -> str:
-        if self.of == "instructions":
-            return f"{self.median:.2f}x by instructions"
+        if self.of != "latency":
+            return f"{self.median:.2f}x by {self.of}"
         spread = f"{self.median:.2f}x [{self.ci95[0]:.2f}, {self.ci95[1]:.2f}]"
         return spread if self.significant else f"no significant difference ({spread})"
 

@@ -126,6 +126,8 @@ class Limits(Table):
     flash_bytes: Limit
     arena_bytes: Limit
     on_chip_bytes: Limit
+    sure_on_chip_bytes: Limit | None = None
+    """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
 
 
 class PaddedOutputs(Table):

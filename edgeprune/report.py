@@ -179,9 +179,10 @@ def _charts(report: Report) -> list[Chart]:
 
 
 def _cost_charts(measured: list[DeviceReport]) -> list[Chart]:
-    """Latency where it was measured, and instructions where they were counted."""
+    """Latency where it was measured, instructions where they were counted, cycles else."""
     counted = [device for device in measured if device.pruned[0].instructions is not None]
-    timed = [device for device in measured if device not in counted]
+    timed = [device for device in measured if device.pruned[0].latency_ms is not None]
+    estimated = [device for device in measured if device.pruned[0].cycles is not None]
     charts = []
     if timed:
         charts.append(
@@ -196,9 +197,17 @@ def _cost_charts(measured: list[DeviceReport]) -> list[Chart]:
             Chart(
                 "Instructions",
                 "Executed by one inference, in millions; a count is no time. " + _source(counted),
-                _svg(partial(_plot_instructions, devices=counted)),
+                _svg(partial(_plot_counts, devices=counted, of="instructions")),
             )
         )
+    charts += [
+        Chart(
+            f"Cycles: {device.device}",
+            "Of one inference, in millions, as the target estimates them. " + _source([device]),
+            _svg(partial(_plot_counts, devices=[device], of="cycles")),
+        )
+        for device in estimated
+    ]
     return charts
 
 
@@ -291,12 +300,13 @@ def _plot_latency(axes: Axes, devices: list[DeviceReport]) -> None:
     _add_legend(axes)
 
 
-def _plot_instructions(axes: Axes, devices: list[DeviceReport]) -> None:
+def _plot_counts(axes: Axes, devices: list[DeviceReport], of: str) -> None:
+    """Plots what a target counted: `of` is "instructions" or "cycles"."""
     sides = [[device.dense[0] for device in devices], [device.pruned[0] for device in devices]]
-    _plot_pairs(axes, devices, *[[(m.instructions or 0) / 1e6 for m in side] for side in sides])
-    _label_bars(axes, "%.1f")
+    _plot_pairs(axes, devices, *[[(getattr(m, of) or 0) / 1e6 for m in side] for side in sides])
+    _label_bars(axes, "%.3g")
     axes.margins(y=0.25)
-    axes.set_ylabel("million instructions")
+    axes.set_ylabel(f"million {of}")
     _add_legend(axes)
 
 

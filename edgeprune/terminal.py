@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +33,7 @@ from edgeprune.targets import Readiness
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
 _TIME_COLUMNS = (">median ms", ">95 % interval", ">p90 ms", ">rounds")
+_COST_COLUMNS = (">cycles", ">memory, bytes", ">operators on the device, on the CPU")
 _COUNT_COLUMNS = (">M instructions", ">vector", ">loads, stores", ">branches", ">other")
 NARROWEST = 100
 """Columns to write for when the output is not a terminal."""
@@ -188,11 +189,10 @@ def _cell(value: float | str | None) -> str:
 
 
 def show_measurements(measurements: Sequence[Measurement]) -> None:
-    """Latency or instructions, sizes, comparison with the first file, and what does not hold."""
+    """What a target found, sizes, comparison with the first file, and what does not hold."""
     first = measurements[0]
     kind = "simulated" if first.simulated else "measured"
-    counted = first.instructions is not None
-    columns, cells = (_COUNT_COLUMNS, _count_cells) if counted else (_TIME_COLUMNS, _latency_cells)
+    columns, cells = _found_by(first)
     _table(
         f"{first.device}: {kind} by {first.target}, {first.runtime}",
         ("model", *columns, ">bytes", ">gzip", "faster"),
@@ -207,8 +207,45 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
             for m in measurements
         ),
     )
+    for measurement in measurements:
+        if measurement.layers:
+            _show_layers(measurement)
     say(first.conditions)
-    warn(first.warnings)
+    for measurement in measurements:
+        named = f"{measurement.model}: " if measurement.warnings != first.warnings else ""
+        if named or measurement is first:
+            warn(f"{named}{warning}" for warning in measurement.warnings)
+
+
+def _found_by(first: Measurement) -> tuple[Sequence[str], Callable[[Measurement], Sequence[str]]]:
+    """Columns and cells of the kind of thing that was found: latency, instructions or cost."""
+    if first.latency_ms is not None:
+        return _TIME_COLUMNS, _latency_cells
+    if first.instructions is not None:
+        return _COUNT_COLUMNS, _count_cells
+    return _COST_COLUMNS, _cost_cells
+
+
+def _cost_cells(measurement: Measurement) -> tuple[str, ...]:
+    memory = (f"{name.removesuffix('_bytes')} {n}" for name, n in measurement.memory.items())
+    counts = (measurement.ops_on_device, measurement.ops_on_cpu)
+    return _count(measurement.cycles), "\n".join(memory) or "-", ", ".join(map(_count, counts))
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _show_layers(measurement: Measurement) -> None:
+    """What every operator costs."""
+    _table(
+        f"{measurement.model}: operator by operator",
+        ("makes", "operator", "runs on", ">cycles", ">parameter bytes", "note"),
+        (
+            (_short(row.name), row.op, row.where, _count(row.cycles), _count(row.bytes), row.note)
+            for row in measurement.layers
+        ),
+    )
 
 
 def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
@@ -231,9 +268,11 @@ def _millions(number: int | None) -> str:
 
 def _cost(measurement: Measurement) -> str:
     """The median latency, or the count where that is what was measured."""
-    if measurement.instructions is None:
-        return _latency_cells(measurement)[0]
-    return f"{measurement.instructions / 1e6:.1f} M"
+    if measurement.instructions is not None:
+        return f"{measurement.instructions / 1e6:.1f} M"
+    if measurement.cycles is not None:
+        return f"{measurement.cycles / 1e6:.3g} M cycles"
+    return _latency_cells(measurement)[0]
 
 
 def show_report(report: Report) -> None:
@@ -265,7 +304,7 @@ def show_report(report: Report) -> None:
             ">accuracy",
             ">KiB",
             ">gzip KiB",
-            ">host ms, or instructions",
+            ">host ms, instructions or cycles",
             "times faster",
         ),
         rows,

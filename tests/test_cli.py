@@ -158,8 +158,13 @@ def test_step_by_step_from_model_to_measured_file(run: Run, model: Path) -> None
     done = run("measure", "out.tflite", "out.tflite", *device, "--json")
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
-    assert (first["target"], first["device"], first["simulated"]) == ("host", "edge-tpu", False)
-    assert second["latency_ms"]["runs"] > 0
+    assert (first["target"], first["device"]) == ("edgetpu-model", "edge-tpu")
+    assert first["simulated"] is True
+    assert first["memory"]["cached_bytes"] > 0
+    assert second["speedup"]["median"] == 1
+    done = run("measure", "out.tflite", *device, "--target", "host", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["latency_ms"]["runs"] > 0
     assert "stands in for the device" in done.stderr
 
 

@@ -313,6 +313,6 @@ def test_the_fuzzer_notices_what_it_looks_for(tmp_path: Path) -> None:
         read(path)
     assert tflite_fuzz.use(path, tmp_path / "out") == []
     whole = dense_net(path, np.ones((4, 4), np.float32)).read_bytes()
-    assert len(tflite_fuzz.use(path, tmp_path / "out")) == 3
+    assert len(tflite_fuzz.use(path, tmp_path / "out")) == 5
     assert struct.unpack_from("<4s", whole, 4) == (b"TFL3",)
     assert tflite_fuzz.damage(whole, 5) == tflite_fuzz.damage(whole, 5) != whole

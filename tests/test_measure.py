@@ -83,5 +83,7 @@ def test_an_unknown_target_names_the_known_ones() -> None:
 
 
 def test_the_host_stands_in_where_the_own_instrument_is_not_there() -> None:
-    assert default_target(load_profile("edge-tpu")) == "host"
+    edge_tpu = load_profile("edge-tpu")
+    assert default_target(edge_tpu.model_copy(update={"targets": ("elsewhere",)})) == "host"
     assert default_target(load_profile("xnnpack-x86")) == "host"
+    assert default_target(edge_tpu) == "edgetpu-model"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgeprune import terminal
-from edgeprune.measure import Measurement, Speedup, latency, speedup
+from edgeprune.measure import LayerCost, Measurement, Speedup, latency, speedup
 from edgeprune.report import DeviceReport, Report
 
 
@@ -71,3 +71,31 @@ def test_a_page_shows_latency_and_instructions_apart(capsys: pytest.CaptureFixtu
 def test_a_ratio_of_counts_within_the_counters_error_is_no_difference() -> None:
     assert FEWER.significant
     assert not Speedup(1.0000001, (0.999998, 1.000002), of="instructions").significant
+
+
+def test_estimated_cycles_are_shown_as_such_with_memory_and_operators(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    estimated = Measurement(
+        *("m.tflite", "edge-tpu", "edgetpu-model", "a model", True, 2048, 1024),
+        cycles=2_500_000,
+        memory={"cached_bytes": 4096, "streamed_bytes": 0},
+        ops_on_device=30,
+        ops_on_cpu=1,
+        layers=(LayerCost("conv", "CONV_2D", "Edge TPU", 2_500_000, 4096, "padded"),),
+    )
+    report = Report(
+        "m.keras", (DeviceReport("edge-tpu", "int8", dense=(estimated,), pruned=(estimated,)),)
+    )
+    page = report.to_html()
+    assert "2.5 M → 2.5 M cycles" in page
+    assert "million cycles</text>" in page
+    assert "ms per inference" not in page
+    assert "cached bytes: 4096" in page
+    assert "30 operators on the device and 1 on the CPU" in page
+    terminal.show_report(report)
+    terminal.show_measurements([estimated])
+    written = capsys.readouterr().out
+    assert "2.5 M cycles → 2.5 M cycles" in written
+    for text in ("2500000", "cached 4096", "30, 1", "operator by operator", "padded"):
+        assert text in written

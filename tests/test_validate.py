@@ -87,7 +87,9 @@ def test_not_a_number_in_the_outputs_fails(tmp_path: Path) -> None:
 
 def test_operators_that_are_too_new_and_a_wrong_number_format_fail(tmp_path: Path) -> None:
     verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=12), "edge-tpu")
-    assert failed(verdict) == ["operators", "numerics", "runs (tflite-runtime)"]
+    assert failed(verdict) == [
+        *("operators", "numerics", "runs (tflite-runtime)", "operators on the Edge TPU")
+    ]
     assert "FULLY_CONNECTED version 12" in verdict.checks[0].message
 
 

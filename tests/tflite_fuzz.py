@@ -22,6 +22,8 @@ from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import EdgepruneError
 from edgeprune.inspect import inspect
+from edgeprune.targets.edgetpu_model.estimate import estimate
+from edgeprune.tflite.file import read
 
 ADDRESS_SPACE_BYTES = 3 << 30
 SECONDS_ALLOWED = 5
@@ -94,6 +96,8 @@ def use(path: Path, scratch: Path) -> list[str]:
     accepted = []
     for name, action in (
         ("inspect", lambda: inspect(path).to_json()),
+        ("inspect for the Edge TPU", lambda: inspect(path, "edge-tpu").to_json()),
+        ("model the Edge TPU", lambda: estimate(read(path)).cycles),
         ("encode", lambda: encode_file(path, RULES, scratch)),
         ("densify", lambda: densify_file(path, scratch)),
     ):

@@ -135,7 +135,8 @@ def bill(work: Work, inputs: int, outputs: int, cost: ChannelCost, value_bytes: 
     weights = work.window * fan * outputs
     positions = work.output_pixels * work.window
     computed = positions * padded(fan, cost.compute_inputs) * cost.computed_outputs(outputs)
-    stored = work.window * padded(fan, cost.stored_inputs) * cost.stored_outputs_of(outputs)
+    kept = padded(outputs, cost.stored_inputs) if fan == 1 else cost.stored_outputs_of(outputs)
+    stored = work.window * padded(fan, cost.stored_inputs) * kept
     return Bill(
         weights=weights if work.counted else 0,
         macs=positions * fan * outputs,

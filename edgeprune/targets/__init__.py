@@ -11,6 +11,7 @@ from types import MappingProxyType
 from edgeprune.errors import TargetError
 from edgeprune.schema import suggestion
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.host import HOST
 from edgeprune.targets.target import Readiness, Target
 
@@ -29,7 +30,11 @@ def _fixed(target: Target) -> Callable[[str], Target]:
 
 
 TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
-    {"host": _fixed(HOST), "arm64-emulated": _fixed(ARM64_EMULATED)}
+    {
+        "host": _fixed(HOST),
+        "arm64-emulated": _fixed(ARM64_EMULATED),
+        "edgetpu-model": _fixed(EDGETPU_MODEL),
+    }
 )
 """What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""
 

@@ -1,0 +1,63 @@
+"""What is known of one file: the model's estimate, and what the compiler says if it is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeprune.profile import DeviceProfile
+from edgeprune.targets.edgetpu_model.compiler import compile_model, find_compiler
+from edgeprune.targets.edgetpu_model.compiler_log import MAPPED, CompilerLog
+from edgeprune.targets.edgetpu_model.estimate import Estimate, estimate
+from edgeprune.targets.edgetpu_model.fit import Fit, fit
+from edgeprune.targets.edgetpu_model.mapping import on_cpu
+from edgeprune.tflite.file import Graph
+
+MODEL = "edgeprune's model of edgetpu_compiler"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """An estimate of a file and its fit, and the compiler's log; None where it is not installed."""
+
+    graph: Graph
+    estimate: Estimate
+    fit: Fit
+    log: CompilerLog | None
+
+    @property
+    def mapped(self) -> int:
+        """Operators on the Edge TPU."""
+        return self.log.mapped if self.log else self.estimate.mapped
+
+    @property
+    def operators(self) -> int:
+        """All operators of the file."""
+        return self.log.operators if self.log else len(self.estimate.operators)
+
+    @property
+    def on_cpu(self) -> str:
+        """The operators left on the CPU with the reason, in words; empty if there are none."""
+        if self.log is None:
+            return on_cpu(self.estimate.placements)
+        left = (row for row in self.log.rows if row.status != MAPPED)
+        return "; ".join(f"{row.op} x{row.count}: {row.status}" for row in left)
+
+    @property
+    def prediction(self) -> str:
+        """The model's numbers, to stand beside those of the compiler."""
+        return (
+            f"{MODEL} predicts {self.fit.cached_bytes} bytes cached, {self.fit.streamed_bytes} "
+            f"streamed, {self.estimate.mapped} operators mapped"
+        )
+
+
+def opinion(graph: Graph, profile: DeviceProfile) -> Opinion:
+    """Estimates a file, and compiles it if the compiler is on the PATH.
+
+    Raises:
+      CompilerError: the compiler refuses the file, crashes on it or does not end.
+    """
+    program = find_compiler()
+    log = compile_model(program, graph.path) if program else None
+    found = estimate(graph)
+    return Opinion(graph, found, fit(found, profile.limits.on_chip_bytes.value), log)
