@@ -9,6 +9,7 @@ import pytest
 from edgeprune import keras_model
 from edgeprune.channels.cost import Ledger, find_works
 from edgeprune.channels.distribution import Candidate, spread
+from edgeprune.channels.fit import TRIES, Fitted, Need, fit_plan, search
 from edgeprune.channels.group import Group, find_groups
 from edgeprune.channels.importance import by_scores, eliminate, find_readers
 from edgeprune.channels.prune import groups_of
@@ -18,7 +19,7 @@ from edgeprune.channels.statistics import measure_moments
 from edgeprune.channels.taylor import score
 from edgeprune.channels.trace import Trace, trace
 from edgeprune.data import Data
-from edgeprune.errors import PlanError
+from edgeprune.errors import DataError, PlanError, ProfileError
 from edgeprune.layout import device_shape
 from edgeprune.pattern import Channels
 from edgeprune.plan import Plan, plan
@@ -390,3 +391,64 @@ def test_a_compiled_model_stays_compiled() -> None:
     smaller = prune_one_shot(model, plan(model, "xnnpack-x86"))
     assert smaller.compiled
     assert smaller.loss == "mse"
+
+
+def need(share: float) -> Need:
+    return Need("flash", round(share * 1000), 1000)
+
+
+def test_the_search_finds_the_least_removal_that_fits() -> None:
+    """Against a device on which a model takes as much as is left of it, and a fifth more."""
+    model = wide()
+    made = plan(model, "xnnpack-x86")
+    tried = []
+
+    def attempt(sparsity: float) -> Fitted:
+        tried.append(sparsity)
+        return Fitted(made, (need(1.2 + 0.4 * (1 - sparsity) ** 2 - sparsity),), ())
+
+    found = search(attempt(0.0), attempt, lambda *_: None)
+    assert found.ok
+    assert found.needs[0].share > 0.95
+    assert found.dense[0].share == pytest.approx(1.6)
+    assert len(tried) <= TRIES + 1
+
+
+def test_a_model_that_fits_as_it_is_stays_whole() -> None:
+    made = plan(wide(), "xnnpack-x86")
+    whole = Fitted(made, (need(0.4),), ())
+    assert search(whole, lambda _: pytest.fail("tried"), lambda *_: None).plan is made
+
+
+def test_what_cannot_fit_says_how_close_it_came() -> None:
+    made = plan(wide(), "xnnpack-x86")
+
+    def attempt(sparsity: float) -> Fitted:
+        return Fitted(made, (need(3 - sparsity),), ())
+
+    found = search(attempt(0.0), attempt, lambda *_: None)
+    assert not found.ok
+    assert "Does not fit; the closest" in str(found)
+    assert "of 1000 bytes" in str(found)
+
+
+@pytest.mark.slow
+def test_a_model_is_shrunk_until_its_file_fits_the_flash() -> None:
+    model = build("cnn")
+    x = np.random.default_rng(0).uniform(-1, 1, (32, 16, 16, 3)).astype(np.float32)
+    profile = load_profile("edge-tpu")
+    limit = profile.limits.flash_bytes.model_copy(update={"value": 45_000})
+    chip = profile.limits.model_copy(update={"flash_bytes": limit})
+    found = fit_plan(
+        model, profile.model_copy(update={"limits": chip}), data=Data((x,)), goal="memory"
+    )
+    assert found.ok
+    assert found.dense[0].value > 45_000
+    assert {need.name for need in found.needs} == {"flash", "on-chip memory"}
+
+
+def test_a_profile_without_limits_has_nothing_to_fit_into() -> None:
+    with pytest.raises(ProfileError, match="expected a limit"):
+        fit_plan(wide(), load_profile("xnnpack-x86"))
+    with pytest.raises(DataError, match="needs calibration data"):
+        fit_plan(wide(), load_profile("edge-tpu"))

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgeprune import keras_model
 from edgeprune.channels.removal import Kept
-from edgeprune.channels.statistics import RIDGE, Key, Moments
+from edgeprune.channels.statistics import RIDGE, TINY, Key, Moments
 from edgeprune.channels.trace import Trace, TracedMatrix
 from edgeprune.keras_model import Layer, Model
 from edgeprune.layout import Array
@@ -74,7 +74,7 @@ def _shares(moments: Moments, stays: Array, labels: Any, centred: bool) -> Array
     if not centred:
         square = square + np.outer(moments.mean, moments.mean)
     inner = square[np.ix_(kept, kept)]
-    inner[np.diag_indices_from(inner)] += RIDGE * max(float(np.mean(np.diag(square))), 1e-30)
+    inner[np.diag_indices_from(inner)] += RIDGE * max(float(np.mean(np.diag(square))), TINY)
     return np.asarray(np.linalg.solve(inner, square[np.ix_(kept, gone)]))
 
 

@@ -130,10 +130,10 @@ def fit_plan(
         return Fitted(made, _needs_of(pruned, profile, data), ())
 
     whole = attempt(0.0)
-    return _search(whole, attempt, progress)
+    return search(whole, attempt, progress)
 
 
-def _search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress) -> Fitted:
+def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress) -> Fitted:
     """Draws a line between what is known to fit and what is known not to, and tries where it meets.
 
     Args:

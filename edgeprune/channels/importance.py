@@ -219,8 +219,8 @@ def _worst(scores: Array, blocks: list[_Block], count: int) -> Labels:
         at = np.searchsorted(block.which, candidates).clip(0, len(block.which) - 1)
         known = block.which[at] == candidates
         inverse = block.inverse[np.ix_(at, at)]
-        strength = np.diag(inverse)
-        partial = np.square(inverse) / np.outer(strength, strength)
+        strength = np.sqrt(np.diag(inverse))
+        partial = np.square(inverse / strength / strength[:, None])
         coupled |= (partial > COUPLED) & np.outer(known, known)
     chosen: list[int] = []
     for index in range(len(candidates)):

@@ -24,6 +24,8 @@ MAX_ROWS = 1024
 """Positions of a batch that enter the moments; of more, every so many-th is taken."""
 RIDGE = 1e-4
 """Of the mean variance, added to each: channels that never change would have no inverse."""
+TINY = 1e-12
+"""A variance below which a channel counts as constant."""
 MAX_SQUARE = 4096
 """Channels of a tensor up to which all pairs are kept; of more, each channel alone."""
 
@@ -50,7 +52,7 @@ class Moments:
     def inverse(self) -> Array:
         """float32 `[channels, channels]`, the inverse of the covariance, safely positive."""
         square = self.covariance.astype(np.float64)
-        ridge = RIDGE * max(float(np.mean(self.variance)), 1e-30)
+        ridge = RIDGE * max(float(np.mean(self.variance)), TINY)
         square[np.diag_indices_from(square)] += ridge
         return np.linalg.inv(square).astype(np.float32)
 
