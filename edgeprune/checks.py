@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from edgeprune.layout import Array
+from edgeprune.measure import Settings
 from edgeprune.profile import DeviceProfile, Numerics
 from edgeprune.tflite.file import Graph
 from edgeprune.tflite.signature import output_ports
@@ -83,6 +84,8 @@ class Case:
     profile: DeviceProfile
     inputs: list[Array]
     wanted: Reference | None
+    settings: Settings = field(default_factory=Settings)
+    """How a target is reached; only those on other machines ask."""
 
     def first_samples(self, count: int = GENERATED_SAMPLES) -> Case:
         """The same with fewer samples, for an instrument that is slow."""

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from edgeprune import terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
+from edgeprune.c_array import c_array_paths, write_c_array
 from edgeprune.data import DEFAULT_SCALE, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
@@ -23,11 +26,11 @@ from edgeprune.encode_plan import TensorPlan, rules_of
 from edgeprune.errors import EdgepruneError, PlanError
 from edgeprune.inspect import inspect as inspect_file
 from edgeprune.layout import Array
-from edgeprune.measure import default_target
-from edgeprune.measure import measure as measure_files
+from edgeprune.measure import Settings, measure_each
+from edgeprune.measuring_options import board_python, measuring, named_targets
 from edgeprune.plan import Plan, check_plan, read_plan
 from edgeprune.plan import plan as plan_model
-from edgeprune.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Applied
 from edgeprune.schema import suggestion
 from edgeprune.targets import TARGETS, find_target
@@ -423,6 +426,7 @@ def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> l
     metavar="PLAN.json",
     help="The plan that the model was pruned by, for the manifest.",
 )
+@click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.tflite")
 @_json
 def export(
@@ -432,6 +436,7 @@ def export(
     scale: tuple[float, float],
     numerics: Any,
     plan_path: Path | None,
+    c_array: bool,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -443,6 +448,8 @@ def export(
     """
     profile = load_profile(device)
     require_folder(output)
+    for path in c_array_paths(output) if c_array else ():
+        require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune import keras_model
     from edgeprune.convert import export as export_model
@@ -454,6 +461,7 @@ def export(
         exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)
     terminal.warn(exported.warnings)
     artifact = exported.artifact
+    written = write_c_array(output) if c_array else None
     if as_json:
         _print_json(
             {
@@ -465,6 +473,7 @@ def export(
                 "gzip_bytes": artifact.gzip_bytes,
                 "sha256": artifact.sha256,
                 "sparse_tensors": len(exported.sparse),
+                "c_array": written.to_json() if written else None,
                 **_network_json(exported.network.applied, exported.network.reason),
                 "warnings": list(exported.warnings),
             }
@@ -475,6 +484,8 @@ def export(
             f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
             "weights stored sparsely."
         )
+        if written:
+            click.echo(f"{written.source} and {written.header}: {written.identifier}")
         _say_network(exported.network.applied, exported.network.reason)
 
 
@@ -586,6 +597,8 @@ def inspect(model: Path, device: str | None, as_json: bool) -> None:
 )
 @_data
 @_scale
+@named_targets
+@board_python
 @_json
 @click.pass_context
 def validate(
@@ -595,16 +608,22 @@ def validate(
     reference: Path | None,
     data: Path | None,
     scale: tuple[float, float],
+    targets: tuple[str, ...],
+    board_python: str,
     as_json: bool,
 ) -> None:
     """Check that a file loads, computes what it should and fits the device.
 
-    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1).
+    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
+    computer and the device's own instruments are always asked, others with --target.
     """
     profile = load_profile(device)
     graph = tflite_file.read(model)
     x = _calibration(data, input_specs(graph), scale)
-    verdict = validate_file(model, profile, reference=reference, x=x)
+    settings = Settings(python=board_python)
+    verdict = validate_file(
+        model, profile, reference=reference, x=x, targets=targets, settings=settings
+    )
     if as_json:
         _print_json(verdict.to_json())
     else:
@@ -615,39 +634,37 @@ def validate(
 @cli.command()
 @click.argument("models", type=_Path(), nargs=-1, required=True, metavar="MODEL.tflite...")
 @_device
-@click.option("--target", metavar="T", help="An instrument that `edgeprune targets` lists.")
-@click.option(
-    "--runtime",
-    type=click.Choice(["tflite-runtime", "LiteRT"]),
-    help="Where both are installed; tflite-runtime if not named.",
-)
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@measuring
 @_json
 def measure(
     models: tuple[Path, ...],
     device: str,
-    target: str | None,
-    runtime: str | None,
-    threads: int,
+    targets: tuple[str, ...],
+    settings: Settings,
     as_json: bool,
 ) -> None:
     """Measure files, in turn with each other; with several, compare them with the first."""
     profile = load_profile(device)
-    chosen = target or default_target(profile)
-    with terminal.progress_bar() as tell:
-        tell(f"measuring with {chosen}", 0, 1)
-        found = measure_files(models, profile, target=chosen, runtime=runtime, threads=threads)
-    if chosen not in profile.targets:
-        terminal.warn(
-            [
-                f"'{chosen}' is not {profile.name}: it stands in for the device, for which "
-                f"{', '.join(profile.targets)} would speak."
-            ]
-        )
-    if as_json:
+    with terminal.progress_bars() as tell:
+        outcomes = measure_each(models, profile, targets, settings, tell)
+    found = [m for outcome in outcomes for m in outcome.measurements]
+    stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
+    terminal.warn(
+        f"'{name}' is not {profile.name}: it stands in for the device, for which "
+        f"{', '.join(profile.targets)} would speak."
+        for name in stand_ins
+    )
+    if as_json and found:
         _print_json([measurement.to_json() for measurement in found])
-    else:
-        terminal.show_measurements(found)
+    elif not as_json:
+        for outcome in outcomes:
+            if outcome.measurements:
+                terminal.show_measurements(outcome.measurements)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    for error in failed[1:]:
+        terminal.fail(str(error))
+    if failed:
+        raise failed[0]
 
 
 @cli.command()
@@ -659,6 +676,7 @@ def measure(
 @_goal
 @_epochs
 @_padding
+@measuring
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
@@ -672,6 +690,8 @@ def compare(
     goal: Any,
     epochs: int,
     padding: Any,
+    targets: tuple[str, ...],
+    settings: Settings,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -686,6 +706,8 @@ def compare(
         "goal": goal,
         "epochs": epochs,
         "padding": padding,
+        "targets": targets,
+        "settings": settings,
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 
@@ -766,6 +788,27 @@ def install(name: str) -> None:
     click.echo(f"{name} is ready: {target.readiness().detail}.")
 
 
+@targets.command()
+@click.argument("name", type=click.Choice(["arm64-emulated"]))
+@click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
+@click.option("-o", "--output", type=_Path(), required=True, metavar="COSTS.toml")
+def calibrate(name: str, core: Any, output: Path) -> None:
+    """Measure anew what each kernel costs there, for the plan's choice of patterns.
+
+    Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
+    own takes the file as costs = "PATH.toml".
+    """
+    require_folder(output)
+    from edgeprune.cost import to_toml
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate as measure_costs
+
+    with terminal.progress_bar() as tell:
+        table = measure_costs(core, tell)
+    write_file(output, to_toml(table).encode())
+    errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
+    click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")
+
+
 def _print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2, allow_nan=False))
 
@@ -773,4 +816,10 @@ def _print_json(content: Any) -> None:
 def main() -> None:
     """The program `edgeprune`."""
     terminal.silence_libraries()
+    signal.signal(signal.SIGTERM, _stop)
     cli()
+
+
+def _stop(number: int, _: object) -> None:
+    """Ends in order, so that nothing stays behind here or on a device."""
+    sys.exit(128 + number)

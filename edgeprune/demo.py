@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from edgeprune import keras_model
 from edgeprune.data import Data, Split
 from edgeprune.keras_model import Model
-from edgeprune.prune import Progress, no_progress
+from edgeprune.progress import Progress, no_progress
 
 DEVICES = ("xnnpack-arm64", "arm-neon-int8", "edge-tpu")
 EPOCHS = 25

@@ -2,54 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from edgeprune.errors import TargetError
+from edgeprune.errors import EdgepruneError, TargetError
+from edgeprune.latency import Latency, Speedup
 from edgeprune.profile import DeviceProfile, load_profile
+from edgeprune.progress import Progress, no_progress
 
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one inference over interleaved rounds."""
-
-    median: float
-    p90: float
-    ci95: tuple[float, float]
-    """Bootstrap interval of the median."""
-    runs: int
-    """Rounds that were timed; each is the mean of enough inferences to fill 2 ms."""
-
-
-@dataclass(frozen=True)
-class Speedup:
-    """How many times faster, or less work, than the first model of the same call.
-
-    From latency it is the median of the rounds' ratios. Counted instructions and cycles have no
-    rounds: the interval is what the counter itself leaves open.
-    """
-
-    median: float
-    ci95: tuple[float, float]
-    of: Literal["latency", "instructions", "cycles"] = "latency"
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval leaves out 1."""
-        return not self.ci95[0] <= 1 <= self.ci95[1]
-
-    def __str__(self) -> str:
-        if self.of != "latency":
-            return f"{self.median:.2f}x by {self.of}"
-        spread = f"{self.median:.2f}x [{self.ci95[0]:.2f}, {self.ci95[1]:.2f}]"
-        return spread if self.significant else f"no significant difference ({spread})"
+DEFAULT_PYTHON = "python3"
 
 
 @dataclass(frozen=True)
@@ -75,6 +40,14 @@ class Settings:
     threads: int = 1
     artifacts: Path | None = None
     """Folder for what the instrument makes of the files; beside them if None."""
+    affinity: tuple[int, ...] = ()
+    """Numbers of the processors to run on; any if empty."""
+    python: str = DEFAULT_PYTHON
+    """The command of a board's Python."""
+    benchmark_binary: Path | None = None
+    """TensorFlow's `benchmark_model`, built for the phone that it is run on."""
+    tell: Progress = field(default=no_progress, compare=False)
+    """Told what is being done, the step's number and the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +68,22 @@ class Measurement:
     instruction_classes: dict[str, int] = field(default_factory=dict)
     """The same by kind."""
     cycles: int | None = None
+    npu_cycles: int | None = None
+    """Those of them that an accelerator computes; in the others it waits for memory."""
     memory: dict[str, int] = field(default_factory=dict)
     ops_on_device: int | None = None
     ops_on_cpu: int | None = None
     layers: tuple[LayerCost, ...] = ()
+    artifact: str | None = None
+    """The file that the instrument made of the model, where it makes one."""
     conditions: str = ""
     """Machine, threads and how the runs were made, in words."""
     rounds_ms: tuple[tuple[float, ...], ...] = ()
     """Raw samples, `[processes, rounds]`."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """What ran it, where that is a machine with a clock: processor, governor, temperatures."""
+    stand_in: bool = False
+    """Whether the target is not one of the device's own and only stands in for it."""
     warnings: tuple[str, ...] = ()
     """What the numbers do not hold for."""
 
@@ -114,102 +95,152 @@ class Measurement:
         return content
 
 
-Rounds = Sequence[Sequence[float]]
-"""Timed rounds in milliseconds, `[processes, rounds]`."""
-
-
-def latency(rounds: Rounds, seed: int = 0) -> Latency:
-    """Median, 90th percentile and the bootstrap interval of the median of timed rounds.
-
-    Args:
-      rounds: `[processes, rounds]`, milliseconds.
-      seed: of the resampling.
-    """
-    samples = np.concatenate([np.asarray(process, float) for process in rounds])
-    return Latency(
-        median=float(np.median(samples)),
-        p90=float(np.percentile(samples, 90)),
-        ci95=_median_interval(rounds, seed),
-        runs=len(samples),
-    )
-
-
-def speedup(first: Rounds, other: Rounds, seed: int = 0) -> Speedup:
-    """How many times faster `other` is than `first`, from rounds that were timed in turn.
-
-    The ratio is taken within each round, so that a clock that drifts touches both alike.
-
-    Args:
-      first: `[processes, rounds]`, milliseconds of the model compared with.
-      other: `[processes, rounds]`, milliseconds, of the same rounds.
-      seed: of the resampling.
-    """
-    ratios = [
-        [a / b for a, b in zip(*pair, strict=True)] for pair in zip(first, other, strict=True)
-    ]
-    return Speedup(float(np.median(np.concatenate(ratios))), _median_interval(ratios, seed))
-
-
-def _median_interval(rounds: Rounds, seed: int) -> tuple[float, float]:
-    """Bootstrap interval of the median; processes are resampled first, then rounds within each.
-
-    Rounds of one process share where its memory happens to lie, which alone moves latency by a
-    percent or two; resampling rounds only would call that significant.
-
-    Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, section 6.
-    """
-    generator = np.random.default_rng(seed)
-    shortest = min(len(process) for process in rounds)
-    table = np.array([process[:shortest] for process in rounds], float)
-    count = len(table)
-    processes = generator.integers(0, count, (RESAMPLES, count, 1))
-    chosen = generator.integers(0, shortest, (RESAMPLES, count, shortest))
-    medians = np.median(table[processes, chosen].reshape(RESAMPLES, -1), axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(medians, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def measure(
     models: Sequence[str | Path],
     device: str | Path | DeviceProfile,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     runtime: str | None = None,
     threads: int = 1,
+    affinity: Sequence[int] = (),
     artifacts: Path | None = None,
+    board_python: str = DEFAULT_PYTHON,
+    benchmark_binary: str | Path | None = None,
 ) -> tuple[Measurement, ...]:
-    """Measures .tflite files with an instrument, in turn with each other.
+    """Measures .tflite files with one or more instruments, in turn with each other.
 
     Args:
       models: the files; with several, each is also compared with the first.
       device: a profile, its name, or the path of a user's own `.toml` file.
-      target: an instrument's name, with its address behind a colon if it has one; the first of the
-        profile's that is ready if None, else `host`.
-      runtime: `tflite-runtime` or `LiteRT`, where the target has both; the reference if None.
+      target: an instrument's name, with its address behind a colon if it has one, or several; the
+        first of the profile's that is ready if None, else `host`.
+      runtime: `tflite-runtime`, `LiteRT` or `TensorFlow`, where the target has several; the
+        reference if None.
       threads: that the runtime may use.
+      affinity: numbers of the processors to run on; any if empty.
       artifacts: folder for what the instrument makes of the files; beside them if None.
+      board_python: the command of the Python on boards that `ssh` reaches.
+      benchmark_binary: TensorFlow's `benchmark_model`, for phones that `adb` reaches.
+
+    Returns:
+      The measurements of all files by the first target, then by the next one.
 
     Raises:
       TargetError: the target is unknown or not ready, or it does not have the runtime.
       TfliteError: a file does not parse.
       CheckError: the runtime refuses a file, crashes on it or does not end.
     """
-    from edgeprune.targets import find_target  # the targets build on this module
+    binary = Path(benchmark_binary) if benchmark_binary is not None else None
+    settings = Settings(runtime, threads, artifacts, tuple(affinity), board_python, binary)
+    names = [target] if isinstance(target, str) else target
+    found: list[Measurement] = []
+    for outcome in measure_each(models, device, names, settings):
+        if outcome.error is not None:
+            raise outcome.error
+        found += outcome.measurements
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one target said, or why it did not."""
+
+    target: str
+    measurements: tuple[Measurement, ...] = ()
+    error: EdgepruneError | None = None
+
+
+def measure_each(
+    models: Sequence[str | Path],
+    device: str | Path | DeviceProfile,
+    targets: Sequence[str] | None,
+    settings: Settings,
+    tell: Callable[[str, str, int, int], None] | None = None,
+) -> tuple[Outcome, ...]:
+    """Measures with every target, whatever becomes of the others.
+
+    Those on other machines work at the same time; those here wait for them, and for each other,
+    since they would disturb each other's clocks.
+
+    Args:
+      models: the files; with several, each is also compared with the first.
+      device: a profile, its name, or the path of a user's own `.toml` file.
+      targets: names of instruments; `default_target` if None or empty.
+      settings: for all of them.
+      tell: told which target does what, the step's number and the number of steps.
+
+    Raises:
+      TargetError: a target is unknown, not ready or named twice; nothing was measured then.
+    """
+    from edgeprune.targets import Remote, find_target  # the targets build on this module
 
     profile = load_profile(device)
-    name = target or default_target(profile)
-    instrument = find_target(name)
-    readiness = instrument.readiness()
-    if not readiness.ready:
-        raise TargetError(f"Target '{name}' is not ready: {readiness.detail}. {readiness.remedy}")
-    settings = Settings(runtime, threads, artifacts)
-    return instrument.measure([Path(model) for model in models], profile, settings)
+    names = list(targets or [default_target(profile)])
+    require_ready(names)
+
+    def work(name: str) -> Outcome:
+        own = replace(settings, tell=partial(tell, name)) if tell else settings
+        try:
+            found = find_target(name).measure([Path(model) for model in models], profile, own)
+        except EdgepruneError as error:
+            return Outcome(name, error=error)
+        speaks = name.partition(":")[0] in profile.targets
+        return Outcome(name, tuple(replace(m, stand_in=not speaks) for m in found))
+
+    far = [name for name in names if isinstance(find_target(name), Remote)]
+    outcomes = _at_the_same_time(work, far)
+    outcomes.update({name: work(name) for name in names if name not in outcomes})
+    return tuple(outcomes[name] for name in names)
+
+
+def require_ready(names: Sequence[str]) -> None:
+    """Checks that instruments can be used.
+
+    Raises:
+      TargetError: one is unknown, not ready or named twice.
+    """
+    from edgeprune.targets import find_target
+
+    if len(set(names)) < len(names):
+        raise TargetError(f"Expected every target once. Received: {', '.join(names)}.")
+    for name in names:
+        state = find_target(name).readiness()
+        if not state.ready:
+            raise TargetError(f"Target '{name}' is not ready: {state.detail}. {state.remedy}")
+
+
+def _at_the_same_time(work: Callable[[str], Outcome], names: list[str]) -> dict[str, Outcome]:
+    """Does work for every name in a thread of its own.
+
+    The threads end with the program, so that it can be interrupted: a connection that is not held
+    any more is ended by its other side, in order.
+    """
+    outcomes: dict[str, Outcome] = {}
+    bugs: list[BaseException] = []
+
+    def run(name: str) -> None:
+        try:
+            outcomes[name] = work(name)
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            bugs.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for bug in bugs:
+        raise bug
+    return outcomes
 
 
 def default_target(profile: DeviceProfile) -> str:
-    """The first of the profile's targets that is ready here; `host` stands in if none is."""
-    from edgeprune.targets import TARGETS, find_target
+    """The first of the profile's targets that is ready here; `host` stands in if none is.
 
-    known = (name for name in profile.targets if name in TARGETS)
-    return next((name for name in known if find_target(name).readiness().ready), "host")
+    An instrument on another machine is used only when it is asked for.
+    """
+    from edgeprune.targets import TARGETS, Remote, find_target
+
+    found = {name: find_target(name) for name in profile.targets if name in TARGETS}
+    here = (name for name, target in found.items() if not isinstance(target, Remote))
+    return next((name for name in here if found[name].readiness().ready), "host")

@@ -14,16 +14,21 @@ from edgeprune.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
 from edgeprune.errors import DataError, EdgepruneError, OutputError
 from edgeprune.keras_model import Model
-from edgeprune.measure import Measurement, default_target, measure
+from edgeprune.measure import (
+    Measurement,
+    Settings,
+    default_target,
+    measure_each,
+    require_ready,
+)
 from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.plan import plan as plan_model
 from edgeprune.profile import DeviceProfile, Goal, load_profile
+from edgeprune.progress import Progress, no_progress
 from edgeprune.prune import (
-    Progress,
     layer_sparsities,
-    no_progress,
     prune_one_shot,
     reached_sparsity,
 )
@@ -48,6 +53,8 @@ class Job:
     goal: Goal | None
     epochs: int
     padding: Literal["keep", "symmetric"]
+    targets: tuple[str, ...]
+    settings: Settings
     progress: Progress
 
 
@@ -62,6 +69,8 @@ def compare(
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
+    targets: Sequence[str] = (),
+    settings: Settings | None = None,
     progress: Progress = no_progress,
 ) -> Report:
     """Prunes, exports, validates and measures a model for several devices.
@@ -81,19 +90,36 @@ def compare(
       epochs: of training with masks; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       scale: mean and standard deviation for uint8 data.
+      targets: instruments, each used for the devices that it speaks for, `host` for all; one per
+        device, the first of its own that is ready, if empty.
+      settings: how to measure.
       progress: told what is done.
 
     Raises:
       InputError: bad model, data, device or folder, before any work.
+      TargetError: a target is unknown or not ready, before any work.
     """
     profiles = [load_profile(device) for device in devices]
     _require_distinct(profiles)
+    require_ready(targets)
     output = _output_folder(Path(folder))
     model = keras_model.load_model(Path(model_path))
     split = read_split(Path(data_path), keras_model.input_specs(model), scale=scale)
     output.mkdir(exist_ok=True)
     pads = padding or ("symmetric" if epochs else "keep")
-    job = Job(model, str(model_path), split, output, sparsity, goal, epochs, pads, progress)
+    job = Job(
+        model=model,
+        name=str(model_path),
+        split=split,
+        folder=output,
+        sparsity=sparsity,
+        goal=goal,
+        epochs=epochs,
+        padding=pads,
+        targets=tuple(targets),
+        settings=settings or Settings(),
+        progress=progress,
+    )
     reports = []
     for index, profile in enumerate(profiles):
 
@@ -146,7 +172,7 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
             x=list(job.split.train.x),
             plan=plan,
         )
-        notes = (*report.notes, *_storage_notes(plan, exported), *exported.warnings)
+        notes = (*report.notes, *_storage_notes(profile, plan, exported), *exported.warnings)
         report = replace(report, artifact=exported.artifact, notes=notes)
         return _judge(job, profile, report, dense, exported, tell)
     except EdgepruneError as error:
@@ -186,7 +212,7 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
     return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
 
 
-def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:
+def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tuple[str, ...]:
     """What became of the zeros in the file, in words."""
     notes = []
     smaller = [layer for layer in plan.pruned if isinstance(layer.pattern, Channels)]
@@ -218,7 +244,11 @@ def _storage_notes(plan: Plan, exported: Exported) -> tuple[str, ...]:
         for tensor in exported.tensors
         if tensor.way == "dense" and tensor.sparsity > CHECKED_SPARSITY
     }
-    if reasons:
+    if reasons and "vela" in profile.targets:
+        notes.append(
+            "The zeros lie in dense weights, where the device's compiler finds them by itself."
+        )
+    elif reasons:
         notes.append(
             "Other zeros are stored like any value, and gzip alone shows them: "
             f"{'; '.join(sorted(reasons))}."
@@ -258,10 +288,7 @@ def _judge(
     if not any(check.name.startswith("runs") and check.ok for check in verdict.checks):
         return report
     tell("measure")
-    target = default_target(profile)
-    first, second = measure([dense, exported.artifact.path], profile, target=target)
-    notes = report.notes + _stand_in_note(profile, second)
-    report = replace(report, dense=(first,), pruned=(second,), notes=notes)
+    report = _measured(job, profile, report, [dense, exported.artifact.path])
     tell("accuracy")
     try:
         return replace(
@@ -275,6 +302,39 @@ def _judge(
         return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
 
 
+def _measured(
+    job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
+) -> DeviceReport:
+    """Measures both files with every target that has something to say of the device."""
+
+    def tell(_: str, what: str, done: int, total: int) -> None:
+        job.progress(f"{profile.name}: {what}", done, total)
+
+    names = _targets_for(job, profile)
+    if not names:
+        wanted = ", ".join(profile.targets)
+        note = f"Not measured: none of {', '.join(job.targets)} speaks for it, but {wanted} would."
+        return replace(report, notes=(*report.notes, note))
+    settings = replace(job.settings, artifacts=job.folder)
+    outcomes = measure_each(files, profile, names, settings, tell)
+    pairs = [outcome.measurements for outcome in outcomes if outcome.error is None]
+    failed = [f"{outcome.target}: {outcome.error}" for outcome in outcomes if outcome.error]
+    return replace(
+        report,
+        dense=tuple(first for first, _ in pairs),
+        pruned=tuple(second for _, second in pairs),
+        notes=report.notes + _stand_in_notes(profile, [second for _, second in pairs]),
+        error="; ".join(failed) or None,
+    )
+
+
+def _targets_for(job: Job, profile: DeviceProfile) -> tuple[str, ...]:
+    if not job.targets:
+        return (default_target(profile),)
+    known = {*profile.targets, "host"}
+    return tuple(name for name in job.targets if name.partition(":")[0] in known)
+
+
 def _in_file_order(job: Job, path: Path) -> Data:
     """Test samples with the inputs in the order that the file's signature has."""
     names = [signature_name(spec.name) for spec in keras_model.input_specs(job.model)]
@@ -283,10 +343,10 @@ def _in_file_order(job: Job, path: Path) -> Data:
     return Data(tuple(by_name[name] for name in order), job.split.test.y)
 
 
-def _stand_in_note(profile: DeviceProfile, measurement: Measurement) -> tuple[str, ...]:
-    if measurement.target in profile.targets:
-        return ()
-    return (
+def _stand_in_notes(profile: DeviceProfile, measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    return tuple(
         f"Latency was measured on this computer ({measurement.runtime}, {measurement.conditions}), "
-        f"which stands in for the device: {', '.join(profile.targets)} would speak for it.",
+        f"which stands in for the device: {', '.join(profile.targets)} would speak for it."
+        for measurement in measurements
+        if measurement.stand_in
     )

@@ -20,6 +20,7 @@ from edgeprune import layout
 from edgeprune.data import Data
 from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
+from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.profile import DeviceProfile, Goal, Rule, Selection, Strategy, load_profile
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
@@ -117,6 +118,8 @@ class Plan(Table):
     layers: tuple[LayerPlan, ...] = Field(default=())
     padding: tuple[PaddingPlan, ...] = Field(default=())
     """Layers whose padding changes; empty keeps the model's function as it is."""
+    network: Outlook | None = None
+    """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
 
     @property
     def pruned(self) -> tuple[LayerPlan, ...]:
@@ -133,14 +136,17 @@ class Plan(Table):
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before pruning, in sentences."""
+        network = self.network.sentences() if self.network else ()
         if not self.pruned:
-            return (f"Nothing to prune for {self.device}: see the reason beside each layer.",)
+            nothing = f"Nothing to prune for {self.device}: see the reason beside each layer."
+            return (nothing, *network)
         if self.expected_sparsity < self.asked - 0.01:
             return (
                 f"The plan reaches a sparsity of {self.expected_sparsity:.3f} instead of "
                 f"{self.asked:g}: some layers stay dense or keep whole units (see the reasons).",
+                *network,
             )
-        return ()
+        return network
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
@@ -164,6 +170,10 @@ def plan(
     Where channels are removed, how many of each layer is weighed by the model's weights and, if it
     is there, by calibration data.
 
+    Where the device's sparse kernels want a network that fits as a whole, the model is converted
+    for that, which takes seconds, and nothing is pruned if nothing can be gained; but for the goal
+    "flash", for which zeros pay in storage.
+
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
@@ -181,14 +191,16 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune import keras_model
-    from edgeprune.padding import find_asymmetric
+    from edgeprune.network_plan import fit_to_network
+    from edgeprune.padding import find_asymmetric, make_symmetric
 
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
         model = keras_model.load_model(Path(model))
     profile = load_profile(device)
+    layers = keras_model.describe(model)
     made = make_plan(
-        keras_model.describe(model),
+        layers,
         profile,
         sparsity=sparsity,
         goal=goal,
@@ -200,9 +212,12 @@ def plan(
         from edgeprune.channels.prune import plan_removal
 
         made = plan_removal(model, profile, made, data=data, rules=rules)
-    if padding == "keep" or not profile.symmetric_padding:
+    if padding == "symmetric" and profile.symmetric_padding:
+        made = made.model_copy(update={"padding": find_asymmetric(model)})
+    if not profile.encoding.sparse_networks:
         return made
-    return made.model_copy(update={"padding": find_asymmetric(model)})
+    padded = make_symmetric(model, made.padding) if made.padding else model
+    return fit_to_network(made, padded, profile, layers)
 
 
 def make_plan(

@@ -32,6 +32,23 @@ Goal = Literal["latency", "flash", "memory"]
 Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
 """ARM64 cores that can be emulated. Source: the names that QEMU 7.2 takes and that were tried."""
 DEFAULT_CORE: Core = "cortex-a76"
+Accelerator = Literal[
+    "ethos-u55-32",
+    "ethos-u55-64",
+    "ethos-u55-128",
+    "ethos-u55-256",
+    "ethos-u65-256",
+    "ethos-u65-512",
+    "ethos-u85-128",
+    "ethos-u85-256",
+    "ethos-u85-512",
+    "ethos-u85-1024",
+    "ethos-u85-2048",
+]
+"""Ethos-U NPUs with their multiplications per cycle.
+
+Source: --accelerator-config of ethos-u-vela 5.2.0.
+"""
 TargetName = Literal["host", "arm64-emulated", "tflm", "vela", "edgetpu-model", "ssh", "adb"]
 
 
@@ -194,6 +211,24 @@ class ChannelCost(Table):
 NO_CHANNEL_COST = ChannelCost(macs_per_byte=0, source="every channel costs what it multiplies")
 
 
+class VelaSettings(Table):
+    """What the instrument `vela` has to know of a device."""
+
+    accelerator: Accelerator
+    system: Text | None = None
+    """System configuration of the compiler's own Arm/vela.ini; its default for the NPU if None."""
+    memory_mode: Text | None = None
+    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if None."""
+    source: Text
+
+
+class TflmSettings(Table):
+    """What the instrument `tflm` has to know of a device."""
+
+    code_bytes: Limit
+    """Flash that the interpreter and its kernels take beside the model."""
+
+
 class Fact(Table):
     """Something measured or documented about the device that explains the rules."""
 
@@ -220,6 +255,8 @@ class DeviceProfile(Table):
     """Instruments that speak for this device, the best first."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
+    costs: Text | None = None
+    """The table of what layers cost, by name or as the path of a `.toml`; see `cost`."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
     also: Selection | None = None
@@ -232,6 +269,8 @@ class DeviceProfile(Table):
     limits: Limits
     channel_cost: ChannelCost = NO_CHANNEL_COST
     """What removal of channels is weighed by."""
+    tflm: TflmSettings | None = None
+    vela: VelaSettings | None = None
     facts: tuple[Fact, ...] = ()
 
     @model_validator(mode="after")
@@ -298,10 +337,15 @@ def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:
                 f"Unknown device '{device}'.{suggestion(device, profile_names())} Known devices: "
                 f"{', '.join(profile_names())}. For your own, give the path of a .toml file."
             )
-    return _parse(_read(path), path)
+    return _parse(read_toml(path), path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads the data that a profile, or a table beside it, consists of.
+
+    Raises:
+      ProfileError: the file cannot be read, or is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

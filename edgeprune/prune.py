@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,8 @@ from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Channels
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
+from edgeprune.progress import Progress, no_progress
 from edgeprune.score import magnitude
-
-Progress = Callable[[str, int, int], None]
-"""Called as work goes on with (what is done, steps done, steps in all)."""
-
-
-def no_progress(what: str, done: int, total: int) -> None:
-    """Says nothing."""
-    del what, done, total
 
 
 def prune_one_shot(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.artifact import Artifact, write_file
 from edgeprune.checks import Verdict
+from edgeprune.layer_table import compare_layers
 from edgeprune.measure import Measurement
 from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
+from edgeprune.ranking import Ranking, cost_change, cost_of, kind_of, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DENSE_COLOR, PRUNED_COLOR = "#9aa5b1", "#2563a8"
+_MEANING = {
+    "ms": "Median of one inference; the bars' ends show the 95 % interval.",
+    "instructions": "Executed by one inference, in millions; a count is no time.",
+    "cycles": "Of one inference, in millions.",
+}
+_AXES = {
+    "ms": "ms per inference",
+    "instructions": "million instructions",
+    "cycles": "million cycles",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,21 @@ class Report:
         """Whether every device was finished and every check passed."""
         return all(device.ok for device in self.devices)
 
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """The devices in order, by every kind of number that is there."""
+        return rank(
+            pair
+            for device in self.devices
+            for pair in zip(device.dense, device.pruned, strict=True)
+        )
+
+    @property
+    def shown_rankings(self) -> tuple[Ranking, ...]:
+        """Those that say more than one line per device does."""
+        several = any(len(device.pruned) > 1 for device in self.devices)
+        return tuple(r for r in self.rankings if several or len(r.entries) > 1)
+
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
         return {"model": self.model, "devices": [device.to_json() for device in self.devices]}
@@ -118,7 +145,10 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        return environment.get_template("report.html").render(report=self, charts=_charts(self))
+        environment.globals.update(cost_change=cost_change, kind_of=kind_of)
+        return environment.get_template("report.html").render(
+            report=self, charts=_charts(self), compare_layers=compare_layers
+        )
 
 
 def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:
@@ -165,7 +195,7 @@ def _charts(report: Report) -> list[Chart]:
                 _svg(partial(_plot_size, devices=measured)),
             ),
         ]
-    charts += _cost_charts(measured)
+    charts += _cost_charts(report.rankings)
     charts += [
         Chart(
             f"Sparsity per layer: {device.device}",
@@ -178,44 +208,22 @@ def _charts(report: Report) -> list[Chart]:
     return charts
 
 
-def _cost_charts(measured: list[DeviceReport]) -> list[Chart]:
-    """Latency where it was measured, instructions where they were counted, cycles else."""
-    counted = [device for device in measured if device.pruned[0].instructions is not None]
-    timed = [device for device in measured if device.pruned[0].latency_ms is not None]
-    estimated = [device for device in measured if device.pruned[0].cycles is not None]
-    charts = []
-    if timed:
-        charts.append(
-            Chart(
-                "Latency",
-                "Median of one inference; the bars' ends show the 95 % interval. " + _source(timed),
-                _svg(partial(_plot_latency, devices=timed)),
-            )
-        )
-    if counted:
-        charts.append(
-            Chart(
-                "Instructions",
-                "Executed by one inference, in millions; a count is no time. " + _source(counted),
-                _svg(partial(_plot_counts, devices=counted, of="instructions")),
-            )
-        )
-    charts += [
+def _cost_charts(rankings: Sequence[Ranking]) -> list[Chart]:
+    """One chart for every kind of number, since no two of them have a common scale."""
+    return [
         Chart(
-            f"Cycles: {device.device}",
-            "Of one inference, in millions, as the target estimates them. " + _source([device]),
-            _svg(partial(_plot_counts, devices=[device], of="cycles")),
+            ranking.title,
+            f"{_MEANING[ranking.unit]} {_source(ranking)}",
+            _svg(partial(_plot_costs, ranking=ranking)),
         )
-        for device in estimated
+        for ranking in rankings
     ]
-    return charts
 
 
-def _source(devices: list[DeviceReport]) -> str:
+def _source(ranking: Ranking) -> str:
     found = {
-        f"{'simulated' if m.simulated else 'measured'} by {m.target}, {m.runtime}"
-        for device in devices
-        for m in device.pruned
+        f"{kind_of(entry.pruned)} by {entry.pruned.target}, {entry.pruned.runtime}"
+        for entry in ranking.entries
     }
     text = "; ".join(sorted(found))
     return f"{text[0].upper()}{text[1:]}."
@@ -238,14 +246,14 @@ def _svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
 
 
 def _plot_pairs(
-    axes: Axes, devices: list[DeviceReport], dense: list[float], pruned: list[float], **style: Any
+    axes: Axes, names: list[str], dense: list[float], pruned: list[float], **style: Any
 ) -> None:
-    """Two bars per device, beside each other."""
+    """Two bars for every name, beside each other."""
     width = 0.38
-    positions = range(len(devices))
+    positions = range(len(names))
     axes.bar([p - width / 2 for p in positions], dense, width, color=DENSE_COLOR, **style)
     axes.bar([p + width / 2 for p in positions], pruned, width, color=PRUNED_COLOR, **style)
-    axes.set_xticks(list(positions), [device.device for device in devices])
+    axes.set_xticks(list(positions), names)
 
 
 def _label_bars(axes: Axes, form: str) -> None:
@@ -259,7 +267,8 @@ def _add_legend(axes: Axes) -> None:
 
 def _plot_accuracy(axes: Axes, devices: list[DeviceReport]) -> None:
     pairs = [device.accuracy for device in devices if device.accuracy]
-    _plot_pairs(axes, devices, [dense for dense, _ in pairs], [pruned for _, pruned in pairs])
+    names = [device.device for device in devices]
+    _plot_pairs(axes, names, [dense for dense, _ in pairs], [pruned for _, pruned in pairs])
     _label_bars(axes, "%.3f")
     axes.set_ylim(0, 1.25)
     axes.set_ylabel("accuracy")
@@ -267,46 +276,44 @@ def _plot_accuracy(axes: Axes, devices: list[DeviceReport]) -> None:
 
 
 def _plot_size(axes: Axes, devices: list[DeviceReport]) -> None:
+    names = [device.device for device in devices]
     dense = [device.dense[0] for device in devices]
     pruned = [device.pruned[0] for device in devices]
     _plot_pairs(
         axes,
-        devices,
+        names,
         [m.size_bytes / 1024 for m in dense],
         [m.size_bytes / 1024 for m in pruned],
         alpha=0.45,
     )
     _label_bars(axes, "%.0f")
     _plot_pairs(
-        axes, devices, [m.gzip_bytes / 1024 for m in dense], [m.gzip_bytes / 1024 for m in pruned]
+        axes, names, [m.gzip_bytes / 1024 for m in dense], [m.gzip_bytes / 1024 for m in pruned]
     )
     axes.margins(y=0.25)
     axes.set_ylabel("KiB")
     _add_legend(axes)
 
 
-def _plot_latency(axes: Axes, devices: list[DeviceReport]) -> None:
-    sides = [[d.dense[0].latency_ms for d in devices], [d.pruned[0].latency_ms for d in devices]]
-    medians = [[time.median if time else 0.0 for time in side] for side in sides]
-    _plot_pairs(axes, devices, *medians)
-    _label_bars(axes, "%.3f")
+def _plot_costs(axes: Axes, ranking: Ranking) -> None:
+    """The files of every entry, those with the cheapest pruned one on the left."""
+    scale = 1 if ranking.unit == "ms" else 1e6
+    names = [f"{entry.pruned.device}\n{entry.pruned.target}" for entry in ranking.entries]
+    sides = [
+        [entry.dense for entry in ranking.entries],
+        [entry.pruned for entry in ranking.entries],
+    ]
+    costs = [[cost_of(measurement) for measurement in side] for side in sides]
+    dense, pruned = ([cost.value / scale if cost else 0.0 for cost in side] for side in costs)
+    _plot_pairs(axes, names, dense, pruned)
+    _label_bars(axes, "%.3f" if ranking.unit == "ms" else "%.3g")
     for offset, side in zip((-0.19, 0.19), sides, strict=True):
-        for position, time in enumerate(side):
-            if time:
-                low, high = time.ci95
-                axes.plot([position + offset] * 2, [low, high], color="black", linewidth=1.2)
+        for position, measurement in enumerate(side):
+            interval = measurement.latency_ms.ci95 if measurement.latency_ms else None
+            if interval:
+                axes.plot([position + offset] * 2, interval, color="black", linewidth=1.2)
     axes.margins(y=0.25)
-    axes.set_ylabel("ms per inference")
-    _add_legend(axes)
-
-
-def _plot_counts(axes: Axes, devices: list[DeviceReport], of: str) -> None:
-    """Plots what a target counted: `of` is "instructions" or "cycles"."""
-    sides = [[device.dense[0] for device in devices], [device.pruned[0] for device in devices]]
-    _plot_pairs(axes, devices, *[[(getattr(m, of) or 0) / 1e6 for m in side] for side in sides])
-    _label_bars(axes, "%.3g")
-    axes.margins(y=0.25)
-    axes.set_ylabel(f"million {of}")
+    axes.set_ylabel(_AXES[ranking.unit])
     _add_legend(axes)
 
 

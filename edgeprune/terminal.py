@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -26,8 +28,10 @@ from edgeprune.checks import Verdict
 from edgeprune.encode import EncodingResult
 from edgeprune.inspect import Inspection
 from edgeprune.measure import Measurement
+from edgeprune.outlook import Outlook
 from edgeprune.plan import Plan
 from edgeprune.profile import DeviceProfile
+from edgeprune.ranking import Ranking, cost_change, kind_of
 from edgeprune.report import Report
 from edgeprune.targets import Readiness
 
@@ -83,6 +87,14 @@ def fail(message: str) -> None:
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Any]:
     """A bar on standard error; yields a function that takes (what, done, total)."""
+    with progress_bars() as tell:
+        tell("", "starting", 0, None)
+        yield functools.partial(tell, "")
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Any]:
+    """A bar for everything that goes on at once; yields a function (who, what, done, total)."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -93,10 +105,12 @@ def progress_bar() -> Iterator[Any]:
         console=_console(error=True),
         transient=True,
     ) as bar:
-        task = bar.add_task("starting", total=None)
+        tasks: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def tell(who: str, what: str, done: int, total: int | None) -> None:
+            if who not in tasks:
+                tasks[who] = bar.add_task(what, total=None)
+            bar.update(tasks[who], description=what, completed=done, total=total)
 
         yield tell
 
@@ -159,9 +173,35 @@ def show_plan(plan: Plan) -> None:
             ("layer", "now", "then"),
             ((row.path, row.before, row.after) for row in plan.padding),
         )
+    if plan.network:
+        _show_outlook(plan.network)
     hidden = len(plan.layers) - len(shown)
     if hidden:
         say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
+
+
+def _show_outlook(network: Outlook) -> None:
+    """What the network as a whole can gain."""
+    rows = [(runtime.runtime, f"{runtime.state}: {runtime.reason}") for runtime in network.runtimes]
+    changes = ", ".join(f"{change.name} ({change.places})" for change in network.rewrites)
+    facts = (
+        ("it gains", {True: "yes", False: "no", None: "not known"}[network.gains]),
+        ("because it", network.reason),
+        ("rewritten, exactly", changes),
+        ("in the way", network.breaker),
+        ("remedy", network.remedy),
+        *(
+            (
+                f"{runtime}, expected",
+                f"{dense / 1e6:.1f} to {sparse / 1e6:.1f} M instructions in layers with weights, "
+                f"{dense / sparse:.2f}x",
+            )
+            for runtime, dense, sparse in network.instructions
+        ),
+        ("elsewhere", ", ".join(f"{e.pattern} on {e.device}" for e in network.elsewhere)),
+    )
+    title = "The network as a whole, with zeros enough"
+    _table(title, ("", "what is expected"), [*rows, *(fact for fact in facts if fact[1])])
 
 
 def show_verdict(verdict: Verdict) -> None:
@@ -191,10 +231,9 @@ def _cell(value: float | str | None) -> str:
 def show_measurements(measurements: Sequence[Measurement]) -> None:
     """What a target found, sizes, comparison with the first file, and what does not hold."""
     first = measurements[0]
-    kind = "simulated" if first.simulated else "measured"
     columns, cells = _found_by(first)
     _table(
-        f"{first.device}: {kind} by {first.target}, {first.runtime}",
+        f"{first.device}: {kind_of(first)} by {first.target}, {first.runtime}",
         ("model", *columns, ">bytes", ">gzip", "faster"),
         (
             (
@@ -229,7 +268,9 @@ def _found_by(first: Measurement) -> tuple[Sequence[str], Callable[[Measurement]
 def _cost_cells(measurement: Measurement) -> tuple[str, ...]:
     memory = (f"{name.removesuffix('_bytes')} {n}" for name, n in measurement.memory.items())
     counts = (measurement.ops_on_device, measurement.ops_on_cpu)
-    return _count(measurement.cycles), "\n".join(memory) or "-", ", ".join(map(_count, counts))
+    npu = "" if measurement.npu_cycles is None else f"\nNPU {measurement.npu_cycles}"
+    cycles = f"{_count(measurement.cycles)}{npu}"
+    return cycles, "\n".join(memory) or "-", ", ".join(map(_count, counts))
 
 
 def _count(number: int | None) -> str:
@@ -252,8 +293,12 @@ def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
     time = measurement.latency_ms
     if time is None:
         return "-", "-", "-", "-"
-    low, high = time.ci95
-    return f"{time.median:.3f}", f"{low:.3f} to {high:.3f}", f"{time.p90:.3f}", str(time.runs)
+    spread = "-" if time.ci95 is None else f"{time.ci95[0]:.3f} to {time.ci95[1]:.3f}"
+    return _milliseconds(time.median), spread, _milliseconds(time.p90), str(time.runs)
+
+
+def _milliseconds(time: float | None) -> str:
+    return "-" if time is None else f"{time:.3f}"
 
 
 def _count_cells(measurement: Measurement) -> tuple[str, ...]:
@@ -264,15 +309,6 @@ def _count_cells(measurement: Measurement) -> tuple[str, ...]:
 
 def _millions(number: int | None) -> str:
     return "-" if number is None else f"{number / 1e6:.3f}"
-
-
-def _cost(measurement: Measurement) -> str:
-    """The median latency, or the count where that is what was measured."""
-    if measurement.instructions is not None:
-        return f"{measurement.instructions / 1e6:.1f} M"
-    if measurement.cycles is not None:
-        return f"{measurement.cycles / 1e6:.3g} M cycles"
-    return _latency_cells(measurement)[0]
 
 
 def show_report(report: Report) -> None:
@@ -290,7 +326,7 @@ def show_report(report: Report) -> None:
                 "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
                 _pair(dense, measured, lambda m: f"{m.size_bytes / 1024:.0f}"),
                 _pair(dense, measured, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
-                _pair(dense, measured, _cost),
+                cost_change(dense, measured),
                 str(measured.speedup) if measured and measured.speedup else "-",
             )
         )
@@ -304,11 +340,13 @@ def show_report(report: Report) -> None:
             ">accuracy",
             ">KiB",
             ">gzip KiB",
-            ">host ms, instructions or cycles",
+            ">cost of one inference",
             "times faster",
         ),
         rows,
     )
+    for ranking in report.shown_rankings:
+        _show_ranking(ranking)
     for device in report.devices:
         warn(f"{device.device}: {note}" for note in device.notes)
         if device.error:
@@ -317,6 +355,25 @@ def show_report(report: Report) -> None:
             for check in device.verdict.checks:
                 if not check.ok:
                     fail(f"{device.device}: {check.name}: {check.message}")
+
+
+def _show_ranking(ranking: Ranking) -> None:
+    """The entries of one kind of number, the cheapest first."""
+    _table(
+        f"{ranking.title}: the cheapest first",
+        (">", "device", "by", ">dense → pruned", "kind", "times faster"),
+        (
+            (
+                str(place),
+                entry.pruned.device,
+                f"{entry.pruned.target}, {entry.pruned.runtime}",
+                entry.change,
+                ranking.kind,
+                str(entry.pruned.speedup or "-"),
+            )
+            for place, entry in enumerate(ranking.entries, 1)
+        ),
+    )
 
 
 def _pair(dense: Measurement | None, pruned: Measurement | None, form: Any) -> str:

@@ -26,7 +26,8 @@ from edgeprune.data import Data
 from edgeprune.errors import DataError, InputError, ModelError
 from edgeprune.keras_model import Model
 from edgeprune.plan import Plan
-from edgeprune.prune import Progress, no_progress, remove_channels
+from edgeprune.progress import Progress, no_progress
+from edgeprune.prune import remove_channels
 from edgeprune.schedule import PolynomialDecay, Schedule
 from edgeprune.strip import strip_pruning
 from edgeprune.wrapper import wrappers

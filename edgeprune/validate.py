@@ -6,7 +6,7 @@ processes, so one that crashes is a failed check.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from edgeprune.errors import CheckError, DataError, InputError
 from edgeprune.gate import RULES, asks_for_sparse, judge_file
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
+from edgeprune.measure import Settings, require_ready
+from edgeprune.n_of_m import check_pattern
 from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.targets import TARGETS, find_target
 from edgeprune.targets.host import HOST, plain_kernels
@@ -35,6 +37,8 @@ from edgeprune.tflite.file import Graph
 from edgeprune.tflite.signature import input_ports, input_specs
 
 MAX_SAMPLES = 32
+FLASH_TARGETS = frozenset({"tflm", "vela"})
+"""Instruments that say what lies in flash in the end, which is not the file alone."""
 
 
 def validate(
@@ -43,6 +47,8 @@ def validate(
     *,
     reference: str | Path | None = None,
     x: list[Array] | None = None,
+    targets: Sequence[str] = (),
+    settings: Settings | None = None,
 ) -> Verdict:
     """Checks a .tflite file for a device.
 
@@ -52,12 +58,16 @@ def validate(
       reference: a `.tflite` or `.keras` file that computes the right outputs; without one the file
         is only compared with itself run by plain kernels, without XNNPACK.
       x: inputs, one array `[n, ...]` per input in the order of the signature; generated if None.
+      targets: instruments to ask beside this computer and the device's own, such as a board.
+      settings: how those are reached.
 
     Raises:
       TfliteError: the file, or a `.tflite` reference, does not parse.
       InputError: the reference takes other inputs than the file, or cannot be run.
+      TargetError: one of the targets is unknown or cannot be used.
     """
     profile = load_profile(device)
+    require_ready(targets)
     graph = tflite_file.read(Path(model))
     inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
     inputs = [array[:MAX_SAMPLES] for array in inputs]
@@ -67,16 +77,18 @@ def validate(
         _check_numerics(graph, profile),
         _check_static(graph),
         *_check_flash(graph, profile),
+        *check_pattern(graph, profile),
         *_check_sparse_network(graph, profile),
-        *_check_targets(Case(graph, profile, inputs, wanted)),
+        *_check_targets(Case(graph, profile, inputs, wanted, settings or Settings()), targets),
     )
     return Verdict(str(model), profile.name, checks)
 
 
-def _check_targets(case: Case) -> Iterator[Check]:
+def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:
     """What this computer and the device's own instruments say of a file."""
     yield from HOST.check(case)
-    others = [name for name in case.profile.targets if name in TARGETS and name != "host"]
+    own = [name for name in case.profile.targets if name in TARGETS]
+    others = [name for name in dict.fromkeys((*own, *asked)) if name != "host"]
     if others and case.wanted is None:
         case = replace(case, wanted=_plain_outputs(case))
     for name in others:
@@ -130,8 +142,14 @@ def _check_flash(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
     limit = profile.limits.flash_bytes
     size = describe_file(graph.path)
     sizes = f"{size.size_bytes} bytes, {size.gzip_bytes} after gzip"
-    if limit.value is None:
-        yield Check("size", True, size.size_bytes, None, f"{sizes}; {profile.name} sets no limit")
+    others = FLASH_TARGETS.intersection(profile.targets)
+    if limit.value is None or others:
+        who = (
+            f"what lies in flash is for {', '.join(sorted(others))} to say"
+            if others
+            else (f"{profile.name} sets no limit")
+        )
+        yield Check("size", True, size.size_bytes, None, f"{sizes}; {who}")
         return
     fits = size.size_bytes <= limit.value
     remedy = "" if fits else "; prune more, or use a smaller model"

@@ -99,6 +99,13 @@ def test_targets_say_what_is_ready(run: Run) -> None:
     check_refused(run("targets", "install", "hots"), "Did you mean 'host'?")
 
 
+def test_costs_are_measured_where_the_emulator_is_only(run: Run, tmp_path: Path) -> None:
+    done = run("targets", "calibrate", "arm64-emulated", "-o", "costs.toml")
+    check_refused(done, "edgeprune targets install arm64-emulated")
+    assert files(tmp_path) == set()
+    check_refused(run("targets", "calibrate", "host", "-o", "costs.toml"), "arm64-emulated")
+
+
 def test_a_mistyped_command_or_option_is_usage(run: Run) -> None:
     check_refused(run("pln"), "Did you mean 'plan'?")
     check_refused(run("plan"), "MODEL.keras")
@@ -302,7 +309,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("measure", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
-        (("measure", "m.tflite", "--device", "edge-tpu", "--target", "gpu"), "one of host"),
+        (("measure", "m.tflite", "--device", "edge-tpu", "--target", "gpu"), "Known: host"),
         (
             ("compare", "model.keras", "--devices", "edge-tpu,x", "--data", "data.npz", "-o", "o"),
             "'x'",
@@ -385,6 +392,25 @@ def test_measuring_a_file_that_does_not_run_is_a_failed_check(run: Run, tmp_path
     assert done.returncode == 1
     assert "new.tflite: tflite-runtime does not run it" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_targets_processors_and_threads_are_chosen_by_options(run: Run, tmp_path: Path) -> None:
+    fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    command = ("measure", "m.tflite", "--device", "xnnpack-x86", "--target")
+    done = run(*command, "host", "--threads", "2", "--affinity", "0", "--json")
+    (found,) = json.loads(done.stdout)
+    assert (found["target"], found["stand_in"]) == ("host", False)
+    assert found["machine"]["affinity"] == [0]
+    assert len(found["rounds_ms"]) == 4
+    check_refused(run(*command, "host,host"), "every target once")
+    check_refused(run(*command, "host", "--target", "hots"), "Did you mean 'host'?")
+    check_refused(run(*command, "host", "--affinity", "3-1"), "as in 0,2-3")
+    check_refused(run(*command, "host", "--affinity", "4000"), "Received: [4000]")
+    failed = run(*command, "host,ssh:127.0.0.1:1", "--json")
+    assert failed.returncode == 2
+    assert [m["target"] for m in json.loads(failed.stdout)] == ["host"]
+    assert "127.0.0.1:1: the board cannot be reached" in failed.stderr
 
 
 def test_an_own_profile_is_taken_by_path(run: Run, tmp_path: Path) -> None:

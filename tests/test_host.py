@@ -98,6 +98,8 @@ def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> 
     assert (first.model, second.model) == (str(small), str(large))
     assert first.latency_ms is not None
     assert second.latency_ms is not None
+    assert first.latency_ms.median is not None
+    assert second.latency_ms.median is not None
     assert second.latency_ms.median > 2 * first.latency_ms.median
     assert first.speedup is None
     assert second.speedup is not None

@@ -14,6 +14,8 @@ HEAVY = (
     "tflite_runtime",
     "ai_edge_litert.interpreter",
     "matplotlib",
+    "ethosu",
+    "tflite_micro",
     "sklearn",
 )
 

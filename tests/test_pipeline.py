@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from edgeprune.checks import numerics
 from edgeprune.convert import check_zeros, export
 from edgeprune.errors import DataError, InputError, OutputError, ProfileError
 from edgeprune.layout import to_device
+from edgeprune.measure import Settings
 from edgeprune.pattern import Block, Channels, NofM
 from edgeprune.pipeline import compare
 from edgeprune.plan import Plan, plan
 from edgeprune.profile import load_profile, profile_names
 from edgeprune.prune import prune_one_shot, reached_sparsity
+from edgeprune.targets.ssh.connection import CLIENT_VARIABLE
 from edgeprune.tflite import file as tflite_file
 from edgeprune.validate import validate
 from tests.architectures import ARCHITECTURES, build, samples
+from tests.ssh_server import ssh_server
 
 pytestmark = pytest.mark.slow
 
@@ -133,23 +137,26 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     )
     assert report.ok, report
     phone, npu = report.devices
-    assert phone.reached == pytest.approx(0.75, abs=0.01)
+    # No cluster of XNNPACK's can form in this network, so zeros would gain nothing there.
+    assert (phone.asked, phone.reached) == (0.75, 0)
+    assert any("Zeros gain no speed" in note for note in phone.notes)
     assert npu.asked == 0.5
     assert npu.reached == pytest.approx(0.5, abs=0.01)
     assert any("fixes the sparsity: 0.5 instead of 0.75" in note for note in npu.notes)
     for device in report.devices:
         assert device.accuracy is not None
         assert device.accuracy[0] > 0.95
-        assert any("stands in for the device" in note for note in device.notes)
-    # No cluster of XNNPACK's can form in this network, so a sparse form is safe, and saves storage.
-    assert any("smaller, not faster" in note for note in phone.notes)
-    assert any("gzip alone shows them" in note for note in npu.notes)
+    assert any("stands in for the device" in note for note in phone.notes)
+    assert not any("stands in for the device" in note for note in npu.notes)
+    assert [m.target for m in (*npu.dense, *npu.pruned)] == ["vela", "vela"]
+    assert any("compiler finds them by itself" in note for note in npu.notes)
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
         *("report.json", "report.html", "dense-float32.tflite", "dense-int8.tflite"),
         *("xnnpack-arm64.keras", "xnnpack-arm64.tflite", "ethos-u85.keras", "ethos-u85.tflite"),
         *("dense-float32.manifest.json", "dense-int8.manifest.json"),
         *("xnnpack-arm64.manifest.json", "ethos-u85.manifest.json"),
+        *(f"{name}_ethos-u85-256_vela.tflite" for name in ("dense-int8", "ethos-u85")),
     }
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert content == json.loads(json.dumps(report.to_json()))
@@ -158,6 +165,52 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     assert entry.keys() >= {"device", "plan", "artifact", "verdict", "dense", "pruned", "accuracy"}
     assert entry["pruned"][0]["latency_ms"]["median"] > 0
     assert told[-1][1] == told[-1][2] == 12
+
+
+def test_compare_takes_several_targets_for_every_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This computer, and a board that it is itself, by a real SSH server."""
+    model, data = saved_classifier(tmp_path)
+    (tmp_path / "ssh").mkdir()
+    with ssh_server(tmp_path / "ssh") as board:
+        monkeypatch.setenv(CLIENT_VARIABLE, board.client())
+        monkeypatch.setattr("edgeprune.targets.timing.PROCESSES", 2)
+        report = compare(
+            model,
+            ["xnnpack-x86", "xnnpack-arm64"],
+            data,
+            tmp_path / "out",
+            targets=["ssh:board", "host", "ssh:board:1"],
+            settings=Settings(python=sys.executable, threads=2),
+        )
+        assert board.left_behind() == []
+    own, phone = report.devices
+    assert [m.target for m in own.pruned] == ["host"]
+    assert [(m.target, m.stand_in) for m in phone.pruned] == [
+        ("ssh:board", False),
+        ("host", True),
+    ]
+    assert [m.target for m in phone.dense] == ["ssh:board", "host"]
+    assert own.ok
+    assert "board:1: the board cannot be reached" in str(phone.error)
+    assert phone.accuracy is not None
+    assert [(r.kind, len(r.entries)) for r in report.rankings] == [
+        ("measured", 2),
+        ("measured, stands in", 1),
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Latency, ms (measured): the cheapest first" in page
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(content["devices"][1]["pruned"][0]["rounds_ms"]) == 2
+
+
+def test_a_device_that_no_target_speaks_for_is_not_measured(tmp_path: Path) -> None:
+    model, data = saved_classifier(tmp_path)
+    report = compare(model, ["edge-tpu"], data, tmp_path / "out", targets=["ssh:board"])
+    assert report.ok
+    assert report.devices[0].pruned == ()
+    assert any("none of ssh:board speaks for it" in note for note in report.devices[0].notes)
 
 
 def test_compare_trains_when_asked_to(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgeprune import terminal
-from edgeprune.measure import LayerCost, Measurement, Speedup, latency, speedup
+from edgeprune.latency import Speedup, latency, speedup
+from edgeprune.measure import LayerCost, Measurement
 from edgeprune.report import DeviceReport, Report
 
 
@@ -96,6 +97,31 @@ def test_estimated_cycles_are_shown_as_such_with_memory_and_operators(
     terminal.show_report(report)
     terminal.show_measurements([estimated])
     written = capsys.readouterr().out
-    assert "2.5 M cycles → 2.5 M cycles" in written
+    assert "2.5 M → 2.5 M cycles" in written
     for text in ("2500000", "cached 4096", "30, 1", "operator by operator", "padded"):
         assert text in written
+
+
+def test_several_targets_are_ranked_within_their_kind_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+
+    def board(target: str, ms: float) -> Measurement:
+        time = latency([[ms, ms]])
+        return Measurement(
+            *("m.tflite", "xnnpack-arm64", target, "LiteRT 2.3.0", False, 2048, 1024), time
+        )
+
+    slow, quick = board("ssh:slow", 9.0), board("ssh:quick", 4.0)
+    devices = DeviceReport(
+        "xnnpack-arm64", "float", dense=(DENSE, slow, quick), pruned=(PRUNED, slow, quick)
+    )
+    report = Report("m.keras", (devices,))
+    terminal.show_report(report)
+    written = capsys.readouterr().out
+    assert "Latency, ms (measured): the cheapest first" in written
+    assert "Instructions (simulated): the cheapest first" in written
+    assert written.index("ssh:quick") < written.index("ssh:slow")
+    page = report.to_html()
+    assert page.index("ssh:quick, LiteRT") < page.index("ssh:slow, LiteRT")
+    assert "4.000 → 4.000 ms (measured)" in page

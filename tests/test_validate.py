@@ -173,7 +173,7 @@ def test_a_keras_reference_is_matched_by_the_names_of_inputs_and_outputs(tmp_pat
 @pytest.mark.slow
 def test_a_dense_file_does_not_pass_for_the_pruned_model(tmp_path: Path) -> None:
     model = build("mobilenet_v1")
-    pruned = prune_one_shot(model, plan(model, "xnnpack-arm64"))
+    pruned = prune_one_shot(model, plan(model, "ethos-u55"))
     keras_model.save_model(pruned, tmp_path / "pruned.keras")
     export(model, "xnnpack-arm64", tmp_path / "dense.tflite")
     verdict = validate(

@@ -47,13 +47,16 @@ class Rewritten:
     """The draft to go on with, the rewrites in it, and the gate's verdicts on it.
 
     Without rewrites `draft` is the one that was given. `reason` says why that is so, or what was
-    gained.
+    gained. Where the network does not run sparsely, `breaker` is the name of the tensor that the
+    operator in the way makes, and `remedy` what would help; empty where none is known.
     """
 
     draft: Draft
     applied: tuple[Applied, ...]
     verdicts: tuple[Verdict, ...]
     reason: str
+    breaker: str = ""
+    remedy: str = ""
 
     @property
     def on(self) -> bool:
@@ -78,14 +81,24 @@ def rewrite(
         return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
-    tried = []
+    tried: list[tuple[Draft, Verdict]] = []
     for order in _ORDERS:
         changed, applied = _apply(draft, order)
         after = _verdicts(changed, runtimes, assume_pruned)
         if all(verdict.state == "on" for verdict in after):
             return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
-        tried += [verdict for verdict in after if verdict.state != "on"]
-    return Rewritten(draft, (), verdicts, f"{tried[0].runtime}, rewritten: {tried[0].reason}")
+        tried += [(changed, verdict) for verdict in after if verdict.state != "on"]
+    nearest, verdict = tried[0]
+    reason = f"{verdict.runtime}, rewritten: {verdict.reason}"
+    return Rewritten(draft, (), verdicts, reason, _made_by(nearest, verdict), verdict.remedy)
+
+
+def _made_by(draft: Draft, verdict: Verdict) -> str:
+    """The tensor that the operator in the way makes; converters name it after its layer."""
+    if verdict.breaker is None:
+        return ""
+    outputs = draft.graph.operators[verdict.breaker].outputs
+    return draft.graph.tensors[outputs[0]].name if outputs else ""
 
 
 def _verdicts(

@@ -10,10 +10,14 @@ from types import MappingProxyType
 
 from edgeprune.errors import TargetError
 from edgeprune.schema import suggestion
+from edgeprune.targets.adb import Adb
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.host import HOST
-from edgeprune.targets.target import Readiness, Target
+from edgeprune.targets.ssh import Ssh
+from edgeprune.targets.target import Readiness, Remote, Target
+from edgeprune.targets.tflm import TFLM
+from edgeprune.targets.vela import vela_at
 
 
 def _fixed(target: Target) -> Callable[[str], Target]:
@@ -33,7 +37,11 @@ TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
     {
         "host": _fixed(HOST),
         "arm64-emulated": _fixed(ARM64_EMULATED),
+        "tflm": _fixed(TFLM),
+        "vela": vela_at,
         "edgetpu-model": _fixed(EDGETPU_MODEL),
+        "ssh": Ssh,
+        "adb": Adb,
     }
 )
 """What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""
@@ -53,4 +61,4 @@ def find_target(name: str) -> Target:
     return TARGETS[kind](address)
 
 
-__all__ = ["TARGETS", "Readiness", "Target", "find_target"]
+__all__ = ["TARGETS", "Readiness", "Remote", "Target", "find_target"]

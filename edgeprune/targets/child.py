@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -70,6 +71,7 @@ def run_worker(
     inputs: list[list[Array]],
     *,
     launcher: Launcher = HERE,
+    script: Path = WORKER,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Reply:
     """Starts the worker in a child process and waits for it.
@@ -78,6 +80,7 @@ def run_worker(
       job: as worker.py describes it, without the paths of inputs, outputs and result.
       inputs: for every model, one array `[n, ...]` of real values per input.
       launcher: of the Python that has the runtime.
+      script: the worker, where it is another one than worker.py.
       time_limit_s: after so many seconds the child is killed.
 
     Raises:
@@ -97,20 +100,36 @@ def run_worker(
         }
         job_file = folder / "job.json"
         job_file.write_text(json.dumps(complete), encoding="utf-8")
-        _wait(launcher, [str(WORKER), str(job_file)], time_limit_s)
+        _wait(launcher, [str(script), str(job_file)], time_limit_s)
         return _read_reply(folder)
 
 
 def _save(path: Path, arrays: list[Array]) -> str:
-    np.savez(path, **{f"in{index}": array for index, array in enumerate(arrays)})
+    path.write_bytes(input_archive(arrays))
     return str(path)
 
 
 def _wait(launcher: Launcher, arguments: list[str], time_limit_s: float) -> None:
+    run_child([*launcher.command, *arguments], time_limit_s, environment=launcher.variables())
+
+
+def run_child(
+    command: list[str], time_limit_s: float, *, environment: Mapping[str, str] | None = None
+) -> str:
+    """Runs a program and returns what it printed.
+
+    Args:
+      command: the program and its arguments.
+      time_limit_s: after so many seconds the child is killed.
+      environment: its whole environment; the present one if None.
+
+    Raises:
+      WorkerError: its error, the signal it died from, or the time limit.
+    """
     try:
         done = subprocess.run(
-            [*launcher.command, *arguments],
-            env=launcher.variables(),
+            command,
+            env=environment,
             capture_output=True,
             text=True,
             errors="replace",
@@ -120,14 +139,27 @@ def _wait(launcher: Launcher, arguments: list[str], time_limit_s: float) -> None
         )
     except subprocess.TimeoutExpired as error:
         raise WorkerError(f"did not end within its time limit of {time_limit_s:g} s") from error
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise WorkerError(f"the runtime crashed with {name}")
-    if done.returncode:
-        raise WorkerError(_last_error(done.stderr) or f"exit code {done.returncode}")
+    require_success(done.returncode, done.stderr)
+    return done.stdout
 
 
-def _last_error(text: str) -> str:
+def require_success(code: int, errors: str) -> None:
+    """Checks how the worker ended.
+
+    Args:
+      code: as `subprocess` gives it: minus the signal's number if it was killed by one.
+      errors: what it wrote to standard error.
+
+    Raises:
+      WorkerError: the runtime's own message, or the signal it died from.
+    """
+    if code < 0:
+        raise WorkerError(f"it crashed with {signal.Signals(-code).name}")
+    if code:
+        raise WorkerError(last_error(errors) or f"exit code {code}")
+
+
+def last_error(text: str) -> str:
     """The message of the exception that ended a Python program, which may have several lines."""
     lines = [line.strip() for line in text.splitlines()]
     begins = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)]
@@ -136,9 +168,23 @@ def _last_error(text: str) -> str:
 
 
 def _read_reply(folder: Path) -> Reply:
-    facts = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     saved = folder / "outputs.npz"
-    if not saved.exists():
+    return read_reply(
+        (folder / "result.json").read_bytes(), saved.read_bytes() if saved.exists() else b""
+    )
+
+
+def read_reply(result: bytes, outputs: bytes) -> Reply:
+    """What the worker's two files say; the second is empty if there were no outputs."""
+    facts = json.loads(result)
+    if not outputs:
         return Reply(facts)
-    with np.load(saved) as archive:
+    with np.load(io.BytesIO(outputs)) as archive:
         return Reply(facts, tuple(archive[f"out{index}"] for index in range(len(archive.files))))
+
+
+def input_archive(arrays: list[Array]) -> bytes:
+    """Arrays `[n, ...]`, one per input, as the worker reads them."""
+    archive = io.BytesIO()
+    np.savez(archive, **{f"in{index}": array for index, array in enumerate(arrays)})
+    return archive.getvalue()

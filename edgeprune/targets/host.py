@@ -8,15 +8,11 @@ device is there; it is always named as what it is.
 from __future__ import annotations
 
 import functools
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from edgeprune.artifact import describe_file
 from edgeprune.checks import (
     Case,
     Check,
@@ -28,22 +24,16 @@ from edgeprune.checks import (
 )
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings, latency, speedup
+from edgeprune.measure import Measurement, Settings
 from edgeprune.profile import DeviceProfile
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
-from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Readiness
-from edgeprune.tflite import file as tflite_file
+from edgeprune.targets.timing import choose_runtime, time_files
 from edgeprune.tflite.file import Graph
 
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
-PROCESSES = 4
-"""Timing starts anew so many times, since where memory happens to lie moves latency too."""
-ROUNDS = 25
-SECONDS = 5.0
-"""A process stops timing after so many seconds even if rounds are left, but not before ten."""
 
 
 class Host:
@@ -90,16 +80,9 @@ class Host:
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
         """Times files in turn, round by round."""
-        threads = settings.threads
-        graphs = [tflite_file.read(path) for path in models]
-        inputs = [generated_inputs(graph, 1) for graph in graphs]
-        chosen = self._runtime(profile, settings.runtime)
-        for graph, arrays in zip(graphs, inputs, strict=True):
-            self._require_runs(graph, arrays, chosen)
-        replies = [
-            self._time(graphs, inputs, chosen, threads, process) for process in range(PROCESSES)
-        ]
-        return _measurements(graphs, profile, replies, threads)
+        found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
+        runtime = choose_runtime("host", found, profile, settings.runtime)
+        return time_files(run_worker, models, profile, settings, target="host", runtime=runtime)
 
     def check(self, case: Case) -> Iterator[Check]:
         """Runs a file in every runtime of the profile, by XNNPACK's kernels and by plain ones."""
@@ -119,47 +102,6 @@ class Host:
             yield _check_kernels(case, plain_kernels(case, runtime), reply)
             if case.wanted is not None:
                 yield check_reply(case, reply, case.wanted)
-
-    def _runtime(self, profile: DeviceProfile, runtime: str | None) -> str:
-        known = self.runtimes(profile) if runtime is None else tuple(installed_runtimes())
-        if not known or (runtime is not None and runtime not in known):
-            raise TargetError(
-                f"Target 'host' has these runtimes: {', '.join(known) or 'none'}. "
-                f"Received: {runtime or 'any'}. Install one: pip install ai-edge-litert"
-            )
-        return runtime or known[0]
-
-    def _time(
-        self,
-        graphs: Sequence[Graph],
-        inputs: list[list[Array]],
-        runtime: str,
-        threads: int,
-        process: int,
-    ) -> Reply:
-        """Times all files in one child process; every second one loads them in reverse."""
-        job: dict[str, Any] = {
-            "kind": "time",
-            "runtime": runtime,
-            "threads": threads,
-            "delegates": True,
-            "models": [worker_model(graph) for graph in graphs],
-            "rounds": ROUNDS,
-            "seconds": SECONDS,
-            "seed": process,
-        }
-        if process % 2 == 0:
-            return run_worker(job, inputs)
-        reply = run_worker({**job, "models": job["models"][::-1]}, inputs[::-1])
-        samples = reply.facts["samples_ms"][::-1]
-        return replace(reply, facts={**reply.facts, "samples_ms": samples})
-
-    def _require_runs(self, graph: Graph, inputs: list[Array], runtime: str) -> None:
-        """Runs a file alone first, so that one that crashes is known by name."""
-        try:
-            self.run(graph, inputs, runtime)
-        except WorkerError as error:
-            raise WorkerError(f"{graph.path}: {runtime} does not run it: {error}") from error
 
 
 HOST = Host()
@@ -197,36 +139,3 @@ def installed_runtimes() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _measurements(
-    graphs: Sequence[Graph], profile: DeviceProfile, replies: Sequence[Reply], threads: int
-) -> tuple[Measurement, ...]:
-    facts = replies[0].facts
-    conditions = (
-        f"{facts['cpu']}, {os.cpu_count()} cores, {threads} thread(s), batch 1, after warm-up, "
-        f"models in turn in random order, {len(replies)} processes"
-    )
-    rounds = [
-        tuple(tuple(reply.facts["samples_ms"][index]) for reply in replies)
-        for index in range(len(graphs))
-    ]
-    found = []
-    for index, graph in enumerate(graphs):
-        artifact = describe_file(graph.path)
-        found.append(
-            Measurement(
-                model=str(graph.path),
-                device=profile.name,
-                target="host",
-                runtime=facts["runtime"],
-                simulated=False,
-                size_bytes=artifact.size_bytes,
-                gzip_bytes=artifact.gzip_bytes,
-                latency_ms=latency(rounds[index]),
-                speedup=speedup(rounds[0], rounds[index]) if index else None,
-                conditions=conditions,
-                rounds_ms=rounds[index],
-            )
-        )
-    return tuple(found)

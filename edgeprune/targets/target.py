@@ -21,6 +21,13 @@ class Readiness:
     remedy: str = ""
 
 
+class Remote:
+    """An instrument on another machine, by its address.
+
+    It is used only when it is asked for, and at the same time as others.
+    """
+
+
 class Target(Protocol):
     """An instrument that runs, compiles or models .tflite files."""
 

@@ -1,18 +1,22 @@
 """Runs or times .tflite files in the runtime of the machine it is on.
 
-One file that needs nothing but Python, NumPy and a runtime, so that it can be started as a child
-process here, under an emulator, or on a board:
+One file that needs nothing but Python 3.7, NumPy and a runtime, so that it can be started as a
+child process here, under an emulator, or on a board:
 
     python worker.py JOB.json
 
 The job names a runtime, models and what to do; the result goes to the file that the job names. A
 runtime that crashes takes this process down and nothing else.
 
-Job, all kinds:  {"kind": "run" | "count" | "time", "runtime": "tflite-runtime" | "LiteRT",
-                  "result": PATH, "threads": int, "delegates": bool}
+Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", "result": PATH}
+    describe:    no more; reports the machine and its runtimes
+    the others:  {"runtime": NAME (a key of MODULES), "threads": int, "delegates": bool,
+                  "affinity": [int, ...] (the processors to run on; any if left out)}
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
                  whoever counts this process's instructions can see
+    count-each:  {"models": [MODEL, ...]}; of every model one inference between marks, after one
+                 to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}
     MODEL:       {"path": PATH, "inputs": NPZ, "input_tensors": [int, ...],
                   "output_tensors": [int, ...]}
@@ -30,7 +34,7 @@ import sys
 import time
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +43,13 @@ import numpy as np
 MODULES = {
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
     "LiteRT": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "TensorFlow": ("tensorflow.lite.python.interpreter", "tensorflow"),
 }
+"""Module and package of each runtime, the reference first; TensorFlow brings one of its own."""
 SHORTEST_SAMPLE_S = 0.002
 WARM_UP_S = 0.3
 LONGEST_WARM_UP_S = 3.0
+BAD_AFFINITY = "affinity: expected"
 MARK = 0x65707275
 """First argument of the getpriority calls around a counted inference; the kernel refuses it."""
 
@@ -106,12 +113,28 @@ def run(module: Any, job: dict[str, Any]) -> dict[str, Any]:
 def count(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Runs every sample, then once more between two marks."""
     interpreter, result = run_samples(module, job)
-    gc.collect()
     gc.disable()
+    marked_invoke(interpreter)
+    return result
+
+
+def count_each(module: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Runs the first sample of every model twice, the second time between two marks."""
+    gc.disable()
+    for model in job["models"]:
+        interpreter, inputs, _ = load(module, job, model)
+        feed(interpreter, inputs, read_inputs(model["inputs"], inputs), 0)
+        interpreter.invoke()
+        marked_invoke(interpreter)
+    return {}
+
+
+def marked_invoke(interpreter: Any) -> None:
+    """Runs one inference between two marks."""
+    gc.collect()
     mark(1)
     interpreter.invoke()
     mark(0)
-    return result
 
 
 def mark(begin: int) -> None:
@@ -180,24 +203,138 @@ def time_models(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     return {"samples_ms": samples, "invokes_per_sample": invokes}
 
 
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
+ARM_CORES = {
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
+    "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1",
+    "0xd0d": "Cortex-A77",
+    "0xd40": "Neoverse-V1",
+    "0xd41": "Cortex-A78",
+    "0xd44": "Cortex-X1",
+}
+"""Part numbers of Arm's cores. Source: arch/arm64/include/asm/cputype.h of Linux 6.6."""
+
+
+def read_text(path: Path) -> str:
+    """A small file of the system, without the zero byte or line end behind it; "" if none."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""
+
+
+def cpu_name(root: Path = Path("/")) -> str:
+    """The processor's name as the system gives it; ARM64 Linux gives part numbers only."""
+    lines = read_text(root / "proc/cpuinfo").splitlines()
+    fields = [[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]
+    names = [value for key, value in fields if key == "model name"]
+    if names:
+        return names[0]
+    parts = sorted({value for key, value in fields if key == "CPU part"})
+    cores = [ARM_CORES.get(part, f"ARM part {part}") for part in parts]
+    return " and ".join(cores) or platform.processor() or platform.machine()
+
+
+def governor(root: Path = Path("/")) -> Any:
+    """Who sets the clock, such as "performance" or "ondemand"; None where the system hides it."""
+    files = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+    return ", ".join(sorted({read_text(path) for path in files} - {""})) or None
+
+
+def hottest(zones: Any) -> Any:
+    """Degrees Celsius of the hottest zone that names the processor, else of any; None if none.
+
+    Takes pairs of a zone's type and its temperature in thousandths, both as text.
+    """
+    read = []
+    for kind, thousandths in zones:
+        with suppress(ValueError):
+            names_it = any(word in kind.lower() for word in ("cpu", "soc", "pkg"))
+            read.append((names_it, int(thousandths) / 1000))
+    return max(read)[1] if read else None
+
+
+def temperature(root: Path = Path("/")) -> Any:
+    """The processor's temperature in degrees Celsius; None where the system hides it."""
+    folders = root.glob("sys/class/thermal/thermal_zone*")
+    return hottest((read_text(folder / "type"), read_text(folder / "temp")) for folder in folders)
+
+
+def machine(root: Path = Path("/")) -> dict[str, Any]:
+    """What this machine is."""
+    return {
+        "board": read_text(root / "proc/device-tree/model") or None,
+        "cpu": cpu_name(root),
+        "cores": os.cpu_count(),
+        "governor": governor(root),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def runtime_version(name: str) -> Any:
+    """The version of a runtime; None if it is not installed."""
+    module, package = MODULES[name]
+    top = module.split(".", maxsplit=1)[0]
+    if find_spec(top) is None:
+        return None
+    try:
+        metadata = import_module("importlib.metadata")  # from Python 3.8 on
+        return metadata.version(package)
+    except ImportError:
+        return getattr(import_module(top), "__version__", "of unknown version")
+
+
+def describe() -> dict[str, Any]:
+    """The machine, and the version by name of every runtime it has."""
+    versions = {name: runtime_version(name) for name in MODULES}
+    found = {name: version for name, version in versions.items() if version is not None}
+    return {**machine(), "runtimes": found, "temperature_c": temperature()}
+
+
+def set_affinity(wanted: Any) -> Any:
+    """Binds this process, and the threads that it starts, to some processors; returns them all.
+
+    Returns None where the system has no such thing.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        if wanted:
+            raise ValueError(f"{BAD_AFFINITY} a system that binds processes. Received: {wanted}.")
+        return None
+    known = sorted(os.sched_getaffinity(0))
+    if wanted:
+        if not set(wanted) <= set(known):
+            raise ValueError(f"{BAD_AFFINITY} some of {known}. Received: {wanted}.")
+        os.sched_setaffinity(0, wanted)
+    return sorted(os.sched_getaffinity(0))
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    """Does a job that needs a runtime."""
+    affinity = set_affinity(job.get("affinity"))
+    before = temperature()
+    module = import_module(MODULES[job["runtime"]][0])
+    kinds = {"run": run, "count": count, "count-each": count_each, "time": time_models}
+    result = kinds[job["kind"]](module, job)
+    return {
+        **result,
+        "runtime": f"{job['runtime']} {runtime_version(job['runtime'])}",
+        "machine": machine(),
+        "affinity": affinity,
+        "temperature_c": [before, temperature()],
+    }
 
 
 def main() -> None:
     """Does one job."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    name, package = MODULES[job["runtime"]]
-    module = import_module(name)
-    result = {"run": run, "count": count, "time": time_models}[job["kind"]](module, job)
-    result["runtime"] = f"{job['runtime']} {version(package)}"
-    result["cpu"] = cpu_name()
+    result = describe() if job["kind"] == "describe" else work(job)
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

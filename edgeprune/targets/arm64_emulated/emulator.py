@@ -50,6 +50,8 @@ GUEST_PACKAGES = (
     "zlib1g",
 )
 """Python and its libraries for ARM64."""
+RUNTIMES = ("tflite-runtime", "LiteRT")
+"""Those of the worker's runtimes whose wheels are there, the reference first."""
 RECORD = "versions.json"
 TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
 GUEST_TRIPLET = "aarch64-linux-gnu"

@@ -27,6 +27,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
+    RUNTIMES,
     TRY_AGAIN,
     Emulator,
     cached_emulator,
@@ -134,8 +135,8 @@ def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) ->
     tell("building the counting plugin", 3, STEPS)
     packages |= _build_plugin(emulator, machine, archive, downloads / "compiler")
     tell("trying both runtimes", 4, STEPS)
-    for module, _ in MODULES.values():
-        _try_runtime(emulator, module, downloads / "count.log")
+    for name in RUNTIMES:
+        _try_runtime(emulator, MODULES[name][0], downloads / "count.log")
     record = {"qemu": _qemu_version(emulator), "wheels": wheels, "debian": packages}
     (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
+from edgeprune.latency import Speedup
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings, Speedup
+from edgeprune.measure import Measurement, Settings
 from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
 from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import TRY_AGAIN, Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import RUNTIMES, TRY_AGAIN, Emulator, cached_emulator
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
@@ -43,7 +44,7 @@ class Arm64Emulated:
         """Ready if it was set up; says how if not."""
         emulator = cached_emulator()
         if emulator.complete():
-            found = ", ".join(f"{name} {_version(emulator, name)}" for name in MODULES)
+            found = ", ".join(f"{name} {_version(emulator, name)}" for name in RUNTIMES)
             return Readiness(True, f"{found} under QEMU {emulator.version('qemu')}")
         try:
             require_machine()
@@ -62,7 +63,7 @@ class Arm64Emulated:
         if not cached_emulator().complete():
             return ()
         wanted = {runtime.name for runtime in profile.runtimes}
-        return tuple(name for name in MODULES if name in wanted) or tuple(MODULES)
+        return tuple(name for name in RUNTIMES if name in wanted) or RUNTIMES
 
     def run(
         self,
@@ -112,13 +113,39 @@ class Arm64Emulated:
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
             reply = _start("count", graph, inputs, runtime, launcher, threads=threads)
-            classes = _read_counts(log)
+            (classes,) = _read_counts(log, 1)
         return _with_facts(
             reply,
             runtime=f"{reply.facts['runtime']} on emulated {core}",
             instructions=sum(classes.values()),
             instruction_classes=classes,
         )
+
+    def count_each(
+        self, graphs: Sequence[Graph], runtime: str, *, core: Core = DEFAULT_CORE
+    ) -> tuple[int, ...]:
+        """Counts the instructions of one inference of each file, all in one emulated process.
+
+        Starting the emulated runtime costs as much as dozens of small networks.
+
+        Raises:
+          TargetError: it is not set up.
+          WorkerError: the runtime refuses a file, crashes on it or does not end.
+        """
+        emulator = _required_emulator()
+        job = {
+            "kind": "count-each",
+            "runtime": runtime,
+            "threads": 1,
+            "delegates": True,
+            "models": [worker_model(graph) for graph in graphs],
+        }
+        inputs = [generated_inputs(graph, 1) for graph in graphs]
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            log = Path(folder) / "count.log"
+            launcher = emulator.emulated(core, log)
+            run_worker(job, inputs, launcher=launcher, time_limit_s=TIME_LIMIT_S)
+            return tuple(sum(classes.values()) for classes in _read_counts(log, len(graphs)))
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
@@ -128,9 +155,9 @@ class Arm64Emulated:
         qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
         chosen = settings.runtime or self.runtimes(profile)[0]
-        if chosen not in MODULES:
+        if chosen not in RUNTIMES:
             raise TargetError(
-                f"Target '{NAME}' has these runtimes: {', '.join(MODULES)}. Received: {chosen}."
+                f"Target '{NAME}' has these runtimes: {', '.join(RUNTIMES)}. Received: {chosen}."
             )
         counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
         warnings = _warnings(graphs, chosen, profile.core)
@@ -232,6 +259,17 @@ def _required_emulator() -> Emulator:
     return emulator
 
 
+def installed_versions() -> dict[str, str]:
+    """Versions of both runtimes by name, and of `qemu`, as they were set up.
+
+    Raises:
+      TargetError: it is not set up.
+    """
+    emulator = _required_emulator()
+    runtimes = {name: _version(emulator, name) for name in MODULES}
+    return {"qemu": emulator.version("qemu"), **runtimes}
+
+
 def _version(emulator: Emulator, runtime: str) -> str:
     return emulator.version(MODULES[runtime][1])
 
@@ -240,17 +278,18 @@ def _with_facts(reply: Reply, **facts: object) -> Reply:
     return replace(reply, facts={**reply.facts, **facts})
 
 
-def _read_counts(log: Path) -> dict[str, int]:
-    """Instructions by class, from the plugin's one line."""
+def _read_counts(log: Path, expected: int) -> tuple[dict[str, int], ...]:
+    """Instructions by class, from the plugin's lines, one for each counted inference."""
     text = log.read_text(encoding="utf-8") if log.exists() else ""
-    line = re.search(r"^instructions (.+)$", text, re.MULTILINE)
-    if line is None:
+    lines = re.findall(r"^instructions (.+)$", text, re.MULTILINE)
+    if len(lines) != expected:
         raise WorkerError(
-            f"{NAME}: expected the plugin to report a count. Received: {text or 'nothing'}. "
-            f"Remove the cache folder {cached_emulator().folder} and install anew. {TRY_AGAIN}"
+            f"{NAME}: expected the plugin to report {expected} counts. Received: "
+            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder} and install "
+            f"anew. {TRY_AGAIN}"
         )
-    pairs = (pair.split("=") for pair in line[1].split())
-    return {name: int(number) for name, number in pairs}
+    pairs = ([pair.split("=") for pair in line.split()] for line in lines)
+    return tuple({name: int(number) for name, number in line} for line in pairs)
 
 
 def _fewer(ratio: float) -> Speedup:

@@ -13,7 +13,8 @@ from pathlib import Path
 from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check
 from edgeprune.errors import TargetError, TfliteError
-from edgeprune.measure import LayerCost, Measurement, Settings, Speedup
+from edgeprune.latency import Speedup
+from edgeprune.measure import LayerCost, Measurement, Settings
 from edgeprune.profile import DeviceProfile
 from edgeprune.targets.edgetpu_model.checks import checks
 from edgeprune.targets.edgetpu_model.compiler import PROGRAM, find_compiler

@@ -1,0 +1,134 @@
+"""Android devices as the `adb` program reaches them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import TargetError
+from edgeprune.targets.worker import hottest
+
+PROGRAM = "adb"
+PLACE = "/data/local/tmp"
+"""Where Android lets the shell's user write and run programs."""
+TIME_LIMIT_S = 600.0
+_FACTS = """
+echo "board=$(getprop ro.product.manufacturer) $(getprop ro.product.model)"
+echo "soc=$(getprop ro.soc.model)"
+echo "platform=$(getprop ro.board.platform)"
+echo "system=Android $(getprop ro.build.version.release) $(uname -m)"
+echo "cores=$(nproc)"
+for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor
+do echo "governor=$(cat $f 2>/dev/null)"; done
+for z in /sys/class/thermal/thermal_zone*
+do echo "zone=$(cat $z/type 2>/dev/null):$(cat $z/temp 2>/dev/null)"; done
+true
+"""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device; None as serial number is the only one that is connected."""
+
+    serial: str | None
+
+    def __str__(self) -> str:
+        return self.serial or "the connected device"
+
+    def adb(self, *arguments: str, check: bool = True) -> str:
+        """Runs `adb`; returns what it wrote, both streams together.
+
+        Raises:
+          TargetError: it is not there, takes too long or, with `check`, ends with an error.
+        """
+        chosen = ["-s", self.serial] if self.serial else []
+        try:
+            done = subprocess.run(
+                [PROGRAM, *chosen, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=TIME_LIMIT_S,
+                check=False,
+            )
+        except OSError as error:
+            raise TargetError(
+                f"Target 'adb' is not ready: {PROGRAM}: {error.strerror}. Install it: apt-get "
+                "install adb"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise TargetError(
+                f"{self}: adb {arguments[0]} did not end within {TIME_LIMIT_S:g} s."
+            ) from error
+        if done.returncode and (check or _lost(done.stdout)):
+            raise TargetError(
+                f"{self}: adb {arguments[0]} failed: {done.stdout.strip() or done.returncode}. "
+                "Look with: adb devices"
+            )
+        return done.stdout
+
+    def shell(self, command: str, *, check: bool = True) -> str:
+        """Runs a command line in the device's shell."""
+        return self.adb("shell", command, check=check)
+
+    @contextmanager
+    def folder(self) -> Iterator[str]:
+        """A folder on the device that is removed in the end, also when the program is interrupted.
+
+        Raises:
+          TargetError: the device is gone, and the folder stays; says how to remove it.
+        """
+        path = f"{PLACE}/edgeprune-{os.urandom(6).hex()}"
+
+        def remove() -> None:
+            atexit.unregister(remove)
+            self.shell(f"rm -rf {path}")
+
+        self.shell(f"mkdir {path}")
+        atexit.register(remove)
+        try:
+            yield path
+        finally:
+            try:
+                remove()
+            except TargetError as error:
+                raise TargetError(f"{error} This stays on it: {path}") from error
+
+    def push(self, file: Path, path: str) -> None:
+        """Copies a file to the device."""
+        self.adb("push", str(file), path)
+
+    def facts(self) -> dict[str, Any]:
+        """What the device is and how warm; None is a thing that it hides."""
+        lines = [line.strip().partition("=") for line in self.shell(_FACTS).splitlines()]
+        found = {key: value.strip() for key, _, value in lines}
+        zones = [value.rpartition(":") for key, _, value in lines if key == "zone"]
+        governors = {value.strip() for key, _, value in lines if key == "governor"} - {""}
+        cores = found.get("cores", "")
+        return {
+            "board": found.get("board") or None,
+            "cpu": found.get("soc") or found.get("platform") or None,
+            "cores": int(cores) if cores.isdigit() else None,
+            "governor": ", ".join(sorted(governors)) or None,
+            "system": found.get("system") or None,
+            "temperature_c": hottest((kind, degrees) for kind, _, degrees in zones),
+        }
+
+
+def _lost(said: str) -> bool:
+    """Whether `adb` itself failed, and not what it ran."""
+    return said.startswith(("adb:", "error:"))
+
+
+def command_line(*words: str) -> str:
+    """Words as one line for the device's shell."""
+    return shlex.join(words)

@@ -1,0 +1,126 @@
+"""Measures the cost table of a core: counts small networks, and solves for what each part costs.
+
+Every probe is a sum of features with known amounts (see `cost`), and a constant for running a
+network with a map of that size at all. There are more probes than features and constants, so
+non-negative least squares gives the features' costs, and how well they explain the counts.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+from edgeprune import cost
+from edgeprune.cost import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
+from edgeprune.gate import RuntimeName
+from edgeprune.profile import Core
+from edgeprune.targets.arm64_emulated.probes import DepthwiseProbe, PointwiseProbe, Probe
+from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED, installed_versions
+from edgeprune.tflite.file import read
+
+RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
+START = "start/{}/{}"
+"""What a layout costs with a stem to so many pixels, however few channels; not part of a table."""
+SIZES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 49: (7, 7)}
+SIZES |= {64: (8, 8), 196: (14, 14), 784: (28, 28)}
+"""Height and width of a map by its pixels."""
+
+
+def calibrate(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
+    """Measures a core in both runtimes; takes minutes.
+
+    Raises:
+      TargetError: the emulator is not set up.
+      WorkerError: a runtime fails.
+    """
+    probes = tuple(make_probes())
+    versions = installed_versions()
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
+        graphs = []
+        for index, (probe, sparse) in enumerate(probes):
+            tell("building probes", index, len(probes))
+            graphs.append(read(probe.write(Path(name, f"{index:04}.tflite"), sparse=sparse)))
+        runtimes = []
+        for step, runtime in enumerate(RUNTIMES):
+            tell(f"counting {len(probes)} networks in {runtime}", step, len(RUNTIMES))
+            counts = ARM64_EMULATED.count_each(graphs, runtime, core=core)
+            runtimes.append(solve(probes, counts, runtime, versions[runtime]))
+    return CostTable(
+        date=datetime.now(timezone.utc).date().isoformat(),
+        core=core,
+        qemu=versions["qemu"],
+        source=f"edgeprune targets calibrate: executed instructions of {len(probes)} networks",
+        runtimes=tuple(runtimes),
+    )
+
+
+def solve(
+    probes: Sequence[tuple[Probe, bool]], counts: Sequence[int], name: str, version: str
+) -> RuntimeCosts:
+    """Finds the costs that explain the counts best, with relative errors as the measure."""
+    amounts = [probe_amounts(probe, sparse) for probe, sparse in probes]
+    names = sorted({name for row in amounts for name in row})
+    matrix = np.array([[row.get(name, 0.0) for name in names] for row in amounts])
+    measured = np.array(counts, float)
+    costs, _ = nnls(matrix / measured[:, None], np.ones(len(counts)), maxiter=100 * len(names))
+    error = np.abs(matrix @ costs / measured - 1).max()
+    table = {
+        feature: float(f"{value:.5g}")
+        for feature, value in zip(names, costs, strict=True)
+        if feature in cost.feature_names()
+    }
+    return RuntimeCosts(name=name, version=version, costs=table, error=float(f"{error:.2g}"))
+
+
+def probe_amounts(probe: Probe, sparse: bool) -> Amounts:
+    """The features of a probe, and its start."""
+    kind: cost.Layout = "nchw" if sparse else "nhwc"
+    pixels, channels = probe.height * probe.width, probe.channels
+    parts: list[Amounts] = [{START.format(kind, pixels): 1}, cost.stem(channels, pixels, kind)]
+    for layer in probe.layers:
+        match layer:
+            case DepthwiseProbe(kernel, stride):
+                pixels //= stride * stride
+                parts.append(cost.depthwise(kernel, stride, channels, pixels, kind))
+            case PointwiseProbe(outputs, sparsity, block) if sparse:
+                parts.append(cost.sparse_pointwise(outputs, channels, pixels, block, sparsity))
+                channels = outputs
+            case PointwiseProbe(outputs):
+                parts.append(cost.dense_pointwise(outputs, channels, pixels))
+                channels = outputs
+    return cost.add(*parts, cost.mean(channels, pixels, kind))
+
+
+def make_probes() -> Iterator[tuple[Probe, bool]]:
+    """Yields the networks to count, and whether each is stored for the sparse kernels."""
+    for tile in cost.TILES:
+        for block in BLOCKS:
+            for outputs, sparsity in ((64, 0.7), (64, 0.9), (128, 0.8)):
+                layer = PointwiseProbe(outputs, sparsity, block)
+                yield Probe(*SIZES[tile], 256, (layer,)), True
+            layers = (PointwiseProbe(128, 0.8, block), PointwiseProbe(64, 0.8, block))
+            yield Probe(*SIZES[tile], 256, layers), True
+    for pixels in cost.POINTWISE_PIXELS:
+        for outputs in (32, 64, 128):
+            yield Probe(*SIZES[pixels], 64, (PointwiseProbe(outputs), PointwiseProbe(64))), False
+    for sparse in (False, True):
+        yield from _probes_of_maps(sparse)
+
+
+def _probes_of_maps(sparse: bool) -> Iterator[tuple[Probe, bool]]:
+    """Yields the networks that tell stems, averages and depthwise convolutions apart."""
+    sparsity = 0.75 if sparse else 0.0
+    for pixels in (*cost.MAP_PIXELS, 4 * cost.MAP_PIXELS[-1]):
+        for channels, outputs in ((32, 64), (64, 64), (64, 32)):
+            layer = PointwiseProbe(outputs, sparsity, 2)
+            yield Probe(*SIZES[pixels], channels, (layer,)), sparse
+    for pixels in cost.MAP_PIXELS:
+        height, width = SIZES[pixels]
+        for kernel, stride in DEPTHWISE:
+            layers = (DepthwiseProbe(kernel, stride), PointwiseProbe(64, sparsity, 2))
+            yield Probe(stride * height, stride * width, 32, layers), sparse

@@ -1,0 +1,96 @@
+"""Instruments that are a Python package: whether it is here, and how it gets here."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from edgeprune.errors import TargetError
+from edgeprune.targets.target import Readiness
+
+INSTALL_TIME_LIMIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that a target needs, at the version that it was checked with."""
+
+    target: str
+    name: str
+    version: str
+
+    @property
+    def requirement(self) -> str:
+        """The package as pip takes it."""
+        return f"{self.name}=={self.version}"
+
+    @property
+    def command(self) -> str:
+        """What installs it by hand."""
+        return f"{sys.executable} -m pip install {self.requirement}"
+
+    @property
+    def installed(self) -> str | None:
+        """The version that is installed; None if none is."""
+        try:
+            return version(self.name)
+        except PackageNotFoundError:
+            return None
+
+    def readiness(self) -> Readiness:
+        """Ready if some version of it is installed."""
+        found = self.installed
+        if found is None:
+            remedy = f"edgeprune targets install {self.target}"
+            return Readiness(False, f"{self.name} is not installed", remedy)
+        known = "" if found == self.version else f", not the {self.version} that was checked"
+        return Readiness(True, f"{self.name} {found}{known}")
+
+    def require(self) -> None:
+        """Checks that it is installed.
+
+        Raises:
+          TargetError: it is not; says what installs it.
+        """
+        state = self.readiness()
+        if not state.ready:
+            raise TargetError(
+                f"Target '{self.target}' is not ready: {state.detail}. Run: {state.remedy}"
+            )
+
+    def install(self, tell: Callable[[str, int, int], None]) -> None:
+        """Has pip put it into the Python that edgeprune runs in; does nothing if it is there.
+
+        Raises:
+          TargetError: pip failed, with its last words and the command to run by hand.
+        """
+        if self.readiness().ready:
+            return
+        tell(f"installing {self.requirement}", 0, 1)
+        arguments = ["install", "--quiet", "--disable-pip-version-check", self.requirement]
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=INSTALL_TIME_LIMIT_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise self._failure(f"no end within {INSTALL_TIME_LIMIT_S:g} s") from error
+        if done.returncode:
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            raise self._failure(lines[-1] if lines else f"exit code {done.returncode}")
+        importlib.invalidate_caches()
+
+    def _failure(self, reason: str) -> TargetError:
+        return TargetError(
+            f"Target '{self.target}': expected pip to install {self.requirement}. Received: "
+            f"{reason}. Try it by hand: {self.command}"
+        )

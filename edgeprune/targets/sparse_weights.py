@@ -1,0 +1,26 @@
+"""Files that store weights sparsely, for instruments that would read them wrongly."""
+
+from __future__ import annotations
+
+from edgeprune.tflite.file import Graph
+
+REMEDY = "Make the file dense first: edgeprune densify MODEL.tflite -o DENSE.tflite"
+
+
+def sparse_weight(graph: Graph) -> tuple[str, bool] | None:
+    """The first weight of a file that is stored sparsely, in any subgraph.
+
+    Returns:
+      Its name and whether DENSIFY restores it; None if everything is dense.
+    """
+    for subgraph in graph.subgraphs:
+        restored = {
+            index
+            for operator in subgraph.operators
+            if operator.op == "DENSIFY"
+            for index in operator.inputs[:1]
+        }
+        for tensor in subgraph.tensors:
+            if tensor.sparse or tensor.index in restored:
+                return tensor.name, tensor.index in restored
+    return None

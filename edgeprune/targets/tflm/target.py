@@ -1,0 +1,251 @@
+"""The instrument: arena, flash and outputs of files in TensorFlow Lite Micro."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from edgeprune.artifact import describe_file
+from edgeprune.checks import Case, Check, check_finite, named_outputs
+from edgeprune.errors import TargetError
+from edgeprune.layout import Array
+from edgeprune.measure import Measurement, Settings
+from edgeprune.profile import DeviceProfile
+from edgeprune.targets.child import Reply, WorkerError, run_worker
+from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.limits import check_limit
+from edgeprune.targets.packages import Package
+from edgeprune.targets.replies import check_refusal, check_reply, check_runs
+from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
+from edgeprune.targets.target import Readiness
+from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.file import Graph
+from edgeprune.tflite.graph import item_bits
+from edgeprune.tflite.signature import input_ports, output_ports
+
+NAME = "tflm"
+PACKAGE = Package(NAME, "tflite-micro", "0.dev20261023182759")
+WORKER = Path(__file__).with_name("worker.py")
+TIME_LIMIT_S = 300.0
+SMALLEST_ARENA = 1 << 20
+CONDITIONS = (
+    "TFLite Micro's own interpreter and reference kernels on this computer, batch 1; no latency, "
+    "since that of this computer says nothing about a microcontroller"
+)
+PART_BYTES = {
+    "total": "arena_bytes",
+    "head": "arena_head_bytes",
+    "tail": "arena_tail_bytes",
+    "TfLiteEvalTensor data": "arena_eval_tensors_bytes",
+    "Persistent TfLiteTensor data": "arena_persistent_tensors_bytes",
+    "Persistent TfLiteTensor quantization data": "arena_quantization_bytes",
+    "Persistent buffer data": "arena_persistent_buffers_bytes",
+    "TfLiteTensor variable buffer data": "arena_variables_bytes",
+    "NodeAndRegistration struct": "arena_nodes_bytes",
+    "Operator runtime data": "arena_operators_bytes",
+    "Persistent compression data": "arena_compression_bytes",
+}
+"""Keys of `Measurement.memory`, by the names that the recording allocator gives its parts.
+
+The head holds activations and scratch buffers, which take turns; the tail what stays, of which the
+other names are parts. Source: tensorflow/lite/micro/recording_micro_allocator.cc of tflite-micro.
+"""
+SOFTMAX_SCALE = 2.0**-26
+"""Below it TFLite Micro ends the process: it asks for input scale * beta * 2^26 to be above 1.
+
+Source: CalculateSoftmaxParams in tensorflow/lite/micro/kernels/softmax_common.cc, seen with the
+wheel 0.dev20261023182759.
+"""
+
+
+class Tflm:
+    """Runs files in TensorFlow Lite Micro, each in a child process."""
+
+    def readiness(self) -> Readiness:
+        """Ready if the package is installed."""
+        return PACKAGE.readiness()
+
+    def install(self, tell: Callable[[str, int, int], None]) -> None:
+        """Installs the package where edgeprune is."""
+        PACKAGE.install(tell)
+
+    def run(self, graph: Graph, inputs: list[Array]) -> Reply:
+        """Runs samples one at a time; inputs and outputs are in the order of the signature.
+
+        Returns:
+          The outputs, and the facts `runtime`, `output_scales`, `unregistered` (operators by name)
+          and `allocations` (bytes by the recording allocator's names). With an unregistered
+          operator there are no outputs and no allocations.
+
+        Raises:
+          TargetError: TFLite Micro is not installed.
+          WorkerError: it refuses the file, crashes on it or does not end.
+        """
+        PACKAGE.require()
+        model = {
+            "path": str(graph.path.absolute()),
+            "input_places": [graph.inputs.index(port.tensor) for port in input_ports(graph)],
+            "output_places": [graph.outputs.index(port.tensor) for port in output_ports(graph)],
+        }
+        job = {"models": [model], "arena_bytes": roomy_arena(graph)}
+        try:
+            return run_worker(job, [inputs], script=WORKER, time_limit_s=TIME_LIMIT_S)
+        except WorkerError as error:
+            raise WorkerError(f"{error}{_crash_hint(graph)}") from error
+
+    def measure(
+        self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
+    ) -> tuple[Measurement, ...]:
+        """Arena and flash of every file."""
+        if settings.runtime is not None:
+            raise TargetError(
+                f"Target '{NAME}' has one runtime, TFLM. Received: {settings.runtime}."
+            )
+        return tuple(_measure(tflite_file.read(path), profile) for path in models)
+
+    def check(self, case: Case) -> Iterator[Check]:
+        """Whether TFLite Micro takes a file, computes the same, and its arena and flash suffice."""
+        misread = _sparse_refusal(case.graph)
+        if misread:
+            yield Check("dense weights (TFLM)", False, "sparse", "dense", misread)
+            return
+        state = self.readiness()
+        if not state.ready:
+            message = f"not proven on TFLite Micro: {state.detail}. To run it: {state.remedy}"
+            yield Check("runs (TFLM)", True, None, None, message)
+            return
+        try:
+            reply = self.run(case.graph, case.inputs)
+        except WorkerError as error:
+            yield check_refusal(case, "TFLM", error)
+            return
+        yield _check_operators(reply)
+        if not reply.facts["unregistered"]:
+            yield from _check_reply(case, reply)
+
+
+TFLM = Tflm()
+
+
+def roomy_arena(graph: Graph) -> int:
+    """Bytes of an arena that a file hardly ever outgrows.
+
+    Room for all activations at once, though they take turns, for as much scratch and for what is
+    kept of every tensor and weight.
+    """
+    tensors = [tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors]
+    activations = sum(
+        math.prod(tensor.shape) * (item_bits(tensor.dtype) or 8) // 8
+        for tensor in tensors
+        if not tensor.constant
+    )
+    return SMALLEST_ARENA + 2 * activations + 1024 * len(tensors) + graph.size_bytes
+
+
+def _sparse_refusal(graph: Graph) -> str:
+    """Why TFLite Micro must not get a file that stores weights sparsely; empty if it may."""
+    found = sparse_weight(graph)
+    if found is None:
+        return ""
+    name, restored = found
+    how = (
+        "behind DENSIFY, which TFLite Micro does not have"
+        if restored
+        else "and TFLite Micro would load it without an error and compute from the wrong bytes"
+    )
+    return f"weight '{name}' is stored sparsely {how}. {REMEDY}"
+
+
+def _crash_hint(graph: Graph) -> str:
+    """What is known to make TFLite Micro end its process on such a file; empty if nothing is."""
+    for operator in graph.operators:
+        if operator.op != "SOFTMAX":
+            continue
+        scales = graph.tensors[operator.inputs[0]].scales.tolist()
+        if scales and scales[0] < SOFTMAX_SCALE:
+            return (
+                f" (the input of SOFTMAX has scale {scales[0]:.1e}, and TFLite Micro ends the "
+                f"process below {SOFTMAX_SCALE:.1e}: what comes before it is zero on all "
+                "calibration data; train the model, or calibrate with other data)"
+            )
+    return ""
+
+
+def _check_operators(reply: Reply) -> Check:
+    missing = reply.facts["unregistered"]
+    message = (
+        f"TFLite Micro does not register {', '.join(missing)}: replace the layers behind them"
+        if missing
+        else "TFLite Micro registers every operator"
+    )
+    return Check(f"operators ({reply.facts['runtime']})", not missing, len(missing), 0, message)
+
+
+def _check_reply(case: Case, reply: Reply) -> Iterator[Check]:
+    yield check_runs(case, reply)
+    yield check_finite(named_outputs(case.graph, reply.outputs), reply.facts["runtime"])
+    if case.wanted is not None:
+        yield check_reply(case, reply, case.wanted)
+    memory = _memory(reply, case.graph, case.profile)
+    limits = case.profile.limits
+    arena = (
+        f"{memory['arena_head_bytes']} of activations and scratch, {memory['arena_tail_bytes']} "
+        "that stay (counted with this computer's 64-bit pointers, so a little more than there)"
+    )
+    yield check_limit("arena (TFLM)", memory["arena_bytes"], limits.arena_bytes, arena)
+    flash = f"the model{_code_words(case.profile)}"
+    yield check_limit("flash (TFLM)", memory["flash_bytes"], limits.flash_bytes, flash)
+
+
+def _measure(graph: Graph, profile: DeviceProfile) -> Measurement:
+    misread = _sparse_refusal(graph)
+    if misread:
+        raise WorkerError(f"{graph.path}: {misread}")
+    try:
+        reply = TFLM.run(graph, generated_inputs(graph, 1))
+    except WorkerError as error:
+        raise WorkerError(f"{graph.path}: TFLite Micro does not run it: {error}") from error
+    missing = reply.facts["unregistered"]
+    if missing:
+        raise WorkerError(
+            f"{graph.path}: expected operators that TFLite Micro registers. Received: "
+            f"{', '.join(missing)}. Replace the layers behind them."
+        )
+    artifact = describe_file(graph.path)
+    return Measurement(
+        model=str(graph.path),
+        device=profile.name,
+        target=NAME,
+        runtime=reply.facts["runtime"],
+        simulated=False,
+        size_bytes=artifact.size_bytes,
+        gzip_bytes=artifact.gzip_bytes,
+        memory=_memory(reply, graph, profile),
+        conditions=f"{CONDITIONS}; flash is the model{_code_words(profile)}",
+        warnings=(
+            "The arena was counted with this computer's 64-bit pointers: its tail is smaller on a "
+            "32-bit microcontroller, and kernels such as CMSIS-NN's may ask for other scratch "
+            "buffers.",
+        ),
+    )
+
+
+def _memory(reply: Reply, graph: Graph, profile: DeviceProfile) -> dict[str, int]:
+    found = reply.facts["allocations"]
+    memory = {key: found[name] for name, key in PART_BYTES.items() if name in found}
+    return {**memory, "flash_bytes": graph.size_bytes + (_code_bytes(profile) or 0)}
+
+
+def _code_bytes(profile: DeviceProfile) -> int | None:
+    return profile.tflm.code_bytes.value if profile.tflm else None
+
+
+def _code_words(profile: DeviceProfile) -> str:
+    """What beside the model is counted as flash, or why nothing is."""
+    if profile.tflm is None:
+        return " alone; the profile does not say what the code takes"
+    code = profile.tflm.code_bytes
+    if code.value is None:
+        return f" alone; what the code takes is not known ({code.source})"
+    return f" and {code.value} bytes of code ({code.source})"

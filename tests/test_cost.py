@@ -1,0 +1,135 @@
+"""The cost model: its arithmetic against a slow walk, and its table against real counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune import cost
+from edgeprune.errors import ProfileError
+from edgeprune.pattern import Block, Unstructured
+from edgeprune.plan import LayerInfo
+from edgeprune.profile import load_profile
+
+TABLE = cost.read_costs("xnnpack-arm64")
+
+
+def pointwise(inputs: int, outputs: int, pixels: int) -> LayerInfo:
+    return LayerInfo("pw", "Conv2D", (1, 1, inputs, outputs), inputs * outputs, pixels)
+
+
+def walked(outputs: int, pixels: int, block: int, stored: list[list[bool]]) -> dict[str, float]:
+    """Goes through a map as the kernel does: tile by tile, output by output, weight by weight."""
+    amounts: dict[str, float] = {}
+    left = pixels
+    for tile in (32, 16, 8, 4, 2, 1):
+        while left >= tile:
+            left -= tile
+            row = 0
+            while row < outputs:
+                size = block if row + block <= outputs else 1
+                for name, amount in (("outputs", 1), ("blocks", sum(stored[row]))):
+                    key = f"sparse-{size}/{tile}/{name}"
+                    amounts[key] = amounts.get(key, 0) + amount
+                row += size
+    return amounts
+
+
+@given(
+    st.integers(1, 20),
+    st.integers(1, 200),
+    st.sampled_from([1, 2, 4]),
+    st.integers(1, 8),
+    st.integers(1, 8),
+)
+def test_features_are_those_of_a_walk_over_tiles_and_blocks(
+    outputs: int, pixels: int, block: int, kept: int, pruned: int
+) -> None:
+    inputs = kept + pruned
+    rows = [[column < kept for column in range(inputs)]] * outputs
+    found = cost.sparse_pointwise(outputs, inputs, pixels, block, pruned / inputs)
+    assert found == pytest.approx(walked(outputs, pixels, block, rows))
+
+
+@given(st.integers(1, 512), st.integers(1, 512), st.integers(1, 4000))
+def test_no_cost_is_negative_and_more_zeros_never_cost_more(
+    inputs: int, outputs: int, pixels: int
+) -> None:
+    layer = pointwise(inputs, outputs, pixels)
+    for block in cost.BLOCKS:
+        few, many = (
+            cost.layer_cost(TABLE, layer, cost.block_pattern(block), sparsity)
+            for sparsity in (0.7, 0.9)
+        )
+        assert 0 < many <= few
+    assert cost.layer_cost(TABLE, layer, None, 0.0) > 0
+
+
+@given(st.integers(1, 3000))
+def test_between_measured_sizes_a_cost_lies_between_theirs(pixels: int) -> None:
+    amounts = cost.stem(8, pixels, "nchw")
+    assert 1 <= len(amounts) <= 2
+    sizes = {int(name.rsplit("/", 1)[1]): amount for name, amount in amounts.items()}
+    if pixels < cost.MAP_PIXELS[-1]:
+        assert sum(size * amount for size, amount in sizes.items()) == pytest.approx(8 * pixels)
+        assert sum(sizes.values()) == pytest.approx(8)
+
+
+def test_figures_that_were_counted_by_hand() -> None:
+    """Instructions per stored block and tile of 32 pixels, counted on 2026-11-25."""
+    tflite, litert = TABLE.runtimes
+    counted = {1: (26, 21), 2: (35, 30), 4: (77, 78)}
+    for block, both in counted.items():
+        costs = [runtime.costs[f"sparse-{block}/32/blocks"] for runtime in (tflite, litert)]
+        assert costs == pytest.approx(both, rel=0.03)
+
+
+def test_the_block_that_costs_least_depends_on_the_map() -> None:
+    def best(pixels: int, runtime: cost.RuntimeCosts) -> int:
+        layer = pointwise(256, 256, pixels)
+        costs = {
+            block: runtime.total(cost.layer_amounts(layer, cost.block_pattern(block), 0.8))
+            for block in cost.BLOCKS
+        }
+        return min(costs, key=lambda block: costs[block])
+
+    tflite, litert = TABLE.runtimes
+    assert [best(196, runtime) for runtime in (tflite, litert)] == [2, 2]
+    assert [best(49, runtime) for runtime in (tflite, litert)] == [4, 2]
+    assert [best(16, runtime) for runtime in (tflite, litert)] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "block"),
+    [(Unstructured(), 1), (Block(1, 1), 1), (Block(2, 1), 2), (Block(4, 1), 4), (Block(8, 1), 4)],
+)
+def test_a_kernel_takes_the_largest_block_that_is_always_full(
+    pattern: Unstructured | Block, block: int
+) -> None:
+    assert cost.kernel_block(pattern) == block
+
+
+def test_a_table_goes_to_toml_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(cost.to_toml(TABLE))
+    assert cost.read_costs(path) == TABLE
+    path.write_text(cost.to_toml(TABLE).replace('"mean/nchw"', '"maen/nchw"'))
+    with pytest.raises(ProfileError, match=r"mine\.toml: tflite-runtime.*none for mean/nchw"):
+        cost.read_costs(path)
+    path.write_text(cost.to_toml(TABLE).replace("qemu", "qmeu"))
+    with pytest.raises(ProfileError, match=r"unknown key 'qmeu'. Did you mean 'qemu'"):
+        cost.read_costs(path)
+    with pytest.raises(ProfileError, match="gone"):
+        cost.read_costs("gone")
+
+
+def test_every_profile_names_a_table_that_is_there_and_of_its_runtimes() -> None:
+    profile = load_profile("xnnpack-arm64")
+    assert profile.costs is not None
+    table = cost.read_costs(profile.costs)
+    assert table.core == profile.core
+    versions = {runtime.name: runtime.version for runtime in profile.runtimes}
+    assert {runtime.name: runtime.version for runtime in table.runtimes} == versions
