@@ -7,20 +7,28 @@ have their share in it; so the file is made, measured, and the plan made anew, a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune import keras_model
+from edgeprune.channels.prune import (
+    NO_RULES,
+    Rules,
+    gather,
+    plan_removal,
+    remove_planned,
+)
+from edgeprune.channels.trace import trace
 from edgeprune.convert import export
 from edgeprune.data import Data
 from edgeprune.errors import DataError, ProfileError
 from edgeprune.keras_model import Model
 from edgeprune.measure import Measurement, default_target, measure
-from edgeprune.plan import Plan
-from edgeprune.plan import plan as plan_model
+from edgeprune.pattern import Channels
+from edgeprune.plan import Plan, make_plan
 from edgeprune.profile import DeviceProfile, Goal, Limit
-from edgeprune.prune import prune_one_shot
 
 TRIES = 6
 CLOSE_ENOUGH = 0.97
@@ -91,7 +99,7 @@ def fit_plan(
     goal: Goal | None = None,
     only: str | None = None,
     skip: str | None = None,
-    rules: Mapping[type, Any] | None = None,
+    rules: Rules = NO_RULES,
     progress: Progress = lambda *_: None,
 ) -> Fitted:
     """Finds the plan with the least removal of which the exported file fits a device.
@@ -116,20 +124,28 @@ def fit_plan(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
     goals = [goal for strategy in profile.strategies for goal in strategy.goals]
+    layers = keras_model.describe(model)
     options: dict[str, Any] = {
         "goal": goal or ("memory" if "memory" in goals else None),
         "only": only,
         "skip": skip,
-        "data": data,
-        "rules": rules or {},
+        "model": model.name,
     }
+    untouched = make_plan(layers, profile, sparsity=0.0, **options)
+    if not any(isinstance(row.pattern, Channels) for row in untouched.layers):
+        raise ProfileError(
+            f"{profile.name}: --fit removes channels. Received: a strategy for "
+            f"'{untouched.goal}' that removes none here. Choose another --goal, or a sparsity."
+        )
+    whole = Fitted(untouched, _needs_of(model, profile, data), ())
+    evidence = gather(model, trace(model, rules), data, None, progress)
 
     def attempt(sparsity: float) -> Fitted:
-        made = plan_model(model, profile, sparsity=sparsity, **options)
-        pruned = prune_one_shot(model, made, data, rules=rules or {})
-        return Fitted(made, _needs_of(pruned, profile, data), ())
+        asked = make_plan(layers, profile, sparsity=sparsity, **options)
+        made = plan_removal(model, profile, asked, evidence=evidence, rules=rules)
+        smaller = remove_planned(model, made, evidence=evidence, rules=rules)
+        return Fitted(made, _needs_of(smaller, profile, data), ())
 
-    whole = attempt(0.0)
     return search(whole, attempt, progress)
 
 

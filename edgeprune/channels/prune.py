@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -30,6 +30,7 @@ from edgeprune.channels.statistics import Key, Moments, measure_moments
 from edgeprune.channels.trace import Trace, trace
 from edgeprune.data import Data
 from edgeprune.keras_model import Model
+from edgeprune.layout import Array
 from edgeprune.pattern import Channels
 from edgeprune.plan import LEFT_OUT, LayerPlan, Plan
 from edgeprune.profile import DeviceProfile
@@ -51,14 +52,21 @@ class Evidence:
 
     readers: tuple[Reader, ...]
     moments: Mapping[Key, Moments]
-    scores: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None
+    scores: Array | None = None
     """By label, where they were weighed by labels."""
+    orders: dict[tuple[bytes, int], Elimination] = field(default_factory=dict)
+    """What was worked out before."""
 
     def order(self, group: Group, at_once: int) -> Elimination:
-        """In which order a group's channels go."""
-        if self.scores is not None:
-            return by_scores(self.scores[group.channels])
-        return eliminate(group, self.readers, at_once)
+        """In which order a group's channels go; remembered, since it may take long."""
+        key = group.channels.tobytes(), at_once
+        if key not in self.orders:
+            self.orders[key] = (
+                eliminate(group, self.readers, at_once)
+                if self.scores is None
+                else by_scores(self.scores[group.channels])
+            )
+        return self.orders[key]
 
 
 def gather(
@@ -104,6 +112,7 @@ def plan_removal(
     *,
     data: Data | None = None,
     importance: Importance | None = None,
+    evidence: Evidence | None = None,
     rules: Rules = NO_RULES,
     progress: Progress = lambda *_: None,
 ) -> Plan:
@@ -115,6 +124,7 @@ def plan_removal(
       made: a plan whose rows say which layers may lose channels.
       data: calibration data; without it, channels are weighed by magnitude.
       importance: how channels are weighed; see `gather`.
+      evidence: that was gathered from this model before, in place of the two.
       rules: for custom layers, by their class.
       progress: told what is done.
     """
@@ -124,7 +134,7 @@ def plan_removal(
     traced = trace(model, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = gather(model, traced, data, importance, progress)
+    evidence = evidence or gather(model, traced, data, importance, progress)
     counted = _counted(rows)
     candidates = _candidates(groups, rows, evidence)
 
@@ -234,6 +244,7 @@ def remove_planned(
     *,
     data: Data | None = None,
     importance: Importance | None = None,
+    evidence: Evidence | None = None,
     rules: Rules = NO_RULES,
     progress: Progress = lambda *_: None,
 ) -> Model:
@@ -248,6 +259,7 @@ def remove_planned(
       data: calibration data; without it, channels are weighed by magnitude and nothing is
         corrected.
       importance: how channels are weighed; see `gather`.
+      evidence: that was gathered from this model before, in place of the two.
       rules: for custom layers, by their class.
       progress: told what is done.
 
@@ -262,7 +274,7 @@ def remove_planned(
     rows = {row.path: row for row in plan.layers}
     groups = with_reasons(find_groups(traced), rows)
     left = kept_by_plan(groups, rows)
-    evidence = gather(model, traced, data, importance, progress)
+    evidence = evidence or gather(model, traced, data, importance, progress)
     kept: Kept = np.ones(traced.channels, bool)
     for step, (index, count) in enumerate(left.items()):
         group = groups[index]
