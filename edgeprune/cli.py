@@ -19,7 +19,7 @@ import click
 from edgeprune import errors, terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.c_array import c_array_paths, write_c_array
-from edgeprune.data import DEFAULT_SCALE, read_data
+from edgeprune.data import DEFAULT_SCALE, Data, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import TensorPlan, rules_of
@@ -273,7 +273,7 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    samples = _samples(data, keras_model.input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
         made = _make_plan(
             loaded,
@@ -285,7 +285,7 @@ def plan(
             skip=skip,
             padding=padding or "keep",
             allocation=allocation,
-            x=x,
+            x=samples,
             progress=tell,
         )
     if output is not None:
@@ -308,6 +308,11 @@ def plan(
 @_epochs
 @_training
 @click.option(
+    "--fit",
+    is_flag=True,
+    help="Remove channels until the exported file fits the device's limits, and no more.",
+)
+@click.option(
     "--checkpoint",
     type=_Path(),
     metavar="DIR",
@@ -320,7 +325,10 @@ def plan(
 @_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
+@click.pass_context
 def prune(
+    context: click.Context,
+    /,
     model: Path,
     device: str,
     plan_path: Path | None,
@@ -329,6 +337,7 @@ def prune(
     data: Path | None,
     scale: tuple[float, float],
     epochs: int,
+    fit: bool,
     checkpoint: Path | None,
     resume: bool,
     tensorboard: Path | None,
@@ -346,6 +355,11 @@ def prune(
     outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
     1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
 
+    Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
+    plain model. With --data those go that the others can stand in for best, and the layers behind
+    are corrected. --fit removes as few as the limits of the device profile allow, with the least
+    expected error; where they cannot be met it says how close it came, and ends with 1.
+
     With --epochs N the model then trains: masks move at first, and the weights left recover. The
     loss is the one the model was compiled with, else cross-entropy over classes, together with the
     distance to the dense model's outputs; without y that distance is the whole loss. The model of
@@ -359,9 +373,7 @@ def prune(
         "--padding": padding,
         "--allocation": allocation,
     }
-    clash = [name for name, value in given.items() if value is not None]
-    if plan_path is not None and clash:
-        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    _require_no_clash(given, plan_path, fit)
     if epochs and data is None:
         raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
     if resume and not epochs:
@@ -377,11 +389,10 @@ def prune(
 
     loaded = keras_model.load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=needs_labels)
-        if data is not None
-        else None
-    )
+    samples = _samples(data, keras_model.input_specs(loaded), scale, labels=needs_labels)
+    fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
+    if fitted:
+        found = fitted.plan.model_copy(update={"model": str(model)})
     if found is None:
         with terminal.progress_bar() as tell:
             found = _make_plan(
@@ -394,7 +405,7 @@ def prune(
                 skip=skip,
                 padding=padding or ("symmetric" if epochs else "keep"),
                 allocation=allocation,
-                x=list(samples.x) if samples is not None else None,
+                x=samples,
                 progress=tell,
             )
     _require_same_device(found, profile, plan_path)
@@ -416,8 +427,7 @@ def prune(
                 **_given(training),
             )
         else:
-            x = list(samples.x) if samples is not None else None
-            pruned = prune_one_shot(padded, found, x, progress=tell)
+            pruned = prune_one_shot(padded, found, samples, progress=tell)
     keras_model.save_model(pruned, output)
     if epochs and checkpoint is None:
         checkpoints.remove(folder)
@@ -433,13 +443,36 @@ def prune(
                 "sparsity": {"asked": found.asked, "reached": reached},
                 "layers": [
                     {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
-                    for row in layer_sparsities(pruned)
+                    for row in layer_sparsities(pruned, found)
                 ],
+                "fit": fitted.to_json() if fitted else None,
                 "warnings": warnings,
             }
         )
     else:
-        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero.")
+        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
+    if fitted:
+        terminal.say(str(fitted))
+        context.exit(0 if fitted.ok else 1)
+
+
+def _require_no_clash(given: dict[str, Any], plan_path: Path | None, fit: bool) -> None:
+    clash = [name for name, value in given.items() if value is not None]
+    if plan_path is not None and clash:
+        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if fit and (plan_path is not None or given["--sparsity"] is not None):
+        raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
+
+
+def _fitted(
+    loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
+) -> Any:
+    from edgeprune.channels.fit import fit_plan
+
+    with terminal.progress_bar() as tell:
+        return fit_plan(
+            loaded, profile, data=samples, goal=goal, only=only, skip=skip, progress=tell
+        )
 
 
 def _given(training: dict[str, Any]) -> dict[str, Any]:
@@ -464,8 +497,15 @@ def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None)
         )
 
 
+def _samples(
+    path: Path | None, specs: Any, scale: tuple[float, float], *, labels: bool = False
+) -> Data | None:
+    return None if path is None else read_data(path, specs, scale=scale, labels=labels)
+
+
 def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> list[Array] | None:
-    return None if path is None else list(read_data(path, specs, scale=scale).x)
+    samples = _samples(path, specs, scale)
+    return None if samples is None else list(samples.x)
 
 
 @cli.command()

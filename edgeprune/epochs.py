@@ -11,7 +11,7 @@ import keras
 from edgeprune.callbacks import Logs
 from edgeprune.checkpoint import FILE, Best, Checkpoint, take
 from edgeprune.errors import InputError, ModelError
-from edgeprune.prune import Progress
+from edgeprune.progress import Progress
 
 _FOR_EVER = 10**9
 """Epochs without improvement that no run has."""

@@ -10,8 +10,9 @@ import inspect
 import math
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -136,7 +137,11 @@ def copy_layer(layer: Layer) -> Layer:
         ) from error
 
 
-def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
+def rebuild(
+    model: Model,
+    replace: Callable[[Layer], Layer],
+    shapes: Mapping[str, Sequence[tuple[int | None, ...]]] = MappingProxyType({}),
+) -> Model:
     """A new model of the same graph, in which `replace(layer)` stands for each layer.
 
     Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
@@ -145,13 +150,15 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
     Args:
       model: Sequential or Functional, see `can_rebuild`.
       replace: makes the new layer; called with every layer and operation but inputs.
+      shapes: of the inputs of nested models, without the batch axis, by their path; those that
+        are not there keep theirs.
 
     Raises:
       ModelError: the graph cannot be built with those layers, or compiled as before.
     """
     try:
         with keras.saving.custom_object_scope(_compiled_with(model)):
-            copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
+            copy = _clone(model, replace, shapes, "", {})
     except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{model.name}: this model cannot be built again from its layers ({error}). If its "
@@ -159,6 +166,35 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
         ) from error
     _restore_names(model, copy)
     return copy
+
+
+def _clone(
+    model: Model,
+    replace: Callable[[Layer], Layer],
+    shapes: Mapping[str, Sequence[tuple[int | None, ...]]],
+    prefix: str,
+    made: dict[int, Layer],
+) -> Model:
+    """As `rebuild`; `made` holds the new layers by the `id` of the old."""
+
+    def new(layer: Layer) -> Layer:
+        if id(layer) not in made:
+            nested = is_model(layer) and can_rebuild(layer)
+            path = f"{prefix}{layer.name}"
+            made[id(layer)] = (
+                _clone(layer, replace, shapes, f"{path}/", made) if nested else replace(layer)
+            )
+        return made[id(layer)]
+
+    given = shapes.get(prefix.removesuffix("/"))
+    inputs = None
+    if given is not None:
+        tensors = [
+            keras.Input(shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
+            for shape, tensor in zip(given, model.inputs, strict=True)
+        ]
+        inputs = keras.tree.pack_sequence_as(model.input, tensors)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=new)
 
 
 def _restore_names(model: Model, copy: Model) -> None:

@@ -39,7 +39,7 @@ from edgeprune.labels import check_labels
 from edgeprune.layout import Array
 from edgeprune.plan import Plan
 from edgeprune.progress import Progress, no_progress
-from edgeprune.prune import prune_one_shot
+from edgeprune.prune import prune_one_shot, remove_channels
 from edgeprune.reconstruct.samples import MAX_SAMPLES
 from edgeprune.schedule import PolynomialDecay, Schedule
 from edgeprune.strip import strip_pruning
@@ -82,6 +82,9 @@ def train_pruned(
     progress: Progress = no_progress,
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
+
+    Channels that the plan removes are gone before training starts: what trains is the smaller
+    model, as it is then left.
 
     Loss, metrics and optimizer are those the model is compiled with; else sparse categorical
     cross-entropy (from logits unless the model ends in softmax), accuracy and Adam. To the loss
@@ -164,6 +167,8 @@ def train_pruned(
     }
     state = _state_to_resume(checkpoint, run) if resume else None
     first = state.epochs_done if state else 0
+    teacher, share = teacher or model, rate_share(_mean_sparsity(plan))
+    model, plan = remove_channels(model, plan, data if isinstance(data, Data) else None)
     best = BestEpoch(
         monitor or ("loss" if held_out is None else "val_loss"),
         _first_final_epoch(schedule, epochs, steps, held_out is not None),
@@ -173,15 +178,8 @@ def train_pruned(
     ready = state is not None or start == "gradual"
     origin = model if ready else _one_shot(model, plan, data, progress)
     wrapped = wrap(origin, plan, schedule, regrow=True)
-    trainee = _trainee(wrapped, model, teacher or model, distillation)
-    compile_for_training(
-        trainee,
-        model,
-        teacher or model,
-        learning_rate,
-        epochs * steps,
-        rate_share(_mean_sparsity(plan)),
-    )
+    trainee = _trainee(wrapped, model, teacher, distillation)
+    compile_for_training(trainee, model, teacher, learning_rate, epochs * steps, share)
     trainee.optimizer.build(trainee.trainable_variables)
     if state:
         state.restore(trainee)
