@@ -33,7 +33,7 @@ def hull_loss(curve: Curve, sparsity: float) -> float:
     return float(np.interp(sparsity, corners[:, 0], corners[:, 1]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(curves, st.floats(0, 0.75))
 def test_no_other_way_to_spread_the_zeros_loses_less(layers: list[Curve], asked: float) -> None:
     weights = sum(curve.weights for curve in layers)
@@ -119,6 +119,7 @@ def test_only_counted_layers_whose_pattern_takes_any_sparsity_are_changed() -> N
     assert changed.expected_sparsity == pytest.approx(made.expected_sparsity)
 
 
+@pytest.mark.slow
 def test_measured_losses_rise_and_the_plan_tells_them() -> None:
     model = build("mobilenet_v1")
     x = samples(model, 64)
@@ -147,6 +148,7 @@ def test_without_samples_zeros_are_spread_evenly_unless_lamp_is_asked_for() -> N
         plan(model, "ethos-u55", sparsity=0.7, allocation="reconstruction")
 
 
+@pytest.mark.slow
 def test_a_pattern_with_a_sparsity_of_its_own_keeps_it_and_tells_its_error() -> None:
     model = build("residual")
     made = plan(model, "ethos-u85", x=samples(model, 40))
