@@ -198,7 +198,8 @@ def plan(
         the device's kernels want that; it changes the function a little, so train afterwards.
       allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
         without samples.
-      x: samples, one array `[n, ...]` per input; labels are not needed. They tell each layer's loss.
+      x: samples, one array `[n, ...]` per input, with or without labels; losses are measured on
+        them.
       rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
       progress: told how far that is.
 

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model, layout, oneshot
+from edgeprune import keras_model, layout
+from edgeprune.channels.batch_norm import estimate_batch_norm
 from edgeprune.errors import ModelError, OutputError, PlanError
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Block
@@ -222,7 +223,7 @@ def test_frozen_batch_norm_and_dropout_rates_are_left_as_they_were() -> None:
     x = L.BatchNormalization(name="moving")(x)
     model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
     before = np.array(model.get_layer("frozen").moving_mean)
-    oneshot.estimate_batch_norm(model, samples(model, 200), no_progress)
+    estimate_batch_norm(model, samples(model, 200), no_progress)
     assert model.get_layer("drop").rate == 0.5
     np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
     assert np.abs(np.array(model.get_layer("moving").moving_mean)).max() > 0
