@@ -74,6 +74,9 @@ class _Block:
     """Of the weights, as a fraction of all that the reader puts out, `[s, s]`."""
     inverse: Array
     """Of the covariance, `[s, s]`."""
+    floor: Array
+    """`[s]`, one over each channel's variance: what is left of its own once others take over is no
+    more than that, so the inverse's diagonal is never below, but for rounding."""
     which: Labels
     """`[s]`, their indices in the group, ascending."""
 
@@ -187,8 +190,9 @@ def _block(reader: Reader, places: Labels, which: Labels) -> _Block:
     places = places[order]
     weights = reader.weights[places]
     inverse = moments.inverse[np.ix_(places, places)]
+    floor = 1 / np.maximum(1 / np.diag(inverse), moments.variance[places])
     products = (weights @ weights.T / reader.total).astype(np.float32)
-    return _Block(products, inverse, which[order])
+    return _Block(products, inverse, floor, which[order])
 
 
 def _eliminated(alone: Array, blocks: list[_Block], at_once: int) -> Elimination:
@@ -251,7 +255,9 @@ def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:
         + taken.T @ block.products[np.ix_(at, at)] @ taken
     )
     inverse = block.inverse[np.ix_(stay, stay)] - cross.T @ taken
-    return max(lost, 0.0), _Block(products, inverse, block.which[stay])
+    floor = block.floor[stay]
+    np.fill_diagonal(inverse, np.maximum(np.diag(inverse), floor))
+    return max(lost, 0.0), _Block(products, inverse, floor, block.which[stay])
 
 
 def by_scores(scores: Array) -> Elimination:

@@ -54,7 +54,12 @@ class Moments:
         square = self.covariance.astype(np.float64)
         ridge = RIDGE * max(float(np.mean(self.variance)), TINY)
         square[np.diag_indices_from(square)] += ridge
-        return np.linalg.inv(square).astype(np.float32)
+        try:
+            np.linalg.cholesky(square)
+            return np.linalg.inv(square).astype(np.float32)
+        except np.linalg.LinAlgError:  # rounding of the sums has left a variance below zero
+            strengths, axes = np.linalg.eigh(square)
+            return np.asarray((axes / np.maximum(strengths, ridge)) @ axes.T, np.float32)
 
 
 def shrunk(covariance: Array, rows: int) -> Array:
