@@ -16,10 +16,10 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from edgeprune import terminal
+from edgeprune import errors, terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.c_array import c_array_paths, write_c_array
-from edgeprune.data import DEFAULT_SCALE, read_data
+from edgeprune.data import DEFAULT_SCALE, Data, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import TensorPlan, rules_of
@@ -127,11 +127,61 @@ _epochs = click.option(
     show_default=True,
     help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
 )
+_allocation = click.option(
+    "--allocation",
+    type=click.Choice(["uniform", "lamp", "reconstruction"]),
+    help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what each "
+    "layer loses on --data.  [default: the profile's with --data, else uniform]",
+)
 _padding = click.option(
     "--padding",
     type=click.Choice(["keep", "symmetric"]),
     help="Make the padding of stride-2 convolutions symmetric, where the device's kernels want it; "
     "it changes the function a little.  [default: symmetric with --epochs, else keep]",
+)
+_training = _options(
+    click.option(
+        "--augment",
+        type=click.Choice(["none", "flip-shift"]),
+        default="none",
+        show_default=True,
+        help="While training: flip images at random and shift them by up to 4 pixels.",
+    ),
+    click.option(
+        "--start",
+        type=click.Choice(["auto", "one-shot", "gradual"]),
+        default="auto",
+        show_default=True,
+        help="Train from the one-shot solution, or from the dense weights with rising sparsity.",
+    ),
+    click.option(
+        "--distill",
+        type=click.FloatRange(0, 1),
+        metavar="W",
+        help="Share of the loss that follows the dense model's outputs; 0 leaves it out.",
+    ),
+    click.option("--learning-rate", type=float, metavar="R", help="Its peak, while training."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="While training."),
+    click.option(
+        "--validation",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="Fraction of the samples to hold out of training, to find the best epoch by.",
+    ),
+    click.option(
+        "--monitor",
+        metavar="METRIC",
+        help="What tells the best epoch, such as val_accuracy (or NAME:max, NAME:min).  [default: "
+        "val_loss with --validation, else loss]",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Stop when N epochs with final masks brought no better one.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of training."),
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -193,6 +243,7 @@ def _device_json(profile: DeviceProfile) -> dict[str, Any]:
 @_scale
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), metavar="PLAN.json", help="Also write it to a file.")
 @_json
 def plan(
@@ -205,10 +256,14 @@ def plan(
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Say which layers would be pruned, in which pattern, and why not the others.
+
+    With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
+    zeros are spread so that the sum of errors is smallest, where the profile wants that.
 
     The file that -o writes can be edited and given to `prune --plan`.
     """
@@ -218,20 +273,21 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale) if data is not None else None
-    )
-    made = _make_plan(
-        loaded,
-        model,
-        profile,
-        sparsity=sparsity,
-        goal=goal,
-        only=only,
-        skip=skip,
-        padding=padding or "keep",
-        data=samples,
-    )
+    samples = _samples(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        made = _make_plan(
+            loaded,
+            model,
+            profile,
+            sparsity=sparsity,
+            goal=goal,
+            only=only,
+            skip=skip,
+            padding=padding or "keep",
+            allocation=allocation,
+            x=samples,
+            progress=tell,
+        )
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
     if as_json:
@@ -250,25 +306,29 @@ def plan(
 @_data
 @_scale
 @_epochs
+@_training
 @click.option(
     "--fit",
     is_flag=True,
     help="Remove channels until the exported file fits the device's limits, and no more.",
 )
 @click.option(
-    "--augment",
-    type=click.Choice(["none", "flip-shift"]),
-    default="none",
-    show_default=True,
-    help="While training: flip images at random and shift them by up to 4 pixels.",
+    "--checkpoint",
+    type=_Path(),
+    metavar="DIR",
+    help="Keep the state of training here.  [default: OUT.keras.checkpoint, removed at the end]",
 )
+@click.option("--resume", is_flag=True, help="Go on with training that was interrupted.")
+@click.option("--tensorboard", type=_Path(), metavar="DIR", help="Write logs of training here.")
 @_chosen_layers
 @_padding
+@_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
 @click.pass_context
 def prune(
     context: click.Context,
+    /,
     model: Path,
     device: str,
     plan_path: Path | None,
@@ -278,25 +338,32 @@ def prune(
     scale: tuple[float, float],
     epochs: int,
     fit: bool,
-    augment: Any,
+    checkpoint: Path | None,
+    resume: bool,
+    tensorboard: Path | None,
     only: str | None,
     skip: str | None,
     padding: Any,
+    allocation: Any,
     output: Path,
     as_json: bool,
+    **training: Any,
 ) -> None:
     """Put the zeros into a copy of the model: in one shot, or while training with --epochs.
 
-    One shot goes by magnitude. With --data, the statistics of batch normalisation are estimated
-    anew afterwards, which wins back a part of the accuracy; labels are not needed.
+    One shot needs no labels: with --data, every layer's mask and weights are chosen so that its
+    outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
+    1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
 
     Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
     plain model. With --data those go that the others can stand in for best, and the layers behind
     are corrected. --fit removes as few as the limits of the device profile allow, with the least
     expected error; where they cannot be met it says how close it came, and ends with 1.
 
-    With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
-    the one the model was compiled with, else cross-entropy over classes.
+    With --epochs N the model then trains: masks move at first, and the weights left recover. The
+    loss is the one the model was compiled with, else cross-entropy over classes, together with the
+    distance to the dense model's outputs; without y that distance is the whole loss. The model of
+    the best epoch is kept. Training that was interrupted goes on with --resume.
     """
     given = {
         "--sparsity": sparsity,
@@ -304,56 +371,67 @@ def prune(
         "--only": only,
         "--skip": skip,
         "--padding": padding,
+        "--allocation": allocation,
     }
     _require_no_clash(given, plan_path, fit)
     if epochs and data is None:
-        raise click.UsageError("--epochs trains on labelled samples: give --data with x and y.")
+        raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
+    if resume and not epochs:
+        raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
     profile = load_profile(device)
     require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
+    from edgeprune import checkpoint as checkpoints
     from edgeprune import keras_model
     from edgeprune.padding import make_symmetric
     from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
-    samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
-        if data is not None
-        else None
-    )
+    needs_labels = epochs > 0 and training["distill"] == 0
+    samples = _samples(data, keras_model.input_specs(loaded), scale, labels=needs_labels)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
         found = fitted.plan.model_copy(update={"model": str(model)})
     if found is None:
-        found = _make_plan(
-            loaded,
-            model,
-            profile,
-            sparsity=sparsity,
-            goal=goal,
-            only=only,
-            skip=skip,
-            padding=padding or ("symmetric" if epochs else "keep"),
-            data=samples,
-        )
+        with terminal.progress_bar() as tell:
+            found = _make_plan(
+                loaded,
+                model,
+                profile,
+                sparsity=sparsity,
+                goal=goal,
+                only=only,
+                skip=skip,
+                padding=padding or ("symmetric" if epochs else "keep"),
+                allocation=allocation,
+                x=samples,
+                progress=tell,
+            )
     _require_same_device(found, profile, plan_path)
     check_plan(found, keras_model.describe(loaded))
-    if found.padding:
-        loaded = make_symmetric(loaded, found.padding)
-    with terminal.progress_bar() as tell:
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    padded = make_symmetric(loaded, found.padding) if found.padding else loaded
+    with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
         if epochs and samples is not None and found.pruned:
             pruned = train_pruned(
-                loaded, found, samples, epochs=epochs, augment=augment, progress=tell
+                padded,
+                found,
+                samples,
+                epochs=epochs,
+                teacher=loaded,
+                checkpoint=folder,
+                resume=resume,
+                tensorboard=tensorboard,
+                progress=tell,
+                **_given(training),
             )
         else:
-            pruned = prune_one_shot(loaded, found, samples, progress=tell)
+            pruned = prune_one_shot(padded, found, samples, progress=tell)
     keras_model.save_model(pruned, output)
-    warnings = [*found.warnings()]
-    if samples is None and found.pruned:
-        warnings.append(
-            "Pruned by magnitude alone, without data: expect to lose accuracy. Give --data."
-        )
+    if epochs and checkpoint is None:
+        checkpoints.remove(folder)
+    warnings = [*found.warnings(), *caught]
     terminal.warn(warnings)
     reached = reached_sparsity(pruned, found)
     if as_json:
@@ -397,6 +475,16 @@ def _fitted(
         )
 
 
+def _given(training: dict[str, Any]) -> dict[str, Any]:
+    """The options of training that were given, as `train_pruned` takes them."""
+    from edgeprune.distill import Distillation
+
+    given = {name: value for name, value in training.items() if value is not None}
+    if "distill" in given:
+        given["distillation"] = Distillation(given.pop("distill"))
+    return given
+
+
 def _make_plan(loaded: Any, path: Path, profile: DeviceProfile, **options: Any) -> Plan:
     return plan_model(loaded, profile, **options).model_copy(update={"model": str(path)})
 
@@ -409,8 +497,15 @@ def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None)
         )
 
 
+def _samples(
+    path: Path | None, specs: Any, scale: tuple[float, float], *, labels: bool = False
+) -> Data | None:
+    return None if path is None else read_data(path, specs, scale=scale, labels=labels)
+
+
 def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> list[Array] | None:
-    return None if path is None else list(read_data(path, specs, scale=scale).x)
+    samples = _samples(path, specs, scale)
+    return None if samples is None else list(samples.x)
 
 
 @cli.command()
@@ -675,13 +770,16 @@ def measure(
 @_sparsity
 @_goal
 @_epochs
+@_training
 @_padding
+@_allocation
 @measuring
 @click.option("-o", "--output", type=_Path(), required=True, metavar="DIR")
 @_json
 @click.pass_context
 def compare(
     context: click.Context,
+    /,
     model: Path,
     devices: str,
     data: Path,
@@ -690,10 +788,12 @@ def compare(
     goal: Any,
     epochs: int,
     padding: Any,
+    allocation: Any,
     targets: tuple[str, ...],
     settings: Settings,
     output: Path,
     as_json: bool,
+    **training: Any,
 ) -> None:
     """Run the whole pipeline for several devices, and write a report.
 
@@ -706,8 +806,10 @@ def compare(
         "goal": goal,
         "epochs": epochs,
         "padding": padding,
+        "allocation": allocation,
         "targets": targets,
         "settings": settings,
+        "training": _given(training),
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 

@@ -18,6 +18,10 @@ go on. The command line prints it without a traceback.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
+
 
 class EdgepruneError(Exception):
     """Root of the tree; catch it to catch everything that edgeprune raises on purpose."""
@@ -65,3 +69,19 @@ class CheckError(EdgepruneError):
     """A check of a result failed."""
 
     exit_code = 1
+
+
+class QualityWarning(UserWarning):
+    """The result is as asked, but less accurate than it could be."""
+
+
+@contextlib.contextmanager
+def quality_warnings() -> Iterator[list[str]]:
+    """Collects the quality warnings of a block as text; the list is filled when the block ends."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", QualityWarning)
+        yield messages
+    messages.extend(
+        str(warning.message) for warning in caught if warning.category is QualityWarning
+    )

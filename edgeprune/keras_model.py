@@ -233,17 +233,31 @@ def _compiled_with(model: Model) -> dict[str, Any]:
 
 def can_rebuild(model: Model) -> bool:
     """Whether a model is Sequential (built or not) or Functional, rather than subclassed."""
-    return isinstance(model, keras.Sequential) or _has_graph(model)
+    return isinstance(model, keras.Sequential) or has_graph(model)
 
 
 def ends_in_softmax(model: Model) -> bool:
     """Whether the first output of a model is a softmax, so that it gives probabilities."""
-    last = model.outputs[0]._keras_history.operation if _has_graph(model) else model.layers[-1]
-    if is_model(last):
-        return ends_in_softmax(last)
+    return softmax_ends(model)[0]
+
+
+def softmax_ends(model: Model) -> tuple[bool, ...]:
+    """Whether each output of a model is a softmax; of a subclassed model the last layer counts."""
+    if not has_graph(model):
+        last = model.layers[-1]
+        return softmax_ends(last) if is_model(last) else (_is_softmax(last),)
+    found = []
+    for tensor in keras.tree.flatten(model.outputs):
+        operation, _, index = tensor._keras_history
+        ends = softmax_ends(operation) if is_model(operation) else (_is_softmax(operation),)
+        found.append(ends[min(index, len(ends) - 1)])
+    return tuple(found)
+
+
+def _is_softmax(operation: Any) -> bool:
     return (
-        type(last).__name__ == "Softmax"
-        or getattr(last, "activation", None) is keras.activations.softmax
+        type(operation).__name__ == "Softmax"
+        or getattr(operation, "activation", None) is keras.activations.softmax
     )
 
 
@@ -272,7 +286,7 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
 
 def call(model: Model, arrays: list[Any]) -> list[Any]:
     """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
-    if isinstance(model.inputs, list) and hasattr(model, "input"):
+    if isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input"):
         packed = keras.tree.pack_sequence_as(model.input, arrays)
     else:
         packed = arrays if len(arrays) > 1 else arrays[0]
@@ -304,14 +318,25 @@ def predict(model: Model, x: list[Array]) -> list[Array]:
     ]
 
 
+def own_training(model: Model) -> list[str]:
+    """The methods by which a model trains in a way of its own, by name."""
+    names = ("train_step", "compute_loss", "compute_metrics")
+    return [name for name in names if getattr(type(model), name) is not getattr(keras.Model, name)]
+
+
 def is_model(layer: Layer) -> bool:
     """Whether a layer is itself a model, whose layers are listed one by one."""
     return isinstance(layer, keras.Model)
 
 
-def _has_graph(model: Model) -> bool:
+def has_graph(model: Model) -> bool:
     """Whether Keras knows how the layers of a model are connected (not so if it is subclassed)."""
     return bool(getattr(model, "outputs", None))
+
+
+def functional(model: Model) -> Model:
+    """The functional model that holds the graph of a model with one; Sequential wraps it."""
+    return model._functional if isinstance(model, keras.Sequential) else model
 
 
 def walk(model: Model, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -424,7 +449,7 @@ def _layers_before_output(model: Model) -> set[int]:
 
     Their output channels are the model's own outputs, such as classes, and cannot go.
     """
-    if not _has_graph(model):
+    if not has_graph(model):
         mixing = [layer for _, layer in walk(model) if _mixes_channels(layer)]
         return {id(layer) for layer in mixing[-1:]}
     found: set[int] = set()
@@ -450,7 +475,7 @@ def _collect_behind(operation: Any, node: Any, found: set[int], seen: set[int]) 
         return False
     if isinstance(operation, keras.layers.InputLayer):
         return True
-    if is_model(operation) and not _has_graph(operation):
+    if is_model(operation) and not has_graph(operation):
         found |= _layers_before_output(operation)
         return False
     if is_model(operation) and not _collect_before(operation.outputs, found, seen):

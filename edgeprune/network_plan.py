@@ -36,7 +36,12 @@ PlannedZeros: TypeAlias = Mapping[tuple[int, int, int], tuple[int, float]]
 
 
 def fit_to_network(
-    made: Plan, model: Any, profile: DeviceProfile, layers: Sequence[LayerInfo]
+    made: Plan,
+    model: Any,
+    profile: DeviceProfile,
+    layers: Sequence[LayerInfo],
+    *,
+    insist: bool = False,
 ) -> Plan:
     """Returns the plan with what the network as a whole can gain, and what follows for its layers.
 
@@ -45,6 +50,8 @@ def fit_to_network(
       model: the Keras model, with the padding that the plan wants.
       profile: one whose encoding has sparse networks.
       layers: the model's, as the plan was made from.
+      insist: whether a person named the sparsity. The layers then keep it where the network cannot
+        gain from any; where it could gain from more zeros, they stay dense all the same.
     """
     if not made.asked:
         return made
@@ -68,6 +75,8 @@ def fit_to_network(
     )
     if found.gains or made.goal == STORAGE_GOAL:
         return chosen.model_copy(update={"network": found})
+    if insist and not found.wants_more_zeros:
+        return made.model_copy(update={"network": found})
     dense = tuple(_left_dense(layer, found.reason) for layer in made.layers)
     return made.model_copy(update={"network": found, "layers": dense})
 
@@ -119,7 +128,14 @@ def judge_network(
         return found
     if problem := _too_few_zeros(made, layers, rewritten):
         remedy = "Ask for more, 0.7 at least, and leave out fewer layers."
-        return found.model_copy(update={"gains": False, "reason": problem, "remedy": remedy})
+        return found.model_copy(
+            update={
+                "gains": False,
+                "wants_more_zeros": True,
+                "reason": problem,
+                "remedy": remedy,
+            }
+        )
     if table is None:
         return found
     expected = expected_instructions(made, layers, draft.graph, rewritten, table)

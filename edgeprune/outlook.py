@@ -39,6 +39,8 @@ class Outlook(Table):
 
     gains: bool | None
     """None where it could not be found out, since the model was not converted."""
+    wants_more_zeros: bool = False
+    """Whether more zeros alone would let it gain."""
     reason: Text
     remedy: str = ""
     """What would let it gain; empty if nothing is to be mended, or nothing can be."""

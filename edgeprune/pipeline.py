@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from edgeprune.accuracy import accuracy
 from edgeprune.artifact import require_folder
 from edgeprune.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
-from edgeprune.errors import DataError, EdgepruneError, OutputError
+from edgeprune.errors import DataError, EdgepruneError, OutputError, quality_warnings
 from edgeprune.keras_model import Model
 from edgeprune.measure import (
     Measurement,
@@ -25,7 +25,7 @@ from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.plan import plan as plan_model
-from edgeprune.profile import DeviceProfile, Goal, load_profile
+from edgeprune.profile import Allocation, DeviceProfile, Goal, load_profile
 from edgeprune.progress import Progress, no_progress
 from edgeprune.prune import (
     layer_sparsities,
@@ -53,8 +53,10 @@ class Job:
     goal: Goal | None
     epochs: int
     padding: Literal["keep", "symmetric"]
+    allocation: Allocation | None
     targets: tuple[str, ...]
     settings: Settings
+    training: Mapping[str, Any]
     progress: Progress
 
 
@@ -68,6 +70,8 @@ def compare(
     goal: Goal | None = None,
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
+    allocation: Allocation | None = None,
+    training: Mapping[str, Any] | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
@@ -89,6 +93,8 @@ def compare(
       goal: which strategy of the profiles that have several.
       epochs: of training with masks; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
+      allocation: how zeros are spread over layers; if None, as each profile says.
+      training: more options of `train_pruned`, by name.
       scale: mean and standard deviation for uint8 data.
       targets: instruments, each used for the devices that it speaks for, `host` for all; one per
         device, the first of its own that is ready, if empty.
@@ -116,8 +122,10 @@ def compare(
         goal=goal,
         epochs=epochs,
         padding=pads,
+        allocation=allocation,
         targets=tuple(targets),
         settings=settings or Settings(),
+        training=training or {},
         progress=progress,
     )
     reports = []
@@ -158,7 +166,9 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
         plan, notes = _plan(job, profile)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
-        pruned = _prune(job, plan, profile)
+        with quality_warnings() as warnings:
+            pruned = _prune(job, plan, profile)
+        report = replace(report, notes=(*notes, *warnings))
         keras_model.save_model(pruned, job.folder / f"{profile.name}.keras")
         report = replace(
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
@@ -189,7 +199,9 @@ def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
         sparsity=asked,
         goal=job.goal,
         padding=job.padding,
-        data=Data(job.split.train.x),
+        allocation=job.allocation,
+        x=Data(job.split.train.x),
+        progress=job.progress,
     ).model_copy(update={"model": job.name})
     notes = list(made.warnings())
     if made.padding:
@@ -208,7 +220,15 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
 
     model = make_symmetric(job.model, plan.padding) if plan.padding else job.model
     if job.epochs and plan.pruned:
-        return train_pruned(model, plan, job.split.train, epochs=job.epochs, progress=tell)
+        return train_pruned(
+            model,
+            plan,
+            job.split.train,
+            epochs=job.epochs,
+            teacher=job.model,
+            progress=tell,
+            **job.training,
+        )
     return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
 
 

@@ -17,12 +17,21 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from edgeprune import layout
-from edgeprune.data import Data
+from edgeprune.data import Data, as_data
 from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.profile import DeviceProfile, Goal, Rule, Selection, Strategy, load_profile
+from edgeprune.profile import (
+    Allocation,
+    DeviceProfile,
+    Goal,
+    Rule,
+    Selection,
+    Strategy,
+    load_profile,
+)
+from edgeprune.progress import Progress, no_progress
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
 LEFT_OUT = "left out by --only or --skip"
@@ -77,6 +86,8 @@ class LayerPlan(Table):
     reason: Text
     prunable: bool = False
     """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+    expected_error: float | None = None
+    """What reconstruction is expected to leave: squared error over the energy of the outputs."""
     after: tuple[int, ...] | None = None
     """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
 
@@ -162,8 +173,10 @@ def plan(
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
-    data: Data | None = None,
+    allocation: Allocation | None = None,
+    x: list[Any] | Data | None = None,
     rules: Mapping[type, Any] = MappingProxyType({}),
+    progress: Progress = no_progress,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
 
@@ -171,8 +184,8 @@ def plan(
     is there, by calibration data.
 
     Where the device's sparse kernels want a network that fits as a whole, the model is converted
-    for that, which takes seconds, and nothing is pruned if nothing can be gained; but for the goal
-    "flash", for which zeros pay in storage.
+    for that, which takes seconds. If such a network cannot gain, the plan warns, and nothing is
+    pruned unless a sparsity is named or the goal is "flash", for which zeros pay in storage.
 
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
@@ -183,16 +196,22 @@ def plan(
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
-      data: calibration data, one array `[n, ...]` per input; only removal of channels looks at it.
+      allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
+        without samples.
+      x: samples, one array `[n, ...]` per input, with or without labels; losses are measured on
+        them.
       rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
+      progress: told how far that is.
 
     Raises:
       ModelError, ProfileError, PlanError: see the message.
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune import keras_model
+    from edgeprune.allocate import device_cost
     from edgeprune.network_plan import fit_to_network
     from edgeprune.padding import find_asymmetric, make_symmetric
+    from edgeprune.reconstruct.allocation import allocate
 
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
@@ -211,13 +230,18 @@ def plan(
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.channels.prune import plan_removal
 
-        made = plan_removal(model, profile, made, data=data, rules=rules)
+        made = plan_removal(model, profile, made, data=as_data(x), rules=rules)
     if padding == "symmetric" and profile.symmetric_padding:
         made = made.model_copy(update={"padding": find_asymmetric(model)})
-    if not profile.encoding.sparse_networks:
+    if profile.encoding.sparse_networks:
+        padded = make_symmetric(model, made.padding) if made.padding else model
+        made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
+    method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
+    if method == "uniform" and x is None:
         return made
-    padded = make_symmetric(model, made.padding) if made.padding else model
-    return fit_to_network(made, padded, profile, layers)
+    samples = as_data(x)
+    rows = list(samples.x) if samples else None
+    return allocate(model, made, method, rows, progress, device_cost(profile, made.goal, layers))
 
 
 def make_plan(

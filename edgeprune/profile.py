@@ -29,6 +29,9 @@ SCHEMA_VERSION = 1
 Numerics = Literal["float32", "float16", "int8"]
 """`float16` means weights of 16 bits that the runtime computes with in 32; int8 is full int8."""
 Goal = Literal["latency", "flash", "memory"]
+Allocation = Literal["uniform", "lamp", "reconstruction"]
+"""How zeros are spread over layers: evenly, by the weights alone, or by the losses that samples
+show (evenly where there are none)."""
 Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
 """ARM64 cores that can be emulated. Source: the names that QEMU 7.2 takes and that were tried."""
 DEFAULT_CORE: Core = "cortex-a76"
@@ -97,6 +100,7 @@ class Strategy(Table):
 
     goals: tuple[Goal, ...]
     default_sparsity: Fraction
+    allocation: Allocation = "uniform"
     rules: tuple[Rule, ...]
 
     @property

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
 
 import numpy as np
 
-from edgeprune import keras_model, layout, oneshot
+from edgeprune import keras_model, layout
+from edgeprune.channels.batch_norm import estimate_batch_norm
 from edgeprune.channels.prune import NO_RULES, Importance, Rules, remove_planned, rest_of
-from edgeprune.data import Data
-from edgeprune.errors import ModelError
+from edgeprune.data import Data, as_data
+from edgeprune.errors import ModelError, QualityWarning
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
-from edgeprune.pattern import Channels
+from edgeprune.pattern import Channels, Unstructured
+from edgeprune.permute import permute_channels
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.progress import Progress, no_progress
+from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration
+from edgeprune.reconstruct.walk import Case, walk
 from edgeprune.score import magnitude
 
 
@@ -24,20 +28,24 @@ def prune_one_shot(
     plan: Plan,
     x: list[Array] | Data | None = None,
     *,
+    permute: bool = True,
     importance: Importance | None = None,
     rules: Rules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
-    """Prunes without training: sets weights to zero by magnitude, removes whole channels.
+    """Prunes without training and without labels: sets weights to zero, removes whole channels.
 
-    With calibration data, the statistics of batch normalisation are estimated anew on the pruned
-    model, which wins back a part of the accuracy that the zeros cost.
+    With calibration data, every layer is reconstructed in turn: mask and weights are chosen so that
+    its outputs stay near those of the dense model, given what the layers before it give now; see
+    `reconstruct`. A few hundred samples suffice. Without data, the smallest weights go.
 
     Args:
       model: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
       x: calibration data, one array `[n, ...]` per input of the model; no labels are needed. A
         `Data` with labels may stand in its place.
+      permute: whether channels inside the network may change their order where an `NofM` then
+        keeps more weight; see `permute`.
       importance: how channels to be removed are weighed; see `channels.prune.gather`.
       rules: that say how custom layers hand channels on, by their class.
       progress: told what is done.
@@ -48,21 +56,81 @@ def prune_one_shot(
 
     Raises:
       PlanError: the plan does not fit the model.
-      ModelError: a weight to be pruned is not finite, or the model cannot be copied.
+      ModelError: a weight to be pruned or an activation is not finite, or the model cannot be
+        copied.
+
+    Warns:
+      QualityWarning: without data, with fewer than 32 samples, and where a layer could only be
+        pruned by magnitude.
     """
     check_plan(plan, keras_model.describe(model))
-    data = Data(tuple(x)) if isinstance(x, list) else x
+    data = as_data(x)
+    _warn_of_few(plan, data)
     smaller, rest = remove_channels(
         model, plan, data, importance=importance, rules=rules, progress=progress
     )
+    if data is not None and smaller is not model:
+        estimate_batch_norm(smaller, calibration(list(data.x)), progress)
     pruned = keras_model.copy_model(smaller)
-    layers = keras_model.unique_layers(pruned)
-    for step, row in enumerate(rest.pruned):
-        _prune_layer(layers[row.path], row)
-        progress(f"pruning {row.path}", step + 1, len(rest.pruned))
-    if data is not None and plan.pruned:
-        oneshot.estimate_batch_norm(pruned, list(data.x), progress)
+    rows = {row.path: row for row in rest.pruned}
+    _check_finite(pruned, rows)
+    dense = (
+        keras_model.copy_model(pruned) if permute and permute_channels(pruned, rows) else smaller
+    )
+    if data is None:
+        _prune_by_magnitude(pruned, rest.pruned, progress)
+        return pruned
+    left = _reconstruct(dense, pruned, rows, calibration(list(data.x)), progress)
+    if left:
+        _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
+    _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
     return pruned
+
+
+def _warn_of_few(plan: Plan, data: Data | None) -> None:
+    if not plan.pruned:
+        return
+    if data is None:
+        _warn("Pruned by magnitude alone, without data: expect to lose accuracy. Give samples.")
+    elif len(data) < FEW_SAMPLES:
+        _warn(
+            f"{len(data)} samples are few for choosing weights: expect to lose accuracy. "
+            f"Give at least {FEW_SAMPLES}, better a few hundred."
+        )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, QualityWarning, stacklevel=3)
+
+
+def _reconstruct(
+    model: Model, pruned: Model, rows: dict[str, LayerPlan], x: list[Array], progress: Progress
+) -> list[str]:
+    """Prunes by reconstruction, in place; returns the layers that it could not."""
+
+    def visit(case: Case) -> Array:
+        row = rows[case.path]
+        return case.solve(row.pattern or Unstructured(), row.sparsity).matrix
+
+    visited = walk(model, pruned, x, rows, visit, progress) if rows else set()
+    return [path for path in rows if path not in visited]
+
+
+def _check_finite(model: Model, rows: dict[str, LayerPlan]) -> None:
+    layers = keras_model.unique_layers(model)
+    for row in rows.values():
+        layer_mask(np.asarray(keras_model.kernel_variable(layers[row.path])), row)
+
+
+def _prune_by_magnitude(model: Model, rows: tuple[LayerPlan, ...], progress: Progress) -> None:
+    layers = keras_model.unique_layers(model)
+    for step, row in enumerate(rows):
+        variable = keras_model.kernel_variable(layers[row.path])
+        kernel = np.asarray(variable)
+        # Not kernel * mask, which leaves -0.0 for every negative weight.
+        mask = layer_mask(kernel, row)
+        variable.assign(np.where(mask, kernel, np.zeros((), kernel.dtype)))
+        progress(f"pruning {row.path}", step + 1, len(rows))
 
 
 def remove_channels(
@@ -86,14 +154,6 @@ def remove_channels(
         model, plan, data=data, importance=importance, rules=rules, progress=progress
     )
     return smaller, rest_of(plan, smaller)
-
-
-def _prune_layer(layer: Any, row: LayerPlan) -> None:
-    variable = keras_model.kernel_variable(layer)
-    kernel = np.asarray(variable)
-    mask = layer_mask(kernel, row)
-    # Not kernel * mask, which leaves -0.0 for every negative weight.
-    variable.assign(np.where(mask, kernel, np.zeros((), kernel.dtype)))
 
 
 def layer_mask(kernel: Array, row: LayerPlan) -> Mask:

@@ -153,7 +153,7 @@ def show_plan(plan: Plan) -> None:
     _table(
         f"Plan for {plan.device}: sparsity {plan.asked:g} asked, "
         f"{plan.expected_sparsity:.3f} expected over the prunable weights",
-        ("layer", "kind", "kernel", "then", "pattern", ">sparsity", "why"),
+        ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why"),
         (
             (
                 layer.path,
@@ -162,6 +162,7 @@ def show_plan(plan: Plan) -> None:
                 "x".join(map(str, layer.after or ())) if layer.after != layer.shape else "",
                 str(layer.pattern or "-"),
                 f"{layer.sparsity:.3f}" if layer.pattern else "-",
+                _cell(layer.expected_error),
                 layer.reason,
             )
             for layer in shown

@@ -379,7 +379,7 @@ def test_training_starts_from_the_smaller_model() -> None:
     model = wide()
     generator = np.random.default_rng(0)
     data = Data((generator.normal(size=(64, 12)).astype(np.float32),), np.arange(64) % 4)
-    made = plan(model, "xnnpack-x86", data=data)
+    made = plan(model, "xnnpack-x86", x=data)
     trained = train_pruned(model, made, data, epochs=1)
     assert trained.get_layer("hidden").units < 32
     assert reached_sparsity(trained, made) == pytest.approx(made.expected_sparsity)

@@ -197,20 +197,42 @@ def test_a_residual_network_learns_before_training_that_nothing_pays() -> None:
     assert Plan.model_validate_json(json.dumps(made.to_json())) == made
 
 
-def test_for_flash_the_classifier_is_pruned_along() -> None:
+@pytest.mark.parametrize(
+    ("goal", "classes", "pruned"),
+    [
+        ("latency", 10, {"pw"}),
+        ("latency", 1000, {"pw", "classes"}),
+        ("flash", 10, {"pw", "classes"}),
+    ],
+)
+def test_a_classifier_is_pruned_along_where_it_is_wide_or_storage_counts(
+    goal: Goal, classes: int, pruned: set[str]
+) -> None:
     """Its zeros count for nothing in the sparse kernels, so its block stays the profile's."""
-    classes = LayerInfo("classes", "Dense", (256, 10), 2560, 1, feeds_output=True)
-    layers = (pointwise("pw", 256, 256, 16), classes)
-    goals: tuple[tuple[Goal, set[str]], ...] = (
-        ("latency", {"pw"}),
-        ("flash", {"pw", "classes"}),
-    )
-    for goal, pruned in goals:
-        made = choose_blocks(make_plan(layers, PROFILE, goal=goal), layers, TABLE)
-        assert {row.path for row in made.pruned} == pruned
-        assert [row.prunable for row in made.layers] == [True, False]
-        assert made.layers[0].pattern == Block(4, 1)
-    assert made.layers[1].pattern == Block(2, 1)
+    classifier = LayerInfo("classes", "Dense", (256, classes), 256 * classes, 1, feeds_output=True)
+    layers = (pointwise("pw", 256, 256, 16), classifier)
+    made = choose_blocks(make_plan(layers, PROFILE, goal=goal), layers, TABLE)
+    assert {row.path for row in made.pruned} == pruned
+    assert [row.prunable for row in made.layers] == [True, False]
+    assert made.layers[0].pattern == Block(4, 1)
+    assert made.layers[1].pattern == (Block(2, 1) if "classes" in pruned else None)
+
+
+@pytest.mark.slow
+def test_zeros_that_a_person_asks_for_stay_with_a_warning_where_the_network_cannot_gain() -> None:
+    made = plan(residual_network(), "xnnpack-arm64", sparsity=0.8)
+    rows = {row.path: row for row in made.layers}
+    assert rows["reduce"].pattern == Block(2, 1)
+    assert made.network is not None
+    assert made.network.gains is False
+    assert any("gain no speed" in warning for warning in made.warnings())
+
+
+@pytest.mark.slow
+def test_zeros_that_are_too_few_for_a_network_that_could_gain_are_not_planned() -> None:
+    made = plan(excited_network(), "xnnpack-arm64", sparsity=0.5)
+    assert made.pruned == ()
+    assert any("more than two thirds" in warning for warning in made.warnings())
 
 
 @pytest.mark.slow

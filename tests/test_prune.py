@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model, layout, oneshot
+from edgeprune import keras_model, layout
+from edgeprune.channels.batch_norm import estimate_batch_norm
 from edgeprune.errors import ModelError, OutputError, PlanError
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Block
@@ -216,25 +217,13 @@ def test_one_shot_is_deterministic() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_batch_norm_is_estimated_from_the_pruned_activations() -> None:
-    """Against the definition: mean and variance of what enters the layer, over all samples."""
-    model = build("cnn")
-    x = samples(model, 128)
-    pruned = prune_one_shot(model, plan(model, "ethos-u55"), x)
-    entering = keras.Model(pruned.inputs, pruned.get_layer("bn_1").input).predict(x[0], verbose=0)
-    norm = pruned.get_layer("bn_1")
-    np.testing.assert_allclose(norm.moving_mean, entering.mean((0, 1, 2)), atol=1e-4)
-    np.testing.assert_allclose(norm.moving_variance, entering.var((0, 1, 2)), rtol=0.02)
-    assert norm.momentum == 0.99
-
-
 def test_frozen_batch_norm_and_dropout_rates_are_left_as_they_were() -> None:
     inputs = keras.Input((8,))
     x = L.Dropout(0.5, name="drop")(L.Dense(8, name="dense")(inputs))
     x = L.BatchNormalization(name="moving")(x)
     model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
     before = np.array(model.get_layer("frozen").moving_mean)
-    oneshot.estimate_batch_norm(model, samples(model, 200), no_progress)
+    estimate_batch_norm(model, samples(model, 200), no_progress)
     assert model.get_layer("drop").rate == 0.5
     np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
     assert np.abs(np.array(model.get_layer("moving").moving_mean)).max() > 0

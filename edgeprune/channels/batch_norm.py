@@ -1,4 +1,4 @@
-"""What calibration data without labels can mend in a model that was pruned in one shot."""
+"""Estimates the statistics of batch normalisation from samples without labels."""
 
 from __future__ import annotations
 
