@@ -28,7 +28,7 @@ import numpy as np
 
 from edgeprune.channels.group import Group
 from edgeprune.channels.rule import Labels, Matrix
-from edgeprune.channels.statistics import Key, Moments
+from edgeprune.channels.statistics import TINY, Key, Moments
 from edgeprune.channels.trace import Trace, TracedMatrix
 from edgeprune.errors import ModelError
 from edgeprune.layout import Array
@@ -37,6 +37,8 @@ LOOKS = 32
 """How often, at most, it is worked out anew what the channels that are left can take over."""
 
 
+EXACT = 512
+"""Channels of a group up to which it is reckoned in float64."""
 COUPLED = 0.05
 """Squared partial correlation above which two channels do not go between the same two looks."""
 
@@ -189,9 +191,11 @@ def _block(reader: Reader, places: Labels, which: Labels) -> _Block:
     order = np.argsort(which)
     places = places[order]
     weights = reader.weights[places]
-    inverse = moments.inverse[np.ix_(places, places)]
+    # Channels that go one after another cost digits; large groups go in few steps.
+    precision = np.float64 if len(places) <= EXACT else np.float32
+    inverse = moments.inverse[np.ix_(places, places)].astype(precision)
     floor = 1 / np.maximum(1 / np.diag(inverse), moments.variance[places])
-    products = (weights @ weights.T / reader.total).astype(np.float32)
+    products = (weights @ weights.T / reader.total).astype(precision)
     return _Block(products, inverse, floor, which[order])
 
 
@@ -223,7 +227,7 @@ def _worst(scores: Array, blocks: list[_Block], count: int) -> Labels:
         at = np.searchsorted(block.which, candidates).clip(0, len(block.which) - 1)
         known = block.which[at] == candidates
         inverse = block.inverse[np.ix_(at, at)]
-        strength = np.sqrt(np.diag(inverse))
+        strength = np.sqrt(np.maximum(np.diag(inverse), TINY))
         partial = np.square(inverse / strength / strength[:, None])
         coupled |= (partial > COUPLED) & np.outer(known, known)
     chosen: list[int] = []
@@ -234,7 +238,7 @@ def _worst(scores: Array, blocks: list[_Block], count: int) -> Labels:
 
 
 def _each_loss(block: _Block) -> Array:
-    return np.asarray(np.diag(block.products) / np.diag(block.inverse))
+    return np.asarray(np.diag(block.products) / np.maximum(np.diag(block.inverse), TINY))
 
 
 def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:

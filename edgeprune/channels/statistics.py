@@ -22,7 +22,7 @@ from edgeprune.layout import Array
 BATCH_SIZE = 16
 MAX_ROWS = 1024
 """Positions of a batch that enter the moments; of more, every so many-th is taken."""
-RIDGE = 1e-4
+RIDGE = 1e-3
 """Of the mean variance, added to each: channels that never change would have no inverse."""
 TINY = 1e-12
 """A variance below which a channel counts as constant."""
@@ -83,6 +83,9 @@ def shrunk(covariance: Array, rows: int) -> Array:
 
 @dataclass
 class _Sums:
+    """Of what is left once `shift` is taken off, so that large means cost no digits."""
+
+    shift: Any
     rows: int
     first: Any
     second: Any
@@ -143,11 +146,13 @@ def _rows(tensor: Any, axis: int) -> Any:
 
 
 def _add(sums: dict[int, _Sums], key: int, rows: Any) -> None:
+    shift = sums[key].shift if key in sums else tf.reduce_mean(rows, 0)
+    rows = rows - shift
     square = rows.shape[1] <= MAX_SQUARE
     first = tf.reduce_sum(rows, 0)
     second = tf.matmul(rows, rows, transpose_a=True) if square else tf.reduce_sum(rows * rows, 0)
     if key not in sums:
-        sums[key] = _Sums(rows.shape[0], first, second)
+        sums[key] = _Sums(shift, rows.shape[0], first, second)
         return
     sums[key].rows += rows.shape[0]
     sums[key].first += first
@@ -163,4 +168,4 @@ def _moments(sums: _Sums) -> Moments:
     np.maximum(diagonal, 0, out=diagonal)
     if covariance.ndim == 2:
         covariance = shrunk(covariance, sums.rows)
-    return Moments(sums.rows, mean, covariance.astype(np.float32))
+    return Moments(sums.rows, mean + np.asarray(sums.shift), covariance.astype(np.float32))
