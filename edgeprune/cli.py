@@ -19,7 +19,7 @@ import click
 from edgeprune import errors, terminal
 from edgeprune.artifact import require_folder, require_keras_name, write_file
 from edgeprune.c_array import c_array_paths, write_c_array
-from edgeprune.data import DEFAULT_SCALE, read_data
+from edgeprune.data import DEFAULT_SCALE, Data, read_data
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import TensorPlan, rules_of
@@ -139,6 +139,50 @@ _padding = click.option(
     help="Make the padding of stride-2 convolutions symmetric, where the device's kernels want it; "
     "it changes the function a little.  [default: symmetric with --epochs, else keep]",
 )
+_training = _options(
+    click.option(
+        "--augment",
+        type=click.Choice(["none", "flip-shift"]),
+        default="none",
+        show_default=True,
+        help="While training: flip images at random and shift them by up to 4 pixels.",
+    ),
+    click.option(
+        "--start",
+        type=click.Choice(["auto", "one-shot", "gradual"]),
+        default="auto",
+        show_default=True,
+        help="Train from the one-shot solution, or from the dense weights with rising sparsity.",
+    ),
+    click.option(
+        "--distill",
+        type=click.FloatRange(0, 1),
+        metavar="W",
+        help="Share of the loss that follows the dense model's outputs; 0 leaves it out.",
+    ),
+    click.option("--learning-rate", type=float, metavar="R", help="Its peak, while training."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="While training."),
+    click.option(
+        "--validation",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="Fraction of the samples to hold out of training, to find the best epoch by.",
+    ),
+    click.option(
+        "--monitor",
+        metavar="METRIC",
+        help="What tells the best epoch, such as val_accuracy (or NAME:max, NAME:min).  [default: "
+        "val_loss with --validation, else loss]",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Stop when N epochs with final masks brought no better one.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of training."),
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -229,7 +273,7 @@ def plan(
     from edgeprune import keras_model
 
     loaded = keras_model.load_model(model)
-    x = _calibration(data, keras_model.input_specs(loaded), scale)
+    samples = _samples(data, keras_model.input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
         made = _make_plan(
             loaded,
@@ -241,7 +285,7 @@ def plan(
             skip=skip,
             padding=padding or "keep",
             allocation=allocation,
-            x=x,
+            x=samples,
             progress=tell,
         )
     if output is not None:
@@ -262,19 +306,29 @@ def plan(
 @_data
 @_scale
 @_epochs
+@_training
 @click.option(
-    "--augment",
-    type=click.Choice(["none", "flip-shift"]),
-    default="none",
-    show_default=True,
-    help="While training: flip images at random and shift them by up to 4 pixels.",
+    "--fit",
+    is_flag=True,
+    help="Remove channels until the exported file fits the device's limits, and no more.",
 )
+@click.option(
+    "--checkpoint",
+    type=_Path(),
+    metavar="DIR",
+    help="Keep the state of training here.  [default: OUT.keras.checkpoint, removed at the end]",
+)
+@click.option("--resume", is_flag=True, help="Go on with training that was interrupted.")
+@click.option("--tensorboard", type=_Path(), metavar="DIR", help="Write logs of training here.")
 @_chosen_layers
 @_padding
 @_allocation
 @click.option("-o", "--output", type=_Path(), required=True, metavar="OUT.keras")
 @_json
+@click.pass_context
 def prune(
+    context: click.Context,
+    /,
     model: Path,
     device: str,
     plan_path: Path | None,
@@ -283,13 +337,17 @@ def prune(
     data: Path | None,
     scale: tuple[float, float],
     epochs: int,
-    augment: Any,
+    fit: bool,
+    checkpoint: Path | None,
+    resume: bool,
+    tensorboard: Path | None,
     only: str | None,
     skip: str | None,
     padding: Any,
     allocation: Any,
     output: Path,
     as_json: bool,
+    **training: Any,
 ) -> None:
     """Put the zeros into a copy of the model: in one shot, or while training with --epochs.
 
@@ -297,8 +355,15 @@ def prune(
     outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
     1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
 
-    With --epochs N the model trains on x and y while sparsity rises, and then recovers. The loss is
-    the one the model was compiled with, else cross-entropy over classes.
+    Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
+    plain model. With --data those go that the others can stand in for best, and the layers behind
+    are corrected. --fit removes as few as the limits of the device profile allow, with the least
+    expected error; where they cannot be met it says how close it came, and ends with 1.
+
+    With --epochs N the model then trains: masks move at first, and the weights left recover. The
+    loss is the one the model was compiled with, else cross-entropy over classes, together with the
+    distance to the dense model's outputs; without y that distance is the whole loss. The model of
+    the best epoch is kept. Training that was interrupted goes on with --resume.
     """
     given = {
         "--sparsity": sparsity,
@@ -308,25 +373,26 @@ def prune(
         "--padding": padding,
         "--allocation": allocation,
     }
-    clash = [name for name, value in given.items() if value is not None]
-    if plan_path is not None and clash:
-        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    _require_no_clash(given, plan_path, fit)
     if epochs and data is None:
-        raise click.UsageError("--epochs trains on labelled samples: give --data with x and y.")
+        raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
+    if resume and not epochs:
+        raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
     profile = load_profile(device)
     require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
+    from edgeprune import checkpoint as checkpoints
     from edgeprune import keras_model
     from edgeprune.padding import make_symmetric
     from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
     from edgeprune.train import train_pruned
 
     loaded = keras_model.load_model(model)
-    samples = (
-        read_data(data, keras_model.input_specs(loaded), scale=scale, labels=epochs > 0)
-        if data is not None
-        else None
-    )
+    needs_labels = epochs > 0 and training["distill"] == 0
+    samples = _samples(data, keras_model.input_specs(loaded), scale, labels=needs_labels)
+    fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
+    if fitted:
+        found = fitted.plan.model_copy(update={"model": str(model)})
     if found is None:
         with terminal.progress_bar() as tell:
             found = _make_plan(
@@ -339,22 +405,32 @@ def prune(
                 skip=skip,
                 padding=padding or ("symmetric" if epochs else "keep"),
                 allocation=allocation,
-                x=list(samples.x) if samples is not None else None,
+                x=samples,
                 progress=tell,
             )
     _require_same_device(found, profile, plan_path)
     check_plan(found, keras_model.describe(loaded))
-    if found.padding:
-        loaded = make_symmetric(loaded, found.padding)
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    padded = make_symmetric(loaded, found.padding) if found.padding else loaded
     with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
         if epochs and samples is not None and found.pruned:
             pruned = train_pruned(
-                loaded, found, samples, epochs=epochs, augment=augment, progress=tell
+                padded,
+                found,
+                samples,
+                epochs=epochs,
+                teacher=loaded,
+                checkpoint=folder,
+                resume=resume,
+                tensorboard=tensorboard,
+                progress=tell,
+                **_given(training),
             )
         else:
-            x = list(samples.x) if samples is not None else None
-            pruned = prune_one_shot(loaded, found, x, progress=tell)
+            pruned = prune_one_shot(padded, found, samples, progress=tell)
     keras_model.save_model(pruned, output)
+    if epochs and checkpoint is None:
+        checkpoints.remove(folder)
     warnings = [*found.warnings(), *caught]
     terminal.warn(warnings)
     reached = reached_sparsity(pruned, found)
@@ -367,13 +443,46 @@ def prune(
                 "sparsity": {"asked": found.asked, "reached": reached},
                 "layers": [
                     {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
-                    for row in layer_sparsities(pruned)
+                    for row in layer_sparsities(pruned, found)
                 ],
+                "fit": fitted.to_json() if fitted else None,
                 "warnings": warnings,
             }
         )
     else:
-        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero.")
+        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
+    if fitted:
+        terminal.say(str(fitted))
+        context.exit(0 if fitted.ok else 1)
+
+
+def _require_no_clash(given: dict[str, Any], plan_path: Path | None, fit: bool) -> None:
+    clash = [name for name, value in given.items() if value is not None]
+    if plan_path is not None and clash:
+        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if fit and (plan_path is not None or given["--sparsity"] is not None):
+        raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
+
+
+def _fitted(
+    loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
+) -> Any:
+    from edgeprune.channels.fit import fit_plan
+
+    with terminal.progress_bar() as tell:
+        return fit_plan(
+            loaded, profile, data=samples, goal=goal, only=only, skip=skip, progress=tell
+        )
+
+
+def _given(training: dict[str, Any]) -> dict[str, Any]:
+    """The options of training that were given, as `train_pruned` takes them."""
+    from edgeprune.distill import Distillation
+
+    given = {name: value for name, value in training.items() if value is not None}
+    if "distill" in given:
+        given["distillation"] = Distillation(given.pop("distill"))
+    return given
 
 
 def _make_plan(loaded: Any, path: Path, profile: DeviceProfile, **options: Any) -> Plan:
@@ -388,8 +497,15 @@ def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None)
         )
 
 
+def _samples(
+    path: Path | None, specs: Any, scale: tuple[float, float], *, labels: bool = False
+) -> Data | None:
+    return None if path is None else read_data(path, specs, scale=scale, labels=labels)
+
+
 def _calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> list[Array] | None:
-    return None if path is None else list(read_data(path, specs, scale=scale).x)
+    samples = _samples(path, specs, scale)
+    return None if samples is None else list(samples.x)
 
 
 @cli.command()
@@ -654,6 +770,7 @@ def measure(
 @_sparsity
 @_goal
 @_epochs
+@_training
 @_padding
 @_allocation
 @measuring
@@ -662,6 +779,7 @@ def measure(
 @click.pass_context
 def compare(
     context: click.Context,
+    /,
     model: Path,
     devices: str,
     data: Path,
@@ -675,6 +793,7 @@ def compare(
     settings: Settings,
     output: Path,
     as_json: bool,
+    **training: Any,
 ) -> None:
     """Run the whole pipeline for several devices, and write a report.
 
@@ -690,6 +809,7 @@ def compare(
         "allocation": allocation,
         "targets": targets,
         "settings": settings,
+        "training": _given(training),
     }
     _compare(context, model, devices.split(","), data, output, as_json, options)
 

@@ -53,6 +53,11 @@ class Data:
         )
 
 
+def as_data(x: list[Array] | Data | None) -> Data | None:
+    """Samples that may be given as plain arrays, one `[n, ...]` per input."""
+    return Data(tuple(x)) if isinstance(x, list) else x
+
+
 @dataclass(frozen=True)
 class Split:
     """Samples to calibrate or train on, and others to measure accuracy on."""

@@ -10,8 +10,9 @@ import inspect
 import math
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -136,7 +137,11 @@ def copy_layer(layer: Layer) -> Layer:
         ) from error
 
 
-def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
+def rebuild(
+    model: Model,
+    replace: Callable[[Layer], Layer],
+    shapes: Mapping[str, Sequence[tuple[int | None, ...]]] = MappingProxyType({}),
+) -> Model:
     """A new model of the same graph, in which `replace(layer)` stands for each layer.
 
     Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
@@ -145,13 +150,15 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
     Args:
       model: Sequential or Functional, see `can_rebuild`.
       replace: makes the new layer; called with every layer and operation but inputs.
+      shapes: of the inputs of nested models, without the batch axis, by their path; those that
+        are not there keep theirs.
 
     Raises:
       ModelError: the graph cannot be built with those layers, or compiled as before.
     """
     try:
         with keras.saving.custom_object_scope(_compiled_with(model)):
-            copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
+            copy = _clone(model, replace, shapes, "", {})
     except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{model.name}: this model cannot be built again from its layers ({error}). If its "
@@ -159,6 +166,35 @@ def rebuild(model: Model, replace: Callable[[Layer], Layer]) -> Model:
         ) from error
     _restore_names(model, copy)
     return copy
+
+
+def _clone(
+    model: Model,
+    replace: Callable[[Layer], Layer],
+    shapes: Mapping[str, Sequence[tuple[int | None, ...]]],
+    prefix: str,
+    made: dict[int, Layer],
+) -> Model:
+    """As `rebuild`; `made` holds the new layers by the `id` of the old."""
+
+    def new(layer: Layer) -> Layer:
+        if id(layer) not in made:
+            nested = is_model(layer) and can_rebuild(layer)
+            path = f"{prefix}{layer.name}"
+            made[id(layer)] = (
+                _clone(layer, replace, shapes, f"{path}/", made) if nested else replace(layer)
+            )
+        return made[id(layer)]
+
+    given = shapes.get(prefix.removesuffix("/"))
+    inputs = None
+    if given is not None:
+        tensors = [
+            keras.Input(shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
+            for shape, tensor in zip(given, model.inputs, strict=True)
+        ]
+        inputs = keras.tree.pack_sequence_as(model.input, tensors)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=new)
 
 
 def _restore_names(model: Model, copy: Model) -> None:
@@ -202,12 +238,26 @@ def can_rebuild(model: Model) -> bool:
 
 def ends_in_softmax(model: Model) -> bool:
     """Whether the first output of a model is a softmax, so that it gives probabilities."""
-    last = model.outputs[0]._keras_history.operation if has_graph(model) else model.layers[-1]
-    if is_model(last):
-        return ends_in_softmax(last)
+    return softmax_ends(model)[0]
+
+
+def softmax_ends(model: Model) -> tuple[bool, ...]:
+    """Whether each output of a model is a softmax; of a subclassed model the last layer counts."""
+    if not has_graph(model):
+        last = model.layers[-1]
+        return softmax_ends(last) if is_model(last) else (_is_softmax(last),)
+    found = []
+    for tensor in keras.tree.flatten(model.outputs):
+        operation, _, index = tensor._keras_history
+        ends = softmax_ends(operation) if is_model(operation) else (_is_softmax(operation),)
+        found.append(ends[min(index, len(ends) - 1)])
+    return tuple(found)
+
+
+def _is_softmax(operation: Any) -> bool:
     return (
-        type(last).__name__ == "Softmax"
-        or getattr(last, "activation", None) is keras.activations.softmax
+        type(operation).__name__ == "Softmax"
+        or getattr(operation, "activation", None) is keras.activations.softmax
     )
 
 
@@ -266,6 +316,12 @@ def predict(model: Model, x: list[Array]) -> list[Array]:
         np.concatenate([np.asarray(part, np.float32) for part in parts])
         for parts in zip(*batches, strict=True)
     ]
+
+
+def own_training(model: Model) -> list[str]:
+    """The methods by which a model trains in a way of its own, by name."""
+    names = ("train_step", "compute_loss", "compute_metrics")
+    return [name for name in names if getattr(type(model), name) is not getattr(keras.Model, name)]
 
 
 def is_model(layer: Layer) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from edgeprune import layout
+from edgeprune.data import Data, as_data
 from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
 from edgeprune.outlook import Outlook
@@ -32,6 +34,7 @@ from edgeprune.profile import (
 from edgeprune.progress import Progress, no_progress
 from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
 
+LEFT_OUT = "left out by --only or --skip"
 MAX_RAISED_SPARSITY = 0.95
 """Highest sparsity a layer is raised to when it makes up for layers that must stay dense."""
 
@@ -85,6 +88,8 @@ class LayerPlan(Table):
     """Whether the layer belongs to the profile's set that a sparsity is counted over."""
     expected_error: float | None = None
     """What reconstruction is expected to leave: squared error over the energy of the outputs."""
+    after: tuple[int, ...] | None = None
+    """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
 
     @property
     def weights(self) -> int:
@@ -93,7 +98,9 @@ class LayerPlan(Table):
 
     @property
     def expected_sparsity(self) -> float:
-        """The fraction of zeros that whole units of the pattern allow."""
+        """The fraction of zeros, or of weights removed, that whole units of the pattern allow."""
+        if self.after is not None and self.weights:
+            return 1 - math.prod(self.after) / self.weights
         if self.pattern is None:
             return 0.0
         if isinstance(self.pattern, Channels):
@@ -167,10 +174,14 @@ def plan(
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
     allocation: Allocation | None = None,
-    x: list[Any] | None = None,
+    x: list[Any] | Data | None = None,
+    rules: Mapping[type, Any] = MappingProxyType({}),
     progress: Progress = no_progress,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
+
+    Where channels are removed, how many of each layer is weighed by the model's weights and, if it
+    is there, by calibration data.
 
     Where the device's sparse kernels want a network that fits as a whole, the model is converted
     for that, which takes seconds. If such a network cannot gain, the plan warns, and nothing is
@@ -187,7 +198,9 @@ def plan(
         the device's kernels want that; it changes the function a little, so train afterwards.
       allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
         without samples.
-      x: samples without labels, one array `[n, ...]` per input; losses are measured on them.
+      x: samples, one array `[n, ...]` per input, with or without labels; losses are measured on
+        them.
+      rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
       progress: told how far that is.
 
     Raises:
@@ -214,6 +227,10 @@ def plan(
         skip=skip,
         model=name,
     )
+    if any(isinstance(row.pattern, Channels) for row in made.layers):
+        from edgeprune.channels.prune import plan_removal
+
+        made = plan_removal(model, profile, made, data=as_data(x), rules=rules)
     if padding == "symmetric" and profile.symmetric_padding:
         made = made.model_copy(update={"padding": find_asymmetric(model)})
     if profile.encoding.sparse_networks:
@@ -222,7 +239,9 @@ def plan(
     method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
     if method == "uniform" and x is None:
         return made
-    return allocate(model, made, method, x, progress, device_cost(profile, made.goal, layers))
+    samples = as_data(x)
+    rows = list(samples.x) if samples else None
+    return allocate(model, made, method, rows, progress, device_cost(profile, made.goal, layers))
 
 
 def make_plan(
@@ -246,9 +265,7 @@ def make_plan(
     asked = _asked_sparsity(strategy, sparsity)
     chosen = _chosen(layers, only, skip)
     rules = {
-        layer.path: _rule_for(layer, profile, strategy)
-        if layer.path in chosen
-        else "left out by --only or --skip"
+        layer.path: _rule_for(layer, profile, strategy) if layer.path in chosen else LEFT_OUT
         for layer in layers
     }
     raised = _raised_sparsity(layers, profile, rules, chosen, asked)

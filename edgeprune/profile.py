@@ -7,6 +7,7 @@ instruments measure it. Code never asks for a device by name.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -146,6 +147,72 @@ class Limits(Table):
     flash_bytes: Limit
     arena_bytes: Limit
     on_chip_bytes: Limit
+    sure_on_chip_bytes: Limit | None = None
+    """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
+
+
+class PaddedOutputs(Table):
+    """Up to so many output channels a device pads them to a multiple; above, the next entry's."""
+
+    up_to: Count | None = None
+    """None, left out, for all that are left."""
+    multiple: Count
+
+
+class MeasuredOutputs(Table):
+    """What a layer with so many output channels was measured to cost, in any one unit."""
+
+    outputs: Count
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _pad(count: int, rows: tuple[PaddedOutputs, ...]) -> int:
+    for row in rows:
+        if row.up_to is None or count <= row.up_to:
+            return -(-count // row.multiple) * row.multiple
+    return count
+
+
+class ChannelCost(Table):
+    """What a channel costs on the device, so that none goes where it is padded back."""
+
+    compute_inputs: Count = 1
+    """Multiple that input channels are padded to where they are multiplied."""
+    compute_outputs: tuple[PaddedOutputs, ...] = ()
+    stored_inputs: Count = 1
+    """The same where weights are stored."""
+    stored_outputs: tuple[PaddedOutputs, ...] = ()
+    measured: tuple[MeasuredOutputs, ...] = ()
+    """In place of `compute_outputs`: a table measured on the device, rising in outputs."""
+    macs_per_byte: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Multiplications that the device does in the time in which it moves one byte."""
+    source: Text
+
+    def computed_outputs(self, count: int) -> float:
+        """How many output channels are computed, in effect, where there are `count`."""
+        if not self.measured:
+            return _pad(count, self.compute_outputs)
+        table = [(0, 0.0), *((row.outputs, row.cost) for row in self.measured)]
+        per_output = table[-1][1] / table[-1][0]
+        for (before, low), (after, high) in itertools.pairwise(table):
+            if count <= after:
+                between = low + (high - low) * (count - before) / (after - before)
+                return between / per_output
+        return count
+
+    def stored_outputs_of(self, count: int) -> int:
+        """How many output channels are stored where there are `count`."""
+        return _pad(count, self.stored_outputs)
+
+    @model_validator(mode="after")
+    def _check(self) -> ChannelCost:
+        outputs = [row.outputs for row in self.measured]
+        if outputs != sorted(set(outputs)):
+            raise ValueError(f"measured: outputs must rise. Received: {outputs}")
+        return self
+
+
+NO_CHANNEL_COST = ChannelCost(macs_per_byte=0, source="every channel costs what it multiplies")
 
 
 class VelaSettings(Table):
@@ -204,6 +271,8 @@ class DeviceProfile(Table):
     strategies: tuple[Strategy, ...]
     encoding: Encoding
     limits: Limits
+    channel_cost: ChannelCost = NO_CHANNEL_COST
+    """What removal of channels is weighed by."""
     tflm: TflmSettings | None = None
     vela: VelaSettings | None = None
     facts: tuple[Fact, ...] = ()

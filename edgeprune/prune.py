@@ -7,11 +7,14 @@ import warnings
 import numpy as np
 
 from edgeprune import keras_model, layout
+from edgeprune.channels.batch_norm import estimate_batch_norm
+from edgeprune.channels.prune import NO_RULES, Importance, Rules, remove_planned, rest_of
+from edgeprune.data import Data, as_data
 from edgeprune.errors import ModelError, QualityWarning
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
-from edgeprune.pattern import Unstructured
+from edgeprune.pattern import Channels, Unstructured
 from edgeprune.permute import permute_channels
 from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.progress import Progress, no_progress
@@ -23,12 +26,14 @@ from edgeprune.score import magnitude
 def prune_one_shot(
     model: Model,
     plan: Plan,
-    x: list[Array] | None = None,
+    x: list[Array] | Data | None = None,
     *,
     permute: bool = True,
+    importance: Importance | None = None,
+    rules: Rules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
-    """Prunes without training and without labels.
+    """Prunes without training and without labels: sets weights to zero, removes whole channels.
 
     With calibration data, every layer is reconstructed in turn: mask and weights are chosen so that
     its outputs stay near those of the dense model, given what the layers before it give now; see
@@ -37,13 +42,17 @@ def prune_one_shot(
     Args:
       model: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
-      x: calibration data, one array `[n, ...]` per input of the model.
+      x: calibration data, one array `[n, ...]` per input of the model; no labels are needed. A
+        `Data` with labels may stand in its place.
       permute: whether channels inside the network may change their order where an `NofM` then
         keeps more weight; see `permute`.
+      importance: how channels to be removed are weighed; see `channels.prune.gather`.
+      rules: that say how custom layers hand channels on, by their class.
       progress: told what is done.
 
     Returns:
-      A new model with the same architecture and the zeros in place.
+      A new model with the zeros in place; where channels were removed, a smaller one with the same
+      layers.
 
     Raises:
       PlanError: the plan does not fit the model.
@@ -55,26 +64,39 @@ def prune_one_shot(
         pruned by magnitude.
     """
     check_plan(plan, keras_model.describe(model))
-    pruned = keras_model.copy_model(model)
-    rows = {row.path: row for row in plan.pruned}
+    data = as_data(x)
+    _warn_of_few(plan, data)
+    smaller, rest = remove_channels(
+        model, plan, data, importance=importance, rules=rules, progress=progress
+    )
+    if data is not None and smaller is not model:
+        estimate_batch_norm(smaller, calibration(list(data.x)), progress)
+    pruned = keras_model.copy_model(smaller)
+    rows = {row.path: row for row in rest.pruned}
     _check_finite(pruned, rows)
-    if permute and permute_channels(pruned, rows):
-        model = keras_model.copy_model(pruned)
-    if x is None:
-        if rows:
-            _warn("Pruned by magnitude alone, without data: expect to lose accuracy. Give samples.")
-        _prune_by_magnitude(pruned, plan.pruned, progress)
+    dense = (
+        keras_model.copy_model(pruned) if permute and permute_channels(pruned, rows) else smaller
+    )
+    if data is None:
+        _prune_by_magnitude(pruned, rest.pruned, progress)
         return pruned
-    if len(x[0]) < FEW_SAMPLES and rows:
+    left = _reconstruct(dense, pruned, rows, calibration(list(data.x)), progress)
+    if left:
+        _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
+    _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
+    return pruned
+
+
+def _warn_of_few(plan: Plan, data: Data | None) -> None:
+    if not plan.pruned:
+        return
+    if data is None:
+        _warn("Pruned by magnitude alone, without data: expect to lose accuracy. Give samples.")
+    elif len(data) < FEW_SAMPLES:
         _warn(
-            f"{len(x[0])} samples are few for choosing weights: expect to lose accuracy. "
+            f"{len(data)} samples are few for choosing weights: expect to lose accuracy. "
             f"Give at least {FEW_SAMPLES}, better a few hundred."
         )
-    rest = _reconstruct(model, pruned, rows, calibration(x), progress)
-    if rest:
-        _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(rest)}.")
-    _prune_by_magnitude(pruned, tuple(rows[path] for path in rest), no_progress)
-    return pruned
 
 
 def _warn(message: str) -> None:
@@ -111,6 +133,29 @@ def _prune_by_magnitude(model: Model, rows: tuple[LayerPlan, ...], progress: Pro
         progress(f"pruning {row.path}", step + 1, len(rows))
 
 
+def remove_channels(
+    model: Model,
+    plan: Plan,
+    data: Data | None = None,
+    *,
+    importance: Importance | None = None,
+    rules: Rules = NO_RULES,
+    progress: Progress = no_progress,
+) -> tuple[Model, Plan]:
+    """Takes out the channels that a plan says; `channels.prune.remove_planned` has the details.
+
+    Returns:
+      The smaller model, and the plan of what is left to do on it. The same two if the plan removes
+      no channels.
+    """
+    if not any(isinstance(row.pattern, Channels) for row in plan.pruned):
+        return model, plan
+    smaller = remove_planned(
+        model, plan, data=data, importance=importance, rules=rules, progress=progress
+    )
+    return smaller, rest_of(plan, smaller)
+
+
 def layer_mask(kernel: Array, row: LayerPlan) -> Mask:
     """The mask of a layer by magnitude, in the shape of its Keras kernel; True keeps."""
     if row.pattern is None:
@@ -123,22 +168,29 @@ def layer_mask(kernel: Array, row: LayerPlan) -> Mask:
     return layout.to_keras(row.kind, mask, kernel.shape)
 
 
-def layer_sparsities(model: Model) -> tuple[LayerSparsity, ...]:
-    """The zeros of every layer that has a device matrix, in the order of the model."""
+def layer_sparsities(model: Model, plan: Plan | None = None) -> tuple[LayerSparsity, ...]:
+    """The zeros of every layer that has a device matrix, in the order of the model.
+
+    Args:
+      model: a built Keras model.
+      plan: that it was pruned by; weights that were removed then count as zeros.
+    """
+    before = {row.path: row.weights for row in plan.layers} if plan else {}
     kernels = {
         path: keras_model.kernel_variable(layer)
         for path, layer in keras_model.unique_layers(model).items()
     }
     return tuple(
-        LayerSparsity(path, kernel.size, kernel.size - int(np.count_nonzero(kernel)))
+        LayerSparsity(path, whole, whole - int(np.count_nonzero(kernel)))
         for path, variable in kernels.items()
         if variable is not None and (kernel := np.asarray(variable)).size
+        for whole in [max(before.get(path, 0), kernel.size)]
     )
 
 
 def reached_sparsity(model: Model, plan: Plan) -> float:
-    """Fraction of zeros over the prunable weights of a plan, counted in the model itself."""
+    """Fraction of zeros and removed weights over a plan's prunable ones, counted in the model."""
     counted = {layer.path for layer in plan.layers if layer.prunable}
-    rows = [row for row in layer_sparsities(model) if row.path in counted]
+    rows = [row for row in layer_sparsities(model, plan) if row.path in counted]
     weights = sum(row.weights for row in rows)
     return sum(row.zeros for row in rows) / weights if weights else 0.0

@@ -14,6 +14,7 @@ from edgeprune.artifact import Artifact, write_file
 from edgeprune.checks import Verdict
 from edgeprune.layer_table import compare_layers
 from edgeprune.measure import Measurement
+from edgeprune.pattern import Channels
 from edgeprune.plan import LayerSparsity, Plan
 from edgeprune.ranking import Ranking, cost_change, cost_of, kind_of, rank
 
@@ -52,6 +53,20 @@ class DeviceReport:
     notes: tuple[str, ...] = ()
     error: str | None = None
     """Why the device could not be finished."""
+
+    @property
+    def removed(self) -> str:
+        """What was done to the network, in a few words."""
+        pruned = self.plan.pruned if self.plan else ()
+        patterns = list(dict.fromkeys(str(layer.pattern) for layer in pruned))
+        what = "channels gone" if self._by_channels else "zeros"
+        return f"{what} in {len(pruned)} layers, {' and '.join(patterns)}" if pruned else "nothing"
+
+    @property
+    def _by_channels(self) -> bool:
+        return any(
+            isinstance(row.pattern, Channels) for row in (self.plan.pruned if self.plan else ())
+        )
 
     @property
     def ok(self) -> bool:
@@ -184,7 +199,7 @@ def _charts(report: Report) -> list[Chart]:
     charts += [
         Chart(
             f"Sparsity per layer: {device.device}",
-            "Fraction of zeros in the weights that the device profile counts.",
+            "Fraction of the weights that the device profile counts which are zero or gone.",
             _svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
         )
         for device in report.devices
@@ -306,4 +321,4 @@ def _plot_layers(axes: Axes, device: DeviceReport) -> None:
     rows = device.layers[::-1]
     axes.barh([row.path for row in rows], [row.sparsity for row in rows], color=PRUNED_COLOR)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("fraction of zeros")
+    axes.set_xlabel("fraction of weights that are zero or gone")

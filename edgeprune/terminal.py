@@ -153,12 +153,13 @@ def show_plan(plan: Plan) -> None:
     _table(
         f"Plan for {plan.device}: sparsity {plan.asked:g} asked, "
         f"{plan.expected_sparsity:.3f} expected over the prunable weights",
-        ("layer", "kind", "kernel", "pattern", ">sparsity", ">error", "why"),
+        ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why"),
         (
             (
                 layer.path,
                 layer.kind,
                 "x".join(map(str, layer.shape)),
+                "x".join(map(str, layer.after or ())) if layer.after != layer.shape else "",
                 str(layer.pattern or "-"),
                 f"{layer.sparsity:.3f}" if layer.pattern else "-",
                 _cell(layer.expected_error),
@@ -320,6 +321,7 @@ def show_report(report: Report) -> None:
         rows.append(
             (
                 device.device,
+                device.removed,
                 "passed" if device.ok else "FAILED",
                 "-" if device.reached is None else f"{device.asked:g} / {device.reached:.3f}",
                 "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
@@ -333,8 +335,9 @@ def show_report(report: Report) -> None:
         f"{report.model}: dense → pruned",
         (
             "device",
+            "removed",
             "checks",
-            ">zeros asked / reached",
+            ">sparsity asked / reached",
             ">accuracy",
             ">KiB",
             ">gzip KiB",

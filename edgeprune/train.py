@@ -1,19 +1,24 @@
 """Trains a copy of a model with pruning wrappers, as a plan says, and takes the wrappers out again.
 
-Sparsity rises along a cubic during the first `RAMP` of all steps; the masks then stay as they are,
-so that the weights left can make up for what was taken.
+Training starts from the one-shot solution, or from the dense weights with a sparsity that rises
+along a cubic. Masks move during the first `RAMP` of all steps, in which pruned weights may come
+back (SR-STE, see `Rule`), and then stay as they are, so that the weights left can make up for what
+was taken. The dense model is the teacher (see `distill`).
 
-An `NofM` cannot rise: its masks are there from the first step, and are made anew until the end of
-the ramp. 3 epochs on 20,000 CIFAR-10 images with the network of scripts/bench_training_step gave
-61.9 % that way with 2:4 masks, 61.2 % with masks fixed at the first step, and 58.6 % with masks
-that came at the end of the ramp (learning rate 1e-3; dense, trained as long: 63.3 %).
+What each part brings, `Block(2,1)` at 90 % of the network of scripts/bench_accuracy on images of
+16x16 (dense 73.7 %), 4 epochs of 10,000 images with flip-shift: gradual without a teacher 58.8 %,
+with one 62.1 %; from the one-shot solution with a teacher 63.3 %, where pruned weights may come
+back 64.6 %, with the zeros spread by measured losses 67.1 %.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import keras
@@ -21,49 +26,35 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune import keras_model
-from edgeprune.callbacks import UpdatePruningStep
+from edgeprune.callbacks import PruningSummaries, UpdatePruningStep
+from edgeprune.checkpoint import FILE, Checkpoint, read_checkpoint
+from edgeprune.compilation import compile_for_training, rate_share
 from edgeprune.data import Data
-from edgeprune.errors import DataError, InputError, ModelError
+from edgeprune.distill import Distillation, Distilled, meanings_of
+from edgeprune.epochs import BestEpoch, SaveState, Ticks
+from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
+from edgeprune.feed import Augment, Batches, Feed, make_feed, split_off, steps_in_epoch
 from edgeprune.keras_model import Model
+from edgeprune.labels import check_labels
+from edgeprune.layout import Array
 from edgeprune.plan import Plan
 from edgeprune.progress import Progress, no_progress
+from edgeprune.prune import prune_one_shot, remove_channels
+from edgeprune.reconstruct.samples import MAX_SAMPLES
 from edgeprune.schedule import PolynomialDecay, Schedule
 from edgeprune.strip import strip_pruning
 from edgeprune.wrapper import wrappers
 from edgeprune.wrapping import wrap
 
-Augment: TypeAlias = Literal["none", "flip-shift"]
-Batches: TypeAlias = Any
-"""What `keras.Model.fit` takes that yields `(x, y)`: `tf.data.Dataset`, `PyDataset`, generator."""
+Start: TypeAlias = Literal["auto", "one-shot", "gradual"]
+"""Where training with masks starts: from the one-shot solution, or from the dense weights."""
 
+DISTILLATION = Distillation()
 BATCH_SIZE = 64
-LEARNING_RATE = 3e-3
-"""Peak of the learning rate if neither the caller nor the model's optimizer has one.
-
-In the runs of the module's docstring 2:4 gave 61.9 % with 1e-3 and 63.9 % with 3e-3, `Block(2,1)`
-at 0.8 54.4 % and 60.5 %. A large model that was trained long may want less.
-"""
-WARM_UP = 0.05
-"""Fraction of all steps over which the learning rate rises from a tenth of its peak."""
-LAST_RATE = 0.01
-"""Learning rate at the end, as a fraction of its peak."""
 RAMP = 0.65
-"""Fraction of all steps over which sparsity rises."""
+"""Fraction of all steps over which masks move."""
 MASKS_IN_RAMP = 50
-"""How often masks are made anew while sparsity rises."""
-MAX_SHIFT = 4
-"""Pixels that `flip-shift` moves an image by, at most, in each direction."""
-
-
-@dataclass(frozen=True)
-class _Feed:
-    """What `fit` is given."""
-
-    batches: Batches
-    steps: int
-    """Batches in an epoch."""
-    counted: bool
-    """Whether `fit` must count them, since the data does not end with the epoch."""
+"""How often masks are made anew meanwhile."""
 
 
 def train_pruned(
@@ -75,7 +66,16 @@ def train_pruned(
     batch_size: int = BATCH_SIZE,
     learning_rate: float | None = None,
     augment: Augment = "none",
+    start: Start = "auto",
     schedule: Schedule | None = None,
+    teacher: Model | None = None,
+    distillation: Distillation = DISTILLATION,
+    validation: float | Data | Batches = 0.0,
+    monitor: str | None = None,
+    patience: int | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    tensorboard: Path | None = None,
     steps_per_epoch: int | None = None,
     callbacks: Sequence[Any] = (),
     seed: int = 0,
@@ -83,20 +83,50 @@ def train_pruned(
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
 
+    Channels that the plan removes are gone before training starts: what trains is the smaller
+    model, as it is then left.
+
     Loss, metrics and optimizer are those the model is compiled with; else sparse categorical
-    cross-entropy (from logits unless the model ends in softmax) and Adam. The learning rate rises
-    over the first steps and then falls along a cosine, unless the model's own optimizer brings a
-    schedule. An `NofM` mask is there from the first step: see `wrap`.
+    cross-entropy (from logits unless the model ends in softmax), accuracy and Adam. To the loss
+    comes what the dense model says of the same samples; without labels that is the whole loss. A
+    model that trains in a way of its own (`train_step` or the like) is trained without a teacher.
+
+    The learning rate rises over the first steps and then falls along a cosine. A learning-rate
+    schedule of the model's own optimizer is kept if the model was compiled for this run; one
+    that a training before has used up gives its highest rate only. Where little is pruned, a part
+    of the rate that was not asked for is enough, see `rate_share`.
+
+    The model of the best epoch is returned, of those at whose end the masks were final.
+
+    Within `tf.distribute.MirroredStrategy().scope()` every replica trains on its part of a batch,
+    with the same masks. Keras 3.15 with TensorFlow 2.20 cannot `fit` even a plain model under
+    `MultiWorkerMirroredStrategy`; over several machines, train what `prune_low_magnitude` returns
+    in a loop of your own (`strategy.run`), with `UpdatePruningStep` called as it says: each machine
+    then makes the same masks.
 
     Args:
       model: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
-      data: samples and labels, or batches `(x, y)` as `keras.Model.fit` takes them.
+      data: samples with or without labels, or batches `(x, y)` or `(x,)` as `keras.Model.fit`
+        takes them.
       epochs: times that the data is gone through, at least 1.
       batch_size: samples in a batch; batches that come ready-made keep theirs.
       learning_rate: peak of the learning rate.
       augment: "flip-shift" flips images at random and moves them by up to 4 pixels.
-      schedule: in place of the cubic; see `wrap`.
+      start: "one-shot" begins with what `prune_one_shot` makes of some samples, "gradual" with the
+        dense weights and a sparsity that rises; "auto" is the first where the data can be looked at
+        before training (all but generators) and no schedule is given.
+      schedule: in place of the one that goes with `start`; see `wrap`.
+      teacher: model that is learned from; `model` itself if None.
+      distillation: weight and temperature of what the teacher says; weight 0 leaves it out.
+      validation: fraction of the samples to hold out, or samples or batches to validate on.
+      monitor: metric that tells the best epoch, as Keras logs it; "val_loss" if there is
+        validation data, else "loss". With ":max" or ":min" behind it where Keras cannot tell.
+      patience: stop when so many epochs with final masks brought no better one; None never stops.
+      checkpoint: folder for the state at the end of each epoch; its parent must be there.
+      resume: go on from the state in `checkpoint`, if there is one. Arrays give the very same
+        result as a run without interruption; batches made elsewhere are gone through as they come.
+      tensorboard: folder to write losses, metrics and the sparsity of every mask to.
       steps_per_epoch: batches in an epoch, for a generator or a data set without a length.
       callbacks: more Keras callbacks.
       seed: makes the run repeatable; it seeds Python, NumPy and Keras, as
@@ -108,27 +138,74 @@ def train_pruned(
 
     Raises:
       PlanError: the plan does not fit the model.
-      DataError: labels are missing or do not fit, a length is not known, or batches ran out too
-        early.
+      DataError: labels do not fit or are missing without a teacher, a length is not known, or
+        batches ran out too early.
       ModelError: the model cannot be copied, has several outputs but no loss, or a weight became
         NaN.
-      InputError: `epochs`, `batch_size` or `learning_rate` out of range.
+      InputError: a number out of range, an unknown metric, or a checkpoint of another run.
     """
-    _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    _check_numbers(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience
+    )
     keras.utils.set_random_seed(seed)
-    feed = _feed(data, batch_size, augment, steps_per_epoch, seed)
-    total = epochs * feed.steps
-    schedule = schedule or default_schedule(total)
-    wrapped = wrap(model, plan, schedule)
-    if isinstance(data, Data) and not model.compiled:
-        _check_labels(model, data)
-    _compile(wrapped, keras_model.ends_in_softmax(model), learning_rate, total)
-    done = _fit(wrapped, feed, epochs, callbacks, progress)
-    if done < schedule.final_step and not wrapped.stop_training:
+    data, held_out = split_off(data, validation)
+    distillation = _possible(model, data, distillation)
+    steps = steps_in_epoch(data, batch_size, steps_per_epoch)
+    start = _chosen_start(start, data, schedule)
+    schedule = schedule or default_schedule(epochs * steps, start)
+    run = {
+        **_fingerprints(model, plan),
+        "epochs": epochs,
+        "batches in an epoch": steps,
+        "batch size": batch_size,
+        "learning rate": learning_rate,
+        "augment": augment,
+        "start": start,
+        "schedule": repr(schedule),
+        "distillation": asdict(distillation),
+        "seed": seed,
+    }
+    state = _state_to_resume(checkpoint, run) if resume else None
+    first = state.epochs_done if state else 0
+    teacher, share = teacher or model, rate_share(_mean_sparsity(plan))
+    model, plan = remove_channels(model, plan, data if isinstance(data, Data) else None)
+    best = BestEpoch(
+        monitor or ("loss" if held_out is None else "val_loss"),
+        _first_final_epoch(schedule, epochs, steps, held_out is not None),
+        patience,
+        state.best if state else None,
+    )
+    ready = state is not None or start == "gradual"
+    origin = model if ready else _one_shot(model, plan, data, progress)
+    wrapped = wrap(origin, plan, schedule, regrow=True)
+    trainee = _trainee(wrapped, model, teacher, distillation)
+    compile_for_training(trainee, model, teacher, learning_rate, epochs * steps, share)
+    trainee.optimizer.build(trainee.trainable_variables)
+    if state:
+        state.restore(trainee)
+    feed = make_feed(
+        data,
+        batch_size=batch_size,
+        augment=augment,
+        seed=seed,
+        epochs=range(first, epochs),
+        steps_per_epoch=steps_per_epoch,
+    )
+    ticks = Ticks(progress, epochs, steps, first)
+    watching = [
+        *([UpdatePruningStep()] if wrappers(wrapped) else []),
+        *callbacks,
+        best,
+        *([PruningSummaries(tensorboard)] if tensorboard else []),
+        *([SaveState(checkpoint, run, best)] if checkpoint else []),
+        ticks,
+    ]
+    _fit(trainee, feed, range(first, epochs), held_out, watching)
+    if ticks.done < schedule.final_step and not trainee.stop_training:
         raise DataError(
-            f"The data ran out after {done} of {total} batches, before the sparsity had risen to "
-            f"its end (step {schedule.final_step}). Let the data repeat, or give the "
-            "`steps_per_epoch` that it has."
+            f"The data ran out after {ticks.done} of {epochs * steps} batches, before the "
+            f"sparsity had risen to its end (step {schedule.final_step}). Let the data repeat, "
+            "or give the `steps_per_epoch` that it has."
         )
     _check_finite(wrapped)
     trained = keras_model.copy_model(model)
@@ -136,21 +213,155 @@ def train_pruned(
     return trained
 
 
-def _fit(
-    wrapped: Model, feed: _Feed, epochs: int, callbacks: Sequence[Any], progress: Progress
-) -> int:
-    """Trains in place; returns the number of batches that there were."""
-    ticks = _Ticks(progress, epochs, epochs * feed.steps)
-    updates = [UpdatePruningStep()] if wrappers(wrapped) else []
-    wrapped.fit(
+def _fit(trainee: Model, feed: Feed, epochs: range, held_out: Any, callbacks: list[Any]) -> None:
+    trainee.fit(
         feed.batches,
-        epochs=epochs,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
         steps_per_epoch=feed.steps if feed.counted else None,
-        shuffle=isinstance(feed.batches, keras.utils.PyDataset),
-        callbacks=[*updates, ticks, *callbacks],
+        validation_data=held_out,
+        shuffle=feed.shuffled_by_keras,
+        callbacks=callbacks,
         verbose=0,
     )
-    return ticks.done
+
+
+def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDecay:
+    """Ends after `RAMP` of all steps; `wrap` gives it its final sparsity.
+
+    From the dense weights it is the cubic from 0; from the one-shot solution the sparsity is there
+    from the first step, and masks are made anew as the weights move.
+    """
+    end_step = max(1, round(RAMP * total_steps))
+    return PolynomialDecay(
+        initial_sparsity=0.5 if start == "one-shot" else 0.0,
+        final_sparsity=0.5,
+        begin_step=0,
+        end_step=end_step,
+        frequency=max(1, end_step // MASKS_IN_RAMP),
+    )
+
+
+def _mean_sparsity(plan: Plan) -> float:
+    weights = sum(row.weights for row in plan.pruned)
+    return sum(row.weights * row.sparsity for row in plan.pruned) / weights if weights else 0.0
+
+
+def _check_numbers(*, learning_rate: float | None, patience: int | None, **counts: int) -> None:
+    for name, value in (*counts.items(), *([] if patience is None else [("patience", patience)])):
+        if value < 1:
+            raise InputError(f"`{name}` is a number of at least 1. Received: {value}.")
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise InputError(f"`learning_rate` must be positive. Received: {learning_rate}.")
+
+
+def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Distillation:
+    """The distillation that can be done, after a look at the labels.
+
+    Raises:
+      DataError: there is nothing to learn from, or labels are not what the loss takes.
+      ModelError: the model has several outputs and no loss.
+    """
+    possible = Distillation(0.0) if keras_model.own_training(model) else wanted
+    if not isinstance(data, Data):
+        return possible
+    if data.y is None and not possible.weight:
+        raise DataError(
+            "Training needs labels or a teacher. Received: `x` without `y`, and no distillation. "
+            "Add `y` to the data, distil, or prune without training (0 epochs)."
+        )
+    if data.y is None:
+        warnings.warn(
+            "There are no labels: training follows the dense model's outputs alone.",
+            QualityWarning,
+            stacklevel=3,
+        )
+    elif not model.compiled:
+        check_labels(model, data)
+    return possible
+
+
+def _chosen_start(start: Start, data: Data | Batches, schedule: Schedule | None) -> Start:
+    if start not in ("auto", "one-shot", "gradual"):
+        raise InputError(f"`start` is 'auto', 'one-shot' or 'gradual'. Received: {start!r}.")
+    if start != "auto":
+        return start
+    again = isinstance(data, Data | tf.data.Dataset | keras.utils.PyDataset)
+    return "one-shot" if again and schedule is None else "gradual"
+
+
+def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress) -> Model:
+    """The one-shot solution, made from some of the samples or from the first batches.
+
+    Raises:
+      InputError: batches that can be gone through once only.
+    """
+    if isinstance(data, Data):
+        return prune_one_shot(model, plan, list(data.x), progress=progress)
+    if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+        raise InputError(
+            "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
+            f"looked at before training. Received: a {type(data).__name__}. Start gradually."
+        )
+    found: list[list[Array]] = []
+    for inputs in _inputs_of(data):
+        found.append([np.asarray(part) for part in keras.tree.flatten(inputs)])
+        if sum(len(parts[0]) for parts in found) >= MAX_SAMPLES:
+            break
+    x = [np.concatenate(parts)[:MAX_SAMPLES] for parts in zip(*found, strict=True)]
+    return prune_one_shot(model, plan, x, progress=progress)
+
+
+def _inputs_of(batches: Batches) -> Iterator[Any]:
+    known = isinstance(batches, keras.utils.PyDataset)
+    for batch in (batches[index] for index in range(len(batches))) if known else batches:
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def _state_to_resume(folder: Path | None, run: dict[str, Any]) -> Checkpoint | None:
+    if folder is None:
+        raise InputError("`resume`: expected `checkpoint`, the folder to resume from.")
+    if not (folder / FILE).exists():
+        warnings.warn(
+            f"{folder}: no checkpoint to resume from (none is written before the end of the first "
+            "epoch). Training started anew.",
+            QualityWarning,
+            stacklevel=3,
+        )
+        return None
+    return read_checkpoint(folder / FILE, run)
+
+
+def _fingerprints(model: Model, plan: Plan) -> dict[str, str]:
+    """By which a run is known again."""
+    weights = hashlib.sha256()
+    for array in model.get_weights():
+        weights.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "plan": hashlib.sha256(plan.model_dump_json().encode()).hexdigest(),
+        "weights": weights.hexdigest(),
+    }
+
+
+def _first_final_epoch(schedule: Schedule, epochs: int, steps: int, validated: bool) -> int:
+    """The first epoch that may be the best, counted from 0.
+
+    Masks must be final at its end, where validation looks, or for the loss of training throughout.
+    """
+    whole = math.ceil(schedule.final_step / steps)
+    return min(max(whole - 1, 0) if validated else whole, epochs - 1)
+
+
+def _trainee(wrapped: Model, model: Model, teacher: Model, distillation: Distillation) -> Model:
+    """The model that `fit` is called on; compiled if `model` is."""
+    if not distillation.weight:
+        return wrapped
+    if tf.distribute.has_strategy():
+        # Its variables must belong to the strategy as those of the student do.
+        teacher = keras_model.copy_model(teacher)
+    distilled = Distilled(wrapped, teacher, meanings_of(model), distillation)
+    keras_model.compile_as(distilled, model)
+    return distilled
 
 
 def _check_finite(model: Model) -> None:
@@ -167,206 +378,3 @@ def _check_finite(model: Model) -> None:
                 "infinity; training diverged. Give a lower learning rate, and see that the data "
                 "is scaled as the model wants it."
             )
-
-
-def default_schedule(total_steps: int) -> PolynomialDecay:
-    """The cubic from 0 that ends after `RAMP` of all steps; `wrap` gives it its final sparsity."""
-    end_step = max(1, round(RAMP * total_steps))
-    return PolynomialDecay(
-        initial_sparsity=0.0,
-        final_sparsity=0.5,
-        begin_step=0,
-        end_step=end_step,
-        frequency=max(1, end_step // MASKS_IN_RAMP),
-    )
-
-
-def learning_rate_schedule(peak: float, total_steps: int) -> Any:
-    """A `LearningRateSchedule`: warm-up to `peak`, then a cosine down to `LAST_RATE` of it."""
-    warm_up = max(1, round(WARM_UP * total_steps))
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.1 * peak,
-        warmup_target=peak,
-        warmup_steps=warm_up,
-        decay_steps=max(1, total_steps - warm_up),
-        alpha=LAST_RATE,
-    )
-
-
-def _check_numbers(*, epochs: int, batch_size: int, learning_rate: float | None) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise InputError(f"`{name}` is a number of at least 1. Received: {value}.")
-    if learning_rate is not None and not 0 < learning_rate < math.inf:
-        raise InputError(f"`learning_rate` must be positive. Received: {learning_rate}.")
-
-
-def _check_labels(model: Model, data: Data) -> None:
-    """Checks that labels are what sparse categorical cross-entropy takes.
-
-    Raises:
-      ModelError: the model has several outputs.
-      DataError: not one whole number per sample, or one outside of the model's classes.
-    """
-    shapes = keras.tree.flatten(_output_shapes(model, data))
-    if len(shapes) != 1:
-        raise ModelError(
-            f"{model.name}: expected a compiled model, since one with {len(shapes)} outputs has "
-            "no loss that goes without saying. Compile it with its losses before saving."
-        )
-    given = np.asarray(data.y)
-    labels = given.reshape(len(data), -1)
-    classes = shapes[0].shape[-1]
-    whole = bool((labels == np.floor(labels)).all())
-    if labels.shape[1] != 1 or not whole or labels.min() < 0 or labels.max() >= classes:
-        raise DataError(
-            f"`y`: expected one whole number from 0 to {classes - 1} for each sample, as the "
-            f"model has {classes} outputs. Received: shape {list(given.shape)}, values from "
-            f"{labels.min()} to {labels.max()}. For other labels compile the model with their "
-            "loss before saving."
-        )
-
-
-def _output_shapes(model: Model, data: Data) -> Any:
-    """The outputs of a model as tensors of shape and type only."""
-    inputs = [keras.KerasTensor((1, *array.shape[1:]), str(array.dtype)) for array in data.x]
-    return model.compute_output_spec(inputs if len(inputs) > 1 else inputs[0])
-
-
-def _compile(
-    wrapped: Model, probabilities: bool, learning_rate: float | None, total_steps: int
-) -> None:
-    """Compiles a model for training if it is not, and lets its learning rate rise and fall."""
-    if not wrapped.compiled:
-        wrapped.compile(
-            keras.optimizers.Adam(LEARNING_RATE),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
-        )
-    own = wrapped.optimizer.get_config().get("learning_rate")
-    peak = learning_rate or (own if isinstance(own, float) else None)
-    if peak:
-        wrapped.optimizer.learning_rate = learning_rate_schedule(peak, total_steps)
-
-
-def _feed(
-    data: Data | Batches, batch_size: int, augment: Augment, steps: int | None, seed: int
-) -> _Feed:
-    if isinstance(data, Data):
-        feed = _Feed(_shuffled(data, batch_size, seed), math.ceil(len(data) / batch_size), False)
-    else:
-        feed = _Feed(data, steps or _length(data), steps is not None)
-    if augment == "none":
-        return feed
-    if augment != "flip-shift":
-        raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
-    if not isinstance(feed.batches, tf.data.Dataset):
-        raise DataError(
-            "augment='flip-shift': expected arrays or a tf.data.Dataset. "
-            f"Received: a {type(data).__name__}. Augment in it, and leave `augment` out."
-        )
-    return replace(feed, batches=_flipped_and_shifted(feed.batches, seed))
-
-
-def _length(data: Iterable[Any]) -> int:
-    """Batches in an epoch.
-
-    Raises:
-      DataError: the data does not know.
-    """
-    try:
-        return len(data)  # type: ignore[arg-type]  # it may have a length or not
-    except TypeError as error:
-        raise DataError(
-            f"The sparsity schedule needs the number of steps, and this {type(data).__name__} has "
-            "no length. Give `steps_per_epoch`."
-        ) from error
-
-
-def _shuffled(data: Data, batch_size: int, seed: int) -> Any:
-    """A `tf.data.Dataset` of batches in another random order each epoch.
-
-    Raises:
-      DataError: there are no labels.
-    """
-    if data.y is None:
-        raise DataError(
-            "Training needs labels. Received: `x` without `y`. Add `y` to the data, or prune "
-            "without training (0 epochs)."
-        )
-    x = [tf.constant(array) for array in data.x]
-    y = tf.constant(data.y)
-    rows = tf.data.Dataset.range(len(data)).shuffle(len(data), seed=seed)
-
-    def batch(chosen: Any) -> Any:
-        parts = tuple(tf.gather(array, chosen) for array in x)
-        return (parts if len(parts) > 1 else parts[0]), tf.gather(y, chosen)
-
-    return rows.batch(batch_size).map(batch).prefetch(2)
-
-
-def _flipped_and_shifted(batches: Any, seed: int) -> Any:
-    """Augments the images of every batch; labels and sample weights stay.
-
-    Raises:
-      DataError: the inputs are not images `[n, h, w, c]` of at least `2 * MAX_SHIFT` pixels a side.
-    """
-    found = batches.element_spec[0]
-    shape = getattr(found, "shape", tf.TensorShape(None))
-    if shape.rank != 4 or None in shape[1:3] or min(shape[1:3]) < 2 * MAX_SHIFT:
-        raise DataError(
-            "augment='flip-shift': expected one input of images [n, height, width, channels], at "
-            f"least {2 * MAX_SHIFT} pixels a side. Received: {found}. Leave `augment` out."
-        )
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-
-    def augmented(batch: Any, numbers: Any) -> Any:
-        return (flip_and_shift(batch[0], numbers), *batch[1:])
-
-    return tf.data.Dataset.zip((batches, seeds)).map(augmented).prefetch(2)
-
-
-def flip_and_shift(images: Any, seed: Any) -> Any:
-    """Mirrors half of the images left to right and moves each by up to `MAX_SHIFT` pixels.
-
-    What moves in from outside is the image mirrored at its edge.
-
-    Args:
-      images: tensor `[n, h, w, c]`.
-      seed: two integers; the same ones give the same images.
-    """
-    shape = tf.shape(images)
-    count, height, width = shape[0], shape[1], shape[2]
-    mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed) < 0.5
-    images = tf.where(mirrored, tf.reverse(images, [2]), images)
-    sides = [MAX_SHIFT, MAX_SHIFT]
-    padded = tf.pad(images, [[0, 0], sides, sides, [0, 0]], "SYMMETRIC")
-    corners = tf.random.stateless_uniform(
-        [2, count, 1], seed + 1, 0, 2 * MAX_SHIFT + 1, dtype=tf.int32
-    )
-    moved = tf.gather(padded, corners[0] + tf.range(height), axis=1, batch_dims=1)
-    return tf.gather(moved, corners[1] + tf.range(width), axis=2, batch_dims=1)
-
-
-class _Ticks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Tells how far training is."""
-
-    def __init__(self, progress: Progress, epochs: int, total: int) -> None:
-        super().__init__()
-        self.done = 0
-        self._progress = progress
-        self._epochs = epochs
-        self._total = total
-        self._epoch = 0
-        self._steps_before = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        del logs
-        self._epoch = epoch
-        self._steps_before = self.done
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        del logs
-        # Keras counts an execution of several steps as full even when the epoch ends within it.
-        self.done = self._steps_before + min(batch + 1, self._total // self._epochs)
-        what = f"training, epoch {self._epoch + 1} of {self._epochs}"
-        self._progress(what, self.done, self._total)

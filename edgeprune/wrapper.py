@@ -1,10 +1,7 @@
 """The wrapper: a Keras layer that holds masks while another layer trains.
 
-A wrapper evaluates its layer with `where(mask, kernel, 0)` for the kernel, so a pruned weight
-neither reaches the output nor receives a gradient, whatever layer or optimizer it is. The layer
-itself is not changed. A pruned weight keeps its value while the schedule runs, so that it can come
-back when masks are made anew (Zhu and Gupta, 2017, arXiv:1710.01878, section 3); once the schedule
-has reached its final sparsity the kernel itself is set to zero.
+A wrapper evaluates its layer with the masked kernel in place of its own (see `masked_kernel`),
+whatever layer it is; the layer itself is not changed.
 
 Usually the wrapped layer holds the one kernel. Of a subclassed model nothing is known but what it
 computes, so it is wrapped as a whole and the wrapper holds one mask for each kernel inside.
@@ -14,141 +11,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 
-from edgeprune import keras_model, layout
-from edgeprune.errors import InputError, ModelError
+from edgeprune import keras_model
+from edgeprune.errors import ModelError
 from edgeprune.keras_model import Layer, Model
-from edgeprune.layout import Array
-from edgeprune.mask import Mask, make_mask
-from edgeprune.pattern import Block, NofM, Pattern, parse_pattern
-from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
-from edgeprune.score import magnitude, tile_maximum
+from edgeprune.masked_kernel import PACKAGE, MaskedKernel, OnKept, Rule, kernels_of
 
-PACKAGE = "edgeprune"
-"""Under this name Keras finds the classes of a saved model again."""
 PREFIX = "prune_low_magnitude_"
 """Stands before the layer's name in the name of its wrapper."""
-
-for _schedule in (ConstantSparsity, LinearDecay, PolynomialDecay):
-    keras.saving.register_keras_serializable(package=PACKAGE)(_schedule)
-
-_KIND_OF_RANK = {2: "Dense", 3: "Conv1D", 4: "Conv2D"}
-"""How the weights of a layer with `get_prunable_weights` are read: as `[..., in, out]`."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How the kernels of one layer are pruned while it trains."""
-
-    pattern: Pattern
-    schedule: Schedule
-    pooling: Literal["AVG", "MAX"] = "AVG"
-    """Whether the mean or the highest magnitude in a tile is the score of the tile."""
-    path: str = ""
-    """Of the layer within the wrapped one; empty for the wrapped layer itself."""
-
-    def __post_init__(self) -> None:
-        if self.pooling not in ("AVG", "MAX"):
-            raise InputError(f"`block_pooling_type` is 'AVG' or 'MAX'. Received: {self.pooling!r}.")
-
-    def sparsity_at(self, step: int) -> float:
-        """The fraction of zeros at a step; an `NofM` has its own from the first mask on."""
-        if isinstance(self.pattern, NofM):
-            return self.pattern.sparsity
-        return self.schedule.sparsity_at(step)
-
-    def mask(self, kind: str, kernel: Array, step: int) -> Mask:
-        """The mask of a kernel, in the shape of the kernel; True keeps."""
-        scores = magnitude(layout.to_device(kind, kernel))
-        if self.pooling == "MAX" and isinstance(self.pattern, Block):
-            scores = tile_maximum(scores, self.pattern)
-        found = make_mask(scores, self.pattern, self.sparsity_at(step))
-        return layout.to_keras(kind, found, kernel.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """The rule as a Keras config holds it."""
-        return {
-            "pattern": str(self.pattern),
-            "schedule": keras.saving.serialize_keras_object(self.schedule),
-            "pooling": self.pooling,
-            "path": self.path,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Rule:
-        """The rule that `get_config` described."""
-        return cls(
-            parse_pattern(config["pattern"]),
-            keras.saving.deserialize_keras_object(config["schedule"]),
-            config["pooling"],
-            config["path"],
-        )
-
-
-@dataclass(frozen=True)
-class MaskedKernel:
-    """A kernel that is trained, its mask, and the rule it is pruned by."""
-
-    path: str
-    """Of the layer, as messages name it."""
-    kind: str
-    kernel: Any
-    """`keras.Variable`, in Keras order."""
-    mask: Any
-    """bool `keras.Variable` of the same shape; True keeps."""
-    rule: Rule
-
-    def masked(self) -> Any:
-        """The kernel with zeros in place, as a tensor."""
-        return keras.ops.where(self.mask.value, self.kernel.value, 0)
-
-    def set_zeros(self) -> None:
-        """Writes the zeros into the kernel itself."""
-        self.kernel.assign(self.masked())
-
-    def update(self, step: int) -> None:
-        """Makes the mask anew for a step.
-
-        Raises:
-          ModelError: a weight is not finite.
-        """
-        try:
-            mask = self.rule.mask(self.kind, np.asarray(self.kernel), step)
-        except ModelError as error:
-            raise ModelError(f"{self.path}: at training step {step}: {error}") from error
-        self.mask.assign(mask)
-
-    @property
-    def sparsity(self) -> float:
-        """The fraction of weights that the mask sets to zero."""
-        return 1 - float(np.mean(np.asarray(self.mask)))
-
-    @property
-    def threshold(self) -> float:
-        """The smallest magnitude of a kept weight."""
-        return float(np.abs(np.asarray(self.kernel)[np.asarray(self.mask)]).min())
-
-
-def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
-    """The `(kind, keras.Variable)` of every kernel of a built layer that patterns apply to.
-
-    A layer of the user's own takes part by a method `get_prunable_weights()`, as in TensorFlow
-    Model Optimization; its weights are read as `[..., in, out]`.
-    """
-    if hasattr(layer, "get_prunable_weights"):
-        weights = layer.get_prunable_weights()
-        return tuple(
-            (_KIND_OF_RANK[len(weight.shape)], weight)
-            for weight in weights
-            if len(weight.shape) in _KIND_OF_RANK
-        )
-    kernel = keras_model.kernel_variable(layer)
-    return ((type(layer).__name__, kernel),) if isinstance(kernel, keras.Variable) else ()
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -202,14 +76,18 @@ class PruneLowMagnitude(keras.layers.Wrapper):
                 shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
             )
             if kernel.regularizer is not None:
-                kernel.regularizer = _OnKept(kernel.regularizer, mask)
+                kernel.regularizer = OnKept(kernel.regularizer, mask)
             yield MaskedKernel(path, kind, kernel, mask, rule)
 
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Calls the layer with the masked kernels in place of its own."""
         if self._takes_training:
             kwargs["training"] = training
-        masked = {id(entry.kernel): entry.masked() for entry in self.masked_kernels}
+        step = self.step.value
+        masked = {
+            id(entry.kernel): entry.trained(step) if training else entry.masked()
+            for entry in self.masked_kernels
+        }
         variables = self.layer.variables
         scope = keras.StatelessScope(
             [(variable, masked.get(id(variable), variable.value)) for variable in variables],
@@ -333,14 +211,3 @@ def wrappers(model: Model | Layer) -> tuple[PruneLowMagnitude, ...]:
     """Every wrapper in a model or layer once, however deep; a wrapper is its own."""
     layers = keras_model.layers_inside(model)
     return tuple(layer for layer in layers if isinstance(layer, PruneLowMagnitude))
-
-
-class _OnKept:
-    """Applies a regularizer to the kept weights only."""
-
-    def __init__(self, regularizer: Any, mask: Any) -> None:
-        self._regularizer = regularizer
-        self._mask = mask
-
-    def __call__(self, kernel: Any) -> Any:
-        return self._regularizer(keras.ops.where(self._mask, kernel, 0))

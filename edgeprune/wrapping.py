@@ -15,15 +15,14 @@ import keras
 from edgeprune import keras_model, layout
 from edgeprune.errors import ModelError
 from edgeprune.keras_model import Layer, Model
+from edgeprune.masked_kernel import Rule, kernels_of
 from edgeprune.pattern import NofM, Pattern
 from edgeprune.plan import Plan, check_plan
 from edgeprune.schedule import ConstantSparsity, Schedule
-from edgeprune.wrapper import PrunedModel, PruneLowMagnitude, Rule, kernels_of
+from edgeprune.wrapper import PrunedModel, PruneLowMagnitude
 
 DEFAULT_SCHEDULE = ConstantSparsity(0.5, 0)
 """TensorFlow Model Optimization's own default."""
-
-_TRAINING = ("train_step", "compute_loss", "compute_metrics")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def prune_low_magnitude(
     return _wrap_model(to_prune, choose)
 
 
-def wrap(model: Model, plan: Plan, schedule: Schedule) -> Model:
+def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) -> Model:
     """Wraps the layers that a plan prunes, each with its own pattern and final sparsity.
 
     Args:
@@ -113,6 +112,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule) -> Model:
       plan: as `plan` makes it, perhaps edited.
       schedule: its steps and shape are used for every layer; it is scaled to end at the layer's
         sparsity. An `NofM` has its sparsity from the first mask on.
+      regrow: whether pruned weights move while the schedule runs, and may come back; see `Rule`.
 
     Returns:
       A new model, compiled as before.
@@ -132,7 +132,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule) -> Model:
             return row.reason
         if not kernels_of(layer):
             return _no_kernel(layer)
-        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity))
+        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrow)
 
     return _wrap_model(model, choose)
 
@@ -233,9 +233,7 @@ def _wrapped_subclass(model: Model, rules: dict[int, Rule]) -> Model:
     copy = keras_model.copy_model(model)
     if not inside:
         return copy
-    own = [
-        name for name in _TRAINING if getattr(type(model), name) is not getattr(keras.Model, name)
-    ]
+    own = keras_model.own_training(model)
     if own:
         raise ModelError(
             f"{model.name}: this {type(model).__name__} trains by its own {' and '.join(own)}, "

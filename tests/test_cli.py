@@ -193,6 +193,7 @@ def test_pruning_while_training_reaches_the_sparsity(run: Run, model: Path) -> N
     content = json.loads(done.stdout)
     assert content["sparsity"]["reached"] == pytest.approx(0.7, abs=0.01)
     assert content["warnings"] == []
+    assert not list(model.parent.glob("*.checkpoint"))
     check_refused(
         run("prune", model, "--device", "ethos-u55", "--epochs", "1", "-o", "o.keras"), "--data"
     )
@@ -304,7 +305,18 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         (("densify", "m.tflite", "-o", "no/o.tflite"), "does not exist"),
         (("encode", "random.tflite", "--device", "edge-tpu", "-o", "o.tflite"), "random.tflite"),
         (("encode", "m.tflite", "--device", "edge-tpu", "-o", "no/o.tflite"), "does not exist"),
-        ((*PRUNE, "--data", "missing_y.npz", "--epochs", "1"), "array 'y' is missing"),
+        (
+            (*PRUNE, "--data", "missing_y.npz", "--epochs", "1", "--distill", "0"),
+            "array 'y' is missing",
+        ),
+        ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--validation", "1"), "`validation`"),
+        (
+            (*PRUNE, "--data", "data.npz", "--epochs", "1", "--learning-rate", "0"),
+            "`learning_rate`",
+        ),
+        ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--distill", "2"), "--distill"),
+        ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--monitor", "loss:up"), "`monitor`"),
+        ((*PRUNE, "--data", "data.npz", "--resume"), "give the --epochs"),
         ((*PRUNE, "--epochs", "-1"), "--epochs"),
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),

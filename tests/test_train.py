@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,20 +11,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgeprune.compilation import (
+    LEARNING_RATE,
+    compile_for_training,
+    learning_rate_schedule,
+    rate_share,
+)
 from edgeprune.data import Data
-from edgeprune.errors import DataError, InputError, ModelError
+from edgeprune.distill import Distillation
+from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
+from edgeprune.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.keras_model import ends_in_softmax
 from edgeprune.pattern import Block, NofM, Unstructured
 from edgeprune.plan import Plan, plan
 from edgeprune.prune import layer_sparsities, reached_sparsity
 from edgeprune.schedule import ConstantSparsity
-from edgeprune.train import (
-    MAX_SHIFT,
-    default_schedule,
-    flip_and_shift,
-    learning_rate_schedule,
-    train_pruned,
-)
+from edgeprune.train import default_schedule, train_pruned
 from edgeprune.wrapper import wrappers
 from edgeprune.wrapping import wrap
 from tests.test_wrapper import branches, planned
@@ -83,8 +86,10 @@ def test_training_ends_at_the_planned_sparsity_and_learns() -> None:
     assert not wrappers(trained)
     correct = trained.predict(X, verbose=0).argmax(-1) == Y
     assert correct.mean() > 0.7  # one in four by chance
-    assert told[0] == ("training, epoch 1 of 30", 1, 90)
-    assert told[-1] == ("training, epoch 30 of 30", 90, 90)
+    steps = [step for step in told if step[0].startswith("training")]
+    assert steps[0][0].startswith("training, epoch 1 of 30, loss ")
+    assert steps[-1][0].startswith("training, epoch 30 of 30, loss 0.")
+    assert [step[1:] for step in steps] == [(done + 1, 90) for done in range(90)]
     for received, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(received, expected)
 
@@ -101,6 +106,31 @@ def test_the_same_seed_gives_the_same_model(augment: Any) -> None:
     for received, expected in zip(first, again, strict=True):
         np.testing.assert_array_equal(received, expected)
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.slow
+def test_without_labels_the_dense_model_is_followed(tmp_path: Path) -> None:
+    model = net()
+    told: list[str] = []
+    batches = tf.data.Dataset.from_tensor_slices(X).batch(16)
+    with pytest.warns(QualityWarning, match="no labels"):
+        trained = train_pruned(
+            model,
+            rows(model),
+            Data((X,)),
+            epochs=8,
+            batch_size=16,
+            learning_rate=0.02,
+            tensorboard=tmp_path / "logs",
+            progress=lambda what, _, __: told.append(what),
+        )
+    losses = [float(what.rpartition(" ")[2]) for what in told if "loss" in what]
+    assert losses[-1] < 0.3 * losses[0]
+    assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
+    written = {path.parent.name for path in (tmp_path / "logs").rglob("events*")}
+    assert written == {"train", "pruning"}
+    trained = train_pruned(model, rows(model), batches, epochs=1, augment="flip-shift")
+    assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
 
 
 class _Sequence(keras.utils.PyDataset):
@@ -205,7 +235,7 @@ def test_data_that_runs_out_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("given", "options", "error", "message"),
     [
-        (Data((X,)), {}, DataError, "needs labels"),
+        (Data((X,)), {"distillation": Distillation(0)}, DataError, "needs labels or a teacher"),
         (Data((X,), Y + 1), {}, DataError, "from 0 to 3 .* values from 1 to 4"),
         (Data((X,), Y + 0.5), {}, DataError, "one whole number"),
         (Data((X,), np.eye(4)[Y]), {}, DataError, r"shape \[64, 4\]"),
@@ -286,6 +316,30 @@ def test_sparsity_and_learning_rate_rise_and_end_in_time() -> None:
         0.001,
     ]
     assert np.isfinite(float(learning_rate_schedule(0.1, 1)(0)))
+
+
+def test_the_learning_rate_is_the_models_own_or_a_share_of_its_highest() -> None:
+    def peak(optimizer: Any, steps_before: int, asked: float | None = None) -> float:
+        model = net()
+        if optimizer is not None:
+            model.compile(optimizer, "mse")
+            model.optimizer.iterations.assign(steps_before)
+        trainee = net()
+        if optimizer is not None:
+            trainee.compile(type(optimizer).from_config(optimizer.get_config()), "mse")
+        compile_for_training(trainee, model, model, asked, 100, 0.25)
+        rate = keras.optimizers.schedules.deserialize(
+            trainee.optimizer.get_config()["learning_rate"]
+        )
+        return max(float(rate(step)) for step in range(100))
+
+    used = keras.optimizers.schedules.CosineDecay(0.0, 50, warmup_target=0.4, warmup_steps=10)
+    assert peak(None, 0) == pytest.approx(0.25 * LEARNING_RATE)
+    assert peak(None, 0, 0.7) == pytest.approx(0.7)
+    assert peak(keras.optimizers.SGD(0.5), 9) == pytest.approx(0.5)
+    assert peak(keras.optimizers.SGD(used), 60) == pytest.approx(0.1, rel=0.02)
+    assert peak(keras.optimizers.SGD(used), 0) == pytest.approx(0.4)
+    assert [rate_share(sparsity) for sparsity in (0.0, 0.9, 0.95)] == pytest.approx([1 / 9, 1, 1])
 
 
 def test_the_end_of_a_model_decides_how_its_outputs_are_read() -> None:

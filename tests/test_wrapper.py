@@ -18,11 +18,12 @@ from edgeprune import layout
 from edgeprune.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.errors import InputError, ModelError, PatternError, PlanError
 from edgeprune.keras_model import describe
+from edgeprune.masked_kernel import Rule
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.plan import LayerPlan, Plan, plan
 from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
 from edgeprune.score import tile_maximum
-from edgeprune.wrapper import PruneLowMagnitude, Rule, wrappers
+from edgeprune.wrapper import PruneLowMagnitude, wrappers
 from edgeprune.wrapping import kept_layers, prune_low_magnitude, wrap
 
 layers = keras.layers
@@ -591,3 +592,35 @@ def test_wrapping_emits_no_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit(compiled(prune_low_magnitude(dense_net(), CUBIC)), (8,), epochs=1)
+
+
+def test_a_weight_that_may_come_back_gets_the_masked_kernels_gradient_and_its_decay() -> None:
+    layer = layers.Dense(4, use_bias=False, name="dense")
+    layer.build((None, 8))
+    rule = Rule(NofM(2, 4), PolynomialDecay(0.5, 0.5, 0, 10), regrow=True)
+    wrapped = PruneLowMagnitude(layer, (rule,))
+    wrapped.build((None, 8))
+    wrapped.begin()
+    (entry,) = wrapped.masked_kernels
+    mask, kernel = np.asarray(entry.mask), np.asarray(entry.kernel)
+    assert mask.sum() == 16
+    inputs = np.random.default_rng(0).standard_normal((3, 8)).astype("float32")
+
+    def gradient() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(wrapped(inputs, training=True) * [1.0, 2.0, 3.0, 4.0])
+        return tape.gradient(loss, wrapped.trainable_variables)[0]
+
+    above = inputs.sum(0)[:, None] * np.array([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(gradient(), above + 2e-4 * kernel * ~mask, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(wrapped(inputs, training=True), wrapped(inputs))
+    wrapped.step.assign(10)
+    np.testing.assert_allclose(gradient(), above * mask, rtol=1e-5, atol=1e-6)
+
+
+def test_a_rule_is_read_from_a_file_of_a_version_without_regrowth() -> None:
+    rule = Rule(Block(2, 1), ConstantSparsity(0.5, 0), regrow=True)
+    config = rule.get_config()
+    assert Rule.from_config(config) == rule
+    del config["regrow"]
+    assert not Rule.from_config(config).regrow
