@@ -32,6 +32,8 @@ PATTERNS: list[tuple[Pattern, float]] = [
     (NofM(2, 4), 0.5),
     (Channels(4), 0.5),
 ]
+ZEROS = [entry for entry in PATTERNS if not isinstance(entry[0], Channels)]
+"""Those that leave a layer its shape; channels are removed."""
 
 
 def weights(model: Any) -> list[Any]:
@@ -343,14 +345,14 @@ def test_outputs_stay_nearer_to_the_dense_model_than_by_magnitude(name: str, dev
     assert left < 0.8 * before
 
 
-@pytest.mark.parametrize(("pattern", "sparsity"), PATTERNS)
+@pytest.mark.parametrize(("pattern", "sparsity"), ZEROS)
 def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
     pattern: Pattern, sparsity: float
 ) -> None:
     model = build("every_kind")
     rows = []
     for info in keras_model.describe(model):
-        fits = info.shape is not None and not isinstance(pattern, NofM | Channels)
+        fits = info.shape is not None and not isinstance(pattern, NofM)
         if isinstance(pattern, Block) and info.shape is not None:
             out, in_ = layout.device_shape(info.kind, info.shape)
             fits = out % pattern.out == 0 and in_ % pattern.in_ == 0
