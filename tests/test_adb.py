@@ -206,7 +206,9 @@ def test_a_program_that_is_stopped_removes_what_it_sent(
 ) -> None:
     monkeypatch.setenv("ADB_TAKES", "20")
     monkeypatch.setenv("EDGEPRUNE_BENCHMARK_BINARY", str(phone.binary))
-    command = [sys.executable, "-m", "edgeprune", "measure", str(model)]
+    # What a shell starts in the background is told to ignore SIGINT, and so are its children.
+    heeding = ["env", "--default-signal=INT", sys.executable]
+    command = [*heeding, "-m", "edgeprune", "measure", str(model)]
     program = subprocess.Popen(
         [*command, "--device", "xnnpack-arm64", "--target", "adb:serial"],
         stdout=subprocess.DEVNULL,

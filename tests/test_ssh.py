@@ -246,11 +246,16 @@ def test_a_program_that_is_stopped_leaves_nothing(
     board: Server, tmp_path: Path, number: signal.Signals
 ) -> None:
     slow = fully_connected(tmp_path / "slow.tflite", SLOW)
-    command = [sys.executable, "-m", "edgeprune", "measure", str(slow), str(slow)]
+    # What a shell starts in the background is told to ignore SIGINT, and so are its children.
+    heeding = ["env", "--default-signal=INT", sys.executable]
+    command = [*heeding, "-m", "edgeprune", "measure", str(slow), str(slow)]
     options = ["--device", "xnnpack-arm64", "--target", "ssh:board"]
     environment = {**os.environ, "EDGEPRUNE_BOARD_PYTHON": sys.executable}
     program = subprocess.Popen(
-        [*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, *options],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     wait_until(lambda: is_timing(board))
     program.send_signal(number)
