@@ -139,6 +139,18 @@ def test_no_solution_is_worse_than_magnitude_with_refitted_weights(
     np.testing.assert_array_equal(again, solution.mask)
 
 
+@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
+def test_a_wide_layer_in_32_bits_is_solved_as_well_as_in_64(
+    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, dense, targets = correlated(4, positions, 1, width, 8)
+    problem = problem_of(inputs, targets, with_bias=True)
+    double = solving.solve(problem, dense, np.ones(8), NofM(2, 4), 0.5)
+    monkeypatch.setattr(solving, "WIDE", width)
+    single = solving.solve(problem, dense, np.ones(8), NofM(2, 4), 0.5)
+    assert single.error == pytest.approx(double.error, rel=0.05, abs=1e-4)
+
+
 def test_admm_finds_a_much_better_mask_where_inputs_are_correlated() -> None:
     inputs, dense, targets = correlated(5, 2000, 1, 64, 32)
     problem = problem_of(inputs, targets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ import scipy.linalg
 
 from edgeprune.layout import Array
 
-Matrix = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.floating[Any]]
+"""Of 64 bits, or of 32 where a problem is wide."""
 Apply = Callable[[Matrix], Matrix]
 """Maps rows `[r, n]` to rows `[r, n]`."""
 
@@ -40,6 +42,10 @@ class Gram(ABC):
     @abstractmethod
     def inverse(self) -> Apply:
         """What multiplies rows by the inverse; the matrix must be positive definite."""
+
+    @abstractmethod
+    def single(self) -> Gram:
+        """In 32 bits."""
 
     @abstractmethod
     def kept(self, columns: Array) -> Gram:
@@ -80,6 +86,10 @@ class WholeGram(Gram):
     def scaled(self, scale: Matrix) -> Gram:
         """Of columns divided by `scale`."""
         return WholeGram(self.matrix / scale[:, None] / scale)
+
+    def single(self) -> Gram:
+        """In 32 bits."""
+        return WholeGram(self.matrix.astype(np.float32))
 
     def inverse(self) -> Apply:
         """By Cholesky's factors."""
@@ -127,6 +137,10 @@ class FactoredGram(Gram):
     def scaled(self, scale: Matrix) -> Gram:
         """Of columns divided by `scale`."""
         return FactoredGram(self.factor / scale, self.damping / scale**2)
+
+    def single(self) -> Gram:
+        """In 32 bits."""
+        return FactoredGram(self.factor.astype(np.float32), self.damping.astype(np.float32))
 
     def inverse(self) -> Apply:
         """By Woodbury's identity, so that only `[positions, positions]` is inverted."""

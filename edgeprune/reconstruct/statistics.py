@@ -35,6 +35,16 @@ class Problem:
     target_mean: Matrix
     """`[r]`; 0 where no bias is fitted."""
 
+    def single(self) -> Problem:
+        """The same in 32 bits."""
+        return Problem(
+            tuple(gram.single() for gram in self.grams),
+            self.cross.astype(np.float32),
+            self.energy.astype(np.float32),
+            self.column_mean.astype(np.float32),
+            self.target_mean.astype(np.float32),
+        )
+
     def rows(self, group: int) -> slice:
         """The rows of a group."""
         count = len(self.cross) // len(self.grams)
