@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Channels, NofM, Pattern
@@ -116,11 +117,13 @@ def _refit_group(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix
     if work > EXACT_WORK:
         return _conjugate_gradients(gram, cross, mask, start)
     matrix = np.zeros(mask.shape)
-    for number, columns in enumerate(kept):
-        rows = np.flatnonzero(members.ravel() == number)
-        if columns.size:
-            chosen = np.ix_(rows, columns)
-            matrix[chosen] = gram.kept(columns).inverse()(cross[chosen])
+    # Threads would wait for each other longer than they work on so small matrices.
+    with threadpool_limits(1):
+        for number, columns in enumerate(kept):
+            rows = np.flatnonzero(members.ravel() == number)
+            if columns.size:
+                chosen = np.ix_(rows, columns)
+                matrix[chosen] = gram.kept(columns).inverse()(cross[chosen])
     return matrix
 
 
