@@ -31,7 +31,7 @@ EXACT_WORK = 2e10
 """Floating-point operations up to which least squares is solved support by support."""
 TOLERANCE = 1e-4
 """Residual, relative to the right-hand side, at which conjugate gradients stop."""
-MAX_STEPS = 100
+MAX_STEPS = 60
 
 
 @dataclass(frozen=True)
