@@ -95,7 +95,7 @@ def test_the_plain_architecture_comes_back_with_its_zeros(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device", ["xnnpack-arm64", "ethos-u85", "edge-tpu"])
+@pytest.mark.parametrize("device", ["xnnpack-arm64", "ethos-u85", "ethos-u55"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_goes_by_a_plan_and_comes_back(name: str, device: str) -> None:
     model = build(name)

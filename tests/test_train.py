@@ -125,7 +125,7 @@ def test_without_labels_the_dense_model_is_followed(tmp_path: Path) -> None:
             progress=lambda what, _, __: told.append(what),
         )
     losses = [float(what.rpartition(" ")[2]) for what in told if "loss" in what]
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
     written = {path.parent.name for path in (tmp_path / "logs").rglob("events*")}
     assert written == {"train", "pruning"}
