@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Channels, NofM, Pattern
@@ -30,7 +31,7 @@ EXACT_WORK = 2e10
 """Floating-point operations up to which least squares is solved support by support."""
 TOLERANCE = 1e-4
 """Residual, relative to the right-hand side, at which conjugate gradients stop."""
-MAX_STEPS = 100
+MAX_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,13 @@ def _refit_group(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix
     if work > EXACT_WORK:
         return _conjugate_gradients(gram, cross, mask, start)
     matrix = np.zeros(mask.shape)
-    for number, columns in enumerate(kept):
-        rows = np.flatnonzero(members.ravel() == number)
-        if columns.size:
-            chosen = np.ix_(rows, columns)
-            matrix[chosen] = gram.kept(columns).inverse()(cross[chosen])
+    # Threads would wait for each other longer than they work on so small matrices.
+    with threadpool_limits(1):
+        for number, columns in enumerate(kept):
+            rows = np.flatnonzero(members.ravel() == number)
+            if columns.size:
+                chosen = np.ix_(rows, columns)
+                matrix[chosen] = gram.kept(columns).inverse()(cross[chosen])
     return matrix
 
 
