@@ -340,6 +340,7 @@ def test_an_ordinary_user_without_a_compiler_repairs_an_interrupted_set_up(
     assert [process.returncode for process in both] == [0, 0], said
     assert "arm64-emulated is ready" in said[0]
     assert cached_emulator().complete()
+    assert list((folder / "site/numpy").rglob("*.pyc"))
     assert not partial.exists()
     assert {path.name for path in folder.parent.iterdir()} == {folder.name, "arm64-emulated.lock"}
     packages = json.loads((folder / "versions.json").read_text())["debian"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,12 +50,18 @@ def test_an_attribute_that_is_not_there_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["devices"], ["targets", "--json"]])
-def test_commands_without_keras_start_in_under_a_second(arguments: list[str]) -> None:
-    """The best of three, since other work on the machine only ever adds time."""
+def test_commands_without_keras_start_in_under_a_second(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """The best of four, since other work on the machine only ever adds time; modules are compiled
+    by the first, as they are wherever the user's variables do not forbid it."""
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     taken = []
-    for _ in range(3):
+    for _ in range(4):
         begin = time.perf_counter()
         command = [sys.executable, "-m", "edgeprune", *arguments]
-        subprocess.run(command, check=True, timeout=60, capture_output=True)
+        subprocess.run(
+            command, check=True, timeout=60, capture_output=True, env={**os.environ, **compiled}
+        )
         taken.append(time.perf_counter() - begin)
     assert min(taken) < 1.0

@@ -81,7 +81,7 @@ def check_patterns(pruned: Any, made: Plan) -> None:
                 assert set(np.unique(tiles)) <= {0, out * in_}
             case NofM(n, m):
                 groups = zero[:, : zero.shape[1] // m * m].reshape(len(zero), -1, m)
-                assert (groups.sum(-1) == m - n).all()
+                assert (groups.sum(-1) >= m - n).all()
             case Channels(multiple):
                 assert len(zero) % multiple == 0
                 assert len(zero) < device_shape(row.kind, row.shape)[0]
