@@ -37,7 +37,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 def test_the_package_offers_its_verbs_and_they_are_functions() -> None:
     code = (
         "import edgeprune\n"
-        "import edgeprune.plan, edgeprune.validate, edgeprune.measure\n"
+        "import edgeprune.planning, edgeprune.validation, edgeprune.measure\n"
         "print(all(callable(getattr(edgeprune, n)) for n in edgeprune.__all__))\n"
         "print(sorted(edgeprune.__all__) == edgeprune.__all__)"
     )
