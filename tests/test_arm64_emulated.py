@@ -288,7 +288,8 @@ def ordinary_python(environment: dict[str, str]) -> tuple[str, dict[str, Any]]:
     nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     user = nobody if os.getuid() == 0 else {}
     for python in (sys.executable, "/usr/bin/python3"):
-        command = [python, "-c", "import edgeprune.cli, pip"]
+        imports = "import pip, rich, edgeprune.cli.targets, edgeprune.targets.arm64_emulated"
+        command = [python, "-c", imports]
         try:
             done = subprocess.run(command, env=environment, check=False, timeout=60, **user)
         except PermissionError:
