@@ -73,11 +73,12 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             self.best_weights = list(self._resumed.weights)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Looks after the first batch whether there is such a metric, before a whole epoch is spent.
+        """Looks after the first batch whether there is such a metric, before an epoch is spent.
 
         Raises:
           InputError: there is none, and no other callback could bring it at the end of an epoch.
         """
+        del batch
         if self._checks_early and self.monitor.removeprefix("val_") not in (logs or {}):
             raise self._unknown(logs)
         self._checks_early = False
