@@ -26,10 +26,18 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
       first: number of the first epoch that counts, from 0: masks are final at its end.
       patience: epochs without a better one after which training stops; None never stops.
       best: from the run that is resumed.
+      checks_early: whether an unknown metric is refused after the first batch; not if other
+        callbacks may bring it at the end of an epoch.
     """
 
     def __init__(
-        self, monitor: str, first: int, patience: int | None, best: Best | None = None
+        self,
+        monitor: str,
+        first: int,
+        patience: int | None,
+        best: Best | None = None,
+        *,
+        checks_early: bool = True,
     ) -> None:
         name, _, mode = monitor.partition(":")
         if mode not in ("", "min", "max"):
@@ -46,6 +54,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
         )
         self.best_weights: list[Any] | None = None
         self._resumed = best
+        self._checks_early = checks_early
 
     @property
     def found(self) -> Best | None:
@@ -62,6 +71,17 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             self.best_epoch = self._resumed.epoch
             self.wait = self._resumed.waited
             self.best_weights = list(self._resumed.weights)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Looks after the first batch whether there is such a metric, before an epoch is spent.
+
+        Raises:
+          InputError: there is none, and no other callback could bring it at the end of an epoch.
+        """
+        del batch
+        if self._checks_early and self.monitor.removeprefix("val_") not in (logs or {}):
+            raise self._unknown(logs)
+        self._checks_early = False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Compares the epoch with the best.
@@ -85,11 +105,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
           ModelError: it is not a finite number, since training came apart.
         """
         if self.monitor not in (logs or {}):
-            raise InputError(
-                f"`monitor`: expected one of {', '.join(logs or {})}. Received: {self.monitor!r}. "
-                "Metrics are those the model is compiled with; with 'val_' in front if there is "
-                "validation data."
-            )
+            raise self._unknown(logs)
         value = super().get_monitor_value(logs)
         if not math.isfinite(value):
             raise ModelError(
@@ -98,6 +114,13 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
                 "model wants it."
             )
         return value
+
+    def _unknown(self, logs: Logs) -> InputError:
+        return InputError(
+            f"`monitor`: expected one of {', '.join(logs or {})}. Received: {self.monitor!r}. "
+            "Metrics are those the model is compiled with; with 'val_' in front if there is "
+            "validation data."
+        )
 
 
 class SaveState(keras.callbacks.Callback):  # type: ignore[misc]

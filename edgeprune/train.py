@@ -149,6 +149,11 @@ def train_pruned(
     )
     keras.utils.set_random_seed(seed)
     data, held_out = split_off(data, validation)
+    if held_out is None and monitor and monitor.startswith("val_"):
+        raise InputError(
+            f"`monitor`: '{monitor}' is a metric on validation data. Received: none. Hold some out "
+            f"(`validation`), or watch '{monitor.removeprefix('val_')}'."
+        )
     distillation = _possible(model, data, distillation)
     steps = steps_in_epoch(data, batch_size, steps_per_epoch)
     start = _chosen_start(start, data, schedule)
@@ -174,6 +179,7 @@ def train_pruned(
         _first_final_epoch(schedule, epochs, steps, held_out is not None),
         patience,
         state.best if state else None,
+        checks_early=not callbacks,
     )
     ready = state is not None or start == "gradual"
     origin = model if ready else _one_shot(model, plan, data, progress)

@@ -158,16 +158,29 @@ def test_the_best_epoch_with_final_masks_is_kept(
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=False)
     x, y = np.zeros((2, 2)), np.zeros((2, 1))
-    best = BestEpoch("val_good:max", first, patience)
+    best = BestEpoch("val_good:max", first, patience, checks_early=False)
     history = model.fit(x, y, epochs=4, verbose=0, callbacks=[_Scripted(values), best])
     assert float(model.layers[-1].bias.numpy()[0]) == kept
     assert len(history.epoch) == stopped
 
 
 @pytest.mark.slow
-def test_a_metric_that_is_not_there_is_named() -> None:
+def test_a_metric_that_is_not_there_is_named_before_an_epoch_is_spent() -> None:
     model = net()
-    with pytest.raises(InputError, match=r"expected one of accuracy, loss. Received: 'val_loss'"):
+    steps: list[tuple[str, int, int]] = []
+    with pytest.raises(InputError, match=r"expected one of accuracy, loss. Received: 'f1'"):
+        train_pruned(
+            model,
+            rows(model),
+            data(),
+            epochs=1,
+            batch_size=8,
+            monitor="f1",
+            start="gradual",
+            progress=lambda *told: steps.append(told),
+        )
+    assert max((done for _, done, _ in steps), default=0) <= 1
+    with pytest.raises(InputError, match="'val_loss' is a metric on validation data"):
         train_pruned(model, rows(model), data(), epochs=1, monitor="val_loss")
     with pytest.raises(InputError, match="perhaps with ':max' or ':min'"):
         train_pruned(model, rows(model), data(), epochs=1, monitor="loss:up")
