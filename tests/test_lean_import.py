@@ -124,15 +124,17 @@ def test_a_command_imports_what_it_needs_and_no_runtime(
 def test_commands_without_keras_start_in_under_a_second(
     arguments: list[str], tmp_path: Path
 ) -> None:
-    """The best of four, since other work on the machine only ever adds time; modules are compiled
-    by the first, as they are wherever the user's variables do not forbid it."""
+    """At best, since other work on the machine only ever adds time; modules are compiled by the
+    first run, as they are wherever the user's variables do not forbid it."""
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    taken = []
-    for _ in range(4):
+    command = [sys.executable, "-m", "edgeprune", *arguments]
+
+    def seconds() -> float:
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "edgeprune", *arguments]
         subprocess.run(
             command, check=True, timeout=60, capture_output=True, env={**os.environ, **compiled}
         )
-        taken.append(time.perf_counter() - begin)
-    assert min(taken) < 1.0
+        return time.perf_counter() - begin
+
+    seconds()
+    assert any(seconds() < 1.0 for _ in range(8))
