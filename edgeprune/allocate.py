@@ -21,8 +21,9 @@ import numpy as np
 from edgeprune import cost as cost_table
 from edgeprune.layout import Array
 from edgeprune.pattern import Block, Unstructured
-from edgeprune.plan import MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
-from edgeprune.profile import DeviceProfile, Goal
+from edgeprune.planning import MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
+from edgeprune.profile import DeviceProfile
+from edgeprune.terms import Goal
 
 Cost: TypeAlias = Callable[[LayerPlan, float], float]
 """What a layer of a plan costs on the device at a sparsity."""

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeprune.layout import Array
-from edgeprune.measure import Settings
-from edgeprune.profile import DeviceProfile, Numerics
+from edgeprune.measurement import Settings
+from edgeprune.terms import Numerics
 from edgeprune.tflite.file import Graph
 from edgeprune.tflite.signature import output_ports
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 GENERATED_SAMPLES = 4
 

@@ -27,10 +27,11 @@ from edgeprune.keras_model import Model
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.manifest import embed, hash_model, make_manifest, write_beside
-from edgeprune.plan import Plan
-from edgeprune.profile import DeviceProfile, Numerics, load_profile
+from edgeprune.planning import Plan
+from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.prune import layer_sparsities
 from edgeprune.rewrites import Rewritten
+from edgeprune.terms import Numerics
 from edgeprune.tflite import draft as tflite_draft
 from edgeprune.tflite import file as tflite_file
 from edgeprune.wrapper import wrappers

@@ -30,9 +30,10 @@ from pydantic import Field, ValidationError
 from edgeprune import layout
 from edgeprune.errors import ProfileError
 from edgeprune.pattern import Block, Pattern, Unstructured
-from edgeprune.plan import LayerInfo
-from edgeprune.profile import Core, profile_folder, read_toml
+from edgeprune.planning import LayerInfo
+from edgeprune.profile import profile_folder, read_toml
 from edgeprune.schema import Table, Text, explain
+from edgeprune.terms import Core
 
 Amounts: TypeAlias = dict[str, float]
 Layout: TypeAlias = Literal["nhwc", "nchw"]

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from edgeprune.gate import judge, never_engages
-from edgeprune.profile import DeviceProfile
 from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 from edgeprune.tflite.sparse_tensor import Array, Layout, count_blocks, stored_bytes
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 Runtime: TypeAlias = Literal["tflite-runtime", "LiteRT", "TFLM"]
 Way: TypeAlias = Literal["dense", "densify", "direct"]

@@ -18,12 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune import layout
 from edgeprune.artifact import require_keras_name
 from edgeprune.data import InputSpec
 from edgeprune.errors import ModelError, OutputError
+from edgeprune.layer_kinds import KINDS
 from edgeprune.layout import Array
-from edgeprune.plan import LayerInfo
+from edgeprune.planning import LayerInfo
 
 PREDICT_BATCH = 64
 
@@ -371,7 +371,7 @@ def kernel_variable(layer: Layer) -> Any:
     None for a layer whose kind has no device matrix.
     """
     kind = type(layer).__name__
-    if kind not in layout.KINDS or not layer.built:
+    if kind not in KINDS or not layer.built:
         return None
     return layer.pointwise_kernel if kind.startswith("Separable") else layer.kernel
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeprune.profile import DeviceProfile
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgeprune.measure import LayerCost, Measurement
+if TYPE_CHECKING:
+    from edgeprune.measurement import LayerCost, Measurement
+
 
 GAIN = 1.05
 """A layer whose cycles fall by less than this factor gained nothing worth the name."""

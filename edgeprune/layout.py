@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.errors import PatternError
+from edgeprune.layer_kinds import KERNEL_AXES, KINDS
 from edgeprune.pattern import Block, NofM, Pattern, Unstructured
 
 Array = npt.NDArray[Any]
@@ -57,28 +58,13 @@ _ORDER = {
     "DepthwiseConv2D": _Order.DEPTHWISE,
 }
 
-KINDS = tuple(_ORDER)
-"""The layer kinds, by Keras class name, that have a device matrix."""
-
-_RANK = {
-    "Dense": 2,
-    "Conv1D": 3,
-    "SeparableConv1D": 3,
-    "Conv1DTranspose": 3,
-    "DepthwiseConv1D": 3,
-    "Conv2D": 4,
-    "SeparableConv2D": 4,
-    "Conv2DTranspose": 4,
-    "DepthwiseConv2D": 4,
-}
-
 
 def _order(kind: str, shape: tuple[int, ...]) -> _Order:
     if kind not in _ORDER:
         raise PatternError(f"Expected a layer kind, one of {', '.join(KINDS)}. Received: {kind!r}.")
-    if len(shape) != _RANK[kind]:
+    if len(shape) != KERNEL_AXES[kind]:
         raise PatternError(
-            f"A {kind} kernel has {_RANK[kind]} axes. Received: shape {list(shape)}."
+            f"A {kind} kernel has {KERNEL_AXES[kind]} axes. Received: shape {list(shape)}."
         )
     return _ORDER[kind]
 

@@ -12,14 +12,16 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.artifact import Artifact, write_file
-from edgeprune.plan import LayerSparsity, Plan
-from edgeprune.profile import DeviceProfile
+
+if TYPE_CHECKING:
+    from edgeprune.planning import LayerSparsity, Plan
+    from edgeprune.profile import DeviceProfile
 
 METADATA_NAME = "edgeprune"
 SCHEMA_VERSION = 1

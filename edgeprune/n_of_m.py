@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeprune.checks import Check
-from edgeprune.inspect_findings import weights_of
+from edgeprune.inspection_findings import weights_of
 from edgeprune.layout import Array
 from edgeprune.pattern import NofM
-from edgeprune.profile import DeviceProfile
 from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 READERS = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 """Operators whose weights `[out, ..., in]` hardware reads in groups of input channels.

@@ -19,7 +19,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.gate import OpVerdict, RuntimeName
 from edgeprune.outlook import Elsewhere, Outlook, PlannedRewrite, RuntimeOutlook
 from edgeprune.pattern import Block, Pattern, Unstructured
-from edgeprune.plan import LayerInfo, LayerPlan, Plan, make_plan
+from edgeprune.planning import LayerInfo, LayerPlan, Plan, make_plan
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Rewritten, rewrite
 from edgeprune.tflite import draft as tflite_draft

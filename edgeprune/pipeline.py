@@ -14,18 +14,13 @@ from edgeprune.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
 from edgeprune.errors import DataError, EdgepruneError, OutputError, quality_warnings
 from edgeprune.keras_model import Model
-from edgeprune.measure import (
-    Measurement,
-    Settings,
-    default_target,
-    measure_each,
-    require_ready,
-)
+from edgeprune.measurement import Measurement, Settings
+from edgeprune.measuring import default_target, measure_each, require_ready
 from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels
-from edgeprune.plan import LayerSparsity, Plan
-from edgeprune.plan import plan as plan_model
-from edgeprune.profile import Allocation, DeviceProfile, Goal, load_profile
+from edgeprune.planning import LayerSparsity, Plan
+from edgeprune.planning import plan as plan_model
+from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.progress import Progress, no_progress
 from edgeprune.prune import (
     layer_sparsities,
@@ -33,10 +28,11 @@ from edgeprune.prune import (
     reached_sparsity,
 )
 from edgeprune.report import DeviceReport, Report
+from edgeprune.terms import Allocation, Goal
 from edgeprune.tflite.file import read as read_tflite
 from edgeprune.tflite.signature import input_specs
 from edgeprune.train import train_pruned
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 
 _STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
 

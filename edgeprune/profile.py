@@ -15,9 +15,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from edgeprune.errors import ProfileError
-from edgeprune.layout import KINDS
+from edgeprune.layer_kinds import KINDS
 from edgeprune.pattern import NofM
-from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
+from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain
+from edgeprune.spelling import suggestion
+from edgeprune.terms import (
+    DEFAULT_CORE,
+    Accelerator,
+    Allocation,
+    Core,
+    Goal,
+    Numerics,
+    TargetName,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,34 +35,6 @@ else:
     import tomli as tomllib
 
 SCHEMA_VERSION = 1
-
-Numerics = Literal["float32", "float16", "int8"]
-"""`float16` means weights of 16 bits that the runtime computes with in 32; int8 is full int8."""
-Goal = Literal["latency", "flash", "memory"]
-Allocation = Literal["uniform", "lamp", "reconstruction"]
-"""How zeros are spread over layers: evenly, by the weights alone, or by the losses that samples
-show (evenly where there are none)."""
-Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
-"""ARM64 cores that can be emulated. Source: the names that QEMU 7.2 takes and that were tried."""
-DEFAULT_CORE: Core = "cortex-a76"
-Accelerator = Literal[
-    "ethos-u55-32",
-    "ethos-u55-64",
-    "ethos-u55-128",
-    "ethos-u55-256",
-    "ethos-u65-256",
-    "ethos-u65-512",
-    "ethos-u85-128",
-    "ethos-u85-256",
-    "ethos-u85-512",
-    "ethos-u85-1024",
-    "ethos-u85-2048",
-]
-"""Ethos-U NPUs with their multiplications per cycle.
-
-Source: --accelerator-config of ethos-u-vela 5.2.0.
-"""
-TargetName = Literal["host", "arm64-emulated", "tflm", "vela", "edgetpu-model", "ssh", "adb"]
 
 
 def _known_kind(value: str) -> str:

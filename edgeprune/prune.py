@@ -16,7 +16,7 @@ from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Channels, Unstructured
 from edgeprune.permute import permute_channels
-from edgeprune.plan import LayerPlan, LayerSparsity, Plan, check_plan
+from edgeprune.planning import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.progress import Progress, no_progress
 from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration
 from edgeprune.reconstruct.walk import Case, walk

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from edgeprune.measure import Measurement
+if TYPE_CHECKING:
+    from edgeprune.measurement import Measurement
+
 
 Unit = Literal["ms", "instructions", "cycles"]
 UNITS: tuple[Unit, ...] = ("ms", "instructions", "cycles")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.artifact import Artifact, write_file
 from edgeprune.checks import Verdict
 from edgeprune.layer_table import compare_layers
-from edgeprune.measure import Measurement
+from edgeprune.measurement import Measurement
 from edgeprune.pattern import Channels
-from edgeprune.plan import LayerSparsity, Plan
+from edgeprune.planning import LayerSparsity, Plan
 from edgeprune.ranking import Ranking, cost_change, cost_of, kind_of, rank
 
 if TYPE_CHECKING:

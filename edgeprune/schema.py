@@ -6,9 +6,7 @@ nearest valid one, instead of a setting that silently does nothing.
 
 from __future__ import annotations
 
-import difflib
 import typing
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,6 +20,7 @@ from pydantic import (
 
 from edgeprune.errors import PatternError
 from edgeprune.pattern import Pattern, parse_pattern
+from edgeprune.spelling import suggestion
 
 
 class Table(BaseModel):
@@ -51,12 +50,6 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 def explain(error: ValidationError, table: type[Table]) -> str:
     """One line for every problem: the key, what was received and, if unknown, the nearest key."""
     return "\n".join(_explain(problem, table) for problem in error.errors(include_url=False))
-
-
-def suggestion(received: str, valid: Iterable[str]) -> str:
-    """` Did you mean '...'?` with the nearest valid word, or nothing."""
-    near = difflib.get_close_matches(received, list(valid), n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _explain(problem: Any, table: type[Table]) -> str:

@@ -15,9 +15,10 @@ import keras
 from edgeprune import keras_model, layout
 from edgeprune.errors import ModelError
 from edgeprune.keras_model import Layer, Model
+from edgeprune.layer_kinds import KINDS
 from edgeprune.masked_kernel import Rule, kernels_of
 from edgeprune.pattern import NofM, Pattern
-from edgeprune.plan import Plan, check_plan
+from edgeprune.planning import Plan, check_plan
 from edgeprune.schedule import ConstantSparsity, Schedule
 from edgeprune.wrapper import PrunedModel, PruneLowMagnitude
 
@@ -160,7 +161,7 @@ def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:
         return "no weights"
     if kind.startswith("Depthwise") and not own:
         return "a depthwise kernel holds few weights that each matter; a plan can prune it"
-    if not own and (kind not in layout.KINDS or (layer.built and not kernels_of(layer))):
+    if not own and (kind not in KINDS or (layer.built and not kernels_of(layer))):
         return _no_kernel(layer)
     return _misfit(layer, pattern) if layer.built else ""
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.errors import TargetError, TfliteError
-from edgeprune.measure import default_target, measure
+from edgeprune.measuring import default_target, measure
 from edgeprune.profile import load_profile
 from edgeprune.targets import find_target
 from edgeprune.targets.adb.output import parse_output

@@ -19,7 +19,7 @@ import edgeprune
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import ProfileError, TargetError
-from edgeprune.measure import default_target, measure
+from edgeprune.measuring import default_target, measure
 from edgeprune.profile import load_profile, profile_folder
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian
 from edgeprune.targets.arm64_emulated.commands import run_command
@@ -27,7 +27,7 @@ from edgeprune.targets.arm64_emulated.emulator import REQUIREMENTS, Emulator, ca
 from edgeprune.targets.arm64_emulated.install import _unpack_wheels
 from edgeprune.targets.child import WorkerError
 from edgeprune.tflite import file as tflite_file
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.test_host import stand_in
 from tests.tflite_builder import dense_net, prune
 from tests.tiny_tflite import fully_connected
@@ -288,7 +288,8 @@ def ordinary_python(environment: dict[str, str]) -> tuple[str, dict[str, Any]]:
     nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     user = nobody if os.getuid() == 0 else {}
     for python in (sys.executable, "/usr/bin/python3"):
-        command = [python, "-c", "import edgeprune.cli, pip"]
+        imports = "import pip, rich, edgeprune.cli.targets, edgeprune.targets.arm64_emulated"
+        command = [python, "-c", imports]
         try:
             done = subprocess.run(command, env=environment, check=False, timeout=60, **user)
         except PermissionError:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import keras
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def test_help_shows_every_command_and_where_to_start(run: Run) -> None:
         assert command in done.stdout
         assert run(command, "--help").returncode == 0
     assert "Start here" in done.stdout
+
+
+@pytest.mark.parametrize("width", [40, 80, 110])
+def test_help_lists_commands_by_the_words_of_their_own_help(width: int) -> None:
+    listed, loaded = (click.HelpFormatter(width=width) for _ in range(2))
+    context = click.Context(cli)
+    cli.format_commands(context, listed)
+    click.Group.format_commands(cli, context, loaded)
+    assert listed.getvalue() == loaded.getvalue()
 
 
 def test_devices_lists_the_profiles(run: Run) -> None:

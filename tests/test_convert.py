@@ -10,7 +10,7 @@ import pytest
 
 from edgeprune.convert import check_zeros, export
 from edgeprune.errors import CheckError, DataError, ModelError, OutputError
-from edgeprune.plan import plan
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile, profile_folder
 from edgeprune.prune import prune_one_shot
 from edgeprune.tflite import file as tflite_file

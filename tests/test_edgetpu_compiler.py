@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from edgeprune.checks import Case, Check
-from edgeprune.measure import Measurement, measure
+from edgeprune.measurement import Measurement
+from edgeprune.measuring import measure
 from edgeprune.profile import load_profile
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.edgetpu_model.compiler import compile_model

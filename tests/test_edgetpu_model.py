@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from edgeprune.checks import Case, Check
 from edgeprune.cli import cli
 from edgeprune.errors import TargetError, TfliteError
-from edgeprune.inspect import inspect
-from edgeprune.measure import Measurement, measure
+from edgeprune.inspection import inspect
+from edgeprune.measurement import Measurement
+from edgeprune.measuring import measure
 from edgeprune.profile import load_profile
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.edgetpu_model.estimate import Estimate, cached_bytes, estimate

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from edgeprune.errors import TfliteError
-from edgeprune.measure import measure
+from edgeprune.measuring import measure
 from edgeprune.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, run_worker
 from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite import file as tflite_file
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.tiny_tflite import fully_connected
 
 RUNTIMES = ("tflite-runtime", "LiteRT")

@@ -19,7 +19,7 @@ from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import EdgepruneError, TfliteError
-from edgeprune.inspect import inspect
+from edgeprune.inspection import inspect
 from edgeprune.tflite.draft import load
 from edgeprune.tflite.file import read
 from tests import tflite_fuzz

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from edgeprune.layer_table import compare_layers
-from edgeprune.measure import LayerCost, Measurement
+from edgeprune.measurement import LayerCost, Measurement
 from edgeprune.report import DeviceReport, Report
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.errors import PatternError
-from edgeprune.layout import KINDS, device_shape, input_channels, to_device, to_keras
+from edgeprune.layer_kinds import KINDS
+from edgeprune.layout import device_shape, input_channels, to_device, to_keras
 
 RANKS = {kind: 2 if kind == "Dense" else 3 if "1D" in kind else 4 for kind in KINDS}
 

@@ -10,7 +10,7 @@ import pytest
 from edgeprune.convert import export
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspect import inspect
+from edgeprune.inspection import inspect
 from edgeprune.manifest import (
     METADATA_NAME,
     embed,
@@ -19,12 +19,12 @@ from edgeprune.manifest import (
     manifest_path,
     read_embedded,
 )
-from edgeprune.plan import LayerSparsity, plan
+from edgeprune.planning import LayerSparsity, plan
 from edgeprune.profile import load_profile
 from edgeprune.prune import prune_one_shot
 from edgeprune.tflite import draft as tflite_draft
 from edgeprune.tflite import file as tflite_file
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.architectures import build, samples
 from tests.tiny_tflite import fully_connected
 

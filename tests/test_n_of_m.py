@@ -12,7 +12,7 @@ from edgeprune.convert import export
 from edgeprune.mask import make_mask
 from edgeprune.n_of_m import check_pattern, fit, fits
 from edgeprune.pattern import NofM, Unstructured
-from edgeprune.plan import plan
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile
 from edgeprune.prune import prune_one_shot
 from edgeprune.tflite import file as tflite_file

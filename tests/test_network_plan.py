@@ -16,9 +16,10 @@ from edgeprune.gate import RuntimeName
 from edgeprune.network_plan import choose_blocks, in_model, judge_network, other_patterns
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, Unstructured
-from edgeprune.plan import LayerInfo, Plan, make_plan, plan
-from edgeprune.profile import Goal, load_profile
+from edgeprune.planning import LayerInfo, Plan, make_plan, plan
+from edgeprune.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.terms import Goal
 from edgeprune.tflite.draft import load
 from edgeprune.tflite.file import read
 from edgeprune.tflite.graph import Graph

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeprune.errors import ModelError
 from edgeprune.padding import find_asymmetric, make_symmetric
-from edgeprune.plan import PaddingPlan, plan
+from edgeprune.planning import PaddingPlan, plan
 from tests.architectures import build, samples
 
 L = keras.layers

@@ -10,7 +10,7 @@ import pytest
 from edgeprune import keras_model
 from edgeprune.pattern import NofM
 from edgeprune.permute import best_order, kept_weight, passages, permute_channels
-from edgeprune.plan import plan
+from edgeprune.planning import plan
 from edgeprune.prune import prune_one_shot
 from tests.architectures import ARCHITECTURES, build, samples
 

@@ -17,15 +17,15 @@ from edgeprune.checks import numerics
 from edgeprune.convert import check_zeros, export
 from edgeprune.errors import DataError, InputError, OutputError, ProfileError
 from edgeprune.layout import device_shape, to_device
-from edgeprune.measure import Settings
+from edgeprune.measurement import Settings
 from edgeprune.pattern import Block, Channels, NofM
 from edgeprune.pipeline import compare
-from edgeprune.plan import Plan, plan
+from edgeprune.planning import Plan, plan
 from edgeprune.profile import load_profile, profile_names
 from edgeprune.prune import prune_one_shot, reached_sparsity
 from edgeprune.targets.ssh.connection import CLIENT_VARIABLE
 from edgeprune.tflite import file as tflite_file
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.architectures import ARCHITECTURES, build, samples
 from tests.ssh_server import ssh_server
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.latency import Latency
-from edgeprune.measure import Measurement
+from edgeprune.measurement import Measurement
 from edgeprune.ranking import cost_change, cost_of, kind_of, rank
 
 NUMBERS = st.one_of(st.none(), st.integers(1, 10**9))

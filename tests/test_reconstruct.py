@@ -13,7 +13,7 @@ from edgeprune import keras_model, layout
 from edgeprune.errors import QualityWarning
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.plan import LayerPlan, Plan, plan
+from edgeprune.planning import LayerPlan, Plan, plan
 from edgeprune.progress import no_progress
 from edgeprune.prune import prune_one_shot
 from edgeprune.reconstruct import solve as solving

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune import terminal
+from edgeprune.cli import measurement_tables
 from edgeprune.latency import Speedup, latency, speedup
-from edgeprune.measure import LayerCost, Measurement
+from edgeprune.measurement import LayerCost, Measurement
 from edgeprune.report import DeviceReport, Report
 
 
@@ -32,7 +32,7 @@ DENSE, PRUNED = counted(200_000_000), counted(100_000_000, speedup=FEWER)
 def test_counted_instructions_are_never_shown_as_milliseconds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    terminal.show_measurements([DENSE, PRUNED])
+    measurement_tables.show_measurements([DENSE, PRUNED])
     written = capsys.readouterr()
     assert "simulated by arm64-emulated" in written.out
     assert "200.000" in written.out
@@ -65,7 +65,7 @@ def test_a_page_shows_latency_and_instructions_apart(capsys: pytest.CaptureFixtu
     assert "Simulated by arm64-emulated, tflite-runtime 2.14.0 on emulated cortex-a76" in page
     assert "Measured by host, LiteRT 2.3.0." in page
     assert "other cores stay dense" in page
-    terminal.show_report(report)
+    measurement_tables.show_report(report)
     assert "200.0 M → 100.0 M" in capsys.readouterr().out
 
 
@@ -94,8 +94,8 @@ def test_estimated_cycles_are_shown_as_such_with_memory_and_operators(
     assert "ms per inference" not in page
     assert "cached bytes: 4096" in page
     assert "30 operators on the device and 1 on the CPU" in page
-    terminal.show_report(report)
-    terminal.show_measurements([estimated])
+    measurement_tables.show_report(report)
+    measurement_tables.show_measurements([estimated])
     written = capsys.readouterr().out
     assert "2.5 M → 2.5 M cycles" in written
     for text in ("2500000", "cached 4096", "30, 1", "operator by operator", "padded"):
@@ -117,7 +117,7 @@ def test_several_targets_are_ranked_within_their_kind_only(
         "xnnpack-arm64", "float", dense=(DENSE, slow, quick), pruned=(PRUNED, slow, quick)
     )
     report = Report("m.keras", (devices,))
-    terminal.show_report(report)
+    measurement_tables.show_report(report)
     written = capsys.readouterr().out
     assert "Latency, ms (measured): the cheapest first" in written
     assert "Instructions (simulated): the cheapest first" in written

@@ -12,7 +12,7 @@ import pytest
 
 from edgeprune.errors import CheckError, ModelError
 from edgeprune.keras_model import describe, unique_layers
-from edgeprune.plan import plan
+from edgeprune.planning import plan
 from edgeprune.prune import layer_sparsities, reached_sparsity
 from edgeprune.schedule import ConstantSparsity, PolynomialDecay
 from edgeprune.strip import check_same_outputs, relative_difference, strip_pruning

@@ -200,7 +200,7 @@ def test_options_of_a_newer_schema_are_read_over_but_not_rewritten(tmp_path: Pat
 
 def test_reading_imports_neither_tensorflow_nor_a_runtime() -> None:
     script = (
-        "import sys, edgeprune.densify, edgeprune.encode, edgeprune.inspect\n"
+        "import sys, edgeprune.densify, edgeprune.encode, edgeprune.inspection\n"
         "heavy = {'tensorflow', 'keras', 'tflite_runtime', 'ai_edge_litert.interpreter'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

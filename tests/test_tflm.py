@@ -14,7 +14,8 @@ from edgeprune.checks import Case, Check
 from edgeprune.cli import cli
 from edgeprune.errors import CheckError, TargetError
 from edgeprune.kernels import op_versions
-from edgeprune.measure import Settings, measure
+from edgeprune.measurement import Settings
+from edgeprune.measuring import measure
 from edgeprune.profile import DeviceProfile, Limit, TflmSettings, load_profile, profile_folder
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import HOST
@@ -23,7 +24,7 @@ from edgeprune.targets.packages import Package
 from edgeprune.targets.tflm import TFLM, target
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.draft import load, pack, write
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.gate_networks import save_sparse
 from tests.small_nets import chain, two_of_four
 from tests.test_encode import DIRECT

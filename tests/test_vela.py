@@ -14,15 +14,17 @@ from ethosu.vela.architecture_features import ArchitectureFeatures
 
 from edgeprune.checks import Case, Check
 from edgeprune.errors import CheckError, OutputError, TargetError
-from edgeprune.measure import Measurement, Settings, measure
-from edgeprune.profile import Accelerator, DeviceProfile, Limit, load_profile
+from edgeprune.measurement import Measurement, Settings
+from edgeprune.measuring import measure
+from edgeprune.profile import DeviceProfile, Limit, load_profile
 from edgeprune.targets import find_target
 from edgeprune.targets.packages import Package
 from edgeprune.targets.vela import compiler, target
 from edgeprune.targets.vela.compiler import DEFAULTS, compile_model, configuration, read_rows
 from edgeprune.targets.vela.layers import group_rows
+from edgeprune.terms import Accelerator
 from edgeprune.tflite import file as tflite_file
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.small_nets import chain, two_of_four
 from tests.test_tflm import direct_net
 from tests.tflite_builder import Net

@@ -20,7 +20,7 @@ from edgeprune.errors import InputError, ModelError, PatternError, PlanError
 from edgeprune.keras_model import describe
 from edgeprune.masked_kernel import Rule
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.plan import LayerPlan, Plan, plan
+from edgeprune.planning import LayerPlan, Plan, plan
 from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
 from edgeprune.score import tile_maximum
 from edgeprune.wrapper import PruneLowMagnitude, wrappers

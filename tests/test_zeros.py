@@ -10,7 +10,7 @@ import pytest
 from edgeprune import keras_model
 from edgeprune.convert import check_zeros, export
 from edgeprune.pattern import Channels
-from edgeprune.plan import plan
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile, profile_names
 from edgeprune.prune import layer_sparsities, prune_one_shot
 from edgeprune.tflite import file as tflite_file

@@ -21,7 +21,7 @@ from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
 from edgeprune.errors import EdgepruneError
-from edgeprune.inspect import inspect
+from edgeprune.inspection import inspect
 from edgeprune.targets.edgetpu_model.estimate import estimate
 from edgeprune.tflite.file import read
 

@@ -25,10 +25,12 @@ from edgeprune.convert import export
 from edgeprune.data import Data
 from edgeprune.errors import DataError, ProfileError
 from edgeprune.keras_model import Model
-from edgeprune.measure import Measurement, default_target, measure
+from edgeprune.measurement import Measurement
+from edgeprune.measuring import default_target, measure
 from edgeprune.pattern import Channels
-from edgeprune.plan import Plan, make_plan
-from edgeprune.profile import DeviceProfile, Goal, Limit
+from edgeprune.planning import Plan, make_plan
+from edgeprune.profile import DeviceProfile, Limit
+from edgeprune.terms import Goal
 
 TRIES = 6
 CLOSE_ENOUGH = 0.97

@@ -32,7 +32,7 @@ from edgeprune.data import Data
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.pattern import Channels
-from edgeprune.plan import LEFT_OUT, LayerPlan, Plan
+from edgeprune.planning import LEFT_OUT, LayerPlan, Plan
 from edgeprune.profile import DeviceProfile
 
 Importance = Literal["reconstruction", "taylor", "magnitude"]

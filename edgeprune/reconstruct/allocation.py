@@ -10,11 +10,11 @@ from edgeprune.errors import PlanError
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.pattern import Unstructured
-from edgeprune.plan import Plan
-from edgeprune.profile import Allocation
+from edgeprune.planning import Plan
 from edgeprune.progress import Progress
 from edgeprune.reconstruct.samples import calibration
 from edgeprune.reconstruct.walk import Case, walk
+from edgeprune.terms import Allocation
 
 ITERATIONS = 12
 """Of ADMM at each sparsity: what layers lose beside each other shows early."""

@@ -1,6 +1,7 @@
 """Targets: the instruments that run or compile an artifact, all behind one seam.
 
-A target is one module or folder and one line in `TARGETS`.
+A target is one module or folder, and one function here in `TARGETS`, which imports it when it is
+asked for: most commands need one instrument, or none.
 """
 
 from __future__ import annotations
@@ -9,39 +10,70 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from edgeprune.errors import TargetError
-from edgeprune.schema import suggestion
-from edgeprune.targets.adb import Adb
-from edgeprune.targets.arm64_emulated import ARM64_EMULATED
-from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
-from edgeprune.targets.host import HOST
-from edgeprune.targets.ssh import Ssh
+from edgeprune.spelling import suggestion
 from edgeprune.targets.target import Readiness, Remote, Target
-from edgeprune.targets.tflm import TFLM
-from edgeprune.targets.vela import vela_at
 
 
-def _fixed(target: Target) -> Callable[[str], Target]:
-    """Makes a target that is in one place only, and so takes no address."""
+def _host(address: str) -> Target:
+    from edgeprune.targets.host import HOST
 
-    def make(address: str) -> Target:
-        if address:
-            raise TargetError(
-                f"This target is in one place only: expected its name alone. Received: :{address}."
-            )
-        return target
+    return _without_address(HOST, address)
 
-    return make
+
+def _arm64_emulated(address: str) -> Target:
+    from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+
+    return _without_address(ARM64_EMULATED, address)
+
+
+def _tflm(address: str) -> Target:
+    from edgeprune.targets.tflm import TFLM
+
+    return _without_address(TFLM, address)
+
+
+def _vela(address: str) -> Target:
+    from edgeprune.targets.vela import vela_at
+
+    return vela_at(address)
+
+
+def _edgetpu_model(address: str) -> Target:
+    from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
+
+    return _without_address(EDGETPU_MODEL, address)
+
+
+def _ssh(address: str) -> Target:
+    from edgeprune.targets.ssh import Ssh
+
+    return Ssh(address)
+
+
+def _adb(address: str) -> Target:
+    from edgeprune.targets.adb import Adb
+
+    return Adb(address)
+
+
+def _without_address(target: Target, address: str) -> Target:
+    """A target that is in one place only, and so takes no address."""
+    if address:
+        raise TargetError(
+            f"This target is in one place only: expected its name alone. Received: :{address}."
+        )
+    return target
 
 
 TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
     {
-        "host": _fixed(HOST),
-        "arm64-emulated": _fixed(ARM64_EMULATED),
-        "tflm": _fixed(TFLM),
-        "vela": vela_at,
-        "edgetpu-model": _fixed(EDGETPU_MODEL),
-        "ssh": Ssh,
-        "adb": Adb,
+        "host": _host,
+        "arm64-emulated": _arm64_emulated,
+        "tflm": _tflm,
+        "vela": _vela,
+        "edgetpu-model": _edgetpu_model,
+        "ssh": _ssh,
+        "adb": _adb,
     }
 )
 """What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.checks import (
     Case,
@@ -24,13 +25,15 @@ from edgeprune.checks import (
 )
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DeviceProfile
+from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Readiness
 from edgeprune.targets.timing import choose_runtime, time_files
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""

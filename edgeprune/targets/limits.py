@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgeprune.checks import Check
-from edgeprune.profile import Limit
+
+if TYPE_CHECKING:
+    from edgeprune.profile import Limit
 
 REMEDY = "prune more, or use a smaller model or input"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from edgeprune.checks import Case, Check
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DeviceProfile
+if TYPE_CHECKING:
+    from edgeprune.checks import Case, Check
+    from edgeprune.measurement import Measurement, Settings
+    from edgeprune.profile import DeviceProfile
 
 
 @dataclass(frozen=True)

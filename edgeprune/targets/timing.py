@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeprune.artifact import describe_file
 from edgeprune.errors import TargetError
 from edgeprune.latency import latency, speedup
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DeviceProfile
+from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.child import Reply, WorkerError, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.worker import BAD_AFFINITY
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 PROCESSES = 4
 ROUNDS = 25

@@ -10,7 +10,7 @@ import pytest
 from edgeprune.densify import densify_file
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspect import inspect
+from edgeprune.inspection import inspect
 from edgeprune.tflite.draft import load, write
 from edgeprune.tflite.file import read
 

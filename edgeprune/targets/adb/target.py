@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +13,15 @@ from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check
 from edgeprune.errors import TargetError
 from edgeprune.latency import Latency, median_interval, speedup
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DeviceProfile
+from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.adb.device import Device, command_line
 from edgeprune.targets.adb.output import Benchmark, parse_output
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.target import Readiness, Remote
 from edgeprune.tflite import file as tflite_file
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 NAME = "adb"
 PROCESSES = 5

@@ -18,9 +18,9 @@ from scipy.optimize import nnls
 from edgeprune import cost
 from edgeprune.cost import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
 from edgeprune.gate import RuntimeName
-from edgeprune.profile import Core
 from edgeprune.targets.arm64_emulated.probes import DepthwiseProbe, PointwiseProbe, Probe
 from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED, installed_versions
+from edgeprune.terms import Core
 from edgeprune.tflite.file import read
 
 RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
 from edgeprune.latency import Speedup
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DEFAULT_CORE, Core, DeviceProfile
+from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import RUNTIMES, TRY_AGAIN, Emulator, cached_emulator
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
@@ -23,8 +23,12 @@ from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Readiness
 from edgeprune.targets.worker import MODULES
+from edgeprune.terms import DEFAULT_CORE, Core
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})

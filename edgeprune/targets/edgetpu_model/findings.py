@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edgeprune.inspect_findings import Finding
+from edgeprune.inspection_findings import Finding
 from edgeprune.targets.edgetpu_model.mapping import place
 from edgeprune.targets.edgetpu_model.parameters import flatten_cost, flatten_note, shape_of
 from edgeprune.targets.edgetpu_model.storage import most_outputs_in

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgeprune.profile import DeviceProfile
 from edgeprune.targets.edgetpu_model.compiler import compile_model, find_compiler
 from edgeprune.targets.edgetpu_model.compiler_log import MAPPED, CompilerLog
 from edgeprune.targets.edgetpu_model.estimate import Estimate, estimate
 from edgeprune.targets.edgetpu_model.fit import Fit, fit
 from edgeprune.targets.edgetpu_model.mapping import on_cpu
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 MODEL = "edgeprune's model of edgetpu_compiler"
 

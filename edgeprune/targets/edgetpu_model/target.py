@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check
 from edgeprune.errors import TargetError, TfliteError
 from edgeprune.latency import Speedup
-from edgeprune.measure import LayerCost, Measurement, Settings
-from edgeprune.profile import DeviceProfile
+from edgeprune.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.edgetpu_model.checks import checks
 from edgeprune.targets.edgetpu_model.compiler import PROGRAM, find_compiler
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerError
@@ -25,6 +25,9 @@ from edgeprune.targets.edgetpu_model.opinion import MODEL, Opinion, opinion
 from edgeprune.targets.target import Readiness
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 NAME = "edgetpu-model"
 PACKAGE = "edgetpu-compiler (Debian, x86)"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DeviceProfile
+from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.child import WorkerError, worker_model
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.ssh.connection import Address, Session, client, client_version
 from edgeprune.targets.target import Readiness, Remote
 from edgeprune.targets.timing import choose_runtime, time_files
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 NAME = "ssh"
 FORM = "--target ssh:[USER@]HOST[:PORT]"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.artifact import describe_file
 from edgeprune.checks import Case, Check, check_finite, named_outputs
 from edgeprune.errors import TargetError
 from edgeprune.layout import Array
-from edgeprune.measure import Measurement, Settings
-from edgeprune.profile import DeviceProfile
+from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.child import Reply, WorkerError, run_worker
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.limits import check_limit
@@ -23,6 +23,9 @@ from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
 from edgeprune.tflite.graph import item_bits
 from edgeprune.tflite.signature import input_ports, output_ports
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 NAME = "tflm"
 PACKAGE = Package(NAME, "tflite-micro", "0.dev20261023182759")

@@ -9,10 +9,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.errors import TargetError
-from edgeprune.profile import Accelerator, VelaSettings
 from edgeprune.targets.child import WorkerError, run_child
+from edgeprune.terms import Accelerator
+
+if TYPE_CHECKING:
+    from edgeprune.profile import VelaSettings
 
 TIME_LIMIT_S = 600.0
 MEMORIES = {

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeprune.measure import LayerCost
+from edgeprune.measurement import LayerCost
 from edgeprune.n_of_m import READERS, Fit, fit, nonzero_weights
 from edgeprune.pattern import NofM
 from edgeprune.targets.vela.compiler import Compiled, Row

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 from edgeprune.artifact import describe_file, require_folder, write_file
 from edgeprune.checks import Case, Check
 from edgeprune.errors import TargetError
 from edgeprune.latency import Speedup
-from edgeprune.measure import LayerCost, Measurement, Settings
-from edgeprune.profile import Accelerator, DeviceProfile
-from edgeprune.schema import suggestion
+from edgeprune.measurement import LayerCost, Measurement, Settings
+from edgeprune.spelling import suggestion
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.limits import check_limit
 from edgeprune.targets.packages import Package
@@ -21,8 +20,12 @@ from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
 from edgeprune.targets.target import Readiness
 from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_model, configuration
 from edgeprune.targets.vela.layers import layer_costs
+from edgeprune.terms import Accelerator
 from edgeprune.tflite import file as tflite_file
 from edgeprune.tflite.file import Graph
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 NAME = "vela"
 PACKAGE = Package(NAME, "ethos-u-vela", "5.2.0")
@@ -109,7 +112,7 @@ def vela_at(address: str) -> Vela:
     Raises:
       TargetError: no accelerator of that name.
     """
-    known = typing.get_args(Accelerator)
+    known = get_args(Accelerator)
     if not address:
         return Vela()
     for accelerator in known:

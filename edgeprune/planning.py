@@ -22,17 +22,11 @@ from edgeprune.errors import PatternError, PlanError
 from edgeprune.mask import check_sparsity, kept_channels
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.profile import (
-    Allocation,
-    DeviceProfile,
-    Goal,
-    Rule,
-    Selection,
-    Strategy,
-    load_profile,
-)
+from edgeprune.profile import DeviceProfile, Rule, Selection, Strategy, load_profile
 from edgeprune.progress import Progress, no_progress
-from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain, suggestion
+from edgeprune.schema import Fraction, Table, Text, WrittenPattern, explain
+from edgeprune.spelling import suggestion
+from edgeprune.terms import Allocation, Goal
 
 LEFT_OUT = "left out by --only or --skip"
 MAX_RAISED_SPARSITY = 0.95

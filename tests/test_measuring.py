@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from edgeprune.errors import TargetError
 from edgeprune.latency import latency, speedup
-from edgeprune.measure import Measurement, default_target, measure
+from edgeprune.measurement import Measurement
+from edgeprune.measuring import default_target, measure
 from edgeprune.profile import load_profile
 
 TIMES = st.lists(st.lists(st.floats(0.01, 100), min_size=5, max_size=12), min_size=1, max_size=4)

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.encode import encode_file
 from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspect import Inspection, inspect
+from edgeprune.inspection import Inspection, inspect
 from edgeprune.tflite.draft import load, write
 from tests.gate_networks import FAMILY, save_sparse
 from tests.tflite_builder import Net, convolution_net, dense_net, prune

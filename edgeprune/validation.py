@@ -26,7 +26,8 @@ from edgeprune.errors import CheckError, DataError, InputError
 from edgeprune.gate import RULES, asks_for_sparse, judge_file
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
-from edgeprune.measure import Settings, require_ready
+from edgeprune.measurement import Settings
+from edgeprune.measuring import require_ready
 from edgeprune.n_of_m import check_pattern
 from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.targets import TARGETS, find_target

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -25,12 +25,13 @@ from edgeprune.encode_plan import (
     rules_of,
 )
 from edgeprune.gate import Verdict, asks_for_sparse, judge
-from edgeprune.inspect_findings import MISREAD, Finding, about_network, find, weights_of
+from edgeprune.inspection_findings import MISREAD, Finding, about_network, find, weights_of
 from edgeprune.kernels import REFERENCE_RUNTIMES, runtime_names
 from edgeprune.manifest import read_embedded
-from edgeprune.profile import DeviceProfile, load_profile
-from edgeprune.targets.edgetpu_model.findings import find as find_for_edge_tpu
 from edgeprune.tflite.file import Graph, Operator, Subgraph, Tensor, read
+
+if TYPE_CHECKING:
+    from edgeprune.profile import DeviceProfile
 
 SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
 
@@ -132,7 +133,7 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     Raises:
       TfliteError: the file is not sound; names the file and the place.
     """
-    profile = None if device is None else load_profile(device)
+    profile = _profile(device)
     rules = rules_of(profile) if profile else EncodingRules()
     runtimes = runtime_names(profile) if profile else REFERENCE_RUNTIMES
     graph = read(Path(path))
@@ -141,6 +142,8 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     verdicts = _verdicts(graph, rules)
     findings = (*find(graph, plans, runtimes), *about_network(graph, verdicts))
     if profile is not None and "edgetpu-model" in profile.targets:
+        from edgeprune.targets.edgetpu_model.findings import find as find_for_edge_tpu
+
         findings += tuple(find_for_edge_tpu(graph))
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
@@ -167,6 +170,15 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
         tensors=tensors,
         manifest=read_embedded(graph.metadata),
     )
+
+
+def _profile(device: str | Path | DeviceProfile | None) -> DeviceProfile | None:
+    """The profile to hold a file against; a look into a file alone does not wait for profiles."""
+    if device is None:
+        return None
+    from edgeprune.profile import load_profile
+
+    return load_profile(device)
 
 
 def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[Verdict, ...]:

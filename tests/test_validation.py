@@ -11,10 +11,10 @@ from edgeprune import keras_model
 from edgeprune.checks import Reference, Verdict, check_outputs
 from edgeprune.convert import export
 from edgeprune.errors import DataError, InputError, TfliteError
-from edgeprune.plan import plan
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile, profile_folder
 from edgeprune.prune import prune_one_shot
-from edgeprune.validate import validate
+from edgeprune.validation import validate
 from tests.architectures import build, samples
 from tests.gate_networks import FAMILY, save_sparse
 from tests.tiny_tflite import fully_connected

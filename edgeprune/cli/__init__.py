@@ -1,0 +1,134 @@
+"""The command line: reads arguments, calls the verbs, prints what they return.
+
+Every command is a module here, of the same name, which is imported when it is asked for. Beside
+click and the shared options such a module imports what it works with inside its functions. So help
+is there at once, and a command waits only for what it needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from edgeprune import terminal
+from edgeprune.errors import EdgepruneError
+from edgeprune.spelling import suggestion
+
+_COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "compare": "Run the whole pipeline for several devices, and write a report.",
+        "demo": "Train a small network on handwritten digits, then compare three devices.",
+        "densify": (
+            "Store every sparse weight of a file densely again; it computes the same, bit for bit."
+        ),
+        "devices": "List the devices: what each is and the pattern that pays there.",
+        "encode": (
+            "Store the weights of an existing file sparsely, where the device's runtimes read that."
+        ),
+        "export": (
+            "Write the model as a .tflite file in the device's number format, with a batch of 1."
+        ),
+        "inspect": (
+            "Show what is in a .tflite file: operators, zeros, how they are stored, and what "
+            "is wrong."
+        ),
+        "measure": (
+            "Measure files, in turn with each other; with several, compare them with the first."
+        ),
+        "plan": "Say which layers would be pruned, in which pattern, and why not the others.",
+        "prune": (
+            "Put the zeros into a copy of the model: in one shot, or while training with --epochs."
+        ),
+        "targets": "List the instruments: which are ready, and what installs the others.",
+        "validate": "Check that a file loads, computes what it should and fits the device.",
+    }
+)
+"""The first sentence of each command's help, for the help of the program."""
+
+
+class _Edgeprune(click.Group):
+    """Loads commands when they are asked for, and ends edgeprune's errors without a traceback."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"edgeprune.cli.{name}"), name)
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, with the sentences above in place of the commands themselves."""
+        width = formatter.width - 6 - max(map(len, _COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(name, help=_COMMANDS[name]).get_short_help_str(width))
+                    for name in sorted(_COMMANDS)
+                ]
+            )
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            near = suggestion(args[0], _COMMANDS)
+            raise click.UsageError(f"No such command '{args[0]}'.{near}", context)
+        return super().resolve_command(context, args)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except EdgepruneError as error:
+            terminal.fail(str(error))
+            context.exit(error.exit_code)
+
+
+@click.group(
+    cls=_Edgeprune,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="edgeprune")
+def cli() -> None:
+    """Prune a Keras 3 model for a device and get a .tflite file that is measured on it.
+
+    Zeros alone speed nothing up: every runtime skips them in a few kernels only, each with its own
+    pattern. edgeprune knows the pattern that pays on each device, prunes to it, and measures.
+
+    \b
+    Start here:
+      edgeprune devices                                       what pays where
+      edgeprune demo -o demo                                  everything, on a small real model
+    Your own model, step by step:
+      edgeprune plan   model.keras --device xnnpack-arm64     what would be pruned, and why
+      edgeprune prune  model.keras --device xnnpack-arm64 --data data.npz --epochs 4 -o pruned.keras
+      edgeprune export pruned.keras --device xnnpack-arm64 -o pruned.tflite
+      edgeprune validate pruned.tflite --device xnnpack-arm64 --reference pruned.keras
+      edgeprune measure  dense.tflite pruned.tflite --device xnnpack-arm64
+    A .tflite file that you have, whoever made it:
+      edgeprune inspect model.tflite --device xnnpack-arm64   what is in it, and what is wrong
+      edgeprune encode  model.tflite --device xnnpack-arm64 -o sparse.tflite
+    Or all of it for several devices, with a report:
+      edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
+
+    \b
+    Exit codes: 0 good, 1 a check failed, 2 bad input or usage.
+    Set EDGEPRUNE_LOG=1 to see what TensorFlow writes while it works.
+    """
+
+
+def main() -> None:
+    """The program `edgeprune`."""
+    terminal.silence_libraries()
+    signal.signal(signal.SIGTERM, _stop)
+    cli()
+
+
+def _stop(number: int, _: object) -> None:
+    """Ends in order, so that nothing stays behind here or on a device."""
+    sys.exit(128 + number)

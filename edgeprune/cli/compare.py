@@ -1,0 +1,91 @@
+"""`edgeprune compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune import terminal
+from edgeprune.cli import inputs, options
+from edgeprune.cli.output import print_json
+from edgeprune.measurement import Settings
+
+
+@click.command()
+@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.option("--devices", required=True, metavar="D1,D2", help="Names or paths, with commas.")
+@click.option(
+    "--data", type=options.PATH, required=True, metavar="DATA.npz", help="x and labels y."
+)
+@options.scale
+@options.aim
+@options.epochs
+@options.training
+@options.spread
+@options.measuring
+@click.option("-o", "--output", type=options.PATH, required=True, metavar="DIR")
+@options.json_document
+@click.pass_context
+def compare(
+    context: click.Context,
+    /,
+    model: Path,
+    devices: str,
+    data: Path,
+    scale: tuple[float, float],
+    sparsity: float | None,
+    goal: Any,
+    epochs: int,
+    padding: Any,
+    allocation: Any,
+    targets: tuple[str, ...],
+    settings: Settings,
+    output: Path,
+    as_json: bool,
+    **training: Any,
+) -> None:
+    """Run the whole pipeline for several devices, and write a report.
+
+    Accuracy is measured on x_test, y_test if the data has them, else on every fifth sample, which
+    is then kept out of pruning and calibration.
+    """
+    asked = {
+        "scale": scale,
+        "sparsity": sparsity,
+        "goal": goal,
+        "epochs": epochs,
+        "padding": padding,
+        "allocation": allocation,
+        "targets": targets,
+        "settings": settings,
+        "training": inputs.given(training),
+    }
+    run(context, model, devices.split(","), data, output, as_json, asked)
+
+
+def run(
+    context: click.Context,
+    model: Path,
+    names: list[str],
+    data: Path,
+    output: Path,
+    as_json: bool,
+    asked: dict[str, Any],
+) -> None:
+    """Compares devices by their names, shows the report and ends the command."""
+    from edgeprune.profile import load_profile
+
+    profiles = [load_profile(name.strip()) for name in names]
+    from edgeprune import pipeline
+    from edgeprune.cli import measurement_tables
+
+    with terminal.progress_bar() as tell:
+        report = pipeline.compare(model, profiles, data, output, progress=tell, **asked)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        measurement_tables.show_report(report)
+    terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
+    context.exit(0 if report.ok else 1)

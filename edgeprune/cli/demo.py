@@ -1,0 +1,38 @@
+"""`edgeprune demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeprune import terminal
+from edgeprune.cli import compare, options
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=options.PATH,
+    default=Path("edgeprune-demo"),
+    show_default=True,
+    metavar="DIR",
+)
+@options.json_document
+@click.pass_context
+def demo(context: click.Context, output: Path, as_json: bool) -> None:
+    """Train a small network on handwritten digits, then compare three devices.
+
+    A model that an earlier demo left in DIR is used again.
+    """
+    from edgeprune.artifact import require_folder
+
+    require_folder(output / "report.json" if output.is_dir() else output)
+    output.mkdir(exist_ok=True)
+    from edgeprune.demo import DEVICES, PRUNING_EPOCHS, prepare
+
+    with terminal.progress_bar() as tell:
+        model, data = prepare(output, tell)
+    asked = {"epochs": PRUNING_EPOCHS}
+    compare.run(context, model, list(DEVICES), data, output, as_json, asked)

@@ -1,0 +1,104 @@
+"""`edgeprune export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from edgeprune import terminal
+from edgeprune.cli import inputs, options
+from edgeprune.cli.output import network_json, print_json, say_network
+from edgeprune.terms import Numerics
+
+if TYPE_CHECKING:
+    from edgeprune.c_array import CArray
+    from edgeprune.convert import Exported
+
+
+@click.command()
+@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@options.device
+@options.samples
+@click.option(
+    "--numerics", type=click.Choice(get_args(Numerics)), help="Number format; the profile's."
+)
+@click.option(
+    "--plan",
+    "plan_path",
+    type=options.PATH,
+    metavar="PLAN.json",
+    help="The plan that the model was pruned by, for the manifest.",
+)
+@click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
+@click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
+@options.json_document
+def export(
+    model: Path,
+    device: str,
+    data: Path | None,
+    scale: tuple[float, float],
+    numerics: Any,
+    plan_path: Path | None,
+    c_array: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Write the model as a .tflite file in the device's number format, with a batch of 1.
+
+    int8 needs --data: a few hundred samples, to find the range of every activation. Weights are
+    stored sparsely where the device's runtimes read that. A manifest is put into the file and
+    beside it, as OUT.manifest.json.
+    """
+    from edgeprune.artifact import require_folder
+    from edgeprune.c_array import c_array_paths, write_c_array
+    from edgeprune.planning import read_plan
+    from edgeprune.profile import load_profile
+
+    profile = load_profile(device)
+    require_folder(output)
+    for path in c_array_paths(output) if c_array else ():
+        require_folder(path)
+    found = read_plan(plan_path) if plan_path is not None else None
+    from edgeprune import keras_model
+    from edgeprune.convert import export as export_model
+
+    loaded = keras_model.load_model(model)
+    x = inputs.calibration(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        tell(f"converting {model.name}", 0, 1)
+        exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)
+    terminal.warn(exported.warnings)
+    written = write_c_array(output) if c_array else None
+    if as_json:
+        named = {"model": str(model), "device": profile.name, "output": str(output)}
+        print_json({**named, **_export_json(exported, written)})
+    else:
+        _say_export(output, exported, written)
+
+
+def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
+    artifact = exported.artifact
+    return {
+        "numerics": exported.numerics,
+        "size_bytes": artifact.size_bytes,
+        "gzip_bytes": artifact.gzip_bytes,
+        "sha256": artifact.sha256,
+        "sparse_tensors": len(exported.sparse),
+        "c_array": written.to_json() if written else None,
+        **network_json(exported.network.applied, exported.network.reason),
+        "warnings": list(exported.warnings),
+    }
+
+
+def _say_export(output: Path, exported: Exported, written: CArray | None) -> None:
+    artifact = exported.artifact
+    click.echo(
+        f"{output}: {exported.numerics}, {artifact.size_bytes} bytes, "
+        f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
+        "weights stored sparsely."
+    )
+    if written:
+        click.echo(f"{written.source} and {written.header}: {written.identifier}")
+    say_network(exported.network.applied, exported.network.reason)

@@ -1,0 +1,46 @@
+"""What several commands make of their arguments: samples, and a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeprune.data import Data
+    from edgeprune.layout import Array
+    from edgeprune.planning import Plan
+    from edgeprune.profile import DeviceProfile
+
+
+def samples(
+    path: Path | None, specs: Any, scale: tuple[float, float], *, labels: bool = False
+) -> Data | None:
+    """The samples of `--data`, if it was given, for a model with these inputs."""
+    if path is None:
+        return None
+    from edgeprune.data import read_data
+
+    return read_data(path, specs, scale=scale, labels=labels)
+
+
+def calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> list[Array] | None:
+    """The inputs alone of `--data`, one array each."""
+    found = samples(path, specs, scale)
+    return None if found is None else list(found.x)
+
+
+def make_plan(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> Plan:
+    """A plan for a model that was loaded from a path, by the options that say what is asked."""
+    from edgeprune.planning import plan
+
+    return plan(loaded, profile, **asked).model_copy(update={"model": str(path)})
+
+
+def given(training: dict[str, Any]) -> dict[str, Any]:
+    """The options of training that were given, as `train_pruned` takes them."""
+    from edgeprune.distill import Distillation
+
+    chosen = {name: value for name, value in training.items() if value is not None}
+    if "distill" in chosen:
+        chosen["distillation"] = Distillation(chosen.pop("distill"))
+    return chosen

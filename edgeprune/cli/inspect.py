@@ -1,0 +1,26 @@
+"""`edgeprune inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeprune.cli import options
+from edgeprune.cli.output import print_json
+
+
+@click.command()
+@click.argument("model", type=options.PATH, metavar="MODEL.tflite")
+@click.option("--device", metavar="D", help="Hold the file against this device's runtimes.")
+@options.json_document
+def inspect(model: Path, device: str | None, as_json: bool) -> None:
+    """Show what is in a .tflite file: operators, zeros, how they are stored, and what is wrong."""
+    from edgeprune import inspection
+    from edgeprune.cli import tables
+
+    found = inspection.inspect(model, device)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        tables.show_inspection(found)

@@ -1,0 +1,52 @@
+"""`edgeprune measure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeprune import terminal
+from edgeprune.cli import options
+from edgeprune.cli.output import print_json
+from edgeprune.measurement import Settings
+
+
+@click.command()
+@click.argument("models", type=options.PATH, nargs=-1, required=True, metavar="MODEL.tflite...")
+@options.device
+@options.measuring
+@options.json_document
+def measure(
+    models: tuple[Path, ...],
+    device: str,
+    targets: tuple[str, ...],
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Measure files, in turn with each other; with several, compare them with the first."""
+    from edgeprune.cli import measurement_tables
+    from edgeprune.measuring import measure_each
+    from edgeprune.profile import load_profile
+
+    profile = load_profile(device)
+    with terminal.progress_bars() as tell:
+        outcomes = measure_each(models, profile, targets, settings, tell)
+    found = [m for outcome in outcomes for m in outcome.measurements]
+    stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
+    terminal.warn(
+        f"'{name}' is not {profile.name}: it stands in for the device, for which "
+        f"{', '.join(profile.targets)} would speak."
+        for name in stand_ins
+    )
+    if as_json and found:
+        print_json([measurement.to_json() for measurement in found])
+    elif not as_json:
+        for outcome in outcomes:
+            if outcome.measurements:
+                measurement_tables.show_measurements(outcome.measurements)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    for error in failed[1:]:
+        terminal.fail(str(error))
+    if failed:
+        raise failed[0]

@@ -1,0 +1,237 @@
+"""Options that several commands share: what to prune and how, and with what to measure."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import click
+
+from edgeprune.measurement import DEFAULT_PYTHON, Settings
+from edgeprune.terms import Allocation, Goal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """One decorator that adds several options, in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def read_scale(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, float]:
+    """Mean and standard deviation, written as `MEAN,STD`."""
+    if value is None:
+        from edgeprune.data import DEFAULT_SCALE
+
+        return DEFAULT_SCALE
+    try:
+        mean, std = (float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"expected two numbers MEAN,STD. Received: {value!r}.") from error
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise click.BadParameter(f"expected finite numbers and STD > 0. Received: {value!r}.")
+    return mean, std
+
+
+def read_targets(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of instruments: the option may stand several times, and hold several with commas."""
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def read_affinity(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Numbers of processors, written as `0,2-3`."""
+    if value is None:
+        return ()
+    found: list[int] = []
+    for part in value.split(","):
+        ends = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
+        if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
+            raise click.BadParameter(f"expected processors as in 0,2-3. Received: {value!r}.")
+        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    return tuple(sorted(set(found)))
+
+
+device = click.option(
+    "--device",
+    required=True,
+    metavar="D",
+    help="A name that `edgeprune devices` lists, or the path of your own .toml profile.",
+)
+aim = together(
+    click.option(
+        "--sparsity",
+        type=float,
+        metavar="F",
+        help="Fraction of zeros in [0, 1) over the device's prunable weights; the profile's "
+        "default.",
+    ),
+    click.option(
+        "--goal",
+        type=click.Choice(get_args(Goal)),
+        help="What matters most, where a device has more than one pattern.",
+    ),
+)
+scale = click.option(
+    "--scale",
+    metavar="MEAN,STD",
+    callback=read_scale,
+    help="uint8 data becomes (x - MEAN) / STD.  [default: 127.5,127.5]",
+)
+samples = together(
+    click.option(
+        "--data",
+        type=PATH,
+        metavar="DATA.npz",
+        help="Array x [n, ...] (one array per input, by name, if there are several) and labels y "
+        "[n].",
+    ),
+    scale,
+)
+chosen_layers = together(
+    click.option("--only", metavar="REGEX", help="Prune only layers in whose path REGEX is found."),
+    click.option("--skip", metavar="REGEX", help="Leave out layers in whose path REGEX is found."),
+)
+spread = together(
+    click.option(
+        "--padding",
+        type=click.Choice(["keep", "symmetric"]),
+        help="Make the padding of stride-2 convolutions symmetric, where the device's kernels want "
+        "it; it changes the function a little.  [default: symmetric with --epochs, else keep]",
+    ),
+    click.option(
+        "--allocation",
+        type=click.Choice(get_args(Allocation)),
+        help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what "
+        "each layer loses on --data.  [default: the profile's with --data, else uniform]",
+    ),
+)
+epochs = click.option(
+    "--epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
+)
+training = together(
+    click.option(
+        "--augment",
+        type=click.Choice(["none", "flip-shift"]),
+        default="none",
+        show_default=True,
+        help="While training: flip images at random and shift them by up to 4 pixels.",
+    ),
+    click.option(
+        "--start",
+        type=click.Choice(["auto", "one-shot", "gradual"]),
+        default="auto",
+        show_default=True,
+        help="Train from the one-shot solution, or from the dense weights with rising sparsity.",
+    ),
+    click.option(
+        "--distill",
+        type=click.FloatRange(0, 1),
+        metavar="W",
+        help="Share of the loss that follows the dense model's outputs; 0 leaves it out.",
+    ),
+    click.option("--learning-rate", type=float, metavar="R", help="Its peak, while training."),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="While training."),
+    click.option(
+        "--validation",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="Fraction of the samples to hold out of training, to find the best epoch by.",
+    ),
+    click.option(
+        "--monitor",
+        metavar="METRIC",
+        help="What tells the best epoch, such as val_accuracy (or NAME:max, NAME:min).  [default: "
+        "val_loss with --validation, else loss]",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Stop when N epochs with final masks brought no better one.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of training."),
+)
+json_document = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+targets = click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    callback=read_targets,
+    metavar="T[,T...]",
+    help="An instrument that `edgeprune targets` lists, such as host, ssh:pi@board:22 or "
+    "adb:SERIAL; several work, those on other machines at the same time.",
+)
+board_python = click.option(
+    "--board-python",
+    envvar="EDGEPRUNE_BOARD_PYTHON",
+    default=DEFAULT_PYTHON,
+    show_default=True,
+    metavar="COMMAND",
+    help="The Python of boards that ssh reaches (also EDGEPRUNE_BOARD_PYTHON).",
+)
+_measuring = together(
+    targets,
+    click.option(
+        "--runtime",
+        type=click.Choice(["tflite-runtime", "LiteRT", "TensorFlow"]),
+        help="Where there are several; the first of these that the device names if not given.",
+    ),
+    click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True),
+    click.option(
+        "--affinity",
+        metavar="CPUS",
+        callback=read_affinity,
+        help="Processors to run on, as in 0,2-3; any if not given.",
+    ),
+    board_python,
+    click.option(
+        "--benchmark-binary",
+        envvar="EDGEPRUNE_BENCHMARK_BINARY",
+        type=PATH,
+        metavar="PATH",
+        help="TensorFlow's benchmark_model for devices that adb reaches (also "
+        "EDGEPRUNE_BENCHMARK_BINARY).",
+    ),
+)
+
+
+def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a measurement; the command takes them as `targets` and `settings`."""
+
+    @functools.wraps(command)
+    def with_settings(
+        *arguments: Any,
+        runtime: str | None,
+        threads: int,
+        affinity: tuple[int, ...],
+        board_python: str,
+        benchmark_binary: Path | None,
+        **others: Any,
+    ) -> Any:
+        settings = Settings(
+            runtime=runtime,
+            threads=threads,
+            affinity=affinity,
+            python=board_python,
+            benchmark_binary=benchmark_binary,
+        )
+        return command(*arguments, settings=settings, **others)
+
+    return _measuring(with_settings)

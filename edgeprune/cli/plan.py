@@ -1,0 +1,65 @@
+"""`edgeprune plan`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune import terminal
+from edgeprune.cli import inputs, options
+from edgeprune.cli.output import print_json
+
+
+@click.command()
+@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@options.device
+@options.aim
+@options.samples
+@options.chosen_layers
+@options.spread
+@click.option(
+    "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
+)
+@options.json_document
+def plan(
+    model: Path,
+    device: str,
+    data: Path | None,
+    scale: tuple[float, float],
+    padding: Any,
+    output: Path | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Say which layers would be pruned, in which pattern, and why not the others.
+
+    With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
+    zeros are spread so that the sum of errors is smallest, where the profile wants that.
+
+    The file that -o writes can be edited and given to `prune --plan`.
+    """
+    from edgeprune.artifact import require_folder, write_file
+    from edgeprune.profile import load_profile
+
+    profile = load_profile(device)
+    if output is not None:
+        require_folder(output)
+    from edgeprune import keras_model
+    from edgeprune.cli import tables
+
+    loaded = keras_model.load_model(model)
+    x = inputs.samples(data, keras_model.input_specs(loaded), scale)
+    with terminal.progress_bar() as tell:
+        made = inputs.make_plan(
+            loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked
+        )
+    if output is not None:
+        write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
+    if as_json:
+        print_json(made.to_json())
+    else:
+        tables.show_plan(made)
+    terminal.warn(made.warnings())

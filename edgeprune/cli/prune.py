@@ -1,0 +1,204 @@
+"""`edgeprune prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeprune import errors, terminal
+from edgeprune.cli import inputs, options
+from edgeprune.cli.output import print_json
+
+if TYPE_CHECKING:
+    from edgeprune.planning import Plan
+    from edgeprune.profile import DeviceProfile
+
+
+@click.command()
+@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@options.device
+@click.option(
+    "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
+)
+@options.aim
+@options.samples
+@options.epochs
+@options.training
+@click.option(
+    "--fit",
+    is_flag=True,
+    help="Remove channels until the exported file fits the device's limits, and no more.",
+)
+@click.option(
+    "--checkpoint",
+    type=options.PATH,
+    metavar="DIR",
+    help="Keep the state of training here.  [default: OUT.keras.checkpoint, removed at the end]",
+)
+@click.option("--resume", is_flag=True, help="Go on with training that was interrupted.")
+@click.option(
+    "--tensorboard", type=options.PATH, metavar="DIR", help="Write logs of training here."
+)
+@options.chosen_layers
+@options.spread
+@click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
+@options.json_document
+@click.pass_context
+def prune(
+    context: click.Context,
+    /,
+    model: Path,
+    device: str,
+    plan_path: Path | None,
+    sparsity: float | None,
+    goal: Any,
+    data: Path | None,
+    scale: tuple[float, float],
+    epochs: int,
+    fit: bool,
+    checkpoint: Path | None,
+    resume: bool,
+    tensorboard: Path | None,
+    only: str | None,
+    skip: str | None,
+    padding: Any,
+    allocation: Any,
+    output: Path,
+    as_json: bool,
+    **training: Any,
+) -> None:
+    """Put the zeros into a copy of the model: in one shot, or while training with --epochs.
+
+    One shot needs no labels: with --data, every layer's mask and weights are chosen so that its
+    outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
+    1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
+
+    Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
+    plain model. With --data those go that the others can stand in for best, and the layers behind
+    are corrected. --fit removes as few as the limits of the device profile allow, with the least
+    expected error; where they cannot be met it says how close it came, and ends with 1.
+
+    With --epochs N the model then trains: masks move at first, and the weights left recover. The
+    loss is the one the model was compiled with, else cross-entropy over classes, together with the
+    distance to the dense model's outputs; without y that distance is the whole loss. The model of
+    the best epoch is kept. Training that was interrupted goes on with --resume.
+    """
+    asked = {
+        "sparsity": sparsity,
+        "goal": goal,
+        "only": only,
+        "skip": skip,
+        "padding": padding,
+        "allocation": allocation,
+    }
+    _require_no_clash(asked, plan_path, fit)
+    if epochs and data is None:
+        raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
+    if resume and not epochs:
+        raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
+    from edgeprune.artifact import require_keras_name
+    from edgeprune.planning import check_plan, read_plan
+    from edgeprune.profile import load_profile
+
+    profile = load_profile(device)
+    require_keras_name(output)
+    found = read_plan(plan_path) if plan_path is not None else None
+    from edgeprune import checkpoint as checkpoints
+    from edgeprune import keras_model
+    from edgeprune.padding import make_symmetric
+    from edgeprune.prune import prune_one_shot, reached_sparsity
+    from edgeprune.train import train_pruned
+
+    loaded = keras_model.load_model(model)
+    needs_labels = epochs > 0 and training["distill"] == 0
+    samples = inputs.samples(data, keras_model.input_specs(loaded), scale, labels=needs_labels)
+    fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
+    if fitted:
+        found = fitted.plan.model_copy(update={"model": str(model)})
+    if found is None:
+        asked["padding"] = padding or ("symmetric" if epochs else "keep")
+        with terminal.progress_bar() as tell:
+            found = inputs.make_plan(loaded, model, profile, x=samples, progress=tell, **asked)
+    _require_same_device(found, profile, plan_path)
+    check_plan(found, keras_model.describe(loaded))
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    padded = make_symmetric(loaded, found.padding) if found.padding else loaded
+    with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
+        if epochs and samples is not None and found.pruned:
+            pruned = train_pruned(
+                padded,
+                found,
+                samples,
+                epochs=epochs,
+                teacher=loaded,
+                checkpoint=folder,
+                resume=resume,
+                tensorboard=tensorboard,
+                progress=tell,
+                **inputs.given(training),
+            )
+        else:
+            pruned = prune_one_shot(padded, found, samples, progress=tell)
+    keras_model.save_model(pruned, output)
+    if epochs and checkpoint is None:
+        checkpoints.remove(folder)
+    warnings = [*found.warnings(), *caught]
+    terminal.warn(warnings)
+    if as_json:
+        print_json(
+            {
+                "model": str(model),
+                "device": profile.name,
+                "output": str(output),
+                **_sparsity_json(pruned, found),
+                "fit": fitted.to_json() if fitted else None,
+                "warnings": warnings,
+            }
+        )
+    else:
+        reached = reached_sparsity(pruned, found)
+        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
+    if fitted:
+        terminal.say(str(fitted))
+        context.exit(0 if fitted.ok else 1)
+
+
+def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) -> None:
+    clash = [f"--{name}" for name, value in asked.items() if value is not None]
+    if plan_path is not None and clash:
+        raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if fit and (plan_path is not None or asked["sparsity"] is not None):
+        raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
+
+
+def _fitted(
+    loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
+) -> Any:
+    from edgeprune.channels.fit import fit_plan
+
+    with terminal.progress_bar() as tell:
+        return fit_plan(
+            loaded, profile, data=samples, goal=goal, only=only, skip=skip, progress=tell
+        )
+
+
+def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:
+    if found.device != profile.name:
+        raise errors.PlanError(
+            f"{path}: this plan was made for '{found.device}'. Received: --device {profile.name}. "
+            "Make a new plan for this device."
+        )
+
+
+def _sparsity_json(pruned: Any, found: Plan) -> dict[str, Any]:
+    from edgeprune.prune import layer_sparsities, reached_sparsity
+
+    return {
+        "sparsity": {"asked": found.asked, "reached": reached_sparsity(pruned, found)},
+        "layers": [
+            {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
+            for row in layer_sparsities(pruned, found)
+        ],
+    }

@@ -1,0 +1,70 @@
+"""`edgeprune targets`, and what belongs to single instruments."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from edgeprune import terminal
+from edgeprune.cli import options
+from edgeprune.cli.output import print_json
+from edgeprune.terms import DEFAULT_CORE, Core
+
+
+@click.group(invoke_without_command=True)
+@options.json_document
+@click.pass_context
+def targets(context: click.Context, as_json: bool) -> None:
+    """List the instruments: which are ready, and what installs the others."""
+    if context.invoked_subcommand:
+        return
+    from edgeprune.cli import tables
+    from edgeprune.targets import TARGETS, find_target
+
+    states = {name: find_target(name).readiness() for name in TARGETS}
+    if as_json:
+        print_json([{"target": name, **asdict(state)} for name, state in states.items()])
+    else:
+        tables.show_targets(states)
+
+
+@targets.command()
+@click.argument("name")
+def install(name: str) -> None:
+    """Install what an instrument needs, or say how.
+
+    `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
+    folder removes it.
+    """
+    from edgeprune.targets import find_target
+
+    target = find_target(name)
+    with terminal.progress_bar() as tell:
+        target.install(tell)
+    click.echo(f"{name} is ready: {target.readiness().detail}.")
+
+
+@targets.command()
+@click.argument("name", type=click.Choice(["arm64-emulated"]))
+@click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
+@click.option("-o", "--output", type=options.PATH, required=True, metavar="COSTS.toml")
+def calibrate(name: str, core: Any, output: Path) -> None:
+    """Measure anew what each kernel costs there, for the plan's choice of patterns.
+
+    Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
+    own takes the file as costs = "PATH.toml".
+    """
+    from edgeprune.artifact import require_folder, write_file
+
+    require_folder(output)
+    from edgeprune.cost import to_toml
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate as measure_costs
+
+    with terminal.progress_bar() as tell:
+        table = measure_costs(core, tell)
+    write_file(output, to_toml(table).encode())
+    errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
+    click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")

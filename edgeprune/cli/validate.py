@@ -1,0 +1,62 @@
+"""`edgeprune validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeprune.cli import inputs, options
+from edgeprune.cli.output import print_json
+from edgeprune.measurement import Settings
+
+
+@click.command()
+@click.argument("model", type=options.PATH, metavar="MODEL.tflite")
+@options.device
+@click.option(
+    "--reference",
+    type=options.PATH,
+    metavar="REF",
+    help="A .tflite or .keras file whose outputs are right; without it the file is only "
+    "compared with itself run by plain kernels.",
+)
+@options.samples
+@options.targets
+@options.board_python
+@options.json_document
+@click.pass_context
+def validate(
+    context: click.Context,
+    model: Path,
+    device: str,
+    reference: Path | None,
+    data: Path | None,
+    scale: tuple[float, float],
+    targets: tuple[str, ...],
+    board_python: str,
+    as_json: bool,
+) -> None:
+    """Check that a file loads, computes what it should and fits the device.
+
+    Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
+    computer and the device's own instruments are always asked, others with --target.
+    """
+    from edgeprune import validation
+    from edgeprune.cli import tables
+    from edgeprune.profile import load_profile
+    from edgeprune.tflite import file as tflite_file
+    from edgeprune.tflite.signature import input_specs
+
+    profile = load_profile(device)
+    graph = tflite_file.read(model)
+    x = inputs.calibration(data, input_specs(graph), scale)
+    settings = Settings(python=board_python)
+    verdict = validation.validate(
+        model, profile, reference=reference, x=x, targets=targets, settings=settings
+    )
+    if as_json:
+        print_json(verdict.to_json())
+    else:
+        tables.show_verdict(verdict)
+    context.exit(0 if verdict.ok else 1)
