@@ -18,7 +18,7 @@ from edgeprune.pattern import Channels, Unstructured
 from edgeprune.permute import permute_channels
 from edgeprune.planning import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.progress import Progress, no_progress
-from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration
+from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration, with_moved_copies
 from edgeprune.reconstruct.walk import Case, walk
 from edgeprune.score import magnitude
 
@@ -37,7 +37,8 @@ def prune_one_shot(
 
     With calibration data, every layer is reconstructed in turn: mask and weights are chosen so that
     its outputs stay near those of the dense model, given what the layers before it give now; see
-    `reconstruct`. A few hundred samples suffice. Without data, the smallest weights go.
+    `reconstruct`. A few hundred samples suffice; small images are joined by copies of them that
+    are moved by a few pixels. Without data, the smallest weights go.
 
     Args:
       model: a built Keras model; not changed.
@@ -80,7 +81,8 @@ def prune_one_shot(
     if data is None:
         _prune_by_magnitude(pruned, rest.pruned, progress)
         return pruned
-    left = _reconstruct(dense, pruned, rows, calibration(list(data.x)), progress)
+    samples = with_moved_copies(calibration(list(data.x)))
+    left = _reconstruct(dense, pruned, rows, samples, progress)
     if left:
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)

@@ -19,6 +19,7 @@ from edgeprune.prune import prune_one_shot
 from edgeprune.reconstruct import solve as solving
 from edgeprune.reconstruct.columns import columns, groups, linear_output
 from edgeprune.reconstruct.graph import read_graph
+from edgeprune.reconstruct.samples import COPIES, with_moved_copies
 from edgeprune.reconstruct.statistics import Problem, Sums
 from edgeprune.reconstruct.store import open_store
 from edgeprune.reconstruct.walk import Case, walk
@@ -416,3 +417,33 @@ def test_a_plan_that_prunes_nothing_changes_nothing() -> None:
     pruned = prune_one_shot(model, plan(model, "xnnpack-arm64"), samples(model, 4))
     for a, b in zip(weights(model), weights(pruned), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_moved_copies_of_images_follow_the_images_themselves() -> None:
+    images = np.random.default_rng(0).random((3, 16, 20, 2)).astype(np.float32)
+    (found,) = with_moved_copies([images])
+    assert len(found) == COPIES * 3
+    np.testing.assert_array_equal(found[:3], images)
+    for number, copy in enumerate(found[3:]):
+        image = images[number % 3]
+        inside = copy[4:-4, 4:-4]
+        windows = [image[t : t + 8, left : left + 12] for t in range(9) for left in range(9)]
+        assert sum(np.array_equal(inside, window) for window in windows) == 1
+    assert not np.array_equal(found[3:6], found[6:9])
+    np.testing.assert_array_equal(found, with_moved_copies([images])[0])
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(3, 16)],
+        [(3, 16, 16)],
+        [(3, 16, 16, 5)],
+        [(3, 8, 32, 1)],
+        [(3, 16, 16, 1), (3, 16, 16, 1)],
+        [(128, 224, 224, 3)],
+    ],
+)
+def test_what_is_no_small_image_gets_no_copies(shapes: list[tuple[int, ...]]) -> None:
+    x = [np.zeros(shape, np.float32) for shape in shapes]
+    assert with_moved_copies(x) is x

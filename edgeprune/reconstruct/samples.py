@@ -8,6 +8,17 @@ from edgeprune.layout import Array
 
 MAX_SAMPLES = 1024
 """Of more samples than that, as many are taken, evenly spread."""
+COPIES = 4
+"""What images are made up to by moving them: themselves and up to three more."""
+PIXELS = 5_000_000
+"""Pixels of all images together up to which they are copied, since copies take time.
+
+Moved images tell nearly as much as new ones. 2:4 on 1,024 images of 16x16, the network of
+scripts/bench_accuracy: the mean squared distance of the logits from the dense model's was 0.244
+with the images alone, 0.218 with three moved copies of each, 0.218 with 4,096 images.
+"""
+SMALLEST_SIDE = 16
+MOST_CHANNELS = 4
 FEW_SAMPLES = 32
 """Fewer samples than that are warned of."""
 
@@ -19,3 +30,36 @@ def calibration(x: list[Array]) -> list[Array]:
         return x
     chosen = np.arange(MAX_SAMPLES) * count // MAX_SAMPLES
     return [array[chosen] for array in x]
+
+
+def with_moved_copies(x: list[Array]) -> list[Array]:
+    """Images followed by copies that are moved at random by a few pixels; other samples as given.
+
+    The copies need no labels: what is learned from them is what the dense model makes of them.
+
+    Args:
+      x: samples; taken for images if there is one input `[n, h, w, c]` of at most 4 channels.
+    """
+    images = x[0]
+    if len(x) != 1 or images.ndim != 4 or images.shape[3] > MOST_CHANNELS:
+        return x
+    count, height, width = images.shape[:3]
+    copies = min(COPIES, PIXELS // (count * height * width))
+    if copies < 2 or min(height, width) < SMALLEST_SIDE:
+        return x
+    generator = np.random.default_rng(0)
+    reach = max(2, min(height, width) // 16)
+    sides = (reach, reach)
+    padded = np.pad(images, ((0, 0), sides, sides, (0, 0)), "symmetric")
+    moved = [
+        np.stack(
+            [
+                image[top : top + height, left : left + width]
+                for image, (top, left) in zip(
+                    padded, generator.integers(0, 2 * reach + 1, (count, 2)), strict=True
+                )
+            ]
+        )
+        for _ in range(copies - 1)
+    ]
+    return [np.concatenate([images, *moved])]
