@@ -394,6 +394,7 @@ def test_dense_batch_normalisation_keeps_the_moments_of_its_output() -> None:
     model = build("cnn")
     x = samples(model, 64)
     pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.9), x)
+    x = with_moved_copies(x)
     moments = []
     for network in (model, pruned):
         cut = keras.Model(network.inputs, network.get_layer("bn_2").output)
