@@ -158,6 +158,7 @@ class Ledger:
         self._works = works
         self._cost = cost
         self._value_bytes = value_bytes
+        self._known: dict[tuple[int, int, int], Bill] = {}
         self._left = [(len(work.inputs), len(work.outputs)) for work in works]
         self._bills = [self._bill(index, self._left[index]) for index in range(len(works))]
         self._touched = _touched(works, groups)
@@ -187,7 +188,10 @@ class Ledger:
         return left[0] - inputs * count, left[1] - outputs * count
 
     def _bill(self, index: int, left: tuple[int, int]) -> Bill:
-        return bill(self._works[index], *left, self._cost, self._value_bytes)
+        key = (index, *left)
+        if key not in self._known:
+            self._known[key] = bill(self._works[index], *left, self._cost, self._value_bytes)
+        return self._known[key]
 
 
 def _touched(works: Sequence[Work], groups: Sequence[Group]) -> list[list[tuple[int, int, int]]]:
