@@ -212,14 +212,27 @@ def flip_and_shift(images: Any, seed: Any) -> Any:
       images: tensor `[n, h, w, c]`.
       seed: two integers; the same ones give the same images.
     """
-    shape = tf.shape(images)
-    count, height, width = shape[0], shape[1], shape[2]
+    count = tf.shape(images)[0]
     mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed) < 0.5
     images = tf.where(mirrored, tf.reverse(images, [2]), images)
-    sides = [MAX_SHIFT, MAX_SHIFT]
-    padded = tf.pad(images, [[0, 0], sides, sides, [0, 0]], "SYMMETRIC")
     corners = tf.random.stateless_uniform(
         [2, count, 1], seed + 1, 0, 2 * MAX_SHIFT + 1, dtype=tf.int32
     )
+    return shift(images, corners, MAX_SHIFT)
+
+
+def shift(images: Any, corners: Any, reach: int) -> Any:
+    """Moves every image; what moves in from outside is the image mirrored at its edge.
+
+    Args:
+      images: tensor `[n, h, w, c]`.
+      corners: integers `[2, n, 1]` in [0, 2 * reach], row and column: `reach` leaves an image where
+        it is, less moves it down and to the right.
+      reach: pixels that an image can move by.
+    """
+    shape = tf.shape(images)
+    height, width = shape[1], shape[2]
+    sides = [reach, reach]
+    padded = tf.pad(images, [[0, 0], sides, sides, [0, 0]], "SYMMETRIC")
     moved = tf.gather(padded, corners[0] + tf.range(height), axis=1, batch_dims=1)
     return tf.gather(moved, corners[1] + tf.range(width), axis=2, batch_dims=1)

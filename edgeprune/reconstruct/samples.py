@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeprune.feed import shift
 from edgeprune.layout import Array
 
 MAX_SAMPLES = 1024
@@ -49,17 +50,8 @@ def with_moved_copies(x: list[Array]) -> list[Array]:
         return x
     generator = np.random.default_rng(0)
     reach = max(2, min(height, width) // 16)
-    sides = (reach, reach)
-    padded = np.pad(images, ((0, 0), sides, sides, (0, 0)), "symmetric")
     moved = [
-        np.stack(
-            [
-                image[top : top + height, left : left + width]
-                for image, (top, left) in zip(
-                    padded, generator.integers(0, 2 * reach + 1, (count, 2)), strict=True
-                )
-            ]
-        )
+        shift(images, generator.integers(0, 2 * reach + 1, (count, 2)).T[..., None], reach).numpy()
         for _ in range(copies - 1)
     ]
     return [np.concatenate([images, *moved])]
