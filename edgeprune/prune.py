@@ -11,6 +11,7 @@ from edgeprune.channels.batch_norm import estimate_batch_norm
 from edgeprune.channels.prune import NO_RULES, Importance, Rules, remove_planned, rest_of
 from edgeprune.data import Data, as_data
 from edgeprune.errors import ModelError, QualityWarning
+from edgeprune.finetune import match_answers
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
@@ -29,6 +30,7 @@ def prune_one_shot(
     x: list[Array] | Data | None = None,
     *,
     permute: bool = True,
+    finetune: bool = True,
     importance: Importance | None = None,
     rules: Rules = NO_RULES,
     progress: Progress = no_progress,
@@ -38,7 +40,8 @@ def prune_one_shot(
     With calibration data, every layer is reconstructed in turn: mask and weights are chosen so that
     its outputs stay near those of the dense model, given what the layers before it give now; see
     `reconstruct`. A few hundred samples suffice; small images are joined by copies of them that
-    are moved by a few pixels. Without data, the smallest weights go.
+    are moved by a few pixels. What is kept is then fine-tuned on the dense model's answers, where
+    that is a matter of a minute or two; see `finetune`. Without data, the smallest weights go.
 
     Args:
       model: a built Keras model; not changed.
@@ -47,6 +50,7 @@ def prune_one_shot(
         `Data` with labels may stand in its place.
       permute: whether channels inside the network may change their order where an `NofM` then
         keeps more weight; see `permute`.
+      finetune: whether fine-tuning follows; training that begins here does without.
       importance: how channels to be removed are weighed; see `channels.prune.gather`.
       rules: that say how custom layers hand channels on, by their class.
       progress: told what is done.
@@ -81,11 +85,13 @@ def prune_one_shot(
     if data is None:
         _prune_by_magnitude(pruned, rest.pruned, progress)
         return pruned
-    samples = with_moved_copies(calibration(list(data.x)))
-    left = _reconstruct(dense, pruned, rows, samples, progress)
+    samples = calibration(list(data.x))
+    left = _reconstruct(dense, pruned, rows, with_moved_copies(samples), progress)
     if left:
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
+    if finetune and plan.pruned:
+        match_answers(pruned, dense if smaller is model else model, samples, progress)
     return pruned
 
 

@@ -303,7 +303,7 @@ def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress
       InputError: batches that can be gone through once only.
     """
     if isinstance(data, Data):
-        return prune_one_shot(model, plan, list(data.x), progress=progress)
+        return prune_one_shot(model, plan, list(data.x), finetune=False, progress=progress)
     if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         raise InputError(
             "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
@@ -315,7 +315,7 @@ def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress
         if sum(len(parts[0]) for parts in found) >= MAX_SAMPLES:
             break
     x = [np.concatenate(parts)[:MAX_SAMPLES] for parts in zip(*found, strict=True)]
-    return prune_one_shot(model, plan, x, progress=progress)
+    return prune_one_shot(model, plan, x, finetune=False, progress=progress)
 
 
 def _inputs_of(batches: Batches) -> Iterator[Any]:

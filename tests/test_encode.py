@@ -382,6 +382,7 @@ def cost(step: str, source: Path, output: Path) -> tuple[float, float]:
     return float(seconds), float(peak)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "block"), [("float32", 2), ("float16", 1), ("int8", 2)])
 def test_25_million_weights_take_three_seconds_and_four_times_the_file(

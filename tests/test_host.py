@@ -90,6 +90,7 @@ def test_a_file_on_which_a_runtime_crashes_is_a_failed_check(
     assert "SIGSEGV" in failed[0].message
 
 
+@pytest.mark.alone
 def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> None:
     """The second file has 400 times the weights of the first: no clock can miss that."""
     small = fully_connected(tmp_path / "small.tflite", WEIGHTS)
@@ -112,6 +113,7 @@ def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> 
     assert "1 thread(s)" in first.conditions
 
 
+@pytest.mark.alone
 def test_the_same_file_twice_is_no_significant_difference(tmp_path: Path) -> None:
     path = fully_connected(tmp_path / "m.tflite", np.ones((256, 256)))
     second = measure([path, path], "xnnpack-x86")[1]

@@ -254,6 +254,7 @@ def test_weights_that_share_their_bytes_count_once(tmp_path: Path) -> None:
     assert (report.parameters, report.weight_bytes, len(report.tensors)) == (64, 256, 2)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_20_megabytes_take_less_than_two_seconds(tmp_path: Path) -> None:
     net = Net()

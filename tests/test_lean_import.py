@@ -120,6 +120,7 @@ def test_a_command_imports_what_it_needs_and_no_runtime(
     assert loaded_by(command, (*RUNTIMES, *without)) == "[]"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("arguments", [["--help"], ["devices"], ["targets", "--json"]])
 def test_commands_without_keras_start_in_under_a_second(
     arguments: list[str], tmp_path: Path

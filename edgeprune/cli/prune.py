@@ -73,7 +73,9 @@ def prune(
 
     One shot needs no labels: with --data, every layer's mask and weights are chosen so that its
     outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
-    1024 are taken at most. Without data, the smallest weights go, and accuracy with them.
+    1024 are taken at most. From 128 samples on, the weights that are left are then fine-tuned on
+    what the dense model makes of them, where that takes no more than a few minutes. Without data,
+    the smallest weights go, and accuracy with them.
 
     Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
     plain model. With --data those go that the others can stand in for best, and the layers behind

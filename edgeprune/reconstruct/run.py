@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from contextlib import ExitStack
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from edgeprune import keras_model
 from edgeprune.keras_model import Layer, Model
 from edgeprune.layout import Array
 from edgeprune.reconstruct.graph import Step, Tensor, read_graph
+from edgeprune.reconstruct.recording import recorded
 from edgeprune.reconstruct.store import Store
 
 BATCH_SIZE = 16
@@ -67,7 +68,7 @@ class Run:
         called: list[str] = []
         with ExitStack() as stack:
             for path in inside:
-                seen = stack.enter_context(_recorded(self._dense_layers[path]))
+                seen = stack.enter_context(recorded(self._dense_layers[path]))
                 seen.on_call = lambda path=path: called.append(path)
             step.run(self._batch("dense", step, 0))
         return list(dict.fromkeys(called))
@@ -99,7 +100,7 @@ class Run:
         values = self._batch(side, step, batch)
         if step.operation is layer:
             return values[:1]
-        with _recorded(layer) as seen:
+        with recorded(layer) as seen:
             step.run(values)
         return seen.inputs
 
@@ -132,30 +133,3 @@ class Run:
             return []
         inside = keras_model.layers_inside(step.operation)
         return [self._paths[id(layer)] for layer in inside if id(layer) in self._paths]
-
-
-class _Seen:
-    """What a layer was called with."""
-
-    def __init__(self) -> None:
-        self.inputs: list[Tensor] = []
-        self.on_call: Any = None
-
-
-@contextmanager
-def _recorded(layer: Layer) -> Iterator[_Seen]:
-    """Notes the first argument of every call of a layer, wherever the call stands."""
-    seen = _Seen()
-    call = layer.call
-
-    def recording(*args: Any, **kwargs: Any) -> Any:
-        seen.inputs.append(args[0] if args else next(iter(kwargs.values())))
-        if seen.on_call:
-            seen.on_call()
-        return call(*args, **kwargs)
-
-    layer.call = recording
-    try:
-        yield seen
-    finally:
-        del layer.call

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from edgeprune.feed import shift
@@ -33,25 +35,29 @@ def calibration(x: list[Array]) -> list[Array]:
     return [array[chosen] for array in x]
 
 
+def reach(x: list[Array]) -> int:
+    """Pixels by which images may be moved at random; 0 for samples that are not taken for images.
+
+    Args:
+      x: samples; images if there is one input `[n, h, w, c]` of at most 4 channels and at least 16
+        pixels a side.
+    """
+    images = x[0]
+    if len(x) != 1 or images.ndim != 4 or images.shape[3] > MOST_CHANNELS:
+        return 0
+    side = min(images.shape[1:3])
+    return 0 if side < SMALLEST_SIDE else max(2, side // 16)
+
+
 def with_moved_copies(x: list[Array]) -> list[Array]:
     """Images followed by copies that are moved at random by a few pixels; other samples as given.
 
     The copies need no labels: what is learned from them is what the dense model makes of them.
-
-    Args:
-      x: samples; taken for images if there is one input `[n, h, w, c]` of at most 4 channels.
     """
-    images = x[0]
-    if len(x) != 1 or images.ndim != 4 or images.shape[3] > MOST_CHANNELS:
-        return x
-    count, height, width = images.shape[:3]
-    copies = min(COPIES, PIXELS // (count * height * width))
-    if copies < 2 or min(height, width) < SMALLEST_SIDE:
+    moved_by = reach(x)
+    copies = min(COPIES, PIXELS // math.prod(x[0].shape[:3])) if moved_by else 1
+    if copies < 2:
         return x
     generator = np.random.default_rng(0)
-    reach = max(2, min(height, width) // 16)
-    moved = [
-        shift(images, generator.integers(0, 2 * reach + 1, (count, 2)).T[..., None], reach).numpy()
-        for _ in range(copies - 1)
-    ]
-    return [np.concatenate([images, *moved])]
+    corners = generator.integers(0, 2 * moved_by + 1, (copies - 1, 2, len(x[0]), 1))
+    return [np.concatenate([x[0], *(shift(x[0], moved, moved_by).numpy() for moved in corners)])]

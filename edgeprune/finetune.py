@@ -1,0 +1,185 @@
+"""Fine-tuning without labels: what a pruned model keeps learns from the dense model.
+
+Reconstruction fits one layer after the other. Here all of them move together, for a few epochs on
+the same samples: masks stay, batch normalisation keeps its statistics, and images are moved by a
+few pixels anew each time. A few hundred samples would soon be known by heart if only the answers
+counted, so what enters every layer is to stay near the dense model's too (as in FitNets, Romero et
+al., 2015, arXiv:1412.6550).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgeprune import keras_model
+from edgeprune.compilation import learning_rate_schedule
+from edgeprune.distill import Meaning, output_distance
+from edgeprune.feed import shift
+from edgeprune.keras_model import Model
+from edgeprune.layout import Array
+from edgeprune.progress import Progress, no_progress
+from edgeprune.reconstruct.recording import recorded
+from edgeprune.reconstruct.samples import reach
+
+EPOCHS = 10
+BATCH_SIZE = 32
+LEARNING_RATE = 1e-3
+"""Peak."""
+INSIDE = 10.0
+"""How much what enters the layers counts beside the answers."""
+TEMPERATURE = 4.0
+FEWEST_SAMPLES = 128
+"""With fewer, reconstruction has the last word."""
+MULTIPLICATIONS = 1e12
+"""What all epochs may cost, some two minutes on two cores; a large network gets fewer epochs."""
+PASSES = 4
+"""A step in multiplications of one inference: the teacher's, the student's, and two backwards."""
+HELD_OUT = 8
+"""One sample of so many judges the result and is not learned from."""
+
+Tensors: TypeAlias = list[Any]
+Inside: TypeAlias = dict[tuple[str, int], Any]
+"""What enters layers, by path and number of the call."""
+Distance: TypeAlias = Callable[[Tensors, Tensors], Any]
+
+
+def match_answers(
+    pruned: Model, dense: Model, x: list[Array], progress: Progress = no_progress
+) -> None:
+    """Trains a pruned model on what the dense one makes of the samples, in place.
+
+    Zeros of kernels stay. Nothing changes if the samples are fewer than `FEWEST_SAMPLES`, if one
+    epoch would cost more than `MULTIPLICATIONS`, or if samples that were held out are not answered
+    better.
+
+    Args:
+      pruned: a built Keras model with outputs of the same shapes as `dense`, and layers of the same
+        paths; what enters a layer is compared where it has the same shape.
+      dense: is asked only.
+      x: samples, one array `[n, ...]` per input; no labels are needed.
+      progress: told after every epoch.
+    """
+    held_out = [array[::HELD_OUT] for array in x]
+    learned = [np.delete(array, np.s_[::HELD_OUT], axis=0) for array in x]
+    epochs = affordable_epochs(pruned, learned)
+    if len(x[0]) < FEWEST_SAMPLES or not epochs or not pruned.trainable_variables:
+        return
+    distance = _distance_of_answers(dense)
+    wanted = keras_model.predict(dense, held_out)
+
+    def judge() -> float:
+        return float(distance(wanted, keras_model.predict(pruned, held_out)))
+
+    before, weights = judge(), pruned.get_weights()
+    steps = epochs * (len(learned[0]) // BATCH_SIZE)
+    step = _make_step(pruned, dense, distance, steps, reach(x))
+    generator = np.random.default_rng(0)
+    for epoch in range(epochs):
+        order = generator.permutation(len(learned[0]))
+        for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            corners = generator.integers(0, 2 * reach(x) + 1, (2, BATCH_SIZE, 1))
+            step([tf.constant(array[rows]) for array in learned], tf.constant(corners, tf.int32))
+        progress("fine-tuning on what the dense model makes of the samples", epoch + 1, epochs)
+    # Also not better where training came apart.
+    if not judge() < before:
+        pruned.set_weights(weights)
+
+
+def affordable_epochs(model: Model, x: list[Array]) -> int:
+    """How often the samples can be gone through for `MULTIPLICATIONS`, at most `EPOCHS`.
+
+    Args:
+      model: a built Keras model.
+      x: samples, one array `[n, ...]` per input; they say how large maps are where the model does
+        not.
+    """
+    positions = max(int(np.prod(array.shape[1:-1])) for array in x)
+    cost = sum(
+        layer.parameters * (positions if layer.pixels is None else layer.pixels)
+        for layer in keras_model.describe(model)
+        if layer.kind != "Embedding"
+    )
+    return min(EPOCHS, int(MULTIPLICATIONS / (PASSES * max(cost, 1) * len(x[0]))))
+
+
+def _distance_of_answers(dense: Model) -> Distance:
+    """The mean distance over the outputs.
+
+    Logits count as values: without labels, what they have in common is not known to be free.
+    """
+    meanings: list[Meaning] = [
+        "probabilities" if softmax else "values" for softmax in keras_model.softmax_ends(dense)
+    ]
+
+    def distance(wanted: Tensors, given: Tensors) -> Any:
+        values: list[Meaning] = ["values" for _ in given]
+        known = meanings if len(meanings) == len(given) else values
+        parts = [
+            output_distance(teacher, student, meaning, TEMPERATURE)
+            for teacher, student, meaning in zip(wanted, given, known, strict=True)
+        ]
+        return sum(parts) / len(parts)
+
+    return distance
+
+
+def _distance_inside(wanted: Inside, given: Inside) -> Any:
+    """The mean distance of what enters the layers, where the shapes are the same."""
+    parts = [
+        output_distance(wanted[call], given[call], "values", TEMPERATURE)
+        for call in given
+        if call in wanted and wanted[call].shape == given[call].shape
+    ]
+    return sum(parts) / max(len(parts), 1)
+
+
+def _make_step(
+    pruned: Model, dense: Model, distance: Distance, steps: int, moved_by: int
+) -> Callable[[Tensors, Any], None]:
+    """A step of training on a batch, one tensor `[n, ...]` per input, and how images are moved."""
+    variables = pruned.trainable_variables
+    kept = [np.asarray(variable) != 0 if variable.ndim > 1 else None for variable in variables]
+    optimizer = keras.optimizers.Adam(learning_rate_schedule(LEARNING_RATE, steps))
+    optimizer.build(variables)
+
+    def step(batch: Tensors, corners: Any) -> None:
+        if moved_by:
+            batch = [shift(batch[0], corners, moved_by)]
+        wanted, wanted_inside = _call(dense, batch)
+        with tf.GradientTape() as tape:
+            given, given_inside = _call(pruned, batch)
+            loss = distance(wanted, given) + INSIDE * _distance_inside(wanted_inside, given_inside)
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        found = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
+        if found:
+            optimizer.apply_gradients(found)
+        for mask, variable in zip(kept, variables, strict=True):
+            if mask is not None:
+                variable.assign(tf.where(mask, variable.value, tf.zeros((), variable.dtype)))
+
+    compiled: Callable[[Tensors, Any], None] = tf.function(step)
+    return compiled
+
+
+def _call(model: Model, batch: Tensors) -> tuple[Tensors, Inside]:
+    """Outputs for inference, and what enters the layers that can be pruned."""
+    with ExitStack() as stack:
+        seen = {
+            path: stack.enter_context(recorded(layer))
+            for path, layer in keras_model.unique_layers(model).items()
+            if keras_model.kernel_variable(layer) is not None
+        }
+        outputs = keras_model.call(model, batch)
+    inside = {
+        (path, call): tensor
+        for path, layer in seen.items()
+        for call, tensor in enumerate(layer.inputs)
+    }
+    return outputs, inside
