@@ -21,7 +21,8 @@ import numpy as np
 from edgeprune import cost as cost_table
 from edgeprune.layout import Array
 from edgeprune.pattern import Block, Unstructured
-from edgeprune.planning import MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
+from edgeprune.plan_file import LayerInfo, LayerPlan, Plan
+from edgeprune.planning import MAX_RAISED_SPARSITY
 from edgeprune.profile import DeviceProfile
 from edgeprune.terms import Goal
 

@@ -27,7 +27,7 @@ from edgeprune.keras_model import Model
 from edgeprune.kernels import runtime_names, version_misses
 from edgeprune.layout import Array
 from edgeprune.manifest import embed, hash_model, make_manifest, write_beside
-from edgeprune.planning import Plan
+from edgeprune.plan_file import Plan
 from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.prune import layer_sparsities
 from edgeprune.rewrites import Rewritten

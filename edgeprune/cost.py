@@ -30,7 +30,7 @@ from pydantic import Field, ValidationError
 from edgeprune import layout
 from edgeprune.errors import ProfileError
 from edgeprune.pattern import Block, Pattern, Unstructured
-from edgeprune.planning import LayerInfo
+from edgeprune.plan_file import LayerInfo
 from edgeprune.profile import profile_folder, read_toml
 from edgeprune.schema import Table, Text, explain
 from edgeprune.terms import Core

@@ -23,7 +23,7 @@ from edgeprune.data import InputSpec
 from edgeprune.errors import ModelError, OutputError
 from edgeprune.layer_kinds import KINDS
 from edgeprune.layout import Array
-from edgeprune.planning import LayerInfo
+from edgeprune.plan_file import LayerInfo
 
 PREDICT_BATCH = 64
 

@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.artifact import Artifact, write_file
 
 if TYPE_CHECKING:
-    from edgeprune.planning import LayerSparsity, Plan
+    from edgeprune.plan_file import LayerSparsity, Plan
     from edgeprune.profile import DeviceProfile
 
 METADATA_NAME = "edgeprune"

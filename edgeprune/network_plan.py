@@ -19,7 +19,8 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.gate import OpVerdict, RuntimeName
 from edgeprune.outlook import Elsewhere, Outlook, PlannedRewrite, RuntimeOutlook
 from edgeprune.pattern import Block, Pattern, Unstructured
-from edgeprune.planning import LayerInfo, LayerPlan, Plan, make_plan
+from edgeprune.plan_file import LayerInfo, LayerPlan, Plan
+from edgeprune.planning import make_plan
 from edgeprune.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.rewrites import Rewritten, rewrite
 from edgeprune.tflite import draft as tflite_draft

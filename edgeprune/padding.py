@@ -20,7 +20,7 @@ import keras
 from edgeprune import keras_model
 from edgeprune.errors import ModelError
 from edgeprune.keras_model import Layer, Model
-from edgeprune.planning import PaddingPlan
+from edgeprune.plan_file import PaddingPlan
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 """Rows above and below, columns left and right."""

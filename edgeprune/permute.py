@@ -26,7 +26,7 @@ from edgeprune import keras_model
 from edgeprune.keras_model import Layer, Model
 from edgeprune.layout import Array
 from edgeprune.pattern import NofM
-from edgeprune.planning import LayerPlan
+from edgeprune.plan_file import LayerPlan
 from edgeprune.reconstruct.graph import Graph, Step, read_graph
 
 Order = npt.NDArray[np.intp]

@@ -18,7 +18,7 @@ from edgeprune.measurement import Measurement, Settings
 from edgeprune.measuring import default_target, measure_each, require_ready
 from edgeprune.padding import make_symmetric
 from edgeprune.pattern import Channels
-from edgeprune.planning import LayerSparsity, Plan
+from edgeprune.plan_file import LayerSparsity, Plan
 from edgeprune.planning import plan as plan_model
 from edgeprune.profile import DeviceProfile, load_profile
 from edgeprune.progress import Progress, no_progress

@@ -17,7 +17,7 @@ from edgeprune.layout import Array
 from edgeprune.mask import Mask, make_mask
 from edgeprune.pattern import Channels, Unstructured
 from edgeprune.permute import permute_channels
-from edgeprune.planning import LayerPlan, LayerSparsity, Plan, check_plan
+from edgeprune.plan_file import LayerPlan, LayerSparsity, Plan, check_plan
 from edgeprune.progress import Progress, no_progress
 from edgeprune.reconstruct.samples import FEW_SAMPLES, calibration, with_moved_copies
 from edgeprune.reconstruct.walk import Case, walk

@@ -15,7 +15,7 @@ from edgeprune.checks import Verdict
 from edgeprune.layer_table import compare_layers
 from edgeprune.measurement import Measurement
 from edgeprune.pattern import Channels
-from edgeprune.planning import LayerSparsity, Plan
+from edgeprune.plan_file import LayerSparsity, Plan
 from edgeprune.ranking import Ranking, cost_change, cost_of, kind_of, rank
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from edgeprune.feed import Augment, Batches, Feed, make_feed, split_off, steps_i
 from edgeprune.keras_model import Model
 from edgeprune.labels import check_labels
 from edgeprune.layout import Array
-from edgeprune.planning import Plan
+from edgeprune.plan_file import Plan
 from edgeprune.progress import Progress, no_progress
 from edgeprune.prune import prune_one_shot, remove_channels
 from edgeprune.reconstruct.samples import MAX_SAMPLES

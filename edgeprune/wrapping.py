@@ -18,7 +18,7 @@ from edgeprune.keras_model import Layer, Model
 from edgeprune.layer_kinds import KINDS
 from edgeprune.masked_kernel import Rule, kernels_of
 from edgeprune.pattern import NofM, Pattern
-from edgeprune.planning import Plan, check_plan
+from edgeprune.plan_file import Plan, check_plan
 from edgeprune.schedule import ConstantSparsity, Schedule
 from edgeprune.wrapper import PrunedModel, PruneLowMagnitude
 

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# pytest-xdist gives its processes a terminal's width; tests look at what is written without one.
+os.environ.pop("COLUMNS", None)
 
 # A test is as slow as the machine is busy; only what it finds counts.
 settings.register_profile("edgeprune", deadline=None)

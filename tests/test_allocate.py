@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from edgeprune.allocate import GRID, Curve, distribute, lamp_curve, spread
 from edgeprune.errors import PlanError
 from edgeprune.pattern import Block, NofM
-from edgeprune.planning import LayerPlan, Plan, plan
+from edgeprune.plan_file import LayerPlan, Plan
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile
 from edgeprune.progress import no_progress
 from edgeprune.prune import prune_one_shot, reached_sparsity

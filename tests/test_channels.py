@@ -22,7 +22,8 @@ from edgeprune.data import Data
 from edgeprune.errors import DataError, PlanError, ProfileError
 from edgeprune.layout import device_shape
 from edgeprune.pattern import Channels
-from edgeprune.planning import Plan, plan
+from edgeprune.plan_file import Plan
+from edgeprune.planning import plan
 from edgeprune.profile import ChannelCost, PaddedOutputs, load_profile
 from edgeprune.prune import prune_one_shot, reached_sparsity
 from edgeprune.train import train_pruned

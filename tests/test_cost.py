@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgeprune import cost
 from edgeprune.errors import ProfileError
 from edgeprune.pattern import Block, Unstructured
-from edgeprune.planning import LayerInfo
+from edgeprune.plan_file import LayerInfo
 from edgeprune.profile import load_profile
 
 TABLE = cost.read_costs("xnnpack-arm64")

@@ -9,7 +9,7 @@ import pytest
 from edgeprune import finetune, keras_model
 from edgeprune.finetune import EPOCHS, FEWEST_SAMPLES, affordable_epochs, match_answers
 from edgeprune.pattern import Block, Channels, NofM, Pattern
-from edgeprune.planning import LayerPlan, Plan
+from edgeprune.plan_file import LayerPlan, Plan
 from edgeprune.prune import prune_one_shot
 from tests.architectures import ARCHITECTURES, build, samples
 
@@ -61,6 +61,7 @@ def halves(pattern: Pattern, sparsity: float, seed: int = 0) -> tuple[Any, Any, 
     return dense, prune_one_shot(dense, made, [x], finetune=False), made, x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "sparsity"), [(Block(2, 1), 0.7), (NofM(1, 4), 0.75), (Channels(8), 0.5)]
 )
@@ -78,6 +79,7 @@ def test_unseen_samples_are_answered_better_and_zeros_stay(
             assert not np.signbit(new[new == 0]).any()
 
 
+@pytest.mark.slow
 def test_the_same_samples_give_the_same_weights_and_leave_the_statistics() -> None:
     dense, before, _, x = halves(Block(2, 1), 0.7)
     found = []
@@ -93,6 +95,7 @@ def test_the_same_samples_give_the_same_weights_and_leave_the_statistics() -> No
                 np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
 
 
+@pytest.mark.slow
 def test_without_a_better_answer_to_samples_held_out_nothing_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
     assert affordable_epochs(any_size, x) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -> None:
     dense = build(name)

@@ -104,7 +104,7 @@ def test_no_commands_help_imports_a_library_beside_click() -> None:
 @pytest.mark.parametrize(
     ("command", "without"),
     [
-        ("devices", ("ai_edge_litert", "numpy", "edgeprune.targets", "edgeprune.planning")),
+        ("devices", ("ai_edge_litert", "numpy", "edgeprune.targets", "edgeprune.plan_file")),
         ("devices --json", ("rich",)),
         ("targets", ("pydantic", "edgeprune.profile")),
         ("inspect m.tflite", ("pydantic", "edgeprune.targets", "edgeprune.rewrites")),

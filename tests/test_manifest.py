@@ -19,7 +19,8 @@ from edgeprune.manifest import (
     manifest_path,
     read_embedded,
 )
-from edgeprune.planning import LayerSparsity, plan
+from edgeprune.plan_file import LayerSparsity
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile
 from edgeprune.prune import prune_one_shot
 from edgeprune.tflite import draft as tflite_draft

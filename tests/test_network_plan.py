@@ -16,7 +16,8 @@ from edgeprune.gate import RuntimeName
 from edgeprune.network_plan import choose_blocks, in_model, judge_network, other_patterns
 from edgeprune.outlook import Outlook
 from edgeprune.pattern import Block, Channels, Unstructured
-from edgeprune.planning import LayerInfo, Plan, make_plan, plan
+from edgeprune.plan_file import LayerInfo, Plan
+from edgeprune.planning import make_plan, plan
 from edgeprune.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.terms import Goal

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edgeprune.errors import ModelError
 from edgeprune.padding import find_asymmetric, make_symmetric
-from edgeprune.planning import PaddingPlan, plan
+from edgeprune.plan_file import PaddingPlan
+from edgeprune.planning import plan
 from tests.architectures import build, samples
 
 L = keras.layers

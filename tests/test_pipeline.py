@@ -20,7 +20,8 @@ from edgeprune.layout import device_shape, to_device
 from edgeprune.measurement import Settings
 from edgeprune.pattern import Block, Channels, NofM
 from edgeprune.pipeline import compare
-from edgeprune.planning import Plan, plan
+from edgeprune.plan_file import Plan
+from edgeprune.planning import plan
 from edgeprune.profile import load_profile, profile_names
 from edgeprune.prune import prune_one_shot, reached_sparsity
 from edgeprune.targets.ssh.connection import CLIENT_VARIABLE

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edgeprune.errors import PlanError
 from edgeprune.pattern import Block, Channels, NofM, Unstructured
-from edgeprune.planning import LayerInfo, Plan, check_plan, make_plan, read_plan
+from edgeprune.plan_file import LayerInfo, Plan, check_plan, read_plan
+from edgeprune.planning import make_plan
 from edgeprune.profile import load_profile
 
 

@@ -12,7 +12,8 @@ from edgeprune.channels.batch_norm import estimate_batch_norm
 from edgeprune.errors import ModelError, OutputError, PlanError
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Unstructured
-from edgeprune.planning import Plan, make_plan, plan
+from edgeprune.plan_file import Plan
+from edgeprune.planning import make_plan, plan
 from edgeprune.profile import load_profile
 from edgeprune.progress import no_progress
 from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity

@@ -13,7 +13,8 @@ from edgeprune import keras_model, layout
 from edgeprune.errors import QualityWarning
 from edgeprune.mask import make_mask
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.planning import LayerPlan, Plan, plan
+from edgeprune.plan_file import LayerPlan, Plan
+from edgeprune.planning import plan
 from edgeprune.progress import no_progress
 from edgeprune.prune import prune_one_shot
 from edgeprune.reconstruct import solve as solving

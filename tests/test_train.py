@@ -23,7 +23,8 @@ from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.keras_model import ends_in_softmax
 from edgeprune.pattern import Block, NofM, Unstructured
-from edgeprune.planning import Plan, plan
+from edgeprune.plan_file import Plan
+from edgeprune.planning import plan
 from edgeprune.prune import layer_sparsities, reached_sparsity
 from edgeprune.schedule import ConstantSparsity
 from edgeprune.train import default_schedule, train_pruned

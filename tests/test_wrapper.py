@@ -20,7 +20,8 @@ from edgeprune.errors import InputError, ModelError, PatternError, PlanError
 from edgeprune.keras_model import describe
 from edgeprune.masked_kernel import Rule
 from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.planning import LayerPlan, Plan, plan
+from edgeprune.plan_file import LayerPlan, Plan
+from edgeprune.planning import plan
 from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
 from edgeprune.score import tile_maximum
 from edgeprune.wrapper import PruneLowMagnitude, wrappers

@@ -11,7 +11,7 @@ from edgeprune.channels.group import Group
 from edgeprune.errors import PlanError
 from edgeprune.mask import kept_channels
 from edgeprune.pattern import Channels
-from edgeprune.planning import LayerPlan
+from edgeprune.plan_file import LayerPlan
 
 Rows = Mapping[str, LayerPlan]
 """A plan's rows by the path of their layer."""

@@ -28,7 +28,8 @@ from edgeprune.keras_model import Model
 from edgeprune.measurement import Measurement
 from edgeprune.measuring import default_target, measure
 from edgeprune.pattern import Channels
-from edgeprune.planning import Plan, make_plan
+from edgeprune.plan_file import Plan
+from edgeprune.planning import make_plan
 from edgeprune.profile import DeviceProfile, Limit
 from edgeprune.terms import Goal
 

@@ -32,7 +32,8 @@ from edgeprune.data import Data
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.pattern import Channels
-from edgeprune.planning import LEFT_OUT, LayerPlan, Plan
+from edgeprune.plan_file import LayerPlan, Plan
+from edgeprune.planning import LEFT_OUT
 from edgeprune.profile import DeviceProfile
 
 Importance = Literal["reconstruction", "taylor", "magnitude"]

@@ -53,7 +53,7 @@ def export(
     """
     from edgeprune.artifact import require_folder
     from edgeprune.c_array import c_array_paths, write_c_array
-    from edgeprune.planning import read_plan
+    from edgeprune.plan_file import read_plan
     from edgeprune.profile import load_profile
 
     profile = load_profile(device)

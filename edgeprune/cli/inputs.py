@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeprune.data import Data
     from edgeprune.layout import Array
-    from edgeprune.planning import Plan
+    from edgeprune.plan_file import Plan
     from edgeprune.profile import DeviceProfile
 
 

@@ -12,7 +12,7 @@ from edgeprune.cli import inputs, options
 from edgeprune.cli.output import print_json
 
 if TYPE_CHECKING:
-    from edgeprune.planning import Plan
+    from edgeprune.plan_file import Plan
     from edgeprune.profile import DeviceProfile
 
 
@@ -101,7 +101,7 @@ def prune(
     if resume and not epochs:
         raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
     from edgeprune.artifact import require_keras_name
-    from edgeprune.planning import check_plan, read_plan
+    from edgeprune.plan_file import check_plan, read_plan
     from edgeprune.profile import load_profile
 
     profile = load_profile(device)

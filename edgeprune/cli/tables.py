@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeprune.encode import EncodingResult
     from edgeprune.inspection import Inspection
     from edgeprune.outlook import Outlook
-    from edgeprune.planning import Plan
+    from edgeprune.plan_file import Plan
     from edgeprune.profile import DeviceProfile
     from edgeprune.targets import Readiness
 

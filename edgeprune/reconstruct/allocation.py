@@ -10,7 +10,7 @@ from edgeprune.errors import PlanError
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
 from edgeprune.pattern import Unstructured
-from edgeprune.planning import Plan
+from edgeprune.plan_file import Plan
 from edgeprune.progress import Progress
 from edgeprune.reconstruct.samples import calibration
 from edgeprune.reconstruct.walk import Case, walk
