@@ -9,6 +9,7 @@ al., 2015, arXiv:1412.6550).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ import tensorflow as tf
 from edgeprune import keras_model
 from edgeprune.compilation import learning_rate_schedule
 from edgeprune.distill import Meaning, output_distance
+from edgeprune.errors import QualityWarning
 from edgeprune.feed import shift
 from edgeprune.keras_model import Model
 from edgeprune.layout import Array
@@ -47,6 +49,8 @@ Tensors: TypeAlias = list[Any]
 Inside: TypeAlias = dict[tuple[str, int], Any]
 """What enters layers, by path and number of the call."""
 Distance: TypeAlias = Callable[[Tensors, Tensors], Any]
+Step: TypeAlias = Callable[[Tensors], None]
+"""Learns from a batch, one tensor `[n, ...]` per input."""
 
 
 def match_answers(
@@ -55,8 +59,8 @@ def match_answers(
     """Trains a pruned model on what the dense one makes of the samples, in place.
 
     Zeros of kernels stay. Nothing changes if the samples are fewer than `FEWEST_SAMPLES`, if one
-    epoch would cost more than `MULTIPLICATIONS`, or if samples that were held out are not answered
-    better.
+    epoch would cost more than `MULTIPLICATIONS`, if samples that were held out are not answered
+    better, or within the scope of a `tf.distribute` strategy.
 
     Args:
       pruned: a built Keras model with outputs of the same shapes as `dense`, and layers of the same
@@ -64,11 +68,14 @@ def match_answers(
       dense: is asked only.
       x: samples, one array `[n, ...]` per input; no labels are needed.
       progress: told after every epoch.
+
+    Warns:
+      QualityWarning: an operation of the model has no gradient.
     """
     held_out = [array[::HELD_OUT] for array in x]
     learned = [np.delete(array, np.s_[::HELD_OUT], axis=0) for array in x]
     epochs = affordable_epochs(pruned, learned)
-    if len(x[0]) < FEWEST_SAMPLES or not epochs or not pruned.trainable_variables:
+    if len(x[0]) < FEWEST_SAMPLES or not epochs or tf.distribute.has_strategy():
         return
     distance = _distance_of_answers(dense)
     wanted = keras_model.predict(dense, held_out)
@@ -77,19 +84,41 @@ def match_answers(
         return float(distance(wanted, keras_model.predict(pruned, held_out)))
 
     before, weights = judge(), pruned.get_weights()
-    steps = epochs * (len(learned[0]) // BATCH_SIZE)
-    step = _make_step(pruned, dense, distance, steps, reach(x))
-    generator = np.random.default_rng(0)
-    for epoch in range(epochs):
-        order = generator.permutation(len(learned[0]))
-        for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
-            rows = order[start : start + BATCH_SIZE]
-            corners = generator.integers(0, 2 * reach(x) + 1, (2, BATCH_SIZE, 1))
-            step([tf.constant(array[rows]) for array in learned], tf.constant(corners, tf.int32))
-        progress("fine-tuning on what the dense model makes of the samples", epoch + 1, epochs)
+    try:
+        variables = _variables_with_gradient(pruned, [array[:1] for array in x])
+    except LookupError as error:  # what TensorFlow raises for an operation without one
+        warnings.warn(f"Not fine-tuned: {error}.", QualityWarning, stacklevel=3)
+        return
+    if not variables:
+        return
+    step = _make_step(pruned, dense, variables, distance, epochs * (len(learned[0]) // BATCH_SIZE))
+    _train(step, learned, epochs, progress)
     # Also not better where training came apart.
     if not judge() < before:
         pruned.set_weights(weights)
+
+
+def _variables_with_gradient(model: Model, sample: list[Array]) -> list[Any]:
+    """The variables that training can move; found without compiling, so that errors are plain."""
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        outputs = keras_model.call(model, sample)
+    gradients = tape.gradient(outputs, [variable.value for variable in variables])
+    return [pair[0] for pair in zip(variables, gradients, strict=True) if pair[1] is not None]
+
+
+def _train(step: Step, x: list[Array], epochs: int, progress: Progress) -> None:
+    steps, moved_by = len(x[0]) // BATCH_SIZE, reach(x)
+    generator = np.random.default_rng(0)
+    for epoch in range(epochs):
+        order = generator.permutation(len(x[0]))
+        for rows in order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE):
+            batch = [tf.constant(array[rows]) for array in x]
+            if moved_by:
+                corners = generator.integers(0, 2 * moved_by + 1, (2, BATCH_SIZE, 1))
+                batch = [shift(batch[0], corners, moved_by)]
+            step(batch)
+        progress("fine-tuning on what the dense model makes of the samples", epoch + 1, epochs)
 
 
 def affordable_epochs(model: Model, x: list[Array]) -> int:
@@ -141,30 +170,25 @@ def _distance_inside(wanted: Inside, given: Inside) -> Any:
 
 
 def _make_step(
-    pruned: Model, dense: Model, distance: Distance, steps: int, moved_by: int
-) -> Callable[[Tensors, Any], None]:
-    """A step of training on a batch, one tensor `[n, ...]` per input, and how images are moved."""
-    variables = pruned.trainable_variables
+    pruned: Model, dense: Model, variables: list[Any], distance: Distance, steps: int
+) -> Step:
+    """A step of so many; of variables that are kernels the zeros stay."""
     kept = [np.asarray(variable) != 0 if variable.ndim > 1 else None for variable in variables]
     optimizer = keras.optimizers.Adam(learning_rate_schedule(LEARNING_RATE, steps))
     optimizer.build(variables)
 
-    def step(batch: Tensors, corners: Any) -> None:
-        if moved_by:
-            batch = [shift(batch[0], corners, moved_by)]
+    def step(batch: Tensors) -> None:
         wanted, wanted_inside = _call(dense, batch)
         with tf.GradientTape() as tape:
             given, given_inside = _call(pruned, batch)
             loss = distance(wanted, given) + INSIDE * _distance_inside(wanted_inside, given_inside)
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        found = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
-        if found:
-            optimizer.apply_gradients(found)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
         for mask, variable in zip(kept, variables, strict=True):
             if mask is not None:
                 variable.assign(tf.where(mask, variable.value, tf.zeros((), variable.dtype)))
 
-    compiled: Callable[[Tensors, Any], None] = tf.function(step)
+    compiled: Step = tf.function(step)
     return compiled
 
 
