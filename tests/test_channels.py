@@ -355,7 +355,7 @@ def test_nothing_goes_where_the_device_pads_it_back() -> None:
     counted = {"hidden": "kernel", "scores": "kernel"}
     found = spread(
         [candidate],
-        lambda: Ledger(find_works(traced, counted), [group], cost, 1),
+        Ledger(find_works(traced, counted), [group], cost, 1),
         sparsity=0.4,
         whole=128 * 8,
         measure="stored",

@@ -5,6 +5,7 @@ The facts are the profile's `[channel_cost]`; this module only counts with them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -162,6 +163,12 @@ class Ledger:
         self._left = [(len(work.inputs), len(work.outputs)) for work in works]
         self._bills = [self._bill(index, self._left[index]) for index in range(len(works))]
         self._touched = _touched(works, groups)
+
+    def copy(self) -> Ledger:
+        """One that stands where this one does and goes on by itself."""
+        other = copy.copy(self)
+        other._left, other._bills = list(self._left), list(self._bills)
+        return other
 
     @property
     def total(self) -> Bill:

@@ -65,7 +65,7 @@ Enough = Callable[[Bill], bool]
 
 def spread(
     candidates: Sequence[Candidate],
-    ledger: Callable[[], Ledger],
+    ledger: Ledger,
     *,
     sparsity: float,
     whole: float,
@@ -75,7 +75,7 @@ def spread(
 
     Args:
       candidates: the groups that may lose channels.
-      ledger: makes the bill of the whole network.
+      ledger: the bill of the whole network; not changed.
       sparsity: fraction of `whole` to remove.
       whole: number of weights that the fraction is of.
       measure: "latency" also takes as large a fraction of the latency as it can get that way;
@@ -84,7 +84,7 @@ def spread(
     goal = sparsity * whole
 
     def run(share: float) -> Distribution:
-        return _greedy(candidates, ledger(), share, measure, goal)
+        return _greedy(candidates, ledger.copy(), share, measure, goal)
 
     if measure == "stored":
         return run(0.0)

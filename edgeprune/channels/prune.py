@@ -139,14 +139,12 @@ def plan_removal(
     counted = _counted(rows)
     candidates = _candidates(groups, rows, evidence)
 
-    def ledger() -> Ledger:
-        return Ledger(
-            find_works(traced, counted),
-            [candidate.group for candidate in candidates],
-            profile.channel_cost,
-            _VALUE_BYTES[profile.numerics],
-        )
-
+    ledger = Ledger(
+        find_works(traced, counted),
+        [candidate.group for candidate in candidates],
+        profile.channel_cost,
+        _VALUE_BYTES[profile.numerics],
+    )
     found = spread(
         candidates,
         ledger,
