@@ -5,6 +5,10 @@ the same samples: masks stay, batch normalisation keeps its statistics, and imag
 few pixels anew each time. A few hundred samples would soon be known by heart if only the answers
 counted, so what enters every layer is to stay near the dense model's too (as in FitNets, Romero et
 al., 2015, arXiv:1412.6550).
+
+The network of scripts/bench_accuracy on images of 16x16 (dense 73.7 %), from 1,024 of them: 2:4
+72.4 % without fine-tuning, 72.6 % with the answers alone, 72.7 % with both; `Block(2,1)` at 70 %
+68.4 %, 69.2 % and 70.6 %.
 """
 
 from __future__ import annotations
@@ -32,10 +36,11 @@ from edgeprune.reconstruct.samples import reach
 EPOCHS = 10
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
-"""Peak."""
+"""Peak. With the answers alone it was too high: 3e-4 gave more."""
 INSIDE = 10.0
-"""How much what enters the layers counts beside the answers."""
+"""How much what enters the layers counts beside the answers; 30 and 100 gave the same."""
 TEMPERATURE = 4.0
+"""Softens class probabilities."""
 FEWEST_SAMPLES = 128
 """With fewer, reconstruction has the last word."""
 MULTIPLICATIONS = 1e12
