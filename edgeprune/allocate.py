@@ -32,8 +32,7 @@ Cost: TypeAlias = Callable[[LayerPlan, float], float]
 GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
 """The sparsities that losses are measured at."""
 _BISECTIONS = 40
-_DEAREST = 1e12
-"""Highest price of the device's cost that is tried, in terms of the mean loss of a zero."""
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -104,15 +103,15 @@ def distribute(
 
     if total(chosen) <= limit:
         return chosen
-    low, high = 0.0, _DEAREST
+    low, high = 0.0, 1.0
     chosen = _cheapest(pieces, sizes, zeros, high)
     for _ in range(_BISECTIONS):
-        price = np.sqrt(max(low, 1e-6) * high)
-        tried = _cheapest(pieces, sizes, zeros, price)
+        share = (low + high) / 2
+        tried = _cheapest(pieces, sizes, zeros, share)
         if total(tried) <= limit:
-            high, chosen = price, tried
+            high, chosen = share, tried
         else:
-            low = price
+            low = share
     return chosen
 
 
@@ -125,15 +124,21 @@ def _pieces(curve: Curve, costs: Mapping[str, Callable[[float], float]] | None) 
 
 
 def _cheapest(
-    pieces: list[_Piece], sizes: Mapping[str, int], zeros: float, price: float
+    pieces: list[_Piece], sizes: Mapping[str, int], zeros: float, share: float
 ) -> dict[str, float]:
-    """Takes pieces in order of loss per zero, less what is saved at a price.
+    """Takes pieces in order of loss per zero and, by a share in [0, 1], of what a zero saves.
 
     A piece of a layer never comes before an earlier one of the same layer: hulls are convex, and
     what is saved per zero is the same all along where costs are linear.
     """
-    unit = sum(piece.loss for piece in pieces) / max(sum(piece.saved for piece in pieces), 1e-300)
-    order = sorted(pieces, key=lambda p: (p.loss - price * unit * p.saved) / p.zeros)
+    losses = max(sum(piece.loss for piece in pieces), _TINY)
+    savings = max(sum(piece.saved for piece in pieces), _TINY)
+
+    def price(piece: _Piece) -> float:
+        weighed = (1 - share) * piece.loss / losses - share * piece.saved / savings
+        return weighed / piece.zeros
+
+    order = sorted(pieces, key=price)
     taken = dict.fromkeys(sizes, 0.0)
     left = zeros
     for piece in order:
