@@ -13,6 +13,7 @@ The network of scripts/bench_accuracy on images of 16x16 (dense 73.7 %), from 1,
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,6 +36,8 @@ from edgeprune.reconstruct.samples import reach
 
 EPOCHS = 10
 BATCH_SIZE = 32
+BATCH_PIXELS = 800_000
+"""Pixels of a batch, which bound its memory; large images make smaller batches."""
 LEARNING_RATE = 1e-3
 """Peak. With the answers alone it was too high: 3e-4 gave more."""
 INSIDE = 10.0
@@ -44,7 +47,7 @@ TEMPERATURE = 4.0
 FEWEST_SAMPLES = 128
 """With fewer, reconstruction has the last word."""
 MULTIPLICATIONS = 1e12
-"""What all epochs may cost, some two minutes on two cores; a large network gets fewer epochs."""
+"""What all epochs may cost, one to four minutes on two cores; a large network gets fewer epochs."""
 PASSES = 4
 """A step in multiplications of one inference: the teacher's, the student's, and two backwards."""
 HELD_OUT = 8
@@ -96,8 +99,9 @@ def match_answers(
         return
     if not variables:
         return
-    step = _make_step(pruned, dense, variables, distance, epochs * (len(learned[0]) // BATCH_SIZE))
-    _train(step, learned, epochs, progress)
+    size = min(BATCH_SIZE, max(1, BATCH_PIXELS // _positions(x)))
+    step = _make_step(pruned, dense, variables, distance, epochs * (len(learned[0]) // size))
+    _train(step, learned, size, epochs, progress)
     # Also not better where training came apart.
     if not judge() < before:
         pruned.set_weights(weights)
@@ -112,15 +116,15 @@ def _variables_with_gradient(model: Model, sample: list[Array]) -> list[Any]:
     return [pair[0] for pair in zip(variables, gradients, strict=True) if pair[1] is not None]
 
 
-def _train(step: Step, x: list[Array], epochs: int, progress: Progress) -> None:
-    steps, moved_by = len(x[0]) // BATCH_SIZE, reach(x)
+def _train(step: Step, x: list[Array], size: int, epochs: int, progress: Progress) -> None:
+    steps, moved_by = len(x[0]) // size, reach(x)
     generator = np.random.default_rng(0)
     for epoch in range(epochs):
         order = generator.permutation(len(x[0]))
-        for rows in order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE):
+        for rows in order[: steps * size].reshape(steps, size):
             batch = [tf.constant(array[rows]) for array in x]
             if moved_by:
-                corners = generator.integers(0, 2 * moved_by + 1, (2, BATCH_SIZE, 1))
+                corners = generator.integers(0, 2 * moved_by + 1, (2, size, 1))
                 batch = [shift(batch[0], corners, moved_by)]
             step(batch)
         progress("fine-tuning on what the dense model makes of the samples", epoch + 1, epochs)
@@ -134,13 +138,17 @@ def affordable_epochs(model: Model, x: list[Array]) -> int:
       x: samples, one array `[n, ...]` per input; they say how large maps are where the model does
         not.
     """
-    positions = max(int(np.prod(array.shape[1:-1])) for array in x)
     cost = sum(
-        layer.parameters * (positions if layer.pixels is None else layer.pixels)
+        layer.parameters * (_positions(x) if layer.pixels is None else layer.pixels)
         for layer in keras_model.describe(model)
         if layer.kind != "Embedding"
     )
     return min(EPOCHS, int(MULTIPLICATIONS / (PASSES * max(cost, 1) * len(x[0]))))
+
+
+def _positions(x: list[Array]) -> int:
+    """Pixels of an image, or steps of a sequence; of the largest input."""
+    return max(math.prod(array.shape[1:-1]) for array in x)
 
 
 def _distance_of_answers(dense: Model) -> Distance:

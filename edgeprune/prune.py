@@ -41,7 +41,7 @@ def prune_one_shot(
     its outputs stay near those of the dense model, given what the layers before it give now; see
     `reconstruct`. A few hundred samples suffice; small images are joined by copies of them that
     are moved by a few pixels. What is kept is then fine-tuned on the dense model's answers, where
-    that is a matter of a minute or two; see `finetune`. Without data, the smallest weights go.
+    that is a matter of minutes; see `finetune`. Without data, the smallest weights go.
 
     Args:
       model: a built Keras model; not changed.
