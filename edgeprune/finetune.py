@@ -99,7 +99,7 @@ def match_answers(
         return
     if not variables:
         return
-    size = min(BATCH_SIZE, max(1, BATCH_PIXELS // _positions(x)))
+    size = batch_size(x)
     step = _make_step(pruned, dense, variables, distance, epochs * (len(learned[0]) // size))
     _train(step, learned, size, epochs, progress)
     # Also not better where training came apart.
@@ -144,6 +144,11 @@ def affordable_epochs(model: Model, x: list[Array]) -> int:
         if layer.kind != "Embedding"
     )
     return min(EPOCHS, int(MULTIPLICATIONS / (PASSES * max(cost, 1) * len(x[0]))))
+
+
+def batch_size(x: list[Array]) -> int:
+    """Samples in a batch: `BATCH_SIZE`, or as many as have `BATCH_PIXELS`."""
+    return min(BATCH_SIZE, max(1, BATCH_PIXELS // _positions(x)))
 
 
 def _positions(x: list[Array]) -> int:

@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from edgeprune import finetune, keras_model
 from edgeprune.errors import QualityWarning
-from edgeprune.finetune import EPOCHS, FEWEST_SAMPLES, affordable_epochs, match_answers
+from edgeprune.finetune import (
+    BATCH_SIZE,
+    EPOCHS,
+    FEWEST_SAMPLES,
+    affordable_epochs,
+    batch_size,
+    match_answers,
+)
 from edgeprune.pattern import Block, Channels, NofM, Pattern
 from edgeprune.plan_file import LayerPlan, Plan
 from edgeprune.prune import prune_one_shot
@@ -173,6 +180,11 @@ def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
     any_size = keras.Model(open_size, L.Conv2D(1000, 1, use_bias=False)(open_size))
     x = [np.broadcast_to(np.float32(0), (int(finetune.MULTIPLICATIONS / (3 * cost)), 64, 64, 3))]
     assert affordable_epochs(any_size, x) == 3
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, BATCH_SIZE), (200, 20), (2000, 1)])
+def test_large_images_make_small_batches(side: int, size: int) -> None:
+    assert batch_size([np.broadcast_to(np.float32(0), (200, side, side, 3))]) == size
 
 
 @pytest.mark.slow
