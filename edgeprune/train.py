@@ -8,8 +8,8 @@ was taken. The dense model is the teacher (see `distill`).
 What each part brings, `Block(2,1)` at 90 % of the network of scripts/bench_accuracy on images of
 16x16 (dense 73.7 %), 4 epochs of 10,000 images with flip-shift: gradual without a teacher 58.8 %,
 with one 62.1 %; from the one-shot solution with a teacher 63.3 %, where pruned weights may come
-back 64.6 %, with the zeros spread by measured losses 67.1 %. With 50,000 images it is 69.0 % however
-the zeros are spread, so evenly is the default.
+back 64.6 %, with the zeros spread by measured losses 67.1 %. With 50,000 images it is 69.0 %
+however the zeros are spread, so evenly is the default.
 """
 
 from __future__ import annotations
