@@ -8,7 +8,7 @@ al., 2015, arXiv:1412.6550).
 
 The network of scripts/bench_accuracy on images of 16x16 (dense 73.7 %), from 1,024 of them: 2:4
 72.4 % without fine-tuning, 72.6 % with the answers alone, 72.7 % with both; `Block(2,1)` at 70 %
-68.4 %, 69.2 % and 70.6 %.
+68.4 %, 69.2 % and 70.4 %.
 """
 
 from __future__ import annotations
