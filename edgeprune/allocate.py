@@ -33,6 +33,7 @@ GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
 """The sparsities that losses are measured at."""
 _BISECTIONS = 40
 _TINY = 1e-300
+"""Keeps quotients finite."""
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,11 @@ def match_answers(
     Warns:
       QualityWarning: an operation of the model has no gradient.
     """
-    held_out = [array[::HELD_OUT] for array in x]
-    learned = [np.delete(array, np.s_[::HELD_OUT], axis=0) for array in x]
-    epochs = affordable_epochs(pruned, learned)
+    learned = np.delete(np.arange(len(x[0])), np.s_[::HELD_OUT])
+    epochs = affordable_epochs(pruned, [array[: len(learned)] for array in x])
     if len(x[0]) < FEWEST_SAMPLES or not epochs or tf.distribute.has_strategy():
         return
+    held_out = [array[::HELD_OUT] for array in x]
     distance = _distance_of_answers(dense)
     wanted = keras_model.predict(dense, held_out)
 
@@ -100,8 +100,8 @@ def match_answers(
     if not variables:
         return
     size = batch_size(x)
-    step = _make_step(pruned, dense, variables, distance, epochs * (len(learned[0]) // size))
-    _train(step, learned, size, epochs, progress)
+    step = _make_step(pruned, dense, variables, distance, epochs * (len(learned) // size))
+    _train(step, x, learned, size, epochs, progress)
     # Also not better where training came apart.
     if not judge() < before:
         pruned.set_weights(weights)
@@ -116,11 +116,14 @@ def _variables_with_gradient(model: Model, sample: list[Array]) -> list[Any]:
     return [pair[0] for pair in zip(variables, gradients, strict=True) if pair[1] is not None]
 
 
-def _train(step: Step, x: list[Array], size: int, epochs: int, progress: Progress) -> None:
-    steps, moved_by = len(x[0]) // size, reach(x)
+def _train(
+    step: Step, x: list[Array], learned: Array, size: int, epochs: int, progress: Progress
+) -> None:
+    """Goes through the samples of the rows `learned` in batches of `size`."""
+    steps, moved_by = len(learned) // size, reach(x)
     generator = np.random.default_rng(0)
     for epoch in range(epochs):
-        order = generator.permutation(len(x[0]))
+        order = generator.permutation(learned)
         for rows in order[: steps * size].reshape(steps, size):
             batch = [tf.constant(array[rows]) for array in x]
             if moved_by:
@@ -135,8 +138,8 @@ def affordable_epochs(model: Model, x: list[Array]) -> int:
 
     Args:
       model: a built Keras model.
-      x: samples, one array `[n, ...]` per input; they say how large maps are where the model does
-        not.
+      x: samples, one array `[n, ...]` per input; their shapes count, and say how large maps are
+        where the model does not.
     """
     cost = sum(
         layer.parameters * (_positions(x) if layer.pixels is None else layer.pixels)
