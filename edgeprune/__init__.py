@@ -10,37 +10,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeprune.callbacks import PruningSummaries, UpdatePruningStep
-    from edgeprune.convert import export
-    from edgeprune.inspection import inspect
-    from edgeprune.measuring import measure
-    from edgeprune.pipeline import compare
-    from edgeprune.planning import plan
-    from edgeprune.profile import load_profile
-    from edgeprune.prune import prune_one_shot
-    from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay
-    from edgeprune.strip import strip_pruning
-    from edgeprune.train import train_pruned
-    from edgeprune.validation import validate
-    from edgeprune.wrapping import prune_low_magnitude
+    from edgeprune.conversion.convert import export
+    from edgeprune.inspection.inspect_file import inspect
+    from edgeprune.inspection.validate_file import validate
+    from edgeprune.planning.plan_model import plan
+    from edgeprune.profiles.profile import load_profile
+    from edgeprune.pruning.one_shot import prune_one_shot
+    from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
+    from edgeprune.pruning.training.schedule import ConstantSparsity, LinearDecay, PolynomialDecay
+    from edgeprune.pruning.training.strip import strip_pruning
+    from edgeprune.pruning.training.train import train_pruned
+    from edgeprune.pruning.training.wrap import prune_low_magnitude
+    from edgeprune.report.compare import compare
+    from edgeprune.targets.measuring import measure
 
 _MODULES = {
-    "ConstantSparsity": "schedule",
-    "LinearDecay": "schedule",
-    "PolynomialDecay": "schedule",
-    "PruningSummaries": "callbacks",
-    "UpdatePruningStep": "callbacks",
-    "compare": "pipeline",
-    "export": "convert",
-    "inspect": "inspection",
-    "load_profile": "profile",
-    "measure": "measuring",
-    "plan": "planning",
-    "prune_low_magnitude": "wrapping",
-    "prune_one_shot": "prune",
-    "strip_pruning": "strip",
-    "train_pruned": "train",
-    "validate": "validation",
+    "ConstantSparsity": "pruning.training.schedule",
+    "LinearDecay": "pruning.training.schedule",
+    "PolynomialDecay": "pruning.training.schedule",
+    "PruningSummaries": "pruning.training.callbacks",
+    "UpdatePruningStep": "pruning.training.callbacks",
+    "compare": "report.compare",
+    "export": "conversion.convert",
+    "inspect": "inspection.inspect_file",
+    "load_profile": "profiles.profile",
+    "measure": "targets.measuring",
+    "plan": "planning.plan_model",
+    "prune_low_magnitude": "pruning.training.wrap",
+    "prune_one_shot": "pruning.one_shot",
+    "strip_pruning": "pruning.training.strip",
+    "train_pruned": "pruning.training.train",
+    "validate": "inspection.validate_file",
 }
 
 __all__ = [

@@ -13,11 +13,16 @@ from typing import Any
 
 import keras
 
-from edgeprune.callbacks import PruningSummaries, UpdatePruningStep
-from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
-from edgeprune.strip import strip_pruning
-from edgeprune.wrapper import PruneLowMagnitude
-from edgeprune.wrapping import prune_low_magnitude
+from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
+from edgeprune.pruning.training.schedule import (
+    ConstantSparsity,
+    LinearDecay,
+    PolynomialDecay,
+    Schedule,
+)
+from edgeprune.pruning.training.strip import strip_pruning
+from edgeprune.pruning.training.wrap import prune_low_magnitude
+from edgeprune.pruning.training.wrapper import PruneLowMagnitude
 
 __all__ = ["sparsity"]
 

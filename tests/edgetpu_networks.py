@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.tflite.file import Graph, read
+from edgeprune.tflite.format.file import Graph, read
 from tests.tflite_builder import Array, Net
 
 CONVOLUTION = schema.Conv2DOptionsT(strideW=1, strideH=1, dilationWFactor=1, dilationHFactor=1)

@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from edgeprune.densify import densify_file
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import encode_file
 
 
 def main(source: Path, output: Path, step: str) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.encode import apply_plans
-from edgeprune.encode_plan import TensorPlan, smallest_layout
-from edgeprune.tflite.draft import load, write
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.storage_plan import TensorPlan, smallest_layout
+from edgeprune.tflite.store_sparsely import apply_plans
 from tests.tflite_builder import Net, prune
 
 SAME, VALID = 0, 1

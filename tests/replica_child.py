@@ -17,8 +17,8 @@ def main() -> None:
     """Runs one training of the kind that the first argument names."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    from edgeprune.train import train_pruned
-    from edgeprune.wrapper import wrappers
+    from edgeprune.pruning.training.train import train_pruned
+    from edgeprune.pruning.training.wrapper import wrappers
     from tests.test_train import data, net, rows, sparsities
 
     seen: dict[str, object] = {"masks_equal": [], "kernels_equal": [], "loss": []}

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import TargetError, TfliteError
-from edgeprune.measuring import default_target, measure
-from edgeprune.profile import load_profile
-from edgeprune.targets import find_target
+from edgeprune.core.errors import TargetError, TfliteError
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.adb.output import parse_output
 from edgeprune.targets.child import WorkerError
+from edgeprune.targets.find import find_target
+from edgeprune.targets.measuring import default_target, measure
 from tests.tiny_tflite import fully_connected
 
 OUTPUTS = Path(__file__).parent / "benchmark_model"

@@ -9,15 +9,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgeprune.allocate import GRID, Curve, distribute, lamp_curve, spread
-from edgeprune.errors import PlanError
-from edgeprune.pattern import Block, NofM
-from edgeprune.plan_file import LayerPlan, Plan
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile
-from edgeprune.progress import no_progress
-from edgeprune.prune import prune_one_shot, reached_sparsity
-from edgeprune.reconstruct.allocation import allocate, measure_losses
+from edgeprune.core.errors import PlanError
+from edgeprune.core.pattern import Block, NofM
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.core.progress import no_progress
+from edgeprune.keras_model.sparsity import reached_sparsity
+from edgeprune.planning.allocation import (
+    GRID,
+    Curve,
+    allocate,
+    distribute,
+    lamp_curve,
+    measure_losses,
+    spread,
+)
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.one_shot import prune_one_shot
 from tests.architectures import build, samples
 
 losses = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(np.cumsum)

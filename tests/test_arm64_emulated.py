@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 
 import edgeprune
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.errors import ProfileError, TargetError
-from edgeprune.measuring import default_target, measure
-from edgeprune.profile import load_profile, profile_folder
+from edgeprune.core.errors import ProfileError, TargetError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.profile import load_profile, profile_folder
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian
 from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.emulator import REQUIREMENTS, Emulator, cached_emulator
 from edgeprune.targets.arm64_emulated.install import _unpack_wheels
 from edgeprune.targets.child import WorkerError
-from edgeprune.tflite import file as tflite_file
-from edgeprune.validation import validate
+from edgeprune.targets.measuring import default_target, measure
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.test_host import stand_in
 from tests.tflite_builder import dense_net, prune
 from tests.tiny_tflite import fully_connected

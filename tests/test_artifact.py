@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.artifact import describe_file, require_folder, write_file
-from edgeprune.errors import OutputError, TfliteError
+from edgeprune.core.errors import OutputError, TfliteError
+from edgeprune.core.files import describe_file, require_folder, write_file
 
 
 def test_sizes_and_hash_are_those_of_the_bytes(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edgeprune.artifact.os.fdopen", full)
+    monkeypatch.setattr("edgeprune.core.files.os.fdopen", full)
     with pytest.raises(OutputError, match="No space left"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune import keras_model
-from edgeprune.c_array import c_identifier, write_c_array
 from edgeprune.cli import cli
-from edgeprune.errors import OutputError, TfliteError
-from edgeprune.manifest import read_embedded
-from edgeprune.tflite import file as tflite_file
+from edgeprune.core.errors import OutputError, TfliteError
+from edgeprune.keras_model.files import save_model
+from edgeprune.tflite.c_array import c_identifier, write_c_array
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.metadata import read_embedded
 from tests.architectures import build, samples
 from tests.tiny_tflite import fully_connected
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_export_writes_the_pair_with_the_manifest_as_a_comment(tmp_path: Path) -> None:
     model = build("cnn")
-    keras_model.save_model(model, tmp_path / "m.keras")
+    save_model(model, tmp_path / "m.keras")
     np.savez(tmp_path / "d.npz", x=samples(model, 20)[0])
     arguments = ["export", str(tmp_path / "m.keras"), "--device", "cortex-m-tflm", "--c-array"]
     arguments += ["--data", str(tmp_path / "d.npz"), "-o", str(tmp_path / "net.tflite"), "--json"]

@@ -6,27 +6,29 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model
-from edgeprune.channels.cost import Ledger, find_works
-from edgeprune.channels.distribution import Candidate, spread
-from edgeprune.channels.fit import TRIES, Fitted, Need, fit_plan, search
-from edgeprune.channels.group import Group, find_groups
-from edgeprune.channels.importance import by_scores, eliminate, find_readers
-from edgeprune.channels.prune import groups_of
-from edgeprune.channels.removal import remove
-from edgeprune.channels.rule import Coupling, LayerCall
-from edgeprune.channels.statistics import measure_moments
-from edgeprune.channels.taylor import score
-from edgeprune.channels.trace import Trace, trace
-from edgeprune.data import Data
-from edgeprune.errors import DataError, PlanError, ProfileError
-from edgeprune.layout import device_shape
-from edgeprune.pattern import Channels
-from edgeprune.plan_file import Plan
-from edgeprune.planning import plan
-from edgeprune.profile import ChannelCost, PaddedOutputs, load_profile
-from edgeprune.prune import prune_one_shot, reached_sparsity
-from edgeprune.train import train_pruned
+from edgeprune.core.data import Data
+from edgeprune.core.device_matrix import device_shape
+from edgeprune.core.errors import DataError, PlanError, ProfileError
+from edgeprune.core.pattern import Channels
+from edgeprune.core.plan import Plan
+from edgeprune.keras_model.interface import infer
+from edgeprune.keras_model.layers import kernel_variable, unique_layers
+from edgeprune.keras_model.sparsity import reached_sparsity
+from edgeprune.planning.fit import TRIES, Fitted, Need, fit_plan, search
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import ChannelCost, PaddedOutputs, load_profile
+from edgeprune.pruning.channels.cost import Ledger, find_works
+from edgeprune.pruning.channels.distribution import Candidate, spread
+from edgeprune.pruning.channels.group import Group, find_groups
+from edgeprune.pruning.channels.importance import by_scores, eliminate, find_readers
+from edgeprune.pruning.channels.plan_removal import groups_of
+from edgeprune.pruning.channels.removal import remove
+from edgeprune.pruning.channels.rule import Coupling, LayerCall
+from edgeprune.pruning.channels.statistics import measure_moments
+from edgeprune.pruning.channels.taylor import score
+from edgeprune.pruning.channels.trace import Trace, trace
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.training.train import train_pruned
 from tests.architectures import build
 from tests.channel_networks import NETWORKS, transformer, unet
 
@@ -89,11 +91,11 @@ def test_without_dead_channels_a_network_computes_the_same(name: str) -> None:
     silence(traced, kept)
     smaller = remove(model, traced, kept)
     x = inputs_of(model)
-    for before, after in zip(keras_model.call(model, x), keras_model.call(smaller, x), strict=True):
+    for before, after in zip(infer(model, x), infer(smaller, x), strict=True):
         scale = float(np.abs(before).max())
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * scale)
     assert smaller.count_params() < model.count_params()
-    assert list(keras_model.unique_layers(smaller)) == list(keras_model.unique_layers(model))
+    assert list(unique_layers(smaller)) == list(unique_layers(model))
 
 
 def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() -> None:
@@ -222,10 +224,10 @@ def test_networks_shrink_to_the_sparsity_asked_in_whole_multiples(make: Any, dev
     reached = reached_sparsity(smaller, made)
     assert reached == pytest.approx(made.expected_sparsity)
     assert reached == pytest.approx(0.4, abs=0.12)
-    layers = keras_model.unique_layers(smaller)
+    layers = unique_layers(smaller)
     for row in made.pruned:
         assert isinstance(row.pattern, Channels)
-        kernel = keras_model.kernel_variable(layers[row.path])
+        kernel = kernel_variable(layers[row.path])
         assert tuple(kernel.shape) == row.after
         assert device_shape(row.kind, tuple(kernel.shape))[0] % row.pattern.multiple == 0
 

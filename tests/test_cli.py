@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeprune import keras_model
 from edgeprune.cli import cli
-from edgeprune.profile import profile_folder, profile_names
+from edgeprune.keras_model.files import save_model
+from edgeprune.profiles.profile import profile_folder, profile_names
 from tests.architectures import build, samples
 from tests.tiny_tflite import fully_connected
 
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Run:
 def model(tmp_path: Path) -> Path:
     """A small network on disk, with data beside it."""
     network = build("mobilenet_v1")
-    keras_model.save_model(network, tmp_path / "model.keras")
+    save_model(network, tmp_path / "model.keras")
     x = samples(network, 40)[0]
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 10)
     return tmp_path / "model.keras"
@@ -252,7 +252,7 @@ def test_inspect_shows_operators_and_findings_as_tables(run: Run, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_model_with_nothing_to_prune_is_a_warning(run: Run, tmp_path: Path) -> None:
-    keras_model.save_model(build("mlp"), tmp_path / "mlp.keras")
+    save_model(build("mlp"), tmp_path / "mlp.keras")
     done = run("prune", "mlp.keras", "--device", "xnnpack-arm64", "-o", "out.keras")
     assert done.returncode == 0
     assert "Nothing to prune for xnnpack-arm64" in done.stderr

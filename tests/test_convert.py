@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.convert import check_zeros, export
-from edgeprune.errors import CheckError, DataError, ModelError, OutputError
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile, profile_folder
-from edgeprune.prune import prune_one_shot
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.signature import input_ports, output_ports
+from edgeprune.conversion.convert import check_zeros, export
+from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.signature import input_ports, output_ports
 from tests.architectures import build, samples
 
 L = keras.layers

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.densify import densify_file
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspection import inspect
-from edgeprune.tflite.file import read
+from edgeprune.inspection.inspect_file import inspect
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import encode_file
 from tests import converter_files
 from tests.runtime_judge import RUNTIMES, outputs
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune import cost
-from edgeprune.errors import ProfileError
-from edgeprune.pattern import Block, Unstructured
-from edgeprune.plan_file import LayerInfo
-from edgeprune.profile import load_profile
+from edgeprune.core.errors import ProfileError
+from edgeprune.core.pattern import Block, Unstructured
+from edgeprune.core.plan import LayerInfo
+from edgeprune.profiles import kernel_costs
+from edgeprune.profiles.profile import load_profile
 
-TABLE = cost.read_costs("xnnpack-arm64")
+TABLE = kernel_costs.read_costs("xnnpack-arm64")
 
 
 def pointwise(inputs: int, outputs: int, pixels: int) -> LayerInfo:
@@ -50,7 +50,7 @@ def test_features_are_those_of_a_walk_over_tiles_and_blocks(
 ) -> None:
     inputs = kept + pruned
     rows = [[column < kept for column in range(inputs)]] * outputs
-    found = cost.sparse_pointwise(outputs, inputs, pixels, block, pruned / inputs)
+    found = kernel_costs.sparse_pointwise(outputs, inputs, pixels, block, pruned / inputs)
     assert found == pytest.approx(walked(outputs, pixels, block, rows))
 
 
@@ -59,21 +59,21 @@ def test_no_cost_is_negative_and_more_zeros_never_cost_more(
     inputs: int, outputs: int, pixels: int
 ) -> None:
     layer = pointwise(inputs, outputs, pixels)
-    for block in cost.BLOCKS:
+    for block in kernel_costs.BLOCKS:
         few, many = (
-            cost.layer_cost(TABLE, layer, cost.block_pattern(block), sparsity)
+            kernel_costs.layer_cost(TABLE, layer, kernel_costs.block_pattern(block), sparsity)
             for sparsity in (0.7, 0.9)
         )
         assert 0 < many <= few
-    assert cost.layer_cost(TABLE, layer, None, 0.0) > 0
+    assert kernel_costs.layer_cost(TABLE, layer, None, 0.0) > 0
 
 
 @given(st.integers(1, 3000))
 def test_between_measured_sizes_a_cost_lies_between_theirs(pixels: int) -> None:
-    amounts = cost.stem(8, pixels, "nchw")
+    amounts = kernel_costs.stem(8, pixels, "nchw")
     assert 1 <= len(amounts) <= 2
     sizes = {int(name.rsplit("/", 1)[1]): amount for name, amount in amounts.items()}
-    if pixels < cost.MAP_PIXELS[-1]:
+    if pixels < kernel_costs.MAP_PIXELS[-1]:
         assert sum(size * amount for size, amount in sizes.items()) == pytest.approx(8 * pixels)
         assert sum(sizes.values()) == pytest.approx(8)
 
@@ -88,11 +88,13 @@ def test_figures_that_were_counted_by_hand() -> None:
 
 
 def test_the_block_that_costs_least_depends_on_the_map() -> None:
-    def best(pixels: int, runtime: cost.RuntimeCosts) -> int:
+    def best(pixels: int, runtime: kernel_costs.RuntimeCosts) -> int:
         layer = pointwise(256, 256, pixels)
         costs = {
-            block: runtime.total(cost.layer_amounts(layer, cost.block_pattern(block), 0.8))
-            for block in cost.BLOCKS
+            block: runtime.total(
+                kernel_costs.layer_amounts(layer, kernel_costs.block_pattern(block), 0.8)
+            )
+            for block in kernel_costs.BLOCKS
         }
         return min(costs, key=lambda block: costs[block])
 
@@ -109,27 +111,27 @@ def test_the_block_that_costs_least_depends_on_the_map() -> None:
 def test_a_kernel_takes_the_largest_block_that_is_always_full(
     pattern: Unstructured | Block, block: int
 ) -> None:
-    assert cost.kernel_block(pattern) == block
+    assert kernel_costs.kernel_block(pattern) == block
 
 
 def test_a_table_goes_to_toml_and_back(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(cost.to_toml(TABLE))
-    assert cost.read_costs(path) == TABLE
-    path.write_text(cost.to_toml(TABLE).replace('"mean/nchw"', '"maen/nchw"'))
+    path.write_text(kernel_costs.to_toml(TABLE))
+    assert kernel_costs.read_costs(path) == TABLE
+    path.write_text(kernel_costs.to_toml(TABLE).replace('"mean/nchw"', '"maen/nchw"'))
     with pytest.raises(ProfileError, match=r"mine\.toml: tflite-runtime.*none for mean/nchw"):
-        cost.read_costs(path)
-    path.write_text(cost.to_toml(TABLE).replace("qemu", "qmeu"))
+        kernel_costs.read_costs(path)
+    path.write_text(kernel_costs.to_toml(TABLE).replace("qemu", "qmeu"))
     with pytest.raises(ProfileError, match=r"unknown key 'qmeu'. Did you mean 'qemu'"):
-        cost.read_costs(path)
+        kernel_costs.read_costs(path)
     with pytest.raises(ProfileError, match="gone"):
-        cost.read_costs("gone")
+        kernel_costs.read_costs("gone")
 
 
 def test_every_profile_names_a_table_that_is_there_and_of_its_runtimes() -> None:
     profile = load_profile("xnnpack-arm64")
     assert profile.costs is not None
-    table = cost.read_costs(profile.costs)
+    table = kernel_costs.read_costs(profile.costs)
     assert table.core == profile.core
     versions = {runtime.name: runtime.version for runtime in profile.runtimes}
     assert {runtime.name: runtime.version for runtime in table.runtimes} == versions

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.data import InputSpec, read_data, read_split
-from edgeprune.errors import DataError
+from edgeprune.core.data import InputSpec, read_data, read_split
+from edgeprune.core.errors import DataError
 
 IMAGE = (InputSpec("image", (4, 4, 3)),)
 X = np.zeros((10, 4, 4, 3), np.float32)

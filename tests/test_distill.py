@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.distill import Distillation, Distilled, meanings_of, output_distance
-from edgeprune.errors import InputError
+from edgeprune.core.errors import InputError
+from edgeprune.pruning.training.distill import Distillation, Distilled, meanings_of, output_distance
 from tests.test_train import X, Y, net
 
 layers = keras.layers

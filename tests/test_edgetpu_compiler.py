@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.checks import Case, Check
-from edgeprune.measurement import Measurement
-from edgeprune.measuring import measure
-from edgeprune.profile import load_profile
+from edgeprune.profiles.profile import load_profile
+from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.edgetpu_model.compiler import compile_model
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerError, Row, parse
-from edgeprune.tflite.file import read
+from edgeprune.targets.measurement import Measurement
+from edgeprune.targets.measuring import measure
+from edgeprune.tflite.format.file import read
 from tests.edgetpu_networks import Net8
 
 PROFILE = load_profile("edge-tpu")

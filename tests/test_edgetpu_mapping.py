@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgeprune.targets.edgetpu_model.mapping import on_cpu, place
 from edgeprune.targets.edgetpu_model.operators import RULES
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format.file import Graph
 from tests.edgetpu_networks import CONVOLUTION, Net8, lone_operator
 
 MAP = (1, 6, 6, 8)

@@ -9,17 +9,17 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner
 
-from edgeprune.checks import Case, Check
 from edgeprune.cli import cli
-from edgeprune.errors import TargetError, TfliteError
-from edgeprune.inspection import inspect
-from edgeprune.measurement import Measurement
-from edgeprune.measuring import measure
-from edgeprune.profile import load_profile
+from edgeprune.core.errors import TargetError, TfliteError
+from edgeprune.inspection.inspect_file import inspect
+from edgeprune.profiles.profile import load_profile
+from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.edgetpu_model.estimate import Estimate, cached_bytes, estimate
 from edgeprune.targets.edgetpu_model.fit import MIB, fit
-from edgeprune.tflite.file import Graph
+from edgeprune.targets.measurement import Measurement
+from edgeprune.targets.measuring import measure
+from edgeprune.tflite.format.file import Graph
 from tests.edgetpu_networks import Net8, lone_operator
 from tests.tflite_builder import dense_net
 

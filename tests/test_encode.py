@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.densify import densify_file
-from edgeprune.encode import EncodingResult, apply_plans, encode_file
-from edgeprune.encode_plan import EncodingRules, TensorPlan, plan_encoding
-from edgeprune.errors import OutputError
-from edgeprune.gate import never_engages
-from edgeprune.tflite.draft import load, write
-from edgeprune.tflite.file import read
-from edgeprune.tflite.sparse_tensor import Layout
+from edgeprune.core.errors import OutputError
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.sparse_tensor import Layout
+from edgeprune.tflite.gate import never_engages
+from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import EncodingResult, apply_plans, encode_file
 from tests.gate_networks import FAMILY, Network
 from tests.runtime_judge import RUNTIMES, outputs
 from tests.tflite_builder import Net, convolution_net, dense_net, prune

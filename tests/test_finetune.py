@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeprune import finetune, keras_model
-from edgeprune.errors import QualityWarning
-from edgeprune.finetune import (
+from edgeprune.core.errors import QualityWarning
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.interface import predict
+from edgeprune.keras_model.layers import describe
+from edgeprune.pruning import finetune
+from edgeprune.pruning.finetune import (
     BATCH_SIZE,
     EPOCHS,
     FEWEST_SAMPLES,
@@ -17,9 +22,7 @@ from edgeprune.finetune import (
     batch_size,
     match_answers,
 )
-from edgeprune.pattern import Block, Channels, NofM, Pattern
-from edgeprune.plan_file import LayerPlan, Plan
-from edgeprune.prune import prune_one_shot
+from edgeprune.pruning.one_shot import prune_one_shot
 from tests.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -52,20 +55,20 @@ def plan_of(model: Any, pattern: Pattern, sparsity: float) -> Plan:
             sparsity=sparsity,
             reason="test",
         )
-        for layer in keras_model.describe(model)
+        for layer in describe(model)
         if layer.shape is not None and layer.kind == "Conv2D"
     )
     return Plan(device="any", model="m", goal="latency", asked=sparsity, layers=rows)
 
 
 def error(model: Any, dense: Any, x: Any) -> float:
-    wanted, given = (keras_model.predict(each, [x])[0] for each in (dense, model))
+    wanted, given = (predict(each, [x])[0] for each in (dense, model))
     return float(np.mean((wanted - given) ** 2))
 
 
 def damaged(dense: Any) -> Any:
     """A copy in which every weight of a kernel is off by up to a tenth."""
-    copy = keras_model.copy_model(dense)
+    copy = copy_model(dense)
     generator = np.random.default_rng(0)
     copy.set_weights(
         [
@@ -126,7 +129,7 @@ def test_the_same_samples_give_the_same_weights_and_leave_the_statistics() -> No
     dense, before, _, x = halves(Block(2, 1), 0.7)
     found = []
     for _ in range(2):
-        copy = keras_model.copy_model(before)
+        copy = copy_model(before)
         match_answers(copy, dense, [x])
         found.append(copy)
     for first, second in zip(*(model.get_weights() for model in found), strict=True):
@@ -194,7 +197,7 @@ def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -
     copy, x = damaged(dense), samples(dense, SOME)
 
     def distance() -> float:
-        pairs = zip(keras_model.predict(dense, x), keras_model.predict(copy, x), strict=True)
+        pairs = zip(predict(dense, x), predict(copy, x), strict=True)
         return sum(float(np.mean((wanted - given) ** 2)) for wanted, given in pairs)
 
     before = distance()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.gate import RuntimeName, asks_for_sparse, judge, judge_file, never_engages
-from edgeprune.tflite.file import read
-from edgeprune.tflite.graph import Graph
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.gate import RuntimeName, asks_for_sparse, judge, judge_file, never_engages
 from tests.gate_networks import FAMILY, Network, Trunk, save_sparse
 
 RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.errors import TfliteError
-from edgeprune.measuring import measure
-from edgeprune.profile import load_profile
+from edgeprune.core.errors import TfliteError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, run_worker
 from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.inputs import generated_inputs
-from edgeprune.tflite import file as tflite_file
-from edgeprune.validation import validate
+from edgeprune.targets.measuring import measure
+from edgeprune.tflite.format import file as tflite_file
 from tests.tiny_tflite import fully_connected
 
 RUNTIMES = ("tflite-runtime", "LiteRT")

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.densify import densify_file
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.errors import EdgepruneError, TfliteError
-from edgeprune.inspection import inspect
-from edgeprune.tflite.draft import load
-from edgeprune.tflite.file import read
+from edgeprune.core.errors import EdgepruneError, TfliteError
+from edgeprune.inspection.inspect_file import inspect
+from edgeprune.tflite.format.draft import load
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import encode_file
 from tests import tflite_fuzz
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspection import Inspection, inspect
-from edgeprune.tflite.draft import load, write
+from edgeprune.inspection.inspect_file import Inspection, inspect
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.gate_networks import FAMILY, save_sparse
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.kernels import op_versions, runtime_names, version_misses
-from edgeprune.profile import load_profile
-from edgeprune.tflite.file import Graph, Operator, Subgraph
+from edgeprune.profiles.encoding import runtime_names
+from edgeprune.profiles.profile import load_profile
+from edgeprune.tflite.format.file import Graph, Operator, Subgraph
+from edgeprune.tflite.op_versions import op_versions, version_misses
 
 
 def graph_with(op: str, version: int, *, custom: bool = False) -> Graph:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from edgeprune.layer_table import compare_layers
-from edgeprune.measurement import LayerCost, Measurement
-from edgeprune.report import DeviceReport, Report
+from edgeprune.report.layer_changes import compare_layers
+from edgeprune.report.report import DeviceReport, Report
+from edgeprune.targets.measurement import LayerCost, Measurement
 
 
 def compiled(*layers: LayerCost) -> Measurement:

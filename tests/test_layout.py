@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import PatternError
-from edgeprune.layer_kinds import KINDS
-from edgeprune.layout import device_shape, input_channels, to_device, to_keras
+from edgeprune.core.device_matrix import device_shape, input_channels, to_device, to_keras
+from edgeprune.core.errors import PatternError
+from edgeprune.core.terms import KINDS
 
 RANKS = {kind: 2 if kind == "Dense" else 3 if "1D" in kind else 4 for kind in KINDS}
 

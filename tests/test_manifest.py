@@ -7,25 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune.convert import export
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspection import inspect
-from edgeprune.manifest import (
-    METADATA_NAME,
-    embed,
-    hash_model,
-    make_manifest,
-    manifest_path,
-    read_embedded,
-)
-from edgeprune.plan_file import LayerSparsity
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile
-from edgeprune.prune import prune_one_shot
-from edgeprune.tflite import draft as tflite_draft
-from edgeprune.tflite import file as tflite_file
-from edgeprune.validation import validate
+from edgeprune.conversion.convert import export
+from edgeprune.conversion.manifest import hash_model, make_manifest, manifest_path
+from edgeprune.core.plan import LayerSparsity
+from edgeprune.inspection.inspect_file import inspect
+from edgeprune.inspection.validate_file import validate
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.tflite.format import draft as tflite_draft
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.metadata import METADATA_NAME, embed, read_embedded
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.architectures import build, samples
 from tests.tiny_tflite import fully_connected
 

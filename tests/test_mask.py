@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeprune.errors import ModelError, PatternError
-from edgeprune.mask import kept_channels, make_mask, zero_fraction
-from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.score import magnitude
+from edgeprune.core.errors import ModelError, PatternError
+from edgeprune.core.mask import kept_channels, make_mask, zero_fraction
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
+from edgeprune.core.score import magnitude
 
 SHAPES = st.tuples(st.integers(1, 13), st.integers(1, 13))
 # Few distinct values, so that ties are common.
@@ -33,8 +33,8 @@ def oracle(scores: Any, pattern: Pattern, sparsity: float) -> list[list[bool]]:
     units = _units(rows, columns, pattern)
     for group, allowed in units:
         means = [sum(scores[r][c] for r, c in unit) / len(unit) for unit in group]
-        # Lowest mean first; of equal means the later unit first.
-        order = sorted(range(len(group)), key=lambda i: (means[i], -i))
+        # Lowest mean first; of equal means the smaller unit, of equal sizes the later one first.
+        order = sorted(range(len(group)), key=lambda i: (means[i], len(group[i]), -i))
         for index in order[: _how_many(group, order, allowed, sparsity, scores.size)]:
             for r, c in group[index]:
                 kept[r][c] = False

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import TargetError
-from edgeprune.latency import latency, speedup
-from edgeprune.measurement import Measurement
-from edgeprune.measuring import default_target, measure
-from edgeprune.profile import load_profile
+from edgeprune.core.errors import TargetError
+from edgeprune.profiles.profile import load_profile
+from edgeprune.targets.latency import latency, speedup
+from edgeprune.targets.measurement import Measurement
+from edgeprune.targets.measuring import default_target, measure
 
 TIMES = st.lists(st.lists(st.floats(0.01, 100), min_size=5, max_size=12), min_size=1, max_size=4)
 

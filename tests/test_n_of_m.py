@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgeprune.convert import export
-from edgeprune.mask import make_mask
-from edgeprune.n_of_m import check_pattern, fit, fits
-from edgeprune.pattern import NofM, Unstructured
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile
-from edgeprune.prune import prune_one_shot
-from edgeprune.tflite import file as tflite_file
+from edgeprune.conversion.convert import export
+from edgeprune.core.mask import make_mask
+from edgeprune.core.pattern import NofM, Unstructured
+from edgeprune.inspection.pattern_check import check_pattern
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.n_of_m import fit, fits
 from tests.architectures import build, samples
 from tests.small_nets import chain, two_of_four
 from tests.tflite_builder import Array

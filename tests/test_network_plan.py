@@ -11,24 +11,26 @@ from typing import Any
 import keras
 import pytest
 
-from edgeprune import cost, keras_model
-from edgeprune.gate import RuntimeName
-from edgeprune.network_plan import choose_blocks, in_model, judge_network, other_patterns
-from edgeprune.outlook import Outlook
-from edgeprune.pattern import Block, Channels, Unstructured
-from edgeprune.plan_file import LayerInfo, Plan
-from edgeprune.planning import make_plan, plan
-from edgeprune.profile import load_profile
+from edgeprune.core.outlook import Outlook
+from edgeprune.core.pattern import Block, Channels, Unstructured
+from edgeprune.core.plan import LayerInfo, Plan
+from edgeprune.core.terms import Goal
+from edgeprune.keras_model.layers import describe
+from edgeprune.planning.network_gain import choose_blocks, in_model, judge_network, other_patterns
+from edgeprune.planning.plan_model import plan
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles import kernel_costs
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
-from edgeprune.terms import Goal
-from edgeprune.tflite.draft import load
-from edgeprune.tflite.file import read
-from edgeprune.tflite.graph import Graph
+from edgeprune.tflite.format.draft import load
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.gate import RuntimeName
 from tests.gate_networks import FAMILY, Network, save_sparse
 
 RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
 PROFILE = load_profile("xnnpack-arm64")
-TABLE = cost.read_costs("xnnpack-arm64")
+TABLE = kernel_costs.read_costs("xnnpack-arm64")
 BY_NAME = {network.name: network for network in FAMILY}
 
 
@@ -111,13 +113,17 @@ def test_every_layer_gets_the_cheapest_block_for_its_map() -> None:
         assert row.pattern is not None
         costs = {
             block: sum(
-                runtime.total(cost.layer_amounts(layer, cost.block_pattern(block), 0.8))
-                / runtime.total(cost.layer_amounts(layer, None, 0.0))
+                runtime.total(
+                    kernel_costs.layer_amounts(layer, kernel_costs.block_pattern(block), 0.8)
+                )
+                / runtime.total(kernel_costs.layer_amounts(layer, None, 0.0))
                 for runtime in TABLE.runtimes
             )
-            for block in cost.BLOCKS
+            for block in kernel_costs.BLOCKS
         }
-        assert costs[cost.kernel_block(row.pattern)] == pytest.approx(min(costs.values()), rel=2e-3)
+        assert costs[kernel_costs.kernel_block(row.pattern)] == pytest.approx(
+            min(costs.values()), rel=2e-3
+        )
 
 
 def test_layers_that_stay_dense_keep_their_reason() -> None:
@@ -267,7 +273,7 @@ def test_a_model_that_is_not_converted_is_planned_all_the_same() -> None:
     assert made.network is not None
     assert made.network.gains is None
     assert "no fixed size" in made.warnings()[0]
-    assert keras_model.describe(model)[2].pixels is None
+    assert describe(model)[2].pixels is None
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.errors import TargetError
-from edgeprune.targets import find_target
+from edgeprune.core.errors import TargetError
+from edgeprune.targets.find import find_target
 from edgeprune.targets.packages import Package
 from edgeprune.targets.tflm.target import PACKAGE as TFLM_PACKAGE
 from edgeprune.targets.vela.target import PACKAGE as VELA_PACKAGE

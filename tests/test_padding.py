@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.errors import ModelError
-from edgeprune.padding import find_asymmetric, make_symmetric
-from edgeprune.plan_file import PaddingPlan
-from edgeprune.planning import plan
+from edgeprune.core.errors import ModelError
+from edgeprune.core.plan import PaddingPlan
+from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
+from edgeprune.planning.plan_model import plan
 from tests.architectures import build, samples
 
 L = keras.layers

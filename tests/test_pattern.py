@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import PatternError
-from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured, parse_pattern
+from edgeprune.core.errors import PatternError
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured, parse_pattern
 
 COUNTS = st.integers(1, 64)
 PATTERNS: st.SearchStrategy[Pattern] = st.one_of(

@@ -7,11 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model
-from edgeprune.pattern import NofM
-from edgeprune.permute import best_order, kept_weight, passages, permute_channels
-from edgeprune.planning import plan
-from edgeprune.prune import prune_one_shot
+from edgeprune.core.pattern import NofM
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.interface import predict
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.permute import best_order, kept_weight, passages, permute_channels
 from tests.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -44,10 +45,10 @@ def test_of_two_groups_the_best_of_all_orders_is_found() -> None:
 def test_a_permuted_model_computes_the_same(name: str) -> None:
     model = build(name)
     x = samples(model, 4)
-    copy = keras_model.copy_model(model)
+    copy = copy_model(model)
     changed = permute_channels(copy, {row.path: row for row in plan(model, "ethos-u85").pruned})
     assert changed or name in {"conv1d", "every_kind", "nested"}
-    pairs = zip(keras_model.predict(model, x), keras_model.predict(copy, x), strict=True)
+    pairs = zip(predict(model, x), predict(copy, x), strict=True)
     for expected, found in pairs:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -90,9 +91,9 @@ def test_pruning_keeps_more_of_the_outputs_with_channels_permuted() -> None:
     made.assign(np.asarray(made) * np.where(np.arange(64) < 32, 1.0, 0.05))
     x = samples(model, 64)
     planned = plan(model, "ethos-u85", only="mixed")
-    dense = keras_model.predict(model, x)[0]
+    dense = predict(model, x)[0]
     errors = []
     for permute in (False, True):
         pruned = prune_one_shot(model, planned, x, permute=permute)
-        errors.append(float(((keras_model.predict(pruned, x)[0] - dense) ** 2).mean()))
+        errors.append(float(((predict(pruned, x)[0] - dense) ** 2).mean()))
     assert errors[1] < 0.9 * errors[0]

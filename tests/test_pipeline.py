@@ -12,21 +12,23 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model
-from edgeprune.checks import numerics
-from edgeprune.convert import check_zeros, export
-from edgeprune.errors import DataError, InputError, OutputError, ProfileError
-from edgeprune.layout import device_shape, to_device
-from edgeprune.measurement import Settings
-from edgeprune.pattern import Block, Channels, NofM
-from edgeprune.pipeline import compare
-from edgeprune.plan_file import Plan
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile, profile_names
-from edgeprune.prune import prune_one_shot, reached_sparsity
+from edgeprune.conversion.convert import check_zeros, export
+from edgeprune.core.device_matrix import device_shape, to_device
+from edgeprune.core.errors import DataError, InputError, OutputError, ProfileError
+from edgeprune.core.pattern import Block, Channels, NofM
+from edgeprune.core.plan import Plan
+from edgeprune.inspection.validate_file import validate
+from edgeprune.keras_model.files import save_model
+from edgeprune.keras_model.layers import kernel_variable, unique_layers
+from edgeprune.keras_model.sparsity import reached_sparsity
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile, profile_names
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.report.compare import compare
+from edgeprune.targets.checks import numerics
+from edgeprune.targets.measurement import Settings
 from edgeprune.targets.ssh.connection import CLIENT_VARIABLE
-from edgeprune.tflite import file as tflite_file
-from edgeprune.validation import validate
+from edgeprune.tflite.format import file as tflite_file
 from tests.architectures import ARCHITECTURES, build, samples
 from tests.ssh_server import ssh_server
 
@@ -45,7 +47,7 @@ def check_pipeline(model: Any, device: str, folder: Path) -> None:
     assert same is not removes
     check_patterns(pruned, made)
     assert reached_sparsity(pruned, made) >= made.expected_sparsity - 0.02
-    keras_model.save_model(pruned, folder / "m.keras")
+    save_model(pruned, folder / "m.keras")
     exported = export(pruned, profile, folder / "m.tflite", x=x)
     assert exported.warnings == ()
     graph = tflite_file.read(folder / "m.tflite")
@@ -58,8 +60,8 @@ def check_pipeline(model: Any, device: str, folder: Path) -> None:
 
 
 def _by_name(model: Any, graph: Any, x: list[Any]) -> list[Any]:
-    from edgeprune.data import signature_name
-    from edgeprune.tflite.signature import input_ports
+    from edgeprune.core.data import signature_name
+    from edgeprune.tflite.format.signature import input_ports
 
     named = {
         signature_name(tensor.name): array for tensor, array in zip(model.inputs, x, strict=True)
@@ -69,9 +71,9 @@ def _by_name(model: Any, graph: Any, x: list[Any]) -> list[Any]:
 
 def check_patterns(pruned: Any, made: Plan) -> None:
     """The zeros in the model have the shape of their pattern, and channels are gone."""
-    layers = keras_model.unique_layers(pruned)
+    layers = unique_layers(pruned)
     for row in made.pruned:
-        kernel = np.asarray(keras_model.kernel_variable(layers[row.path]))
+        kernel = np.asarray(kernel_variable(layers[row.path]))
         zero = to_device(row.kind, kernel) == 0
         match row.pattern:
             case Block(out, in_):
@@ -99,7 +101,7 @@ def test_every_network_goes_through_for_every_device(
 def test_float16_weights_go_through_as_well(tmp_path: Path) -> None:
     model = build("mobilenet_v1")
     pruned = prune_one_shot(model, plan(model, "xnnpack-arm64"))
-    keras_model.save_model(pruned, tmp_path / "m.keras")
+    save_model(pruned, tmp_path / "m.keras")
     export(pruned, "xnnpack-arm64", tmp_path / "m.tflite", numerics="float16")
     assert validate(tmp_path / "m.tflite", "xnnpack-arm64", reference=tmp_path / "m.keras").ok
 
@@ -121,7 +123,7 @@ def saved_classifier(folder: Path) -> tuple[Path, Path]:
     )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x, y, epochs=8, verbose=0)
-    keras_model.save_model(model, folder / "model.keras")
+    save_model(model, folder / "model.keras")
     np.savez(folder / "data.npz", x=x, y=y)
     return folder / "model.keras", folder / "data.npz"
 
@@ -265,7 +267,7 @@ def test_a_device_that_fails_does_not_stop_the_next(tmp_path: Path) -> None:
             keras.layers.Dense(3, name="out"),
         ]
     )
-    keras_model.save_model(model, tmp_path / "model.keras")
+    save_model(model, tmp_path / "model.keras")
     x = np.random.default_rng(0).normal(size=(40, 6, 8))
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 3)
     report = compare(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import PlanError
-from edgeprune.pattern import Block, Channels, NofM, Unstructured
-from edgeprune.plan_file import LayerInfo, Plan, check_plan, read_plan
-from edgeprune.planning import make_plan
-from edgeprune.profile import load_profile
+from edgeprune.core.errors import PlanError
+from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
+from edgeprune.core.plan import LayerInfo, Plan, check_plan, read_plan
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.profile import load_profile
 
 
 def conv(path: str, shape: tuple[int, ...], **facts: Any) -> LayerInfo:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import tomllib
 
-from edgeprune.errors import ProfileError
-from edgeprune.kernels import op_versions
-from edgeprune.pattern import Block, Channels, NofM, Unstructured
-from edgeprune.profile import load_profile, profile_folder, profile_names
+from edgeprune.core.errors import ProfileError
+from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
+from edgeprune.profiles.profile import load_profile, profile_folder, profile_names
+from edgeprune.tflite.op_versions import op_versions
 
 NAMES = (
     "arm-neon-int8",

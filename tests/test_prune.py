@@ -7,17 +7,21 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model, layout
-from edgeprune.channels.batch_norm import estimate_batch_norm
-from edgeprune.errors import ModelError, OutputError, PlanError
-from edgeprune.mask import make_mask
-from edgeprune.pattern import Unstructured
-from edgeprune.plan_file import Plan
-from edgeprune.planning import make_plan, plan
-from edgeprune.profile import load_profile
-from edgeprune.progress import no_progress
-from edgeprune.prune import layer_sparsities, prune_one_shot, reached_sparsity
-from edgeprune.score import magnitude
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import ModelError, OutputError, PlanError
+from edgeprune.core.mask import make_mask
+from edgeprune.core.pattern import Unstructured
+from edgeprune.core.plan import Plan
+from edgeprune.core.progress import no_progress
+from edgeprune.core.score import magnitude
+from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers, walk
+from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
+from edgeprune.planning.plan_model import plan
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
+from edgeprune.pruning.one_shot import prune_one_shot
 from tests.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -34,9 +38,7 @@ def test_pruning_leaves_the_model_alone_and_keeps_the_architecture(name: str) ->
     pruned = prune_one_shot(model, plan(model, "ethos-u55"))
     for old, new in zip(before, weights(model), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert [path for path, _ in keras_model.walk(pruned)] == [
-        path for path, _ in keras_model.walk(model)
-    ]
+    assert [path for path, _ in walk(pruned)] == [path for path, _ in walk(model)]
     assert type(pruned) is type(model)
     assert not {id(v) for v in model.variables} & {id(v) for v in pruned.variables}
 
@@ -45,18 +47,18 @@ def test_pruning_leaves_the_model_alone_and_keeps_the_architecture(name: str) ->
 def test_kept_weights_stay_and_zeros_follow_the_pattern(name: str) -> None:
     model = build(name)
     made = plan(model, "ethos-u55")
-    pruned = keras_model.unique_layers(prune_one_shot(model, made))
+    pruned = unique_layers(prune_one_shot(model, made))
     for row in made.layers:
-        variable = keras_model.kernel_variable(keras_model.unique_layers(model)[row.path])
+        variable = kernel_variable(unique_layers(model)[row.path])
         if variable is None:
             continue
-        old, new = np.asarray(variable), np.asarray(keras_model.kernel_variable(pruned[row.path]))
+        old, new = np.asarray(variable), np.asarray(kernel_variable(pruned[row.path]))
         if row.pattern is None:
             np.testing.assert_array_equal(new, old)
             continue
-        matrix = layout.to_device(row.kind, old)
+        matrix = device_matrix.to_device(row.kind, old)
         mask = make_mask(magnitude(matrix), row.pattern, row.sparsity)
-        np.testing.assert_array_equal(layout.to_device(row.kind, new), matrix * mask)
+        np.testing.assert_array_equal(device_matrix.to_device(row.kind, new), matrix * mask)
 
 
 def test_reached_sparsity_is_counted_in_the_model() -> None:
@@ -95,12 +97,12 @@ def test_the_layers_before_an_output_are_found_behind_layers_that_do_not_mix() -
     x = L.BatchNormalization(name="bn")(L.DepthwiseConv2D(3, name="dw")(x))
     side = L.Conv2D(32, 1, name="side")(inputs)
     model = keras.Model(inputs, [L.ReLU()(x), L.GlobalAveragePooling2D()(side)])
-    feeding = {info.path for info in keras_model.describe(model) if info.feeds_output}
+    feeding = {info.path for info in describe(model) if info.feeds_output}
     assert feeding == {"last", "side"}
 
 
 def test_only_the_last_layers_of_a_nested_head_feed_the_output() -> None:
-    feeding = {info.path for info in keras_model.describe(build("nested")) if info.feeds_output}
+    feeding = {info.path for info in describe(build("nested")) if info.feeds_output}
     assert feeding == {"head/out"}
 
 
@@ -111,12 +113,12 @@ def test_a_nested_model_that_only_passes_on_is_looked_behind() -> None:
     tail = keras.Model(tail_in, L.ReLU()(tail_in), name="tail")
     inputs = keras.Input((8,))
     model = keras.Model(inputs, tail(body(inputs)))
-    feeding = {info.path for info in keras_model.describe(model) if info.feeds_output}
+    feeding = {info.path for info in describe(model) if info.feeds_output}
     assert feeding == {"body/mix"}
 
 
 def test_pixels_are_those_of_the_largest_map_a_layer_makes() -> None:
-    infos = {info.path: info for info in keras_model.describe(build("mobilenet_v1"))}
+    infos = {info.path: info for info in describe(build("mobilenet_v1"))}
     assert infos["stem"].pixels == 16 * 16
     assert infos["block_2_pw"].pixels == 8 * 8
     assert infos["scores"].pixels == 1
@@ -129,7 +131,7 @@ def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
     excited = L.Conv2D(16, 1, activation="sigmoid", name="excite")(squeezed)
     x = L.GlobalAveragePooling2D(keepdims=True)(L.Multiply()([inputs, excited]))
     model = keras.Model(inputs, L.Conv2D(5, 1, name="classes")(x))
-    described = keras_model.describe(model)
+    described = describe(model)
     feeding = {info.path for info in described if info.feeds_map and info.kind == "Conv2D"}
     assert feeding == {"squeeze", "excite"}
 
@@ -137,7 +139,7 @@ def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
 def test_an_open_input_size_is_not_a_single_pixel() -> None:
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, L.Conv2D(8, 1, name="conv")(inputs))
-    assert {i.path: i for i in keras_model.describe(model)}["conv"].pixels is None
+    assert {i.path: i for i in describe(model)}["conv"].pixels is None
     assert [layer.path for layer in plan(model, "xnnpack-arm64").pruned] == ["conv"]
 
 
@@ -176,7 +178,7 @@ class Subclassed(keras.Model):
 def test_a_subclassed_model_is_pruned_and_its_last_layer_feeds_the_output() -> None:
     model = Subclassed(name="own")
     model(np.zeros((1, 16), np.float32))
-    infos = {info.path: info for info in keras_model.describe(model)}
+    infos = {info.path: info for info in describe(model)}
     assert [path for path, info in infos.items() if info.feeds_output] == ["second"]
     pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.5))
     assert isinstance(pruned, Subclassed)
@@ -252,8 +254,8 @@ def test_an_edited_plan_decides_pattern_and_sparsity() -> None:
 
 def test_a_model_goes_to_disk_and_back(tmp_path: Path) -> None:
     model = build("nested")
-    keras_model.save_model(model, tmp_path / "m.keras")
-    again = keras_model.load_model(tmp_path / "m.keras")
+    save_model(model, tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras")
     for a, b in zip(weights(model), weights(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
@@ -261,14 +263,14 @@ def test_a_model_goes_to_disk_and_back(tmp_path: Path) -> None:
 
 def test_saving_to_nowhere_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        keras_model.save_model(build("mlp"), tmp_path / "no" / "m.keras")
+        save_model(build("mlp"), tmp_path / "no" / "m.keras")
     with pytest.raises(OutputError, match=r"ending in \.keras"):
-        keras_model.save_model(build("mlp"), tmp_path / "m.h5")
+        save_model(build("mlp"), tmp_path / "m.h5")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_planning_from_a_list_needs_the_same_layers_as_from_the_model() -> None:
     model = build("mobilenet_v1")
     profile = load_profile("ethos-u55")
-    assert make_plan(keras_model.describe(model), profile, model=model.name) == plan(model, profile)
+    assert make_plan(describe(model), profile, model=model.name) == plan(model, profile)
     assert all(layer.pattern == Unstructured() for layer in plan(model, profile).pruned)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.latency import Latency
-from edgeprune.measurement import Measurement
-from edgeprune.ranking import cost_change, cost_of, kind_of, rank
+from edgeprune.report.ranking import cost_change, cost_of, kind_of, rank
+from edgeprune.targets.latency import Latency
+from edgeprune.targets.measurement import Measurement
 
 NUMBERS = st.one_of(st.none(), st.integers(1, 10**9))
 

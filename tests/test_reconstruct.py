@@ -9,21 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune import keras_model, layout
-from edgeprune.errors import QualityWarning
-from edgeprune.mask import make_mask
-from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.plan_file import LayerPlan, Plan
-from edgeprune.planning import plan
-from edgeprune.progress import no_progress
-from edgeprune.prune import prune_one_shot
-from edgeprune.reconstruct import solve as solving
-from edgeprune.reconstruct.columns import columns, groups, linear_output
-from edgeprune.reconstruct.graph import read_graph
-from edgeprune.reconstruct.samples import COPIES, with_moved_copies
-from edgeprune.reconstruct.statistics import Problem, Sums
-from edgeprune.reconstruct.store import open_store
-from edgeprune.reconstruct.walk import Case, walk
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import QualityWarning
+from edgeprune.core.mask import make_mask
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.core.progress import no_progress
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.interface import infer, predict
+from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.reconstruct import solve as solving
+from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
+from edgeprune.pruning.reconstruct.graph import read_graph
+from edgeprune.pruning.reconstruct.samples import COPIES, with_moved_copies
+from edgeprune.pruning.reconstruct.statistics import Problem, Sums
+from edgeprune.pruning.reconstruct.store import open_store
+from edgeprune.pruning.reconstruct.walk import Case, walk
 from tests.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -196,8 +199,8 @@ def test_columns_times_the_device_matrix_are_what_the_layer_computes(
     fresh = type(layer).from_config(layer.get_config())
     fresh.build((None, *shape))
     activation = fresh.activation
-    kernel = np.asarray(keras_model.kernel_variable(fresh))
-    matrix = layout.to_device(type(fresh).__name__, kernel)
+    kernel = np.asarray(kernel_variable(fresh))
+    matrix = device_matrix.to_device(type(fresh).__name__, kernel)
     made = np.asarray(columns(fresh, x))
     by_group = matrix.reshape(groups(fresh), -1, matrix.shape[1])
     outputs = np.einsum("pgn,grn->pgr", made, by_group).reshape(len(made), -1)
@@ -217,7 +220,7 @@ def test_running_the_steps_of_a_graph_gives_what_the_model_gives(name: str) -> N
     for step in graph.steps:
         outputs = step.run([values[key] for key in step.inputs])
         values |= dict(zip(step.outputs, outputs, strict=True))
-    for key, expected in zip(graph.outputs, keras_model.call(model, x), strict=True):
+    for key, expected in zip(graph.outputs, infer(model, x), strict=True):
         np.testing.assert_allclose(values[key], expected, atol=1e-6)
 
 
@@ -228,7 +231,7 @@ def test_inputs_are_those_of_the_pruned_prefix_and_targets_those_of_the_dense_mo
 ) -> None:
     """Against models cut off before and behind each layer, run whole."""
     dense = build(name)
-    copy = keras_model.copy_model(dense)
+    copy = copy_model(dense)
     x = samples(dense, 24)
     made = plan(dense, "ethos-u55", sparsity=0.6)
     cases: dict[str, Case] = {}
@@ -243,8 +246,8 @@ def test_inputs_are_those_of_the_pruned_prefix_and_targets_those_of_the_dense_mo
         layer = dense.get_layer(path)
         entering = keras.Model(copy.inputs, copy.get_layer(path).input)
         before = keras.Model(dense.inputs, layer.input)
-        inputs = np.asarray(columns(layer, keras_model.call(entering, x)[0]))
-        targets = np.asarray(linear_output(layer, keras_model.call(before, x)[0]))
+        inputs = np.asarray(columns(layer, infer(entering, x)[0]))
+        targets = np.asarray(linear_output(layer, infer(before, x)[0]))
         expected = problem_of(inputs, targets, with_bias=bool(case.problem.target_mean.any()))
         for found, wanted in zip(case.problem.grams, expected.grams, strict=True):
             size = np.eye(case.dense.shape[1])
@@ -348,12 +351,9 @@ def test_outputs_stay_nearer_to_the_dense_model_than_by_magnitude(name: str, dev
     with pytest.warns(QualityWarning, match="by magnitude alone"):
         plain = prune_one_shot(model, made)
     pruned = prune_one_shot(model, made, x)
-    dense = keras_model.predict(model, new)
+    dense = predict(model, new)
     left, before = (
-        sum(
-            float(((a - b) ** 2).mean())
-            for a, b in zip(dense, keras_model.predict(m, new), strict=True)
-        )
+        sum(float(((a - b) ** 2).mean()) for a, b in zip(dense, predict(m, new), strict=True))
         for m in (pruned, plain)
     )
     assert left < 0.8 * before
@@ -365,10 +365,10 @@ def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
 ) -> None:
     model = build("every_kind")
     rows = []
-    for info in keras_model.describe(model):
+    for info in describe(model):
         fits = info.shape is not None and not isinstance(pattern, NofM)
         if isinstance(pattern, Block) and info.shape is not None:
-            out, in_ = layout.device_shape(info.kind, info.shape)
+            out, in_ = device_matrix.device_shape(info.kind, info.shape)
             fits = out % pattern.out == 0 and in_ % pattern.in_ == 0
         fits = fits or info.path in {"separable", "embed", "transposed"}
         rows.append(
@@ -382,10 +382,10 @@ def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
             )
         )
     made = Plan(device="own", model="m", goal="latency", asked=sparsity, layers=tuple(rows))
-    pruned = keras_model.unique_layers(prune_one_shot(model, made, samples(model, 40)))
+    pruned = unique_layers(prune_one_shot(model, made, samples(model, 40)))
     for row in made.pruned:
-        kernel = np.asarray(keras_model.kernel_variable(pruned[row.path]))
-        matrix = layout.to_device(row.kind, kernel)
+        kernel = np.asarray(kernel_variable(pruned[row.path]))
+        matrix = device_matrix.to_device(row.kind, kernel)
         wanted = make_mask((matrix != 0).astype(float), pattern, sparsity)
         np.testing.assert_array_equal(matrix != 0, wanted)
         assert not np.signbit(matrix[~wanted]).any()
@@ -399,7 +399,7 @@ def test_dense_batch_normalisation_keeps_the_moments_of_its_output() -> None:
     moments = []
     for network in (model, pruned):
         cut = keras.Model(network.inputs, network.get_layer("bn_2").output)
-        output = np.asarray(keras_model.call(cut, x)[0])
+        output = np.asarray(infer(cut, x)[0])
         moments.append((output.mean((0, 1, 2)), output.std((0, 1, 2))))
     np.testing.assert_allclose(moments[1], moments[0], rtol=1e-3, atol=1e-3)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from edgeprune.cli import measurement_tables
-from edgeprune.latency import Speedup, latency, speedup
-from edgeprune.measurement import LayerCost, Measurement
-from edgeprune.report import DeviceReport, Report
+from edgeprune.report.report import DeviceReport, Report
+from edgeprune.targets.latency import Speedup, latency, speedup
+from edgeprune.targets.measurement import LayerCost, Measurement
 
 
 def counted(instructions: int, **facts: object) -> Measurement:

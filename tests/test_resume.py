@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.checkpoint import FILE, Best, Checkpoint, read_checkpoint, remove
-from edgeprune.data import Data
-from edgeprune.epochs import BestEpoch
-from edgeprune.errors import DataError, InputError
-from edgeprune.train import train_pruned
+from edgeprune.core.data import Data
+from edgeprune.core.errors import DataError, InputError
+from edgeprune.pruning.training.best_epoch import BestEpoch
+from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, read_checkpoint, remove
+from edgeprune.pruning.training.train import train_pruned
 from tests.test_train import X, Y, data, net, rows
 
 ARRAYS = (np.arange(6, dtype="float32").reshape(2, 3), np.array([True, False]))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.gate import judge
-from edgeprune.rewrites import rewrite
-from edgeprune.tflite import draft as tflite_draft
-from edgeprune.tflite.file import read
-from edgeprune.tflite.graph import Graph
+from edgeprune.tflite.format import draft as tflite_draft
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.gate import judge
+from edgeprune.tflite.rewrites import rewrite
 from tests import runtime_judge
 from tests.gate_networks import FAMILY, SAME, Network, Trunk, hard_sigmoid
 from tests.test_gate import BY_NAME, RUNTIMES

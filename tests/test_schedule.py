@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import InputError
-from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
+from edgeprune.core.errors import InputError
+from edgeprune.pruning.training.schedule import (
+    ConstantSparsity,
+    LinearDecay,
+    PolynomialDecay,
+    Schedule,
+)
 
 FRACTIONS = st.floats(0, 0.99)
 STEPS = st.integers(0, 5000)

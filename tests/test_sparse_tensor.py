@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.errors import TfliteError
-from edgeprune.tflite.sparse_tensor import (
+from edgeprune.core.errors import TfliteError
+from edgeprune.tflite.format.sparse_tensor import (
     CsrLevel,
     DenseLevel,
     Layout,

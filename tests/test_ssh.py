@@ -18,15 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.errors import TargetError
-from edgeprune.measurement import Settings
-from edgeprune.measuring import default_target, measure, measure_each
-from edgeprune.profile import load_profile
-from edgeprune.targets import find_target
+from edgeprune.core.errors import TargetError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, worker_model
+from edgeprune.targets.find import find_target
+from edgeprune.targets.measurement import Settings
+from edgeprune.targets.measuring import default_target, measure, measure_each
 from edgeprune.targets.ssh.connection import BOARD, CLIENT_VARIABLE, Address, Session, explain
-from edgeprune.tflite import file as tflite_file
-from edgeprune.validation import validate
+from edgeprune.tflite.format import file as tflite_file
 from tests.ssh_server import Server, ssh_server
 from tests.test_host import stand_in
 from tests.tiny_tflite import fully_connected

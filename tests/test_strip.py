@@ -10,14 +10,14 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.errors import CheckError, ModelError
-from edgeprune.keras_model import describe, unique_layers
-from edgeprune.planning import plan
-from edgeprune.prune import layer_sparsities, reached_sparsity
-from edgeprune.schedule import ConstantSparsity, PolynomialDecay
-from edgeprune.strip import check_same_outputs, relative_difference, strip_pruning
-from edgeprune.wrapper import PrunedModel, wrappers
-from edgeprune.wrapping import prune_low_magnitude, wrap
+from edgeprune.core.errors import CheckError, ModelError
+from edgeprune.keras_model.layers import describe, unique_layers
+from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.training.schedule import ConstantSparsity, PolynomialDecay
+from edgeprune.pruning.training.strip import check_same_outputs, relative_difference, strip_pruning
+from edgeprune.pruning.training.wrap import prune_low_magnitude, wrap
+from edgeprune.pruning.training.wrapper import PrunedModel, wrappers
 from tests.architectures import ARCHITECTURES, build
 from tests.test_wrapper import Branches, branches, compiled, dense_net, fit, small_net
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.errors import TfliteError
-from edgeprune.tflite.draft import load, write
-from edgeprune.tflite.file import read
+from edgeprune.core.errors import TfliteError
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.tflite_builder import Net, convolution_net, dense_net, prune
 
 
@@ -200,7 +200,8 @@ def test_options_of_a_newer_schema_are_read_over_but_not_rewritten(tmp_path: Pat
 
 def test_reading_imports_neither_tensorflow_nor_a_runtime() -> None:
     script = (
-        "import sys, edgeprune.densify, edgeprune.encode, edgeprune.inspection\n"
+        "import sys, edgeprune.inspection.inspect_file\n"
+        "import edgeprune.tflite.store_densely, edgeprune.tflite.store_sparsely\n"
         "heavy = {'tensorflow', 'keras', 'tflite_runtime', 'ai_edge_litert.interpreter'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

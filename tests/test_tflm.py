@@ -10,21 +10,27 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner
 
-from edgeprune.checks import Case, Check
 from edgeprune.cli import cli
-from edgeprune.errors import CheckError, TargetError
-from edgeprune.kernels import op_versions
-from edgeprune.measurement import Settings
-from edgeprune.measuring import measure
-from edgeprune.profile import DeviceProfile, Limit, TflmSettings, load_profile, profile_folder
+from edgeprune.core.errors import CheckError, TargetError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.profile import (
+    DeviceProfile,
+    Limit,
+    TflmSettings,
+    load_profile,
+    profile_folder,
+)
+from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import HOST
 from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.measurement import Settings
+from edgeprune.targets.measuring import measure
 from edgeprune.targets.packages import Package
 from edgeprune.targets.tflm import TFLM, target
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.draft import load, pack, write
-from edgeprune.validation import validate
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.draft import load, pack, write
+from edgeprune.tflite.op_versions import op_versions
 from tests.gate_networks import save_sparse
 from tests.small_nets import chain, two_of_four
 from tests.test_encode import DIRECT
@@ -153,8 +159,8 @@ def densify_net(path: Path) -> Path:
 
 
 def direct_net(path: Path) -> Path:
-    from edgeprune.encode import apply_plans
-    from edgeprune.encode_plan import plan_encoding
+    from edgeprune.tflite.storage_plan import plan_encoding
+    from edgeprune.tflite.store_sparsely import apply_plans
 
     dense_net(path, prune(GENERATOR.normal(size=(64, 128)), 0.9, (1, 4)))
     draft = load(path)

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import schedule, tfmot
-from edgeprune.prune import layer_sparsities
-from edgeprune.wrapper import PruneLowMagnitude
+from edgeprune import tfmot
+from edgeprune.keras_model.sparsity import layer_sparsities
+from edgeprune.pruning.training import schedule
+from edgeprune.pruning.training.wrapper import PruneLowMagnitude
 
 NAMES = {
     "ConstantSparsity",

@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeprune.compilation import (
+from edgeprune.core.data import Data
+from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarning
+from edgeprune.core.pattern import Block, NofM, Unstructured
+from edgeprune.core.plan import Plan
+from edgeprune.keras_model.interface import ends_in_softmax
+from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.training.distill import Distillation
+from edgeprune.pruning.training.feed import MAX_SHIFT, flip_and_shift
+from edgeprune.pruning.training.learning_rate import (
     LEARNING_RATE,
     compile_for_training,
     learning_rate_schedule,
     rate_share,
 )
-from edgeprune.data import Data
-from edgeprune.distill import Distillation
-from edgeprune.errors import DataError, InputError, ModelError, QualityWarning
-from edgeprune.feed import MAX_SHIFT, flip_and_shift
-from edgeprune.keras_model import ends_in_softmax
-from edgeprune.pattern import Block, NofM, Unstructured
-from edgeprune.plan_file import Plan
-from edgeprune.planning import plan
-from edgeprune.prune import layer_sparsities, reached_sparsity
-from edgeprune.schedule import ConstantSparsity
-from edgeprune.train import default_schedule, train_pruned
-from edgeprune.wrapper import wrappers
-from edgeprune.wrapping import wrap
+from edgeprune.pruning.training.schedule import ConstantSparsity
+from edgeprune.pruning.training.train import default_schedule, train_pruned
+from edgeprune.pruning.training.wrap import wrap
+from edgeprune.pruning.training.wrapper import wrappers
 from tests.test_wrapper import branches, planned
 
 layers = keras.layers

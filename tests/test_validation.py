@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune import keras_model
-from edgeprune.checks import Reference, Verdict, check_outputs
-from edgeprune.convert import export
-from edgeprune.errors import DataError, InputError, TfliteError
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile, profile_folder
-from edgeprune.prune import prune_one_shot
-from edgeprune.validation import validate
+from edgeprune.conversion.convert import export
+from edgeprune.core.errors import DataError, InputError, TfliteError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.keras_model.files import save_model
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.targets.checks import Reference, Verdict, check_outputs
 from tests.architectures import build, samples
 from tests.gate_networks import FAMILY, save_sparse
 from tests.tiny_tflite import fully_connected
@@ -164,7 +164,7 @@ def test_outputs_that_hardly_vary_are_said_to_prove_little() -> None:
 def test_a_keras_reference_is_matched_by_the_names_of_inputs_and_outputs(tmp_path: Path) -> None:
     """Two inputs of different shape and two outputs: any mix-up is an error or a wrong number."""
     model = build("every_kind")
-    keras_model.save_model(model, tmp_path / "m.keras")
+    save_model(model, tmp_path / "m.keras")
     export(model, "xnnpack-arm64", tmp_path / "m.tflite")
     verdict = validate(tmp_path / "m.tflite", "xnnpack-arm64", reference=tmp_path / "m.keras")
     assert verdict.ok, verdict
@@ -174,7 +174,7 @@ def test_a_keras_reference_is_matched_by_the_names_of_inputs_and_outputs(tmp_pat
 def test_a_dense_file_does_not_pass_for_the_pruned_model(tmp_path: Path) -> None:
     model = build("mobilenet_v1")
     pruned = prune_one_shot(model, plan(model, "ethos-u55"))
-    keras_model.save_model(pruned, tmp_path / "pruned.keras")
+    save_model(pruned, tmp_path / "pruned.keras")
     export(model, "xnnpack-arm64", tmp_path / "dense.tflite")
     verdict = validate(
         tmp_path / "dense.tflite", "xnnpack-arm64", reference=tmp_path / "pruned.keras"

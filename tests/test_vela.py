@@ -12,19 +12,19 @@ import pytest
 from ethosu.vela.architecture_features import Accelerator as Installed
 from ethosu.vela.architecture_features import ArchitectureFeatures
 
-from edgeprune.checks import Case, Check
-from edgeprune.errors import CheckError, OutputError, TargetError
-from edgeprune.measurement import Measurement, Settings
-from edgeprune.measuring import measure
-from edgeprune.profile import DeviceProfile, Limit, load_profile
-from edgeprune.targets import find_target
+from edgeprune.core.errors import CheckError, OutputError, TargetError
+from edgeprune.core.terms import Accelerator
+from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.profile import DeviceProfile, Limit, load_profile
+from edgeprune.targets.checks import Case, Check
+from edgeprune.targets.find import find_target
+from edgeprune.targets.measurement import Measurement, Settings
+from edgeprune.targets.measuring import measure
 from edgeprune.targets.packages import Package
 from edgeprune.targets.vela import compiler, target
 from edgeprune.targets.vela.compiler import DEFAULTS, compile_model, configuration, read_rows
 from edgeprune.targets.vela.layers import group_rows
-from edgeprune.terms import Accelerator
-from edgeprune.tflite import file as tflite_file
-from edgeprune.validation import validate
+from edgeprune.tflite.format import file as tflite_file
 from tests.small_nets import chain, two_of_four
 from tests.test_tflm import direct_net
 from tests.tflite_builder import Net

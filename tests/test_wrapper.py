@@ -14,18 +14,23 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune import layout
-from edgeprune.callbacks import PruningSummaries, UpdatePruningStep
-from edgeprune.errors import InputError, ModelError, PatternError, PlanError
-from edgeprune.keras_model import describe
-from edgeprune.masked_kernel import Rule
-from edgeprune.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.plan_file import LayerPlan, Plan
-from edgeprune.planning import plan
-from edgeprune.schedule import ConstantSparsity, LinearDecay, PolynomialDecay, Schedule
-from edgeprune.score import tile_maximum
-from edgeprune.wrapper import PruneLowMagnitude, wrappers
-from edgeprune.wrapping import kept_layers, prune_low_magnitude, wrap
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import InputError, ModelError, PatternError, PlanError
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.core.score import tile_maximum
+from edgeprune.keras_model.layers import describe
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
+from edgeprune.pruning.training.masked_kernel import Rule
+from edgeprune.pruning.training.schedule import (
+    ConstantSparsity,
+    LinearDecay,
+    PolynomialDecay,
+    Schedule,
+)
+from edgeprune.pruning.training.wrap import kept_layers, prune_low_magnitude, wrap
+from edgeprune.pruning.training.wrapper import PruneLowMagnitude, wrappers
 
 layers = keras.layers
 CUBIC = PolynomialDecay(0.0, 0.8, 0, 8, frequency=2)
@@ -255,13 +260,13 @@ def test_a_layer_of_ones_own_takes_part_by_get_prunable_weights() -> None:
     ],
 )
 def test_tfmot_options_read_as_patterns(given: Any, expected: Pattern) -> None:
-    assert layout.tfmot_pattern(*given) == expected
+    assert device_matrix.tfmot_pattern(*given) == expected
 
 
 @pytest.mark.parametrize("given", [((1,), None), ((1, 1), (4, 4)), ((1, 1), (2.0, 4)), (3, None)])
 def test_tfmot_options_that_make_no_sense_are_refused(given: Any) -> None:
     with pytest.raises(PatternError):
-        layout.tfmot_pattern(*given)
+        device_matrix.tfmot_pattern(*given)
 
 
 def test_a_block_on_a_dense_kernel_is_height_by_width_of_in_by_out() -> None:
@@ -296,7 +301,7 @@ def test_masks_obey_their_pattern_and_kernels_hold_the_zeros(
     wrapped = compiled(prune_low_magnitude(dense_net(), schedule, pattern=pattern))
     fit(wrapped, (8,), epochs=3)
     for mask, kernel in zip(masks(wrapped), kernels(wrapped), strict=True):
-        matrix = layout.to_device("Dense", mask)
+        matrix = device_matrix.to_device("Dense", mask)
         rule = Rule(pattern, schedule)
         wanted = 0.5 if isinstance(pattern, NofM) else schedule.sparsity_at(12)
         assert 1 - matrix.mean() == pytest.approx(wanted, abs=4 / min(matrix.shape))

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeprune import keras_model
-from edgeprune.convert import check_zeros, export
-from edgeprune.pattern import Channels
-from edgeprune.planning import plan
-from edgeprune.profile import load_profile, profile_names
-from edgeprune.prune import layer_sparsities, prune_one_shot
-from edgeprune.tflite import file as tflite_file
+from edgeprune.conversion.convert import check_zeros, export
+from edgeprune.core.pattern import Channels
+from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.sparsity import layer_sparsities
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile, profile_names
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.tflite.format import file as tflite_file
 from tests.architectures import build, samples
 
 CASES = [
@@ -33,8 +34,8 @@ def test_every_zero_of_the_pruned_model_is_a_zero_of_the_exported_file(
     model = build("mobilenet_v2")
     x = samples(model, 40)
     made = plan(model, device, goal=goal)  # type: ignore[arg-type]  # one that the profile has
-    keras_model.save_model(prune_one_shot(model, made, x), tmp_path / "pruned.keras")
-    pruned = keras_model.load_model(tmp_path / "pruned.keras")
+    save_model(prune_one_shot(model, made, x), tmp_path / "pruned.keras")
+    pruned = load_model(tmp_path / "pruned.keras")
     found = {row.path: row.sparsity for row in layer_sparsities(pruned)}
     for row in made.pruned:
         if not isinstance(row.pattern, Channels):

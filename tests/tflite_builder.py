@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.tflite.draft import pack
+from edgeprune.tflite.format.draft import pack
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.densify import densify_file
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.errors import EdgepruneError
-from edgeprune.inspection import inspect
+from edgeprune.core.errors import EdgepruneError
+from edgeprune.inspection.inspect_file import inspect
 from edgeprune.targets.edgetpu_model.estimate import estimate
-from edgeprune.tflite.file import read
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import encode_file
 
 ADDRESS_SPACE_BYTES = 3 << 30
 SECONDS_ALLOWED = 5

@@ -16,9 +16,9 @@ from typing import Any
 
 import click
 
-from edgeprune import terminal
-from edgeprune.errors import EdgepruneError
-from edgeprune.spelling import suggestion
+from edgeprune.cli import terminal
+from edgeprune.core.errors import EdgepruneError
+from edgeprune.core.spelling import suggestion
 
 _COMMANDS: Mapping[str, str] = MappingProxyType(
     {

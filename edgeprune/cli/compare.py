@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import inputs, options
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
-from edgeprune.measurement import Settings
+from edgeprune.targets.measurement import Settings
 
 
 @click.command()
@@ -75,14 +74,14 @@ def run(
     asked: dict[str, Any],
 ) -> None:
     """Compares devices by their names, shows the report and ends the command."""
-    from edgeprune.profile import load_profile
+    from edgeprune.profiles.profile import load_profile
 
     profiles = [load_profile(name.strip()) for name in names]
-    from edgeprune import pipeline
     from edgeprune.cli import measurement_tables
+    from edgeprune.report import compare
 
     with terminal.progress_bar() as tell:
-        report = pipeline.compare(model, profiles, data, output, progress=tell, **asked)
+        report = compare.compare(model, profiles, data, output, progress=tell, **asked)
     if as_json:
         print_json(report.to_json())
     else:

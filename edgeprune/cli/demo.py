@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import compare, options
+from edgeprune.cli import compare, options, terminal
 
 
 @click.command()
@@ -26,11 +25,11 @@ def demo(context: click.Context, output: Path, as_json: bool) -> None:
 
     A model that an earlier demo left in DIR is used again.
     """
-    from edgeprune.artifact import require_folder
+    from edgeprune.core.files import require_folder
 
     require_folder(output / "report.json" if output.is_dir() else output)
     output.mkdir(exist_ok=True)
-    from edgeprune.demo import DEVICES, PRUNING_EPOCHS, prepare
+    from edgeprune.cli.digits import DEVICES, PRUNING_EPOCHS, prepare
 
     with terminal.progress_bar() as tell:
         model, data = prepare(output, tell)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import options
+from edgeprune.cli import options, terminal
 from edgeprune.cli.output import print_json
 
 
@@ -17,8 +16,8 @@ from edgeprune.cli.output import print_json
 @options.json_document
 def densify(model: Path, output: Path, as_json: bool) -> None:
     """Store every sparse weight of a file densely again; it computes the same, bit for bit."""
-    from edgeprune.artifact import require_folder
-    from edgeprune.densify import densify_file
+    from edgeprune.core.files import require_folder
+    from edgeprune.tflite.store_densely import densify_file
 
     require_folder(output)
     with terminal.progress_bar() as tell:

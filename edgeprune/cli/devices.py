@@ -13,7 +13,7 @@ from edgeprune.cli.output import print_json
 def devices(as_json: bool) -> None:
     """List the devices: what each is and the pattern that pays there."""
     from edgeprune.cli import tables
-    from edgeprune.profile import load_profile, profile_names
+    from edgeprune.profiles.profile import load_profile, profile_names
 
     profiles = [load_profile(name) for name in profile_names()]
     if as_json:

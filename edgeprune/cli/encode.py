@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import options
+from edgeprune.cli import options, terminal
 from edgeprune.cli.output import network_json, print_json, say_network
 
 if TYPE_CHECKING:
-    from edgeprune.encode_plan import TensorPlan
+    from edgeprune.tflite.storage_plan import TensorPlan
 
 
 @click.command()
@@ -26,11 +25,11 @@ def encode(model: Path, device: str, output: Path, as_json: bool) -> None:
     Only what was seen to compute right is stored sparsely, and only where it is smaller; where
     nothing can be gained the output is an equal file.
     """
-    from edgeprune.artifact import require_folder
     from edgeprune.cli import tables
-    from edgeprune.encode import encode_file
-    from edgeprune.encode_plan import rules_of
-    from edgeprune.profile import load_profile
+    from edgeprune.core.files import require_folder
+    from edgeprune.profiles.encoding import rules_of
+    from edgeprune.profiles.profile import load_profile
+    from edgeprune.tflite.store_sparsely import encode_file
 
     profile = load_profile(device)
     require_folder(output)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import inputs, options
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import network_json, print_json, say_network
-from edgeprune.terms import Numerics
+from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
-    from edgeprune.c_array import CArray
-    from edgeprune.convert import Exported
+    from edgeprune.conversion.convert import Exported
+    from edgeprune.tflite.c_array import CArray
 
 
 @click.command()
@@ -51,21 +50,22 @@ def export(
     stored sparsely where the device's runtimes read that. A manifest is put into the file and
     beside it, as OUT.manifest.json.
     """
-    from edgeprune.artifact import require_folder
-    from edgeprune.c_array import c_array_paths, write_c_array
-    from edgeprune.plan_file import read_plan
-    from edgeprune.profile import load_profile
+    from edgeprune.core.files import require_folder
+    from edgeprune.core.plan import read_plan
+    from edgeprune.profiles.profile import load_profile
+    from edgeprune.tflite.c_array import c_array_paths, write_c_array
 
     profile = load_profile(device)
     require_folder(output)
     for path in c_array_paths(output) if c_array else ():
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
-    from edgeprune import keras_model
-    from edgeprune.convert import export as export_model
+    from edgeprune.conversion.convert import export as export_model
+    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.interface import input_specs
 
-    loaded = keras_model.load_model(model)
-    x = inputs.calibration(data, keras_model.input_specs(loaded), scale)
+    loaded = load_model(model)
+    x = inputs.calibration(data, input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeprune.data import Data
-    from edgeprune.layout import Array
-    from edgeprune.plan_file import Plan
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.core.arrays import Array
+    from edgeprune.core.data import Data
+    from edgeprune.core.plan import Plan
+    from edgeprune.profiles.profile import DeviceProfile
 
 
 def samples(
@@ -18,7 +18,7 @@ def samples(
     """The samples of `--data`, if it was given, for a model with these inputs."""
     if path is None:
         return None
-    from edgeprune.data import read_data
+    from edgeprune.core.data import read_data
 
     return read_data(path, specs, scale=scale, labels=labels)
 
@@ -31,14 +31,14 @@ def calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> li
 
 def make_plan(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> Plan:
     """A plan for a model that was loaded from a path, by the options that say what is asked."""
-    from edgeprune.planning import plan
+    from edgeprune.planning.plan_model import plan
 
     return plan(loaded, profile, **asked).model_copy(update={"model": str(path)})
 
 
 def given(training: dict[str, Any]) -> dict[str, Any]:
     """The options of training that were given, as `train_pruned` takes them."""
-    from edgeprune.distill import Distillation
+    from edgeprune.pruning.training.distill import Distillation
 
     chosen = {name: value for name, value in training.items() if value is not None}
     if "distill" in chosen:

@@ -16,10 +16,10 @@ from edgeprune.cli.output import print_json
 @options.json_document
 def inspect(model: Path, device: str | None, as_json: bool) -> None:
     """Show what is in a .tflite file: operators, zeros, how they are stored, and what is wrong."""
-    from edgeprune import inspection
     from edgeprune.cli import tables
+    from edgeprune.inspection import inspect_file
 
-    found = inspection.inspect(model, device)
+    found = inspect_file.inspect(model, device)
     if as_json:
         print_json(found.to_json())
     else:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import options
+from edgeprune.cli import options, terminal
 from edgeprune.cli.output import print_json
-from edgeprune.measurement import Settings
+from edgeprune.targets.measurement import Settings
 
 
 @click.command()
@@ -26,8 +25,8 @@ def measure(
 ) -> None:
     """Measure files, in turn with each other; with several, compare them with the first."""
     from edgeprune.cli import measurement_tables
-    from edgeprune.measuring import measure_each
-    from edgeprune.profile import load_profile
+    from edgeprune.profiles.profile import load_profile
+    from edgeprune.targets.measuring import measure_each
 
     profile = load_profile(device)
     with terminal.progress_bars() as tell:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.cli.tables import shorten
-from edgeprune.ranking import cost_change, kind_of
-from edgeprune.terminal import fail, say, show_table, warn
+from edgeprune.cli.terminal import fail, say, show_table, warn
+from edgeprune.report.ranking import cost_change, kind_of
 
 if TYPE_CHECKING:
-    from edgeprune.measurement import Measurement
-    from edgeprune.ranking import Ranking
-    from edgeprune.report import Report
+    from edgeprune.report.ranking import Ranking
+    from edgeprune.report.report import Report
+    from edgeprune.targets.measurement import Measurement
 
 _TIME_COLUMNS = (">median ms", ">95 % interval", ">p90 ms", ">rounds")
 _COST_COLUMNS = (">cycles", ">memory, bytes", ">operators on the device, on the CPU")

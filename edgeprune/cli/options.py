@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from edgeprune.measurement import DEFAULT_PYTHON, Settings
-from edgeprune.terms import Allocation, Goal
+from edgeprune.core.terms import Allocation, Goal
+from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,7 +33,7 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 def read_scale(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, float]:
     """Mean and standard deviation, written as `MEAN,STD`."""
     if value is None:
-        from edgeprune.data import DEFAULT_SCALE
+        from edgeprune.core.data import DEFAULT_SCALE
 
         return DEFAULT_SCALE
     try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune import terminal
+from edgeprune.cli import terminal
 
 if TYPE_CHECKING:
-    from edgeprune.rewrites import Applied
+    from edgeprune.tflite.rewrites import Applied
 
 
 def print_json(content: Any) -> None:

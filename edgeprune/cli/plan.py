@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import inputs, options
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 
 
@@ -41,17 +40,18 @@ def plan(
 
     The file that -o writes can be edited and given to `prune --plan`.
     """
-    from edgeprune.artifact import require_folder, write_file
-    from edgeprune.profile import load_profile
+    from edgeprune.core.files import require_folder, write_file
+    from edgeprune.profiles.profile import load_profile
 
     profile = load_profile(device)
     if output is not None:
         require_folder(output)
-    from edgeprune import keras_model
     from edgeprune.cli import tables
+    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.interface import input_specs
 
-    loaded = keras_model.load_model(model)
-    x = inputs.samples(data, keras_model.input_specs(loaded), scale)
+    loaded = load_model(model)
+    x = inputs.samples(data, input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
         made = inputs.make_plan(
             loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked

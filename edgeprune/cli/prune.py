@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune import errors, terminal
-from edgeprune.cli import inputs, options
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
+from edgeprune.core import errors
 
 if TYPE_CHECKING:
-    from edgeprune.plan_file import Plan
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.core.plan import Plan
+    from edgeprune.profiles.profile import DeviceProfile
 
 
 @click.command()
@@ -100,22 +100,25 @@ def prune(
         raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
     if resume and not epochs:
         raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
-    from edgeprune.artifact import require_keras_name
-    from edgeprune.plan_file import check_plan, read_plan
-    from edgeprune.profile import load_profile
+    from edgeprune.core.files import require_keras_name
+    from edgeprune.core.plan import check_plan, read_plan
+    from edgeprune.profiles.profile import load_profile
 
     profile = load_profile(device)
     require_keras_name(output)
     found = read_plan(plan_path) if plan_path is not None else None
-    from edgeprune import checkpoint as checkpoints
-    from edgeprune import keras_model
-    from edgeprune.padding import make_symmetric
-    from edgeprune.prune import prune_one_shot, reached_sparsity
-    from edgeprune.train import train_pruned
+    from edgeprune.keras_model.files import load_model, save_model
+    from edgeprune.keras_model.interface import input_specs
+    from edgeprune.keras_model.layers import describe
+    from edgeprune.keras_model.padding import make_symmetric
+    from edgeprune.keras_model.sparsity import reached_sparsity
+    from edgeprune.pruning.one_shot import prune_one_shot
+    from edgeprune.pruning.training import checkpoint as checkpoints
+    from edgeprune.pruning.training.train import train_pruned
 
-    loaded = keras_model.load_model(model)
+    loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.samples(data, keras_model.input_specs(loaded), scale, labels=needs_labels)
+    samples = inputs.samples(data, input_specs(loaded), scale, labels=needs_labels)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
         found = fitted.plan.model_copy(update={"model": str(model)})
@@ -124,7 +127,7 @@ def prune(
         with terminal.progress_bar() as tell:
             found = inputs.make_plan(loaded, model, profile, x=samples, progress=tell, **asked)
     _require_same_device(found, profile, plan_path)
-    check_plan(found, keras_model.describe(loaded))
+    check_plan(found, describe(loaded))
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     padded = make_symmetric(loaded, found.padding) if found.padding else loaded
     with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
@@ -143,7 +146,7 @@ def prune(
             )
         else:
             pruned = prune_one_shot(padded, found, samples, progress=tell)
-    keras_model.save_model(pruned, output)
+    save_model(pruned, output)
     if epochs and checkpoint is None:
         checkpoints.remove(folder)
     warnings = [*found.warnings(), *caught]
@@ -178,7 +181,7 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
 def _fitted(
     loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
 ) -> Any:
-    from edgeprune.channels.fit import fit_plan
+    from edgeprune.planning.fit import fit_plan
 
     with terminal.progress_bar() as tell:
         return fit_plan(
@@ -195,7 +198,7 @@ def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None)
 
 
 def _sparsity_json(pruned: Any, found: Plan) -> dict[str, Any]:
-    from edgeprune.prune import layer_sparsities, reached_sparsity
+    from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 
     return {
         "sparsity": {"asked": found.asked, "reached": reached_sparsity(pruned, found)},

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from edgeprune.terminal import say, show_table
+from edgeprune.cli.terminal import say, show_table
 
 if TYPE_CHECKING:
-    from edgeprune.checks import Verdict
-    from edgeprune.encode import EncodingResult
-    from edgeprune.inspection import Inspection
-    from edgeprune.outlook import Outlook
-    from edgeprune.plan_file import Plan
-    from edgeprune.profile import DeviceProfile
-    from edgeprune.targets import Readiness
+    from edgeprune.core.outlook import Outlook
+    from edgeprune.core.plan import Plan
+    from edgeprune.inspection.inspect_file import Inspection
+    from edgeprune.profiles.profile import DeviceProfile
+    from edgeprune.targets.checks import Verdict
+    from edgeprune.targets.target import Readiness
+    from edgeprune.tflite.store_sparsely import EncodingResult
 
 
 def show_devices(profiles: Iterable[DeviceProfile]) -> None:

@@ -8,10 +8,9 @@ from typing import Any, get_args
 
 import click
 
-from edgeprune import terminal
-from edgeprune.cli import options
+from edgeprune.cli import options, terminal
 from edgeprune.cli.output import print_json
-from edgeprune.terms import DEFAULT_CORE, Core
+from edgeprune.core.terms import DEFAULT_CORE, Core
 
 
 @click.group(invoke_without_command=True)
@@ -22,7 +21,7 @@ def targets(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand:
         return
     from edgeprune.cli import tables
-    from edgeprune.targets import TARGETS, find_target
+    from edgeprune.targets.find import TARGETS, find_target
 
     states = {name: find_target(name).readiness() for name in TARGETS}
     if as_json:
@@ -39,7 +38,7 @@ def install(name: str) -> None:
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
     folder removes it.
     """
-    from edgeprune.targets import find_target
+    from edgeprune.targets.find import find_target
 
     target = find_target(name)
     with terminal.progress_bar() as tell:
@@ -57,10 +56,10 @@ def calibrate(name: str, core: Any, output: Path) -> None:
     Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
     own takes the file as costs = "PATH.toml".
     """
-    from edgeprune.artifact import require_folder, write_file
+    from edgeprune.core.files import require_folder, write_file
 
     require_folder(output)
-    from edgeprune.cost import to_toml
+    from edgeprune.profiles.kernel_costs import to_toml
     from edgeprune.targets.arm64_emulated.calibrate import calibrate as measure_costs
 
     with terminal.progress_bar() as tell:

@@ -8,7 +8,7 @@ import click
 
 from edgeprune.cli import inputs, options
 from edgeprune.cli.output import print_json
-from edgeprune.measurement import Settings
+from edgeprune.targets.measurement import Settings
 
 
 @click.command()
@@ -42,17 +42,17 @@ def validate(
     Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
     computer and the device's own instruments are always asked, others with --target.
     """
-    from edgeprune import validation
     from edgeprune.cli import tables
-    from edgeprune.profile import load_profile
-    from edgeprune.tflite import file as tflite_file
-    from edgeprune.tflite.signature import input_specs
+    from edgeprune.inspection import validate_file
+    from edgeprune.profiles.profile import load_profile
+    from edgeprune.tflite.format import file as tflite_file
+    from edgeprune.tflite.format.signature import signature_specs
 
     profile = load_profile(device)
     graph = tflite_file.read(model)
-    x = inputs.calibration(data, input_specs(graph), scale)
+    x = inputs.calibration(data, signature_specs(graph), scale)
     settings = Settings(python=board_python)
-    verdict = validation.validate(
+    verdict = validate_file.validate(
         model, profile, reference=reference, x=x, targets=targets, settings=settings
     )
     if as_json:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.errors import CheckError
-from edgeprune.layout import Array
-from edgeprune.tflite.file import Graph
-from edgeprune.tflite.signature import input_ports, output_ports
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import CheckError
+from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.signature import input_ports, output_ports
 
 WORKER = Path(__file__).with_name("worker.py")
 DEFAULT_TIME_LIMIT_S = 300.0

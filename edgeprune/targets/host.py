@@ -14,7 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.checks import (
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import TargetError
+from edgeprune.targets.checks import (
     Case,
     Check,
     Reference,
@@ -23,17 +25,15 @@ from edgeprune.checks import (
     named_outputs,
     numerics,
 )
-from edgeprune.errors import TargetError
-from edgeprune.layout import Array
-from edgeprune.measurement import Measurement, Settings
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
+from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Readiness
 from edgeprune.targets.timing import choose_runtime, time_files
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeprune.layout import Array
-from edgeprune.tflite.file import Graph
-from edgeprune.tflite.signature import input_specs
+from edgeprune.core.arrays import Array
+from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.signature import signature_specs
 
 
 def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
@@ -20,7 +20,7 @@ def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
     """
     generator = np.random.default_rng(seed)
     arrays: list[Array] = []
-    for spec in input_specs(graph):
+    for spec in signature_specs(graph):
         shape = (samples, *(size or 1 for size in spec.shape))
         if spec.dtype.startswith("float"):
             arrays.append(generator.uniform(-1, 1, shape).astype(spec.dtype))

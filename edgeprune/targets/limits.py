@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeprune.checks import Check
+from edgeprune.targets.checks import Check
 
 if TYPE_CHECKING:
-    from edgeprune.profile import Limit
+    from edgeprune.profiles.profile import Limit
 
 REMEDY = "prune more, or use a smaller model or input"
 

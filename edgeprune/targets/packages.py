@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from edgeprune.errors import TargetError
+from edgeprune.core.errors import TargetError
 from edgeprune.targets.target import Readiness
 
 INSTALL_TIME_LIMIT_S = 600.0

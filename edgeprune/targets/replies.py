@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune.checks import Case, Check, Reference, check_outputs, named_outputs, numerics
+from edgeprune.targets.checks import Case, Check, Reference, check_outputs, named_outputs, numerics
 from edgeprune.targets.child import Reply, WorkerError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format.file import Graph
 
 REMEDY = "Make the file dense first: edgeprune densify MODEL.tflite -o DENSE.tflite"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from edgeprune.checks import Case, Check
-    from edgeprune.measurement import Measurement, Settings
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
+    from edgeprune.targets.checks import Case, Check
+    from edgeprune.targets.measurement import Measurement, Settings
 
 
 @dataclass(frozen=True)

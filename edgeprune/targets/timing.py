@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgeprune.artifact import describe_file
-from edgeprune.errors import TargetError
-from edgeprune.latency import latency, speedup
-from edgeprune.layout import Array
-from edgeprune.measurement import Measurement, Settings
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import TargetError
+from edgeprune.core.files import describe_file
 from edgeprune.targets.child import Reply, WorkerError, worker_model
 from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.latency import latency, speedup
+from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.worker import BAD_AFFINITY
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 PROCESSES = 4
 ROUNDS = 25

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.densify import densify_file
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.inspection import inspect
-from edgeprune.tflite.draft import load, write
-from edgeprune.tflite.file import read
+from edgeprune.inspection.inspect_file import inspect
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import encode_file
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "edgetpu"
 FILES = sorted(FOLDER.glob("*.tflite"))

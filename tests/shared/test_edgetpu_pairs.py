@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from edgeprune.targets.edgetpu_model.estimate import Estimate, estimate
-from edgeprune.tflite.file import read
+from edgeprune.tflite.format.file import read
 from tests.conftest import SHARED_DATA
 
 FOLDER = SHARED_DATA / "edgetpu"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import TargetError
+from edgeprune.core.errors import TargetError
 from edgeprune.targets.worker import hottest
 
 PROGRAM = "adb"

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprune.artifact import describe_file
-from edgeprune.checks import Case, Check
-from edgeprune.errors import TargetError
-from edgeprune.latency import Latency, median_interval, speedup
-from edgeprune.measurement import Measurement, Settings
+from edgeprune.core.errors import TargetError
+from edgeprune.core.files import describe_file
 from edgeprune.targets.adb.device import Device, command_line
 from edgeprune.targets.adb.output import Benchmark, parse_output
+from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import WorkerError
+from edgeprune.targets.latency import Latency, median_interval, speedup
+from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.target import Readiness, Remote
-from edgeprune.tflite import file as tflite_file
+from edgeprune.tflite.format import file as tflite_file
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 NAME = "adb"
 PROCESSES = 5

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from edgeprune import cost
-from edgeprune.cost import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
-from edgeprune.gate import RuntimeName
+from edgeprune.core.terms import Core
+from edgeprune.profiles import kernel_costs
+from edgeprune.profiles.kernel_costs import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
 from edgeprune.targets.arm64_emulated.probes import DepthwiseProbe, PointwiseProbe, Probe
 from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED, installed_versions
-from edgeprune.terms import Core
-from edgeprune.tflite.file import read
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.gate import RuntimeName
 
 RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
 START = "start/{}/{}"
@@ -72,40 +72,45 @@ def solve(
     table = {
         feature: float(f"{value:.5g}")
         for feature, value in zip(names, costs, strict=True)
-        if feature in cost.feature_names()
+        if feature in kernel_costs.feature_names()
     }
     return RuntimeCosts(name=name, version=version, costs=table, error=float(f"{error:.2g}"))
 
 
 def probe_amounts(probe: Probe, sparse: bool) -> Amounts:
     """The features of a probe, and its start."""
-    kind: cost.Layout = "nchw" if sparse else "nhwc"
+    kind: kernel_costs.Layout = "nchw" if sparse else "nhwc"
     pixels, channels = probe.height * probe.width, probe.channels
-    parts: list[Amounts] = [{START.format(kind, pixels): 1}, cost.stem(channels, pixels, kind)]
+    parts: list[Amounts] = [
+        {START.format(kind, pixels): 1},
+        kernel_costs.stem(channels, pixels, kind),
+    ]
     for layer in probe.layers:
         match layer:
             case DepthwiseProbe(kernel, stride):
                 pixels //= stride * stride
-                parts.append(cost.depthwise(kernel, stride, channels, pixels, kind))
+                parts.append(kernel_costs.depthwise(kernel, stride, channels, pixels, kind))
             case PointwiseProbe(outputs, sparsity, block) if sparse:
-                parts.append(cost.sparse_pointwise(outputs, channels, pixels, block, sparsity))
+                parts.append(
+                    kernel_costs.sparse_pointwise(outputs, channels, pixels, block, sparsity)
+                )
                 channels = outputs
             case PointwiseProbe(outputs):
-                parts.append(cost.dense_pointwise(outputs, channels, pixels))
+                parts.append(kernel_costs.dense_pointwise(outputs, channels, pixels))
                 channels = outputs
-    return cost.add(*parts, cost.mean(channels, pixels, kind))
+    return kernel_costs.add(*parts, kernel_costs.mean(channels, pixels, kind))
 
 
 def make_probes() -> Iterator[tuple[Probe, bool]]:
     """Yields the networks to count, and whether each is stored for the sparse kernels."""
-    for tile in cost.TILES:
+    for tile in kernel_costs.TILES:
         for block in BLOCKS:
             for outputs, sparsity in ((64, 0.7), (64, 0.9), (128, 0.8)):
                 layer = PointwiseProbe(outputs, sparsity, block)
                 yield Probe(*SIZES[tile], 256, (layer,)), True
             layers = (PointwiseProbe(128, 0.8, block), PointwiseProbe(64, 0.8, block))
             yield Probe(*SIZES[tile], 256, layers), True
-    for pixels in cost.POINTWISE_PIXELS:
+    for pixels in kernel_costs.POINTWISE_PIXELS:
         for outputs in (32, 64, 128):
             yield Probe(*SIZES[pixels], 64, (PointwiseProbe(outputs), PointwiseProbe(64))), False
     for sparse in (False, True):
@@ -115,11 +120,11 @@ def make_probes() -> Iterator[tuple[Probe, bool]]:
 def _probes_of_maps(sparse: bool) -> Iterator[tuple[Probe, bool]]:
     """Yields the networks that tell stems, averages and depthwise convolutions apart."""
     sparsity = 0.75 if sparse else 0.0
-    for pixels in (*cost.MAP_PIXELS, 4 * cost.MAP_PIXELS[-1]):
+    for pixels in (*kernel_costs.MAP_PIXELS, 4 * kernel_costs.MAP_PIXELS[-1]):
         for channels, outputs in ((32, 64), (64, 64), (64, 32)):
             layer = PointwiseProbe(outputs, sparsity, 2)
             yield Probe(*SIZES[pixels], channels, (layer,)), sparse
-    for pixels in cost.MAP_PIXELS:
+    for pixels in kernel_costs.MAP_PIXELS:
         height, width = SIZES[pixels]
         for kernel, stride in DEPTHWISE:
             layers = (DepthwiseProbe(kernel, stride), PointwiseProbe(64, sparsity, 2))

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgeprune.errors import TargetError
+from edgeprune.core.errors import TargetError
 
 MAX_MESSAGE = 600
 TIME_LIMIT_S = 1800.0

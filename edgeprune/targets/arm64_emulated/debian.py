@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from edgeprune.errors import TargetError
+from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated.commands import run_command
 
 REMEDY = (

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.core.terms import Core
 from edgeprune.targets.child import Launcher
-from edgeprune.terms import Core
 
 HERE = Path(__file__).parent
 PLUGIN_SOURCE = HERE / "count.c"

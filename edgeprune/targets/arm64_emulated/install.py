@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeprune.errors import TargetError
+from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
 from edgeprune.targets.arm64_emulated.emulator import (

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.encode import encode_file
-from edgeprune.encode_plan import EncodingRules
-from edgeprune.layout import Array
-from edgeprune.mask import make_mask
-from edgeprune.pattern import Block
-from edgeprune.tflite.draft import pack, raw_bytes
+from edgeprune.core.arrays import Array
+from edgeprune.core.mask import make_mask
+from edgeprune.core.pattern import Block
+from edgeprune.tflite.format.draft import pack, raw_bytes
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 
 RULES = EncodingRules(runtimes=("tflite-runtime", "LiteRT"), sparse_networks=True)
 

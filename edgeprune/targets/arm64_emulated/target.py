@@ -10,25 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.artifact import describe_file
-from edgeprune.checks import Case, Check, check_finite, named_outputs
-from edgeprune.errors import TargetError
-from edgeprune.latency import Speedup
-from edgeprune.layout import Array
-from edgeprune.measurement import Measurement, Settings
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import TargetError
+from edgeprune.core.files import describe_file
+from edgeprune.core.terms import DEFAULT_CORE, Core
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import RUNTIMES, TRY_AGAIN, Emulator, cached_emulator
+from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.latency import Speedup
+from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Readiness
 from edgeprune.targets.worker import MODULES
-from edgeprune.terms import DEFAULT_CORE, Core
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})

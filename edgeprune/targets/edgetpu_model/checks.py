@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edgeprune.checks import Check
+from edgeprune.targets.checks import Check
 from edgeprune.targets.edgetpu_model.compiler import PROGRAM
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerLog
 from edgeprune.targets.edgetpu_model.fit import streaming_time
 from edgeprune.targets.edgetpu_model.opinion import Opinion
 
 if TYPE_CHECKING:
-    from edgeprune.profile import Limit
+    from edgeprune.profiles.profile import Limit
 
 FITS = "fits on chip"
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from edgeprune.targets.edgetpu_model.mapping import Placement, place
 from edgeprune.targets.edgetpu_model.parameters import Stored, stored
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format.file import Graph
 
 
 @dataclass(frozen=True)

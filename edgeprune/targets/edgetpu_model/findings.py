@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edgeprune.inspection_findings import Finding
+from edgeprune.core.finding import Finding
 from edgeprune.targets.edgetpu_model.mapping import place
 from edgeprune.targets.edgetpu_model.parameters import flatten_cost, flatten_note, shape_of
 from edgeprune.targets.edgetpu_model.storage import most_outputs_in
-from edgeprune.tflite.file import Graph, Operator, Subgraph
+from edgeprune.tflite.format.file import Graph, Operator, Subgraph
 
 
 def find(graph: Graph) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeprune.targets.edgetpu_model.operators import unmappable
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format.file import Graph
 
 
 @dataclass(frozen=True)

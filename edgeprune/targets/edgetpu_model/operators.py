@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from edgeprune.tflite.file import Operator, Subgraph, Tensor
+from edgeprune.tflite.format.file import Operator, Subgraph, Tensor
 
 COMPILED = "edgetpu-custom-op"
 """The custom operator that the compiler puts in place of what it mapped."""

@@ -10,10 +10,10 @@ from edgeprune.targets.edgetpu_model.compiler_log import MAPPED, CompilerLog
 from edgeprune.targets.edgetpu_model.estimate import Estimate, estimate
 from edgeprune.targets.edgetpu_model.fit import Fit, fit
 from edgeprune.targets.edgetpu_model.mapping import on_cpu
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 MODEL = "edgeprune's model of edgetpu_compiler"
 

@@ -17,7 +17,7 @@ from edgeprune.targets.edgetpu_model.storage import (
     parameter_bytes,
     stored_channels,
 )
-from edgeprune.tflite.file import Operator, Subgraph
+from edgeprune.tflite.format.file import Operator, Subgraph
 
 KINDS: dict[str, Kind] = {
     "CONV_2D": "convolution",

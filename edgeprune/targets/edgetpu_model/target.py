@@ -11,23 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.artifact import describe_file
-from edgeprune.checks import Case, Check
-from edgeprune.errors import TargetError, TfliteError
-from edgeprune.latency import Speedup
-from edgeprune.measurement import LayerCost, Measurement, Settings
+from edgeprune.core.errors import TargetError, TfliteError
+from edgeprune.core.files import describe_file
+from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model.checks import checks
 from edgeprune.targets.edgetpu_model.compiler import PROGRAM, find_compiler
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerError
 from edgeprune.targets.edgetpu_model.fit import streaming_time
 from edgeprune.targets.edgetpu_model.operators import COMPILED
 from edgeprune.targets.edgetpu_model.opinion import MODEL, Opinion, opinion
+from edgeprune.targets.latency import Speedup
+from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.target import Readiness
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 NAME = "edgetpu-model"
 PACKAGE = "edgetpu-compiler (Debian, x86)"

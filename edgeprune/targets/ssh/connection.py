@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from edgeprune.errors import TargetError
-from edgeprune.layout import Array
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import TargetError
 from edgeprune.targets.child import (
     DEFAULT_TIME_LIMIT_S,
     MAX_MESSAGE,

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.checks import Case, Check, check_finite, named_outputs
-from edgeprune.errors import TargetError
-from edgeprune.measurement import Measurement, Settings
+from edgeprune.core.errors import TargetError
+from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import WorkerError, worker_model
+from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.ssh.connection import Address, Session, client, client_version
 from edgeprune.targets.target import Readiness, Remote
 from edgeprune.targets.timing import choose_runtime, time_files
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 NAME = "ssh"
 FORM = "--target ssh:[USER@]HOST[:PORT]"

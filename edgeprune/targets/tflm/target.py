@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.artifact import describe_file
-from edgeprune.checks import Case, Check, check_finite, named_outputs
-from edgeprune.errors import TargetError
-from edgeprune.layout import Array
-from edgeprune.measurement import Measurement, Settings
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import TargetError
+from edgeprune.core.files import describe_file
+from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Reply, WorkerError, run_worker
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.limits import check_limit
+from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.packages import Package
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
 from edgeprune.targets.target import Readiness
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.file import Graph
-from edgeprune.tflite.graph import item_bits
-from edgeprune.tflite.signature import input_ports, output_ports
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.graph import item_bits
+from edgeprune.tflite.format.signature import input_ports, output_ports
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 NAME = "tflm"
 PACKAGE = Package(NAME, "tflite-micro", "0.dev20261023182759")

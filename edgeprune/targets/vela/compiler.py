@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.errors import TargetError
+from edgeprune.core.errors import TargetError
+from edgeprune.core.terms import Accelerator
 from edgeprune.targets.child import WorkerError, run_child
-from edgeprune.terms import Accelerator
 
 if TYPE_CHECKING:
-    from edgeprune.profile import VelaSettings
+    from edgeprune.profiles.profile import VelaSettings
 
 TIME_LIMIT_S = 600.0
 MEMORIES = {

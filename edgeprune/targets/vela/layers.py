@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeprune.measurement import LayerCost
-from edgeprune.n_of_m import READERS, Fit, fit, nonzero_weights
-from edgeprune.pattern import NofM
+from edgeprune.core.pattern import NofM
+from edgeprune.targets.measurement import LayerCost
 from edgeprune.targets.vela.compiler import Compiled, Row
-from edgeprune.tflite.file import Graph, Operator
+from edgeprune.tflite.format.file import Graph, Operator
+from edgeprune.tflite.n_of_m import READERS, Fit, fit, nonzero_weights
 
 HARDWARE_PATTERN = NofM(2, 4)
 SPARSE_FAMILY = "ethos-u85"

@@ -7,25 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from edgeprune.artifact import describe_file, require_folder, write_file
-from edgeprune.checks import Case, Check
-from edgeprune.errors import TargetError
-from edgeprune.latency import Speedup
-from edgeprune.measurement import LayerCost, Measurement, Settings
-from edgeprune.spelling import suggestion
+from edgeprune.core.errors import TargetError
+from edgeprune.core.files import describe_file, require_folder, write_file
+from edgeprune.core.spelling import suggestion
+from edgeprune.core.terms import Accelerator
+from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import WorkerError
+from edgeprune.targets.latency import Speedup
 from edgeprune.targets.limits import check_limit
+from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.packages import Package
 from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
 from edgeprune.targets.target import Readiness
 from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_model, configuration
 from edgeprune.targets.vela.layers import layer_costs
-from edgeprune.terms import Accelerator
-from edgeprune.tflite import file as tflite_file
-from edgeprune.tflite.file import Graph
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
-    from edgeprune.profile import DeviceProfile
+    from edgeprune.profiles.profile import DeviceProfile
 
 NAME = "vela"
 PACKAGE = Package(NAME, "ethos-u-vela", "5.2.0")

@@ -1,0 +1,1 @@
+"""Conversion: a Keras model becomes a .tflite file with a manifest."""

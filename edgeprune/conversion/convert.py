@@ -1,0 +1,314 @@
+"""Conversion: a Keras model becomes a .tflite file that the device's runtimes load.
+
+The TensorFlow converter does the work. This module fixes what it leaves to chance: a batch of 1,
+input and output names in the signature, number formats, operator versions that the runtimes know,
+and that every zero of the pruned kernels is still a zero in the file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
+from edgeprune.core import device_matrix
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import signature_name
+from edgeprune.core.errors import CheckError, DataError, ModelError
+from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
+from edgeprune.core.plan import Plan
+from edgeprune.core.terms import Numerics
+from edgeprune.keras_model.interface import infer, input_specs, output_names
+from edgeprune.keras_model.layers import Model, kernel_variable, layers_with_masks, unique_layers
+from edgeprune.keras_model.sparsity import layer_sparsities
+from edgeprune.profiles.encoding import rules_of, runtime_names
+from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.tflite.format import draft as tflite_draft
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.metadata import embed
+from edgeprune.tflite.op_versions import version_misses
+from edgeprune.tflite.rewrites import Rewritten
+from edgeprune.tflite.storage_plan import TensorPlan, plan_encoding
+from edgeprune.tflite.store_sparsely import apply_plans, fit_network
+
+MAX_CALIBRATION_SAMPLES = 256
+"""Samples run to find the range of every activation; more cost time and change little."""
+CHECKED_SPARSITY = 0.1
+"""Kernels with at least this fraction of zeros are looked up in the file."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote, and what is worth knowing about it."""
+
+    artifact: Artifact
+    numerics: Numerics
+    tensors: tuple[TensorPlan, ...]
+    """How each weight is stored, and why."""
+    network: Rewritten
+    """Whether the network runs on sparse kernels as a whole, and what was changed for that."""
+    warnings: tuple[str, ...]
+
+    @property
+    def sparse(self) -> tuple[TensorPlan, ...]:
+        """The weights that are stored sparsely."""
+        return tuple(tensor for tensor in self.tensors if tensor.way != "dense")
+
+
+def export(
+    model: Any,
+    device: str | Path | DeviceProfile,
+    output: str | Path,
+    *,
+    x: list[Array] | None = None,
+    numerics: Numerics | None = None,
+    plan: Plan | None = None,
+) -> Exported:
+    """Writes a Keras model as a .tflite file for a device, with a batch of 1.
+
+    Weights are stored sparsely where the device's runtimes read that and it is smaller. A manifest
+    is put into the file and beside it.
+
+    Args:
+      model: a built Keras model with fixed input sizes.
+      device: a profile, its name, or the path of a user's own `.toml` file.
+      output: the file to write.
+      x: calibration data, one array `[n, ...]` per input; needed for int8.
+      numerics: number format; the profile's if None.
+      plan: that the model was pruned by; kept in the manifest.
+
+    Raises:
+      DataError: int8 without calibration data.
+      ModelError: a number format that the profile does not have, input sizes that are not fixed, or
+        a model that the TensorFlow converter or the device's runtimes do not take.
+      CheckError: a zero of a pruned kernel was lost.
+      OutputError: the file cannot be written.
+    """
+    profile = load_profile(device)
+    path = Path(output)
+    require_folder(path)
+    chosen = _checked_numerics(profile, numerics)
+    content = convert(model, profile, chosen, x)
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder, path.name)
+        converted.write_bytes(content)
+        draft = tflite_draft.load(converted)
+        unchecked = check_zeros(model, draft.graph)
+        rules = rules_of(profile)
+        fitted = fit_network(draft, rules)
+        draft = fitted.draft
+        tensors = plan_encoding(draft.graph, rules)
+        apply_plans(draft, tensors)
+        manifest = make_manifest(
+            model_sha256=hash_model(model.get_config(), model.get_weights()),
+            profile=profile,
+            numerics=chosen,
+            plan=plan,
+            layers=layer_sparsities(model),
+            sizes={"converted": len(content)},
+        )
+        embed(draft.model, manifest)
+        encoded = Path(folder, f"encoded-{path.name}")
+        tflite_draft.write(draft, encoded)
+        _require_known_operators(model, tflite_file.read(encoded), profile)
+        write_file(path, encoded.read_bytes())
+    artifact = describe_file(path)
+    write_beside(artifact, manifest)
+    return Exported(artifact, chosen, tensors, fitted, unchecked)
+
+
+def convert(
+    model: Model, profile: DeviceProfile, numerics: Numerics, x: list[Array] | None
+) -> bytes:
+    """Converts with the settings that the device's runtimes need; returns the file's bytes.
+
+    Raises:
+      DataError, ModelError: as `export`.
+    """
+    _require_convertible(model, numerics)
+    with tempfile.TemporaryDirectory() as folder:
+        _save_with_signature(model, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        _configure(converter, model, profile, numerics, x)
+        try:
+            with warnings.catch_warnings():
+                # It calibrates with an interpreter that TensorFlow itself calls deprecated.
+                warnings.simplefilter("ignore")
+                content: bytes = converter.convert()
+        except Exception as error:
+            raise ModelError(
+                f"{model.name}: the TensorFlow {tf.__version__} converter does not take this model "
+                f"({_first_line(error)}). Replace the layer it names by one that TFLite has."
+            ) from error
+    return content
+
+
+def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
+    known = (profile.numerics, *profile.other_numerics)
+    if numerics is not None and numerics not in known:
+        raise ModelError(
+            f"{profile.name}: expected a number format that the device profits from, one of "
+            f"{', '.join(known)}. Received: {numerics}."
+        )
+    return numerics or profile.numerics
+
+
+def _require_convertible(model: Model, numerics: Numerics) -> None:
+    if layers_with_masks(model):
+        raise ModelError(
+            f"{model.name}: expected a plain model. Received: one that is still wrapped for "
+            "pruning. Call edgeprune.strip_pruning(model) first."
+        )
+    for spec in input_specs(model):
+        if None in spec.shape:
+            raise ModelError(
+                f"{model.name}: input '{spec.name}' has no fixed size. Received: "
+                f"[n, {', '.join(str(size or 'any') for size in spec.shape)}]. Rebuild the model "
+                "with the size that the device will see."
+            )
+    if numerics != "int8":
+        return
+    for path, layer in unique_layers(model).items():
+        if type(layer).__name__ in {"LSTM", "GRU"} and not layer.unroll:
+            raise ModelError(
+                f"{path}: TensorFlow's converter crashes on a {type(layer).__name__} in int8 "
+                "unless it is unrolled (measured with 2.20, 6 of 6 tries). Make the layer with "
+                "unroll=True."
+            )
+
+
+def _save_with_signature(model: Model, folder: str) -> None:
+    """Saves a model of batch 1 as a SavedModel whose signature has the model's own names."""
+    specs = [
+        tf.TensorSpec((1, *spec.shape), spec.dtype, name=signature_name(spec.name))
+        for spec in input_specs(model)
+    ]
+    names = [signature_name(name) for name in output_names(model)]
+
+    def serve(*inputs: Any) -> dict[str, Any]:
+        return dict(zip(names, infer(model, list(inputs)), strict=True))
+
+    module = tf.Module()
+    module.variables_of_model = [variable.value for variable in model.variables]
+    module.serve = tf.function(serve, input_signature=specs)
+    tf.saved_model.save(module, folder, signatures=module.serve)
+
+
+def _configure(
+    converter: Any,
+    model: Model,
+    profile: DeviceProfile,
+    numerics: Numerics,
+    x: list[Array] | None,
+) -> None:
+    # Without it TensorFlow 2.20 writes FULLY_CONNECTED version 12 in some modes, which
+    # tflite-runtime 2.14.0 does not have; some sparse kernels read one scale per tensor only.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+        not profile.per_channel_dense
+    )
+    match numerics:
+        case "float32":
+            return
+        case "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        case "int8":
+            if x is None:
+                raise DataError(
+                    f"{profile.name}: int8 needs calibration data, to find the range of every "
+                    "activation. Give an .npz with --data (a few hundred samples do)."
+                )
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = _calibration(model, x)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+
+
+def _calibration(model: Model, x: list[Array]) -> Callable[[], Iterator[dict[str, Array]]]:
+    names = [signature_name(spec.name) for spec in input_specs(model)]
+    # Spread over the whole array, since data may be sorted by class.
+    count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
+    rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
+
+    def samples() -> Iterator[dict[str, Array]]:
+        for row in rows:
+            yield {name: array[row : row + 1] for name, array in zip(names, x, strict=True)}
+
+    return samples
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _require_known_operators(
+    model: Model, graph: tflite_file.Graph, profile: DeviceProfile
+) -> None:
+    misses = version_misses(graph, runtime_names(profile))
+    if misses:
+        raise ModelError(
+            f"{model.name}: expected operators that the runtimes of {profile.name} have. "
+            f"Received: {'; '.join(map(str, misses))}. Replace the layer behind them, or name a "
+            "newer runtime in a device profile of your own."
+        )
+
+
+def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:
+    """Looks every pruned kernel up in the file and checks that its zeros are zeros there.
+
+    Returns:
+      A sentence for every kernel of which the file has no tensor of its shape (the converter may
+      fold or split weights).
+
+    Raises:
+      CheckError: a tensor of the right shape is there, but zeros are missing in it.
+    """
+    stored = _stored_matrices(graph)
+    notes = []
+    for path, layer in unique_layers(model).items():
+        variable = kernel_variable(layer)
+        if variable is None:
+            continue
+        zeros = device_matrix.to_device(type(layer).__name__, np.asarray(variable)) == 0
+        if zeros.mean() < CHECKED_SPARSITY:
+            continue
+        candidates = stored.get(zeros.shape, [])
+        if not candidates:
+            notes.append(f"{path}: no weight of its shape is in the file, its zeros are unchecked")
+        elif not any(candidate[zeros].all() for candidate in candidates):
+            raise CheckError(
+                f"{path}: the {int(zeros.sum())} zeros of its kernel are not all zeros in the "
+                "converted file. A layer that shares or rescales the kernel may have changed them; "
+                "leave the layer out with --skip."
+            )
+    return tuple(notes)
+
+
+def _stored_matrices(graph: tflite_file.Graph) -> dict[tuple[int, ...], list[Array]]:
+    """Where the constant weights of a file are zero, as device matrices, by shape."""
+    found: dict[tuple[int, ...], list[Array]] = {}
+    for tensor in graph.tensors:
+        values = tensor.values() if len(tensor.shape) > 1 else None
+        if values is None:
+            continue
+        zero = values == (tensor.zero_points[0] if len(tensor.zero_points) == 1 else 0)
+        for matrix in _as_device_matrices(zero):
+            found.setdefault(matrix.shape, []).append(matrix)
+    return found
+
+
+def _as_device_matrices(weight: Array) -> list[Array]:
+    """The device matrix of a TFLite weight; two where it may be a depthwise one."""
+    matrices = [weight.reshape(weight.shape[0], -1)]
+    if weight.ndim == 4 and weight.shape[0] == 1:
+        matrices.append(np.moveaxis(weight[0], -1, 0).reshape(weight.shape[-1], -1))
+    return matrices

@@ -1,0 +1,208 @@
+"""Data for calibration, validation and training: reads an `.npz` and fits it to a model."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import DataError
+
+DEFAULT_SCALE = (127.5, 127.5)
+"""Mean and standard deviation that take uint8 images to [-1, 1]."""
+HELD_OUT = 0.2
+"""Fraction of the samples kept for measuring accuracy when the file has no test set."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of a model: its name, shape without the batch axis (None for any size), type."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+
+
+def signature_name(name: str) -> str:
+    """The name that a Keras input or output has in the signature of a .tflite file.
+
+    TensorFlow allows letters, digits and underscores there; anything else becomes an underscore.
+    """
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples, one array `[n, ...]` per input of the model, and their labels if there are any."""
+
+    x: tuple[Array, ...]
+    y: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.x[0])
+
+    def take(self, rows: npt.NDArray[np.intp] | slice) -> Data:
+        """The chosen samples."""
+        return Data(
+            tuple(array[rows] for array in self.x), None if self.y is None else self.y[rows]
+        )
+
+
+def as_data(x: list[Array] | Data | None) -> Data | None:
+    """Samples that may be given as plain arrays, one `[n, ...]` per input."""
+    return Data(tuple(x)) if isinstance(x, list) else x
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples to calibrate or train on, and others to measure accuracy on."""
+
+    train: Data
+    test: Data
+
+
+def read_data(
+    path: Path,
+    inputs: tuple[InputSpec, ...],
+    *,
+    scale: tuple[float, float] = DEFAULT_SCALE,
+    labels: bool = False,
+) -> Data:
+    """Reads `x` (and `y` if it is there) from an `.npz`.
+
+    Args:
+      path: an `.npz` with `x`, `[n, ...]`; for a model with several inputs one array per input,
+        under the input's name. uint8 becomes `(x - mean) / std`.
+      inputs: the inputs of the model, in its order.
+      scale: mean and standard deviation for uint8.
+      labels: whether `y` must be there.
+
+    Raises:
+      DataError: not an `.npz`, an array is missing, has another shape or type, holds NaN or
+        infinity, or the arrays differ in length.
+    """
+    return _data(path, _read_arrays(path), inputs, "", scale, labels)
+
+
+def read_split(
+    path: Path,
+    inputs: tuple[InputSpec, ...],
+    *,
+    scale: tuple[float, float] = DEFAULT_SCALE,
+) -> Split:
+    """Reads samples for training and others for testing, so that accuracy is measured on new ones.
+
+    The test set is `x_test`, `y_test` (an input's name with `_test` behind it) if the file has
+    them; else every fifth sample is held out.
+
+    Raises:
+      DataError: as `read_data`.
+    """
+    arrays = _read_arrays(path)
+    everything = _data(path, arrays, inputs, "", scale, labels=False)
+    if any(name.endswith("_test") for name in arrays):
+        return Split(everything, _data(path, arrays, inputs, "_test", scale, labels=False))
+    if len(everything) < 1 / HELD_OUT:
+        return Split(everything, everything)
+    held_out = np.arange(len(everything)) % round(1 / HELD_OUT) == 0
+    return Split(
+        everything.take(np.flatnonzero(~held_out)), everything.take(np.flatnonzero(held_out))
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"{path}: expected an .npz with named arrays. Received: one bare array. "
+                    "Save it with numpy.savez(path, x=..., y=...)."
+                )
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected a data file (.npz). Received: no such file.") from error
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: expected an .npz of plain arrays, as numpy.savez writes it. "
+            f"Received: a file that does not read as one ({error})."
+        ) from error
+
+
+def _data(
+    path: Path,
+    arrays: dict[str, Array],
+    inputs: tuple[InputSpec, ...],
+    suffix: str,
+    scale: tuple[float, float],
+    labels: bool,
+) -> Data:
+    names = _array_names(arrays, inputs, suffix)
+    label = f"y{suffix}"
+    for name in [*names, *([label] if labels else [])]:
+        if name not in arrays:
+            raise DataError(
+                f"{path}: array '{name}' is missing. Received: {', '.join(arrays) or 'no arrays'}."
+            )
+    x = tuple(
+        _sample_array(f"{path}: array '{name}'", arrays[name], spec, scale)
+        for name, spec in zip(names, inputs, strict=True)
+    )
+    y = arrays.get(label)
+    lengths = {name: len(array) for name, array in zip(names, x, strict=True)}
+    if y is not None:
+        lengths[label] = len(np.atleast_1d(y))
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise DataError(
+            f"{path}: expected arrays with the same number of samples, at least one. "
+            f"Received: {found}."
+        )
+    _require_finite(f"{path}: array '{label}'", y)
+    return Data(x, y)
+
+
+def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
+    """The array that holds each input; a file made for a Keras model serves its .tflite as well."""
+    if len(inputs) == 1:
+        return [f"x{suffix}"]
+    by_signature = {signature_name(name): name for name in arrays}
+    wanted = [f"{spec.name}{suffix}" for spec in inputs]
+    return [
+        name if name in arrays else by_signature.get(signature_name(name), name) for name in wanted
+    ]
+
+
+def _sample_array(subject: str, array: Array, spec: InputSpec, scale: tuple[float, float]) -> Array:
+    if not _fits(array.shape, spec.shape):
+        sizes = ", ".join("any" if size is None else str(size) for size in spec.shape)
+        raise DataError(
+            f"{subject}: the model takes [n, {sizes}]. Received: shape {list(array.shape)}."
+        )
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{subject}: expected numbers. Received: type {array.dtype}.")
+    if array.dtype == np.uint8 and spec.dtype.startswith("float"):
+        mean, std = scale
+        array = (array.astype(np.float32) - mean) / std
+    _require_finite(subject, array)
+    return array.astype(spec.dtype)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) + 1 and all(
+        size is None or size == found for size, found in zip(wanted, shape[1:], strict=True)
+    )
+
+
+def _require_finite(subject: str, array: Array | None) -> None:
+    if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise DataError(
+            f"{subject}: expected finite numbers. Received: {bad} NaN or infinite values of "
+            f"{array.size}. Remove or repair those samples."
+        )

@@ -1,0 +1,213 @@
+"""A plan as a value and as a JSON file: per layer the pattern and sparsity, or why it has none.
+
+A plan prints, goes to JSON and back, and may be edited in between; `planning` makes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import PatternError, PlanError
+from edgeprune.core.mask import check_sparsity, kept_channels
+from edgeprune.core.outlook import Outlook
+from edgeprune.core.pattern import Channels
+from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
+from edgeprune.core.spelling import suggestion
+from edgeprune.core.terms import Goal
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What a plan needs to know of a layer of the model."""
+
+    path: str
+    kind: str
+    """Keras class name."""
+    shape: tuple[int, ...] | None
+    """Kernel in Keras order; None if the kind has no device matrix."""
+    parameters: int
+    pixels: int | None = None
+    """Output positions (height * width) of one sample; None if not known before the model runs."""
+    strides: tuple[int, ...] = ()
+    groups: int = 1
+    feeds_map: bool = False
+    """Whether outputs of one pixel go back into a feature map, as in squeeze-and-excite."""
+    feeds_output: bool = False
+    """Whether the layer's output channels are the model's own outputs."""
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """The zeros that the kernel of a layer holds."""
+
+    path: str
+    weights: int
+    zeros: int
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros, in [0, 1]."""
+        return self.zeros / self.weights
+
+
+class LayerPlan(Table):
+    """One layer: what is done with it and why."""
+
+    path: Text
+    kind: Text
+    shape: tuple[int, ...]
+    """Kernel in Keras order; empty for a kind without a device matrix."""
+    pattern: WrittenPattern | None
+    """None leaves the layer alone."""
+    sparsity: Fraction
+    reason: Text
+    prunable: bool = False
+    """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+    expected_error: float | None = None
+    """What reconstruction is expected to leave: squared error over the energy of the outputs."""
+    after: tuple[int, ...] | None = None
+    """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
+
+    @property
+    def weights(self) -> int:
+        """Number of weights of the kernel."""
+        return math.prod(self.shape) if self.shape else 0
+
+    @property
+    def expected_sparsity(self) -> float:
+        """The fraction of zeros, or of weights removed, that whole units of the pattern allow."""
+        if self.after is not None and self.weights:
+            return 1 - math.prod(self.after) / self.weights
+        if self.pattern is None:
+            return 0.0
+        if isinstance(self.pattern, Channels):
+            rows = device_matrix.device_shape(self.kind, self.shape)[0]
+            return 1 - kept_channels(rows, self.pattern.multiple, self.sparsity) / rows
+        return self.sparsity
+
+
+class PaddingPlan(Table):
+    """A layer whose padding becomes symmetric before training; see `padding`."""
+
+    path: Text
+    before: Text
+    """`same`, or the pads of a `ZeroPadding2D` as Keras writes them."""
+    after: Text
+
+
+class Plan(Table):
+    """A device, a model and what is done with each layer."""
+
+    device: Text
+    model: str
+    goal: Goal
+    asked: Fraction
+    """Sparsity asked for over the profile's prunable weights."""
+    layers: tuple[LayerPlan, ...] = Field(default=())
+    padding: tuple[PaddingPlan, ...] = Field(default=())
+    """Layers whose padding changes; empty keeps the model's function as it is."""
+    network: Outlook | None = None
+    """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
+
+    @property
+    def pruned(self) -> tuple[LayerPlan, ...]:
+        """The layers that get zeros."""
+        return tuple(layer for layer in self.layers if layer.pattern and layer.sparsity)
+
+    @property
+    def expected_sparsity(self) -> float:
+        """Fraction of zeros over the profile's prunable weights once the plan is carried out."""
+        counted = [layer for layer in self.layers if layer.prunable]
+        weights = sum(layer.weights for layer in counted)
+        zeros = sum(layer.weights * layer.expected_sparsity for layer in counted)
+        return zeros / weights if weights else 0.0
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before pruning, in sentences."""
+        network = self.network.sentences() if self.network else ()
+        if not self.pruned:
+            nothing = f"Nothing to prune for {self.device}: see the reason beside each layer."
+            return (nothing, *network)
+        if self.expected_sparsity < self.asked - 0.01:
+            return (
+                f"The plan reaches a sparsity of {self.expected_sparsity:.3f} instead of "
+                f"{self.asked:g}: some layers stay dense or keep whole units (see the reasons).",
+                *network,
+            )
+        return network
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
+        return self.model_dump(mode="json")
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads a plan from a JSON file, as `plan -o` writes it or as it was edited since.
+
+    Raises:
+      PlanError: unreadable, not JSON, an unknown key, a wrong value, or a layer named twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot read this plan ({error}).") from error
+    try:
+        found = Plan.model_validate_json(text)
+    except ValidationError as error:
+        raise PlanError(f"{path}: {explain(error, Plan)}") from error
+    paths = [layer.path for layer in found.layers]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise PlanError(f"{path}: each layer may stand once. Received twice: {', '.join(twice)}.")
+    return found
+
+
+def check_plan(found: Plan, layers: Iterable[LayerInfo]) -> None:
+    """Checks that a plan, perhaps edited or made for another model, can be carried out.
+
+    Raises:
+      PlanError: it names a layer that the model lacks, or a pattern, sparsity or shape that does
+        not fit the layer.
+    """
+    known = {layer.path: layer for layer in layers}
+    for row in found.layers:
+        layer = known.get(row.path)
+        if layer is None:
+            raise PlanError(
+                f"The plan names layer '{row.path}', which this model does not have."
+                f"{suggestion(row.path, known)} Correct the path, or make a new plan."
+            )
+        _check_row(row, layer)
+
+
+def _check_row(row: LayerPlan, layer: LayerInfo) -> None:
+    if row.pattern is None:
+        return
+    if layer.shape is None:
+        raise PlanError(
+            f"{row.path}: a {layer.kind} has no kernel that patterns are defined on. "
+            f"Set its pattern to null. Received: {row.pattern}."
+        )
+    if row.shape != layer.shape:
+        raise PlanError(
+            f"{row.path}: the plan was made for a kernel {list(row.shape)}. "
+            f"Received: a model with {list(layer.shape)}. Make a new plan for this model."
+        )
+    try:
+        check_sparsity(row.pattern, row.sparsity)
+    except PatternError as error:
+        raise PlanError(f"{row.path}: {error}") from error
+
+
+LEFT_OUT = "left out by --only or --skip"
+
+
+MAX_RAISED_SPARSITY = 0.95
+"""Highest sparsity a layer is raised to when it makes up for layers that must stay dense."""

@@ -1,0 +1,89 @@
+"""Frozen tables read from TOML or JSON, and plain words for what is wrong with one.
+
+Both device profiles and plans are written by people, so a wrong key is an error that names the
+nearest valid one, instead of a setting that silently does nothing.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
+
+from edgeprune.core.errors import PatternError
+from edgeprune.core.pattern import Pattern, parse_pattern
+from edgeprune.core.spelling import suggestion
+
+
+class Table(BaseModel):
+    """A frozen table; keys that it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _pattern_from_text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_pattern(value)
+    except PatternError as error:
+        raise ValueError(str(error)) from error
+
+
+WrittenPattern = Annotated[
+    Pattern, BeforeValidator(_pattern_from_text), PlainSerializer(str, return_type=str)
+]
+"""A pattern that files hold as text, `"Block(2,1)"`."""
+
+Text = Annotated[str, Field(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+def explain(error: ValidationError, table: type[Table]) -> str:
+    """One line for every problem: the key, what was received and, if unknown, the nearest key."""
+    return "\n".join(_explain(problem, table) for problem in error.errors(include_url=False))
+
+
+def _explain(problem: Any, table: type[Table]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            valid = _keys_at(table, problem["loc"][:-1])
+            near = suggestion(str(problem["loc"][-1]), valid)
+            return f"unknown key '{where}'.{near} Valid keys there: {', '.join(valid)}."
+        case "missing":
+            return f"key '{where}' is missing."
+        case "value_error" if not where:
+            return _sentence(str(problem["ctx"]["error"]))
+        case "value_error":
+            return _sentence(f"key '{where}': {problem['ctx']['error']}")
+        case _:
+            return f"key '{where}': {problem['msg']}. Received: {problem['input']!r:.200}."
+
+
+def _sentence(text: str) -> str:
+    return text.rstrip(".") + "."
+
+
+def _keys_at(table: type[Table], location: tuple[int | str, ...]) -> tuple[str, ...]:
+    for part in location:
+        if isinstance(part, str):
+            fields = {field.alias or name: field for name, field in table.model_fields.items()}
+            table = _table_in(fields[part].annotation) or table
+    return tuple(field.alias or name for name, field in table.model_fields.items())
+
+
+def _table_in(annotation: Any) -> type[Table] | None:
+    """The table class inside an annotation such as `tuple[Rule, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    inside = (_table_in(argument) for argument in typing.get_args(annotation))
+    return next((table for table in inside if table), None)

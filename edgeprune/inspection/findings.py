@@ -1,0 +1,225 @@
+"""What can be wrong with a .tflite file, or better: each rule with its remedy.
+
+Most rules name a way in which a file loads without an error and then computes wrong numbers. They
+rest on runs of each case on tflite-runtime 2.14.0, LiteRT 2.3.0 and 2.1.6 and TFLite Micro on
+2026-11-22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from edgeprune.core.finding import Finding
+from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
+from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
+from edgeprune.tflite.gate import Verdict, never_engages
+from edgeprune.tflite.op_versions import VersionMiss, version_misses
+from edgeprune.tflite.storage_plan import DIRECT_VERSION, TensorPlan
+from edgeprune.tflite.weights import weights_of
+
+_REBUILD = "Run `edgeprune densify`, then `edgeprune encode --device ...`."
+_DENSIFY = "Run `edgeprune densify` for a file without sparse tensors."
+_MUCH = 0.1
+
+MISREAD = ("sparse-without-densify", "sparse-version", "sparse-layout")
+"""The rules by which an operator computes wrong numbers from its sparse weights, or none."""
+
+
+def find(
+    graph: Graph, plans: Mapping[int, TensorPlan], runtimes: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Returns the findings about a graph, those about the whole file first.
+
+    Args:
+      graph: what the file says.
+      plans: by tensor index, how each weight would be encoded for the device.
+      runtimes: that have to load the file, as `kernels.op_versions` names them.
+    """
+    main = graph.subgraphs[0]
+    misses = version_misses(graph, runtimes)
+    findings = [*_about_file(graph, main)]
+    for operator in main.operators:
+        weights, passed = weights_of(main, operator)
+        findings += _about_versions(main, operator, misses)
+        if weights is not None and weights.sparse and "DENSIFY" in passed:
+            findings += _about_restored(main, operator, weights)
+        elif weights is not None and weights.encoding is not None:
+            findings += _about_direct(operator, weights, weights.encoding, passed)
+        elif weights is not None:
+            findings += _about_dense(operator, weights, plans)
+    return tuple(findings)
+
+
+def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
+    if any(operator.op == "DENSIFY" for operator in main.operators):
+        yield Finding(
+            None,
+            "densify-needs-tflite",
+            "The file holds DENSIFY operators, which TFLite Micro and compilers for "
+            "accelerators do not know.",
+            f"Keep it for TFLite and LiteRT. Elsewhere: {_DENSIFY}",
+        )
+    for index in graph.inputs:
+        tensor = main.tensors[index]
+        if -1 in tensor.shape_signature:
+            yield Finding(
+                None,
+                "dynamic-input",
+                f"Input {tensor.name!r} has a length that is set at run time: "
+                f"{list(tensor.shape_signature)}.",
+                "Convert with a fixed batch (Keras: `Input(..., batch_size=1)`); NPU compilers "
+                "and TFLite Micro need it.",
+            )
+
+
+def about_network(graph: Graph, verdicts: Sequence[Verdict]) -> Iterator[Finding]:
+    """Names the operator that keeps a network out of XNNPACK's sparse mode, or breaks it there.
+
+    Args:
+      graph: what the file says.
+      verdicts: of the gate, one per runtime, for a file that asks for sparse inference; else empty.
+    """
+    dangers = [verdict for verdict in verdicts if verdict.state == "dangerous"]
+    for verdict in dangers[:1]:
+        names = " and ".join(verdict.runtime for verdict in dangers)
+        yield Finding(
+            verdict.breaker,
+            "sparse-network-broken",
+            f"{names} on ARM64: {verdict.reason}. x86 computes the right numbers and does not "
+            "show it.",
+            f"{verdict.remedy} Or: {_DENSIFY}".strip(),
+        )
+    if never_engages(graph) or dangers:
+        return
+    for verdict in verdicts:
+        if verdict.state == "off":
+            yield Finding(
+                verdict.breaker,
+                "sparse-network-off",
+                f"{verdict.runtime} on ARM64 skips no zeros of convolutions: {verdict.reason}.",
+                verdict.remedy or "Run `edgeprune encode --device xnnpack-arm64`.",
+            )
+
+
+def _about_versions(
+    main: Subgraph, operator: Operator, misses: Sequence[VersionMiss]
+) -> Iterator[Finding]:
+    """Names operators that a runtime has no kernel for."""
+    if operator.custom:
+        yield Finding(
+            operator.index,
+            "custom-operator",
+            f"{operator.op} is a custom operator.",
+            "The runtime needs a kernel for it; check that the device's has one.",
+        )
+    for miss in misses:
+        if (miss.op, miss.version) == (operator.op, operator.version) and not operator.custom:
+            yield Finding(
+                operator.index,
+                "operator-version",
+                f"{miss}.",
+                "Convert the model with `edgeprune export --device ...`, or use a newer runtime.",
+            )
+    types = {main.tensors[index].dtype for index in operator.inputs[:3] if index >= 0}
+    if operator.op == "TRANSPOSE_CONV" and {"int8", "float32"} <= types:
+        yield Finding(
+            operator.index,
+            "operator-types",
+            "tflite-runtime 2.14.0 does not load TRANSPOSE_CONV with int8 weights on floats.",
+            "Convert it to float or to full int8, or use LiteRT.",
+        )
+    if operator.op == "DIV" and "int8" in types:
+        yield Finding(
+            operator.index,
+            "operator-types",
+            "tflite-runtime 2.14.0 stops at a DIV of int8 when it runs.",
+            "Keep divisions out of the int8 graph, or use LiteRT.",
+        )
+
+
+def _about_restored(main: Subgraph, operator: Operator, weights: Tensor) -> Iterator[Finding]:
+    """Names weights behind DENSIFY that LiteRT does not load."""
+    first = operator.inputs[0]
+    computes_in = main.tensors[first].dtype if first >= 0 else ""
+    dynamic = weights.dtype == "int8" and computes_in == "float32"
+    if weights.dtype != "int8" or not (operator.op == "FULLY_CONNECTED" or dynamic):
+        return
+    yield Finding(
+        operator.index,
+        "densify-not-loaded",
+        f"LiteRT with its default delegate does not load {operator.op} with int8 weights "
+        f"behind DENSIFY on {computes_in}.",
+        _REBUILD,
+    )
+
+
+def _about_direct(
+    operator: Operator, weights: Tensor, encoding: SparseTensor, passed: tuple[str, ...]
+) -> Iterator[Finding]:
+    """Names sparse weights that an operator takes for dense ones, or in a layout it cannot read."""
+    reader = passed[-1] if passed else operator.op
+    if reader != "FULLY_CONNECTED":
+        yield Finding(
+            operator.index,
+            "sparse-without-densify",
+            f"{reader} has no kernel for sparse tensors and reads {weights.name!r} as if it "
+            "were dense: wrong numbers or a crash.",
+            _REBUILD,
+        )
+        return
+    yield Finding(
+        operator.index,
+        "sparse-not-for-micro",
+        f"TFLite Micro loads the sparse weights {weights.name!r} without an error and computes "
+        "wrong numbers.",
+        f"Keep it for TFLite and LiteRT. Elsewhere: {_DENSIFY}",
+    )
+    if operator.version != DIRECT_VERSION:
+        yield Finding(
+            operator.index,
+            "sparse-version",
+            f"FULLY_CONNECTED with sparse weights has version {operator.version}; XNNPACK takes "
+            f"every version but {DIRECT_VERSION} and reads the weights as if they were dense.",
+            _REBUILD,
+        )
+    if not _readable(weights, encoding):
+        yield Finding(
+            operator.index,
+            "sparse-layout",
+            f"FULLY_CONNECTED cannot compute on the layout of {weights.name!r}.",
+            _REBUILD,
+        )
+    if weights.dtype == "int8" and weights.scales.size > 1:
+        yield Finding(
+            operator.index,
+            "sparse-per-channel",
+            f"tflite-runtime 2.14.0 uses one scale for all of the sparse weights {weights.name!r}, "
+            f"which have {weights.scales.size}.",
+            f"Use LiteRT, or convert with one scale per tensor. {_REBUILD}",
+        )
+
+
+def _readable(weights: Tensor, encoding: SparseTensor) -> bool:
+    """Whether rows outside, CSR inside; for int8 in blocks of 1x16, for floats of 1x4 or none."""
+    if encoding.traversal not in ((0, 1), (0, 1, 2)) or isinstance(encoding.levels[1], DenseLevel):
+        return False
+    sizes = {"float32": (1, 4), "int8": (16,)}.get(weights.dtype, ())
+    inner = encoding.levels[2] if encoding.block_map else DenseLevel(1)
+    along_inputs = encoding.block_map in ((), (1,))
+    return along_inputs and isinstance(inner, DenseLevel) and inner.size in sizes
+
+
+def _about_dense(
+    operator: Operator, weights: Tensor, plans: Mapping[int, TensorPlan]
+) -> Iterator[Finding]:
+    plan = plans.get(weights.index)
+    if plan is None or plan.sparsity < _MUCH or plan.sparse_bytes >= plan.dense_bytes:
+        return
+    encodable = "Run `edgeprune encode --device ...`."
+    yield Finding(
+        operator.index,
+        "dense-zeros",
+        f"{plan.sparsity:.0%} of {weights.name!r} are zero and stored densely: "
+        f"{plan.dense_bytes} bytes, {plan.sparse_bytes} if sparse.",
+        encodable if plan.way != "dense" else f"None for all runtimes: {plan.reason}.",
+    )

@@ -1,0 +1,302 @@
+"""Says what is in a .tflite file: operators, weights, zeros, their encoding, and what is wrong.
+
+Works on any file, ours or not, without TensorFlow and without a runtime. Whether XNNPACK skips
+zeros of convolutions on ARM64 depends on the whole graph; the gate says so for every runtime that
+the device has, and what only one of them does is not claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from edgeprune.core.files import describe_file
+from edgeprune.core.finding import Finding
+from edgeprune.inspection.findings import MISREAD, about_network, find
+from edgeprune.profiles.encoding import rules_of, runtime_names
+from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor, read
+from edgeprune.tflite.gate import Verdict, asks_for_sparse, judge
+from edgeprune.tflite.metadata import read_embedded
+from edgeprune.tflite.op_versions import REFERENCE_RUNTIMES
+from edgeprune.tflite.storage_plan import (
+    SOURCE_TYPES,
+    WEIGHTED,
+    EncodingRules,
+    TensorPlan,
+    plan_encoding,
+)
+from edgeprune.tflite.weights import weights_of
+
+if TYPE_CHECKING:
+    from edgeprune.profiles.profile import DeviceProfile
+
+SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
+
+_DENSE = "dense"
+_DIRECT = "direct sparse"
+_RESTORED = "dense after DENSIFY"
+_WRONG = "wrong"
+_SPARSE_NETWORK = "sparse convolution"
+_WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
+"""Types that weights have; other constants (shapes, axes, biases in int32) are not weights."""
+
+
+@dataclass(frozen=True)
+class OpReport:
+    """One operator: which kind of kernel runs it, whether that skips zeros, and why (not).
+
+    `kernel` is "dense", "direct sparse" (computes on the sparse weights), "sparse convolution" (in
+    XNNPACK's sparse mode on ARM64), "dense after DENSIFY", or "wrong" (takes sparse weights for
+    dense ones, or maps in NCHW for maps in NHWC). `sparsity` is the fraction of zeros in its
+    weights, None without weights.
+    """
+
+    index: int
+    op: str
+    version: int
+    kernel: str
+    sparse: bool
+    sparsity: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One weight: `stored_bytes` in the file, and `sparse_bytes` in the smallest sparse layout.
+
+    `sparse_bytes` is None for types that cannot be stored sparsely.
+    """
+
+    index: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sparse: bool
+    sparsity: float
+    stored_bytes: int
+    sparse_bytes: int | None
+
+    @property
+    def smaller_bytes(self) -> int:
+        """Bytes in whichever form is smaller."""
+        return min(self.stored_bytes, self.sparse_bytes or self.stored_bytes)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found; `to_json` is the form of the command line's `--json`.
+
+    `parameters` counts the items of all weights (constants with two axes or more) of the main
+    subgraph, those that share their bytes once; `sparsity` is the fraction of zeros among them.
+    `weight_bytes` is what they take in the file, `sparse_weight_bytes` what they would take if each
+    were stored in whichever form is smaller, allowed or not.
+    """
+
+    model: str
+    device: str | None
+    size_bytes: int
+    gzip_bytes: int
+    parameters: int
+    sparsity: float
+    weight_bytes: int
+    sparse_weight_bytes: int
+    sparse_inference: SparseInference
+    ops: tuple[OpReport, ...]
+    findings: tuple[Finding, ...]
+    tensors: tuple[TensorReport, ...]
+    manifest: dict[str, Any] | None
+    """What edgeprune put into the file when it made it; None in files of others."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a document of plain values; fractions are in [0, 1], sizes in bytes."""
+        document = asdict(self)
+        document["sizes"] = {
+            "file": self.size_bytes,
+            "gzip": self.gzip_bytes,
+            "weights": document.pop("weight_bytes"),
+            "weights_sparse": document.pop("sparse_weight_bytes"),
+        }
+        return document
+
+
+def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) -> Inspection:
+    """Reads a .tflite file and reports on it.
+
+    Args:
+      path: the file.
+      device: a profile, its name, or the path of a user's own `.toml` file; what the file is held
+        against. tflite-runtime 2.14.0 and LiteRT if None.
+
+    Raises:
+      TfliteError: the file is not sound; names the file and the place.
+    """
+    profile = _profile(device)
+    rules = rules_of(profile) if profile else EncodingRules()
+    runtimes = runtime_names(profile) if profile else REFERENCE_RUNTIMES
+    graph = read(Path(path))
+    plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
+    tensors = _tensor_reports(graph, plans)
+    verdicts = _verdicts(graph, rules)
+    findings = (*find(graph, plans, runtimes), *about_network(graph, verdicts))
+    if profile is not None and "edgetpu-model" in profile.targets:
+        from edgeprune.targets.edgetpu_model.findings import find as find_for_edge_tpu
+
+        findings += tuple(find_for_edge_tpu(graph))
+    main = graph.subgraphs[0]
+    sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
+    misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
+    kernels = [_kernel(main, operator, plans, misread, verdicts) for operator in main.operators]
+    stored = {graph.tensors[tensor.index].buffer: tensor for tensor in tensors}.values()
+    zeros = sum(round(tensor.sparsity * math.prod(tensor.shape)) for tensor in stored)
+    parameters = sum(math.prod(tensor.shape) for tensor in stored)
+    return Inspection(
+        model=str(path),
+        device=profile.name if profile else None,
+        size_bytes=graph.size_bytes,
+        gzip_bytes=describe_file(graph.path).gzip_bytes,
+        parameters=parameters,
+        sparsity=zeros / parameters if parameters else 0.0,
+        weight_bytes=sum(tensor.stored_bytes for tensor in stored),
+        sparse_weight_bytes=sum(tensor.smaller_bytes for tensor in stored),
+        sparse_inference=_sparse_inference(graph, kernels),
+        ops=tuple(
+            _op_report(main, operator, kernel, sparsity)
+            for operator, kernel in zip(main.operators, kernels, strict=True)
+        ),
+        findings=findings,
+        tensors=tensors,
+        manifest=read_embedded(graph.metadata),
+    )
+
+
+def _profile(device: str | Path | DeviceProfile | None) -> DeviceProfile | None:
+    """The profile to hold a file against; a look into a file alone does not wait for profiles."""
+    if device is None:
+        return None
+    from edgeprune.profiles.profile import load_profile
+
+    return load_profile(device)
+
+
+def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[Verdict, ...]:
+    """Returns what the device's runtimes make of a network that asks for sparse inference."""
+    if not asks_for_sparse(graph):
+        return ()
+    return tuple(judge(graph, runtime) for runtime in rules.runtimes if runtime != "TFLM")
+
+
+def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[TensorReport, ...]:
+    zeros: dict[tuple[int, str], int] = {}
+    reports = []
+    for tensor in graph.tensors:
+        if tensor.constant and tensor.dtype in _WEIGHT_TYPES and len(tensor.shape) > 1:
+            key = (tensor.buffer, tensor.dtype)
+            if key not in zeros:
+                zeros[key] = _count_zeros(tensor)
+            plan = plans.get(tensor.index)
+            reports.append(
+                TensorReport(
+                    index=tensor.index,
+                    name=tensor.name,
+                    dtype=tensor.dtype,
+                    shape=tensor.shape,
+                    sparse=tensor.sparse,
+                    sparsity=zeros[key] / max(math.prod(tensor.shape), 1),
+                    stored_bytes=tensor.stored_bytes,
+                    sparse_bytes=None if plan is None else plan.sparse_bytes,
+                )
+            )
+    return tuple(reports)
+
+
+def _count_zeros(tensor: Tensor) -> int:
+    """Counts the items that mean zero: those equal to the zero point, for floats also -0.0."""
+    zero = int(tensor.zero_points[0]) if tensor.zero_points.size else 0
+    if tensor.encoding is not None and zero == 0:
+        stored = tensor.encoding.values
+        return math.prod(tensor.shape) - int(np.count_nonzero(stored))
+    values = tensor.values()
+    return 0 if values is None else int(np.count_nonzero(values == zero))
+
+
+def _op_report(
+    subgraph: Subgraph,
+    operator: Operator,
+    kernel: tuple[str, str],
+    sparsity: Mapping[int, float],
+) -> OpReport:
+    weights, _ = weights_of(subgraph, operator)
+    return OpReport(
+        index=operator.index,
+        op=operator.op,
+        version=operator.version,
+        kernel=kernel[0],
+        sparse=kernel[0] in (_DIRECT, _SPARSE_NETWORK),
+        sparsity=None if weights is None else sparsity.get(weights.index),
+        reason=kernel[1],
+    )
+
+
+def _kernel(
+    subgraph: Subgraph,
+    operator: Operator,
+    plans: Mapping[int, TensorPlan],
+    misread: Mapping[int | None, str],
+    verdicts: Sequence[Verdict],
+) -> tuple[str, str]:
+    """Returns the kind of kernel that computes an operator, and why it is that one."""
+    weights, passed = weights_of(subgraph, operator)
+    if operator.index in misread:
+        return _WRONG, misread[operator.index]
+    rows = [verdict.ops[operator.index] for verdict in verdicts]
+    if any(v.state == "dangerous" and r.in_cluster for v, r in zip(verdicts, rows, strict=True)):
+        return _WRONG, "is in a sparse network that fits only partly"
+    if rows and all(row.skips_zeros for row in rows):
+        return _SPARSE_NETWORK, rows[0].reason
+    outside = next((row.reason for row in rows if not row.in_cluster), "")
+    if weights is None:
+        return _DENSE, "has no constant weights"
+    if "DENSIFY" in passed:
+        restored = "the weights are restored when the model is loaded"
+        return _RESTORED, f"{restored}; {outside}" if outside else restored
+    if weights.sparse:
+        return _DIRECT, "the kernel skips the weights' zeros"
+    plan = plans.get(weights.index)
+    reason = f"the weights are stored densely as {weights.dtype}"
+    return _DENSE, reason if plan is None else plan.reason
+
+
+def _sparse_inference(graph: Graph, kernels: Sequence[tuple[str, str]]) -> SparseInference:
+    """Says how far zeros of float weights are skipped.
+
+    "all" in XNNPACK's sparse mode means every 1x1 convolution on a map of more than one pixel;
+    depthwise convolutions, the stem and a classifier never skip zeros there.
+    """
+    main = graph.subgraphs[0]
+    floats: list[tuple[Operator, str]] = []
+    for operator, (kernel, _) in zip(main.operators, kernels, strict=True):
+        weights, _ = weights_of(main, operator)
+        if weights is not None and operator.op in WEIGHTED and weights.dtype.startswith("float"):
+            floats.append((operator, kernel))
+    found = {kernel for _, kernel in floats}
+    if not floats:
+        return "not-applicable"
+    if found == {_DIRECT}:
+        return "all"
+    if _WRONG not in found and _SPARSE_NETWORK in found:
+        pointwise = {kernel for operator, kernel in floats if _skippable(main, operator)}
+        return "all" if pointwise == {_SPARSE_NETWORK} else "part"
+    return "part" if _DIRECT in found or (_WRONG in found and _RESTORED in found) else "none"
+
+
+def _skippable(main: Subgraph, operator: Operator) -> bool:
+    """Whether an operator is a 1x1 convolution on a map of more than one pixel."""
+    weights, _ = weights_of(main, operator)
+    pointwise = weights is not None and weights.shape[1:3] == (1, 1)
+    made = main.tensors[operator.outputs[0]].shape
+    return operator.op == "CONV_2D" and pointwise and made[1:3] != (1, 1)

@@ -1,0 +1,236 @@
+"""Validation: does an artifact load, compute what it should and fit the device?
+
+Every check has a value, a limit and a message that says what to do. Runtimes run in child
+processes, so one that crashes is a failed check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import signature_name
+from edgeprune.core.errors import CheckError, DataError, InputError
+from edgeprune.core.files import describe_file
+from edgeprune.inspection.pattern_check import check_pattern
+from edgeprune.profiles.encoding import runtime_names
+from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.targets.checks import (
+    GENERATED_SAMPLES,
+    Case,
+    Check,
+    Reference,
+    Verdict,
+    named_outputs,
+    numerics,
+)
+from edgeprune.targets.find import TARGETS, find_target
+from edgeprune.targets.host import HOST, plain_kernels
+from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.measurement import Settings
+from edgeprune.targets.measuring import require_ready
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.signature import input_ports, signature_specs
+from edgeprune.tflite.gate import RULES, asks_for_sparse, judge_file
+from edgeprune.tflite.op_versions import version_misses
+
+MAX_SAMPLES = 32
+FLASH_TARGETS = frozenset({"tflm", "vela"})
+"""Instruments that say what lies in flash in the end, which is not the file alone."""
+
+
+def validate(
+    model: str | Path,
+    device: str | Path | DeviceProfile,
+    *,
+    reference: str | Path | None = None,
+    x: list[Array] | None = None,
+    targets: Sequence[str] = (),
+    settings: Settings | None = None,
+) -> Verdict:
+    """Checks a .tflite file for a device.
+
+    Args:
+      model: the file.
+      device: a profile, its name, or the path of a user's own `.toml` file.
+      reference: a `.tflite` or `.keras` file that computes the right outputs; without one the file
+        is only compared with itself run by plain kernels, without XNNPACK.
+      x: inputs, one array `[n, ...]` per input in the order of the signature; generated if None.
+      targets: instruments to ask beside this computer and the device's own, such as a board.
+      settings: how those are reached.
+
+    Raises:
+      TfliteError: the file, or a `.tflite` reference, does not parse.
+      InputError: the reference takes other inputs than the file, or cannot be run.
+      TargetError: one of the targets is unknown or cannot be used.
+    """
+    profile = load_profile(device)
+    require_ready(targets)
+    graph = tflite_file.read(Path(model))
+    inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
+    inputs = [array[:MAX_SAMPLES] for array in inputs]
+    wanted = _reference(Path(reference), graph, inputs, profile) if reference else None
+    checks = (
+        _check_operators(graph, profile),
+        _check_numerics(graph, profile),
+        _check_static(graph),
+        *_check_flash(graph, profile),
+        *check_pattern(graph, profile),
+        *_check_sparse_network(graph, profile),
+        *_check_targets(Case(graph, profile, inputs, wanted, settings or Settings()), targets),
+    )
+    return Verdict(str(model), profile.name, checks)
+
+
+def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:
+    """What this computer and the device's own instruments say of a file."""
+    yield from HOST.check(case)
+    own = [name for name in case.profile.targets if name in TARGETS]
+    others = [name for name in dict.fromkeys((*own, *asked)) if name != "host"]
+    if others and case.wanted is None:
+        case = replace(case, wanted=_plain_outputs(case))
+    for name in others:
+        yield from find_target(name).check(case)
+
+
+def _plain_outputs(case: Case) -> Reference | None:
+    """What plain kernels make of the file here, if a runtime is installed that runs it."""
+    for runtime in HOST.runtimes(case.profile)[:1]:
+        found = plain_kernels(case, runtime)
+        return found if isinstance(found, Reference) else None
+    return None
+
+
+def _check_operators(graph: Graph, profile: DeviceProfile) -> Check:
+    misses = version_misses(graph, runtime_names(profile))
+    runtimes = ", ".join(runtime_names(profile))
+    message = (
+        f"not in the device's runtimes: {'; '.join(map(str, misses))}. Convert the model again "
+        "with edgeprune export, or replace the layer."
+        if misses
+        else f"every operator version is known to {runtimes}"
+    )
+    return Check("operators", not misses, len(misses), 0, message)
+
+
+def _check_numerics(graph: Graph, profile: DeviceProfile) -> Check:
+    found = numerics(graph)
+    known = (profile.numerics, *profile.other_numerics)
+    message = (
+        f"{profile.name} computes in {' or '.join(known)}"
+        if found in known
+        else f"{profile.name} wants {' or '.join(known)}. Export the model for this device."
+    )
+    return Check("numerics", found in known, found, " or ".join(known), message)
+
+
+def _check_static(graph: Graph) -> Check:
+    shapes = {port.name: list(port.shape) for port in input_ports(graph)}
+    fixed = all(size >= 0 for shape in shapes.values() for size in shape)
+    message = (
+        "all input sizes are fixed"
+        if fixed
+        else "devices plan their memory before they run: convert with a fixed size and a batch of 1"
+    )
+    written = "; ".join(f"{name} {shape}" for name, shape in shapes.items())
+    return Check("static shapes", fixed, written, "no size left open", message)
+
+
+def _check_flash(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
+    limit = profile.limits.flash_bytes
+    size = describe_file(graph.path)
+    sizes = f"{size.size_bytes} bytes, {size.gzip_bytes} after gzip"
+    others = FLASH_TARGETS.intersection(profile.targets)
+    if limit.value is None or others:
+        who = (
+            f"what lies in flash is for {', '.join(sorted(others))} to say"
+            if others
+            else (f"{profile.name} sets no limit")
+        )
+        yield Check("size", True, size.size_bytes, None, f"{sizes}; {who}")
+        return
+    fits = size.size_bytes <= limit.value
+    remedy = "" if fits else "; prune more, or use a smaller model"
+    yield Check(
+        "size", fits, size.size_bytes, limit.value, f"{sizes} (limit: {limit.source}){remedy}"
+    )
+
+
+def _check_sparse_network(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
+    """Whether XNNPACK on ARM64 would run a float file that asks for sparse inference only partly.
+
+    Such a file computes wrong numbers there and right ones on x86.
+    """
+    if "arm64-emulated" not in profile.targets or not asks_for_sparse(graph):
+        return
+    danger = judge_file(graph, tuple(RULES))
+    if danger is None:
+        message = "no operator cuts the network where XNNPACK's sparse mode would be on"
+        yield Check("sparse network", True, "sound", "sound", message)
+        return
+    message = f"{danger.runtime} on ARM64 computes wrong numbers: {danger.reason}. {danger.remedy}"
+    yield Check("sparse network", False, "dangerous", "sound", message.strip())
+
+
+def _reference(path: Path, graph: Graph, inputs: list[Array], profile: DeviceProfile) -> Reference:
+    if path.suffix in {".keras", ".h5"}:
+        return _keras_reference(path, graph, inputs)
+    reference = tflite_file.read(path)
+    _require_same_inputs(path, graph, signature_specs(reference))
+    names = [spec.name for spec in signature_specs(graph)]
+    order = [spec.name for spec in signature_specs(reference)]
+    arrays = _ordered(inputs, names, order)
+    runtimes = HOST.runtimes(profile)
+    if not runtimes:
+        raise InputError(f"{path}: no runtime is installed to run it. pip install ai-edge-litert")
+    try:
+        reply = HOST.run(reference, arrays, runtimes[0])
+    except CheckError as error:
+        raise InputError(f"{path}: the reference does not run in {runtimes[0]}: {error}") from error
+    return Reference(
+        path.name, named_outputs(reference, reply.outputs), numerics(reference) == "int8"
+    )
+
+
+def _keras_reference(path: Path, graph: Graph, inputs: list[Array]) -> Reference:
+    # These import Keras, which a .tflite reference does not need.
+    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.interface import input_specs, output_names, predict
+
+    model = load_model(path)
+    specs = input_specs(model)
+    _require_same_inputs(path, graph, specs)
+    names = [spec.name for spec in signature_specs(graph)]
+    arrays = _ordered(inputs, names, [signature_name(spec.name) for spec in specs])
+    outputs = predict(model, arrays)
+    keys = [signature_name(name) for name in output_names(model)]
+    return Reference(path.name, dict(zip(keys, outputs, strict=True)), quantized=False)
+
+
+def _ordered(inputs: list[Array], names: list[str], order: list[str]) -> list[Array]:
+    """The inputs in another model's order: by name if it has the same names, else as they are."""
+    if sorted(names) != sorted(order):
+        return inputs
+    by_name = dict(zip(names, inputs, strict=True))
+    return [by_name[name] for name in order]
+
+
+def _require_same_inputs(path: Path, graph: Graph, specs: tuple[Any, ...]) -> None:
+    expected = sorted((spec.shape for spec in signature_specs(graph)), key=str)
+    received = sorted((tuple(spec.shape) for spec in specs), key=str)
+    if len(expected) != len(received) or not all(map(_compatible, expected, received)):
+        raise DataError(
+            f"{path}: expected a reference that takes the same inputs as {graph.path.name}, "
+            f"{[list(shape) for shape in expected]}. Received: "
+            f"{[list(shape) for shape in received]}."
+        )
+
+
+def _compatible(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> bool:
+    return len(first) == len(second) and all(
+        a is None or b is None or a == b for a, b in zip(first, second, strict=True)
+    )

@@ -1,0 +1,150 @@
+"""Copies of Keras models and layers: equal ones, or with other layers in the same graph."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import keras
+
+from edgeprune.core.errors import ModelError
+from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model
+
+
+def copy_model(model: Model) -> Model:
+    """A new model with the same architecture, weights and compilation; shares nothing with `model`.
+
+    Raises:
+      ModelError: a subclassed model that cannot be made again from its configuration.
+    """
+    try:
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            if can_rebuild(model):
+                copy = keras.models.clone_model(model)
+            else:
+                copy = type(model).from_config(model.get_config())
+                copy.build_from_config(model.get_build_config())
+        _restore_names(model, copy)
+        copy.set_weights(model.get_weights())
+        if not copy.compiled:
+            compile_as(copy, model)
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{model.name}: this {type(model).__name__} cannot be copied ({error}). Give it "
+            "get_config and build_from_config as Keras describes for subclassed models, or "
+            "rebuild it as a Functional model."
+        ) from error
+    return copy
+
+
+def copy_layer(layer: Layer) -> Layer:
+    """A new layer of the same configuration, without the weights; models as `copy_model` has them.
+
+    Raises:
+      ModelError: a layer that cannot be made again from its configuration.
+    """
+    if is_model(layer):
+        return copy_model(layer)
+    try:
+        return type(layer).from_config(layer.get_config())
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{layer.name}: this {type(layer).__name__} cannot be copied ({error}). Give it "
+            "get_config and from_config as Keras describes for custom layers."
+        ) from error
+
+
+def rebuild(
+    model: Model,
+    replace: Callable[[Layer], Layer],
+    shapes: Mapping[str, Sequence[tuple[int | None, ...]]] = MappingProxyType({}),
+) -> Model:
+    """A new model of the same graph, in which `replace(layer)` stands for each layer.
+
+    Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
+    once. The new model is compiled as the old one; carrying weights over is left to the caller.
+
+    Args:
+      model: Sequential or Functional, see `can_rebuild`.
+      replace: makes the new layer; called with every layer and operation but inputs.
+      shapes: of the inputs of nested models, without the batch axis, by their path; those that
+        are not there keep theirs.
+
+    Raises:
+      ModelError: the graph cannot be built with those layers, or compiled as before.
+    """
+    try:
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            copy = _clone(model, replace, shapes, "", {})
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{model.name}: this model cannot be built again from its layers ({error}). If its "
+            "loss or metrics are what fails, give them as named functions, or compile it later."
+        ) from error
+    _restore_names(model, copy)
+    return copy
+
+
+def _clone(
+    model: Model,
+    replace: Callable[[Layer], Layer],
+    shapes: Mapping[str, Sequence[tuple[int | None, ...]]],
+    prefix: str,
+    made: dict[int, Layer],
+) -> Model:
+    """As `rebuild`; `made` holds the new layers by the `id` of the old."""
+
+    def new(layer: Layer) -> Layer:
+        if id(layer) not in made:
+            nested = is_model(layer) and can_rebuild(layer)
+            path = f"{prefix}{layer.name}"
+            made[id(layer)] = (
+                _clone(layer, replace, shapes, f"{path}/", made) if nested else replace(layer)
+            )
+        return made[id(layer)]
+
+    given = shapes.get(prefix.removesuffix("/"))
+    inputs = None
+    if given is not None:
+        tensors = [
+            keras.Input(shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
+            for shape, tensor in zip(given, model.inputs, strict=True)
+        ]
+        inputs = keras.tree.pack_sequence_as(model.input, tensors)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=new)
+
+
+def _restore_names(model: Model, copy: Model) -> None:
+    """Gives layers of a copy the names they had, in place.
+
+    Keras names input layers anew when it clones a graph, and a subclassed model that leaves names
+    open gets new ones each time it is made.
+    """
+    for layer, other in zip(model.layers, copy.layers, strict=True):
+        if type(layer) is type(other):
+            other.name = layer.name
+        if is_model(layer) and is_model(other):
+            _restore_names(layer, other)
+
+
+def compile_as(copy: Model, model: Model) -> None:
+    """Compiles a model as another one is, in place; nothing is done if that is not compiled."""
+    compilation = model.get_compile_config() if model.compiled else None
+    if compilation:
+        with keras.saving.custom_object_scope(_compiled_with(model)):
+            copy.compile_from_config(compilation)
+
+
+def _compiled_with(model: Model) -> dict[str, Any]:
+    """Classes and functions of the user's own that a model was compiled with, by name."""
+    # Keras keeps the arguments of compile() here, to save them.
+    arguments = getattr(model, "_compile_config", None)
+    parts = keras.tree.flatten(arguments.config) if arguments else []
+    named = [part if inspect.isfunction(part) else type(part) for part in parts]
+    return {
+        part.__name__: part
+        for part in named
+        if not part.__module__.startswith(("keras", "builtins"))
+    }

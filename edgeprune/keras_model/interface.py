@@ -1,0 +1,103 @@
+"""A Keras model from outside: its inputs and outputs, how it is called, how it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import InputSpec
+from edgeprune.core.errors import ModelError
+from edgeprune.keras_model.layers import Model, has_graph, is_model
+
+PREDICT_BATCH = 64
+
+
+def ends_in_softmax(model: Model) -> bool:
+    """Whether the first output of a model is a softmax, so that it gives probabilities."""
+    return softmax_ends(model)[0]
+
+
+def softmax_ends(model: Model) -> tuple[bool, ...]:
+    """Whether each output of a model is a softmax; of a subclassed model the last layer counts."""
+    if not has_graph(model):
+        last = model.layers[-1]
+        return softmax_ends(last) if is_model(last) else (_is_softmax(last),)
+    found = []
+    for tensor in keras.tree.flatten(model.outputs):
+        operation, _, index = tensor._keras_history
+        ends = softmax_ends(operation) if is_model(operation) else (_is_softmax(operation),)
+        found.append(ends[min(index, len(ends) - 1)])
+    return tuple(found)
+
+
+def _is_softmax(operation: Any) -> bool:
+    return (
+        type(operation).__name__ == "Softmax"
+        or getattr(operation, "activation", None) is keras.activations.softmax
+    )
+
+
+def input_specs(model: Model) -> tuple[InputSpec, ...]:
+    """The inputs of a model, in its order.
+
+    Raises:
+      ModelError: the model does not say what it takes (a subclassed model without an input).
+    """
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        raise ModelError(
+            f"{model.name}: expected a model with known inputs. Received: a {type(model).__name__} "
+            "without any. Call it once on a keras.Input and make a Functional model of that."
+        )
+    return tuple(
+        InputSpec(
+            # Not the tensor's name, which Keras sets anew whenever it builds the model again.
+            tensor._keras_history.operation.name,
+            tuple(tensor.shape[1:]),
+            keras.backend.standardize_dtype(tensor.dtype),
+        )
+        for tensor in tensors
+    )
+
+
+def infer(model: Model, arrays: list[Any]) -> list[Any]:
+    """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
+    if isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input"):
+        packed = keras.tree.pack_sequence_as(model.input, arrays)
+    else:
+        packed = arrays if len(arrays) > 1 else arrays[0]
+    return list(keras.tree.flatten(model(packed, training=False)))
+
+
+def output_names(model: Model) -> tuple[str, ...]:
+    """A name per output of a model, each once."""
+    names = list(getattr(model, "output_names", ()) or ["output_0"])
+    return tuple(
+        name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)
+    )
+
+
+def predict(model: Model, x: list[Array]) -> list[Array]:
+    """Outputs of a model for inference, float32, one array `[n, ...]` per output.
+
+    Args:
+      model: a built Keras model.
+      x: one array `[n, ...]` per input.
+    """
+    batches = [
+        infer(model, [array[start : start + PREDICT_BATCH] for array in x])
+        for start in range(0, len(x[0]), PREDICT_BATCH)
+    ]
+    return [
+        np.concatenate([np.asarray(part, np.float32) for part in parts])
+        for parts in zip(*batches, strict=True)
+    ]
+
+
+def own_training(model: Model) -> list[str]:
+    """The methods by which a model trains in a way of its own, by name."""
+    names = ("train_step", "compute_loss", "compute_metrics")
+    return [name for name in names if getattr(type(model), name) is not getattr(keras.Model, name)]

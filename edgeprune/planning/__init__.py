@@ -1,0 +1,1 @@
+"""Planning: which layers of a model a device prunes, in which pattern, and what it gains."""

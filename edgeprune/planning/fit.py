@@ -1,0 +1,223 @@
+"""Removes as few channels as a device's limits allow: its flash, arena or on-chip memory.
+
+What a file takes is asked of the device's own instrument, since padding, alignment and the runtime
+have their share in it; so the file is made, measured, and the plan made anew, a few times.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprune.conversion.convert import export
+from edgeprune.core.data import Data
+from edgeprune.core.errors import DataError, ProfileError
+from edgeprune.core.pattern import Channels
+from edgeprune.core.plan import Plan
+from edgeprune.core.terms import Goal
+from edgeprune.keras_model.layers import Model, describe
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.profile import DeviceProfile, Limit
+from edgeprune.pruning.channels.plan_removal import (
+    NO_RULES,
+    Rules,
+    gather,
+    plan_removal,
+    remove_planned,
+)
+from edgeprune.pruning.channels.trace import trace
+from edgeprune.targets.measurement import Measurement
+from edgeprune.targets.measuring import default_target, measure
+
+TRIES = 6
+CLOSE_ENOUGH = 0.97
+"""Of the tightest limit, from which on no smaller removal is looked for."""
+MARGIN = 0.985
+"""Of the tightest limit, which is aimed at."""
+MOST = 0.95
+"""Sparsity beyond which nothing is tried."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a file takes of something that the device has so much of, in bytes."""
+
+    name: str
+    value: int
+    limit: int
+
+    @property
+    def share(self) -> float:
+        """1 is just full."""
+        return self.value / self.limit
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value} of {self.limit} bytes ({self.share:.1%})"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The least removal that fits, or the one that came closest."""
+
+    plan: Plan
+    needs: tuple[Need, ...]
+    dense: tuple[Need, ...]
+    """What the whole model takes."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything fits."""
+        return all(need.share <= 1 for need in self.needs)
+
+    def __str__(self) -> str:
+        found = "; ".join(map(str, self.needs))
+        if self.ok:
+            return f"Fits at sparsity {self.plan.expected_sparsity:.3f}: {found}."
+        return (
+            f"Does not fit; the closest is sparsity {self.plan.expected_sparsity:.3f}: {found}. "
+            "Use a smaller model or input, or a device with more memory."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As part of what `prune --json` prints."""
+        return {
+            "ok": self.ok,
+            "needs": [
+                {"name": need.name, "bytes": need.value, "limit": need.limit} for need in self.needs
+            ],
+        }
+
+
+def fit_plan(
+    model: Model,
+    profile: DeviceProfile,
+    *,
+    data: Data | None = None,
+    goal: Goal | None = None,
+    only: str | None = None,
+    skip: str | None = None,
+    rules: Rules = NO_RULES,
+    progress: Progress = lambda *_: None,
+) -> Fitted:
+    """Finds the plan with the least removal of which the exported file fits a device.
+
+    Args:
+      model: a built Keras model; not changed.
+      profile: whose limits are to be kept.
+      data: calibration data, which an int8 export needs.
+      goal: what is weighed; "memory" if the profile serves that and None.
+      only: as in `plan`.
+      skip: as in `plan`.
+      rules: as in `plan`.
+      progress: told which try is done.
+
+    Raises:
+      ProfileError: the profile sets no limit that its instrument can measure.
+      DataError: an int8 export without data.
+      ModelError, PlanError: as `plan` and `export`.
+    """
+    if data is None and profile.numerics == "int8":
+        raise DataError(
+            f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
+        )
+    goals = [goal for strategy in profile.strategies for goal in strategy.goals]
+    layers = describe(model)
+    options: dict[str, Any] = {
+        "goal": goal or ("memory" if "memory" in goals else None),
+        "only": only,
+        "skip": skip,
+        "model": model.name,
+    }
+    untouched = make_plan(layers, profile, sparsity=0.0, **options)
+    if not any(isinstance(row.pattern, Channels) for row in untouched.layers):
+        raise ProfileError(
+            f"{profile.name}: --fit removes channels. Received: a strategy for "
+            f"'{untouched.goal}' that removes none here. Choose another --goal, or a sparsity."
+        )
+    whole = Fitted(untouched, _needs_of(model, profile, data), ())
+    evidence = gather(model, trace(model, rules), data, None, progress)
+
+    def attempt(sparsity: float) -> Fitted:
+        asked = make_plan(layers, profile, sparsity=sparsity, **options)
+        made = plan_removal(model, profile, asked, evidence=evidence, rules=rules)
+        smaller = remove_planned(model, made, evidence=evidence, rules=rules)
+        return Fitted(made, _needs_of(smaller, profile, data), ())
+
+    return search(whole, attempt, progress)
+
+
+def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress) -> Fitted:
+    """Draws a line between what is known to fit and what is known not to, and tries where it meets.
+
+    Args:
+      whole: what nothing removed gives.
+      attempt: gives what a sparsity gives.
+      progress: told which try is done.
+    """
+    if whole.ok:
+        return Fitted(whole.plan, whole.needs, whole.needs)
+    outside, inside = (0.0, _share(whole)), (1.0, 0.0)
+    best, closest = None, whole
+    for number in range(TRIES):
+        progress("fitting", number + 1, TRIES)
+        sparsity = min(_meets(outside, inside), MOST)
+        found = attempt(sparsity)
+        share = _share(found)
+        closest = min(closest, found, key=_share)
+        if share > 1:
+            if sparsity == MOST:
+                break
+            outside = (sparsity, share)
+            continue
+        inside, best = (sparsity, share), found
+        if share >= CLOSE_ENOUGH:
+            break
+    chosen = best or closest
+    return Fitted(chosen.plan, chosen.needs, whole.needs)
+
+
+def _share(found: Fitted) -> float:
+    return max(need.share for need in found.needs)
+
+
+def _meets(outside: tuple[float, float], inside: tuple[float, float]) -> float:
+    """The sparsity at which the line between two known points reaches `MARGIN`."""
+    (left, high), (right, low) = outside, inside
+    aim = (high - MARGIN) / max(high - low, 1e-9)
+    # Never so near to either end that nothing new is learnt.
+    return left + min(max(aim, 0.05), 0.95) * (right - left)
+
+
+def _needs_of(model: Model, profile: DeviceProfile, data: Data | None) -> tuple[Need, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "fit.tflite")
+        export(model, profile, path, x=list(data.x) if data is not None else None)
+        (measured,) = measure([path], profile, target=default_target(profile))
+    needs = tuple(_needs(measured, profile))
+    if not needs:
+        raise ProfileError(
+            f"{profile.name}: expected a limit that {measured.target} can measure, of flash, arena "
+            "or on-chip memory. Received: none. Copy the profile and fill in what the board has."
+        )
+    return needs
+
+
+def _needs(measured: Measurement, profile: DeviceProfile) -> Iterator[Need]:
+    limits, memory = profile.limits, measured.memory
+    on_chip = limits.sure_on_chip_bytes or limits.on_chip_bytes
+    parameters = memory.get("cached_bytes")
+    if parameters is not None:
+        parameters += memory.get("streamed_bytes", 0)
+    found: tuple[tuple[str, int | None, Limit], ...] = (
+        ("flash", memory.get("flash_bytes", measured.size_bytes), limits.flash_bytes),
+        ("arena", memory.get("arena_bytes"), limits.arena_bytes),
+        ("on-chip memory", parameters or memory.get("sram_bytes"), on_chip),
+    )
+    for name, value, limit in found:
+        if value is not None and limit.value is not None:
+            yield Need(name, value, limit.value)

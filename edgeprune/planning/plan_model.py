@@ -1,0 +1,99 @@
+"""Planning: which layers of a model a device's rules prune, in which pattern, and why not others.
+
+A plan is made from a list of layers and a device profile, without touching the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from edgeprune.core.data import Data, as_data
+from edgeprune.core.pattern import Channels
+from edgeprune.core.plan import Plan
+from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.terms import Allocation, Goal
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.profile import DeviceProfile, load_profile
+
+
+def plan(
+    model: Any,
+    device: str | Path | DeviceProfile,
+    *,
+    sparsity: float | None = None,
+    goal: Goal | None = None,
+    only: str | None = None,
+    skip: str | None = None,
+    padding: Literal["keep", "symmetric"] = "keep",
+    allocation: Allocation | None = None,
+    x: list[Any] | Data | None = None,
+    rules: Mapping[type, Any] = MappingProxyType({}),
+    progress: Progress = no_progress,
+) -> Plan:
+    """Plans the pruning of a Keras model for a device; the model is not changed.
+
+    Where channels are removed, how many of each layer is weighed by the model's weights and, if it
+    is there, by calibration data.
+
+    Where the device's sparse kernels want a network that fits as a whole, the model is converted
+    for that, which takes seconds. If such a network cannot gain, the plan warns, and nothing is
+    pruned unless a sparsity is named or the goal is "flash", for which zeros pay in storage.
+
+    Args:
+      model: a built `keras.Model`, or the path of a `.keras` file.
+      device: a profile, its name, or the path of a user's own `.toml` file.
+      sparsity: fraction of zeros over the profile's prunable weights; its default if None.
+      goal: which of the profile's strategies; the first if None.
+      only: regular expression; layers whose path it is not found in are left alone.
+      skip: regular expression; layers whose path it is found in are left alone.
+      padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
+        the device's kernels want that; it changes the function a little, so train afterwards.
+      allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
+        without samples.
+      x: samples, one array `[n, ...]` per input, with or without labels; losses are measured on
+        them.
+      rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
+      progress: told how far that is.
+
+    Raises:
+      ModelError, ProfileError, PlanError: see the message.
+    """
+    # These import Keras, which planning from a list does not need.
+    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.layers import describe
+    from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
+    from edgeprune.planning.allocation import allocate, device_cost
+    from edgeprune.planning.network_gain import fit_to_network
+
+    name = str(model) if isinstance(model, str | Path) else model.name
+    if isinstance(model, str | Path):
+        model = load_model(Path(model))
+    profile = load_profile(device)
+    layers = describe(model)
+    made = make_plan(
+        layers,
+        profile,
+        sparsity=sparsity,
+        goal=goal,
+        only=only,
+        skip=skip,
+        model=name,
+    )
+    if any(isinstance(row.pattern, Channels) for row in made.layers):
+        from edgeprune.pruning.channels.plan_removal import plan_removal
+
+        made = plan_removal(model, profile, made, data=as_data(x), rules=rules)
+    if padding == "symmetric" and profile.symmetric_padding:
+        made = made.model_copy(update={"padding": find_asymmetric(model)})
+    if profile.encoding.sparse_networks:
+        padded = make_symmetric(model, made.padding) if made.padding else model
+        made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
+    method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
+    if method == "uniform" and x is None:
+        return made
+    samples = as_data(x)
+    rows = list(samples.x) if samples else None
+    return allocate(model, made, method, rows, progress, device_cost(profile, made.goal, layers))

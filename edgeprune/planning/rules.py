@@ -1,0 +1,191 @@
+"""Applies a device's rules to a list of layers: which are pruned, how, and why not others.
+
+Pure: a plan is made from a list of layers and a device profile, without a model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import PatternError, PlanError
+from edgeprune.core.mask import check_sparsity
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
+from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
+from edgeprune.core.spelling import suggestion
+from edgeprune.core.terms import Goal
+from edgeprune.profiles.profile import DeviceProfile, Rule, Selection, Strategy
+
+
+def make_plan(
+    layers: Iterable[LayerInfo],
+    profile: DeviceProfile,
+    *,
+    sparsity: float | None = None,
+    goal: Goal | None = None,
+    only: str | None = None,
+    skip: str | None = None,
+    model: str = "",
+) -> Plan:
+    """Plans from a list of layers; the pure part of `plan`.
+
+    Layers of the prunable set that the profile's rules leave dense still count towards the asked
+    sparsity, so the others are raised to make up for them (to 0.95 at most). Layers that the user
+    leaves out are not made up for.
+    """
+    layers = tuple(layers)
+    strategy = profile.strategy(goal)
+    asked = _asked_sparsity(strategy, sparsity)
+    chosen = _chosen(layers, only, skip)
+    rules = {
+        layer.path: _rule_for(layer, profile, strategy) if layer.path in chosen else LEFT_OUT
+        for layer in layers
+    }
+    raised = _raised_sparsity(layers, profile, rules, chosen, asked)
+    return Plan(
+        device=profile.name,
+        model=model,
+        goal=goal or strategy.goals[0],
+        asked=asked,
+        layers=tuple(
+            _layer_plan(layer, rules[layer.path], profile, asked, raised) for layer in layers
+        ),
+    )
+
+
+def _asked_sparsity(strategy: Strategy, sparsity: float | None) -> float:
+    if sparsity is None:
+        return strategy.default_sparsity
+    fixed = strategy.fixed
+    try:
+        check_sparsity(fixed or Unstructured(), sparsity)
+    except PatternError as error:
+        raise PlanError(str(error)) from error
+    if fixed and not sparsity:
+        raise PlanError(f"{fixed} has sparsity {fixed.sparsity:g} by definition. Received: 0.")
+    return sparsity
+
+
+def _chosen(layers: tuple[LayerInfo, ...], only: str | None, skip: str | None) -> set[str]:
+    paths = {layer.path for layer in layers}
+    kept = _matching(paths, only, "--only") if only is not None else paths
+    return kept - (_matching(paths, skip, "--skip") if skip is not None else set())
+
+
+def _matching(paths: set[str], expression: str, option: str) -> set[str]:
+    try:
+        compiled = re.compile(expression)
+    except re.error as error:
+        raise PlanError(
+            f"{option}: expected a regular expression. Received: {expression!r} ({error})."
+        ) from error
+    found = {path for path in paths if compiled.search(path)}
+    if not found:
+        raise PlanError(
+            f"{option} {expression!r} is found in no layer's path.{suggestion(expression, paths)} "
+            f"Layers: {', '.join(sorted(paths))}."
+        )
+    return found
+
+
+def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> Rule | str:
+    """The rule that a layer takes, or the reason why none."""
+    if not layer.parameters:
+        return "no weights"
+    if layer.shape is None:
+        return f"patterns are not defined on the weights of a {layer.kind}"
+    outside = _mismatch(layer, layer.shape, profile.prunable)
+    if outside and (profile.also is None or _mismatch(layer, layer.shape, profile.also)):
+        return f"{outside}: {profile.left_alone}"
+    misses = []
+    for rule in strategy.rules:
+        miss = _mismatch(layer, layer.shape, rule) or _misfit(layer, layer.shape, rule.pattern)
+        if not miss:
+            return rule
+        misses.append(f"{miss} for {rule.pattern}")
+    return "; ".join(misses)
+
+
+def _mismatch(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> str:
+    """Why a selection does not take a layer; empty if it does."""
+    outputs, inputs = device_matrix.device_shape(layer.kind, shape)
+    positions = inputs // device_matrix.input_channels(layer.kind, shape)
+    if layer.kind not in wanted.kinds:
+        return f"a {layer.kind}"
+    if wanted.kernel == "1x1" and positions > 1:
+        return f"a kernel of {positions} positions, not 1x1"
+    if layer.pixels is not None and layer.pixels < wanted.min_pixels:
+        return f"a feature map of {layer.pixels} pixel, fewer than {wanted.min_pixels}"
+    if wanted.feeds_map and not layer.feeds_map:
+        return "outputs that do not go back into a feature map"
+    if outputs < wanted.min_outputs:
+        return f"{outputs} outputs, fewer than {wanted.min_outputs}"
+    if inputs < wanted.min_inputs:
+        return f"{inputs} inputs, fewer than {wanted.min_inputs}"
+    if wanted.stride_one and any(stride > 1 for stride in layer.strides):
+        return f"stride {max(layer.strides)}, not 1"
+    if wanted.ungrouped and layer.groups > 1:
+        return f"{layer.groups} groups, not 1"
+    return ""
+
+
+def _misfit(layer: LayerInfo, shape: tuple[int, ...], pattern: Pattern) -> str:
+    """Why a pattern cannot pay on a layer; empty if it can."""
+    outputs = device_matrix.device_shape(layer.kind, shape)[0]
+    match pattern:
+        case Channels(multiple) if layer.feeds_output:
+            return "its output channels are the model's outputs and must stay"
+        case Channels(multiple) if outputs <= multiple:
+            return f"{outputs} outputs, no more than the {multiple} that must stay,"
+        case NofM(_, m) if device_matrix.input_channels(layer.kind, shape) % m:
+            channels = device_matrix.input_channels(layer.kind, shape)
+            return f"{channels} input channels, not a multiple of {m},"
+        case _:
+            return ""
+
+
+def _in_set(layer: LayerInfo, profile: DeviceProfile) -> bool:
+    return layer.shape is not None and not _mismatch(layer, layer.shape, profile.prunable)
+
+
+def _raised_sparsity(
+    layers: tuple[LayerInfo, ...],
+    profile: DeviceProfile,
+    rules: dict[str, Rule | str],
+    chosen: set[str],
+    asked: float,
+) -> float:
+    """The sparsity of the layers that can be pruned, so that all chosen ones reach `asked`."""
+    counted = [layer for layer in layers if layer.path in chosen and _in_set(layer, profile)]
+    covered = [layer for layer in counted if isinstance(rules[layer.path], Rule)]
+    weights = sum(math.prod(layer.shape or ()) for layer in counted)
+    coverable = sum(math.prod(layer.shape or ()) for layer in covered)
+    if coverable in (0, weights):
+        return asked
+    return max(asked, min(asked * weights / coverable, MAX_RAISED_SPARSITY))
+
+
+def _layer_plan(
+    layer: LayerInfo, rule: Rule | str, profile: DeviceProfile, asked: float, raised: float
+) -> LayerPlan:
+    pattern = rule.pattern if isinstance(rule, Rule) else None
+    match pattern:
+        case None:
+            sparsity = 0.0
+        case NofM():
+            sparsity = pattern.sparsity if asked else 0.0
+        case Unstructured() | Block():
+            sparsity = raised
+        case Channels():
+            sparsity = asked
+    return LayerPlan(
+        path=layer.path,
+        kind=layer.kind,
+        shape=layer.shape or (),
+        pattern=pattern,
+        sparsity=sparsity,
+        reason=rule.because if isinstance(rule, Rule) else rule,
+        prunable=_in_set(layer, profile),
+    )

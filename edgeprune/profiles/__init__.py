@@ -1,0 +1,1 @@
+"""Device profiles: what a device's kernels exploit, as data, each fact with its source."""

@@ -1,0 +1,1 @@
+"""Pruning: carries out a plan on a Keras model, in one shot or while it trains."""

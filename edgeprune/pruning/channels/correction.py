@@ -1,0 +1,83 @@
+"""Lets the channels that are left take over from those that go, as well as a linear guess can.
+
+What a removed channel carried is guessed from the ones that stay at the same position, by least
+squares over the calibration data; the weights that read it then move to those. The mean goes into
+the bias. With covariance `C`, removed `R`, kept `K`: `W_K += C_KK^-1 C_KR W_R`.
+
+Source: He, Zhang and Sun, "Channel pruning for accelerating very deep neural networks", 2017,
+arXiv:1707.06168, section 3.1 (their second step, here per position so that any window works).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeprune.core.arrays import Array
+from edgeprune.keras_model.layers import Layer, Model, unique_layers
+from edgeprune.pruning.channels.removal import Kept
+from edgeprune.pruning.channels.statistics import RIDGE, TINY, Key, Moments
+from edgeprune.pruning.channels.trace import Trace, TracedMatrix
+
+
+def correct(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
+    """Moves weights from the channels that go to those that stay, in place.
+
+    A layer that is called several times, or that sums over groups, keeps its weights.
+
+    Args:
+      model: the traced model or a copy of it, all channels still there.
+      trace: as `trace.trace` gives it.
+      kept: by label.
+      moments: of what each matrix reads.
+    """
+    layers = unique_layers(model)
+    calls = Counter((found.path, found.matrix.weight) for found in trace.matrices)
+    for found in trace.matrices:
+        known = moments.get(found.key)
+        labels = found.matrix.inputs
+        if labels is None or known is None or kept[labels].all() or found.matrix.source is None:
+            continue
+        if calls[found.path, found.matrix.weight] == 1 and found.matrix.groups == 1:
+            _correct_layer(layers[found.path], found, kept[labels], known)
+
+
+def _correct_layer(layer: Layer, found: TracedMatrix, stays: Array, moments: Moments) -> None:
+    variable = getattr(layer, found.matrix.weight)
+    kernel = np.asarray(variable, np.float64)
+    axes = (found.matrix.input_axis, found.matrix.output_axis)
+    moved = np.moveaxis(kernel, axes, (0, 1))
+    bias = getattr(layer, "bias", None)
+    centred = bias is not None or _before_normalization(layer)
+    share = _shares(moments, stays, found.matrix.inputs, centred)
+    removed = moved[~stays]
+    if bias is not None:
+        missing = moments.mean[~stays] - share.T @ moments.mean[stays]
+        # Summed over the window too, which is inexact at padded borders only.
+        change = np.einsum("i,io...->o...", missing, removed)
+        bias.assign(np.asarray(bias) + change.reshape(change.shape[0], -1).sum(1))
+    moved = moved.copy()
+    moved[stays] += np.tensordot(share, removed, axes=1)
+    variable.assign(np.moveaxis(moved, (0, 1), axes))
+
+
+def _shares(moments: Moments, stays: Array, labels: Any, centred: bool) -> Array:
+    """`[kept, removed]`, how much of each removed channel each kept one takes over."""
+    kept, gone = np.flatnonzero(stays), np.flatnonzero(~stays)
+    if moments.covariance.ndim == 1 or len(np.unique(labels)) < len(labels):
+        return np.zeros((len(kept), len(gone)))
+    square = moments.covariance.astype(np.float64)
+    if not centred:
+        square = square + np.outer(moments.mean, moments.mean)
+    inner = square[np.ix_(kept, kept)]
+    inner[np.diag_indices_from(inner)] += RIDGE * max(float(np.mean(np.diag(square))), TINY)
+    return np.asarray(np.linalg.solve(inner, square[np.ix_(kept, gone)]))
+
+
+def _before_normalization(layer: Layer) -> bool:
+    """Whether only batch normalisation reads a layer, which finds its mean anew."""
+    readers = [node.operation for node in layer._outbound_nodes]
+    return bool(readers) and all(type(r).__name__ == "BatchNormalization" for r in readers)

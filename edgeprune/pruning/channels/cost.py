@@ -1,0 +1,225 @@
+"""What channels cost on a device: multiplications, bytes moved and bytes stored, as it pads them.
+
+The facts are the profile's `[channel_cost]`; this module only counts with them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.core.arrays import Array
+from edgeprune.profiles.profile import ChannelCost
+from edgeprune.pruning.channels.group import Group
+from edgeprune.pruning.channels.rule import Labels, pixels_of
+from edgeprune.pruning.channels.trace import Trace, TracedMatrix
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One matrix, or one place where tensors meet, as the device sees it."""
+
+    path: str
+    inputs: Labels
+    outputs: Labels
+    input_pixels: int
+    output_pixels: int
+    window: int = 0
+    """Kernel positions; 0 where nothing is multiplied."""
+    fan: int | None = None
+    """Inputs that one output sums over, where removal does not change them."""
+    groups: int = 1
+    counted: bool = False
+    """Whether its weights belong to those that a sparsity is counted over."""
+
+
+def find_works(trace: Trace, counted: Mapping[str, str]) -> tuple[Work, ...]:
+    """All works of a traced model.
+
+    Args:
+      trace: as `trace.trace` gives it.
+      counted: the attribute that holds the counted kernel, by the path of its layer.
+    """
+    seen: set[tuple[str, str]] = set()
+    works = []
+    for found in trace.matrices:
+        first = (found.path, found.matrix.weight) not in seen
+        seen.add((found.path, found.matrix.weight))
+        is_counted = first and counted.get(found.path) == found.matrix.weight
+        works.append(_matrix_work(trace, found, is_counted))
+    for key, tensors in trace.tensors.items():
+        if len(tensors) > 1:
+            made = trace.outputs[key][0]
+            pixels = pixels_of(made.shape, made.axis)
+            together = np.concatenate([tensor.labels for tensor in tensors])
+            works.append(Work(key[0], together, made.labels, pixels, pixels))
+    return tuple(works)
+
+
+def _matrix_work(trace: Trace, found: TracedMatrix, counted: bool) -> Work:
+    matrix = found.matrix
+    source = trace.tensors[found.key][0]
+    whole_groups = "groups" in trace.sizes.get(found.path, {})
+    inputs = matrix.outputs if matrix.inputs is None else matrix.inputs
+    fan = 1 if matrix.inputs is None else None
+    return Work(
+        path=found.path,
+        inputs=inputs,
+        outputs=matrix.outputs,
+        input_pixels=pixels_of(source.shape, source.axis),
+        output_pixels=matrix.pixels,
+        window=matrix.window,
+        fan=len(inputs) // matrix.groups if whole_groups else fan,
+        groups=matrix.groups,
+        counted=counted,
+    )
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a network costs with some channels left."""
+
+    weights: float
+    """Weights that a sparsity is counted over."""
+    macs: float
+    """Multiplications of one inference, unpadded."""
+    latency: float
+    """Multiplications as the device pads them, and bytes moved in their terms."""
+    stored: float
+    """Bytes of weights as the device pads them."""
+
+    def __sub__(self, other: Bill) -> Bill:
+        return Bill(
+            self.weights - other.weights,
+            self.macs - other.macs,
+            self.latency - other.latency,
+            self.stored - other.stored,
+        )
+
+    def __add__(self, other: Bill) -> Bill:
+        return Bill(
+            self.weights + other.weights,
+            self.macs + other.macs,
+            self.latency + other.latency,
+            self.stored + other.stored,
+        )
+
+
+NOTHING = Bill(0, 0, 0, 0)
+
+
+def padded(count: int, multiple: int) -> int:
+    """A number of channels as a device stores or computes it."""
+    return -(-count // multiple) * multiple
+
+
+def bill(work: Work, inputs: int, outputs: int, cost: ChannelCost, value_bytes: int) -> Bill:
+    """What one work costs.
+
+    Args:
+      work: which one.
+      inputs: channels that are left of its inputs.
+      outputs: of its outputs.
+      cost: the device's facts.
+      value_bytes: of a weight or an activation.
+    """
+    moved = work.input_pixels * inputs + work.output_pixels * outputs
+    if not work.window:
+        return Bill(0, 0, cost.macs_per_byte * moved * value_bytes, 0)
+    fan = work.fan or inputs // work.groups
+    weights = work.window * fan * outputs
+    positions = work.output_pixels * work.window
+    computed = positions * padded(fan, cost.compute_inputs) * cost.computed_outputs(outputs)
+    kept = padded(outputs, cost.stored_inputs) if fan == 1 else cost.stored_outputs_of(outputs)
+    stored = work.window * padded(fan, cost.stored_inputs) * kept
+    return Bill(
+        weights=weights if work.counted else 0,
+        macs=positions * fan * outputs,
+        latency=computed + cost.macs_per_byte * (moved + weights) * value_bytes,
+        stored=stored * value_bytes,
+    )
+
+
+class Ledger:
+    """Keeps the bill of a network while channels of its groups go."""
+
+    def __init__(
+        self,
+        works: Sequence[Work],
+        groups: Sequence[Group],
+        cost: ChannelCost,
+        value_bytes: int,
+    ) -> None:
+        self._works = works
+        self._cost = cost
+        self._value_bytes = value_bytes
+        self._known: dict[tuple[int, int, int], Bill] = {}
+        self._left = [(len(work.inputs), len(work.outputs)) for work in works]
+        self._bills = [self._bill(index, self._left[index]) for index in range(len(works))]
+        self._touched = _touched(works, groups)
+
+    def copy(self) -> Ledger:
+        """One that stands where this one does and goes on by itself."""
+        other = copy.copy(self)
+        other._left, other._bills = list(self._left), list(self._bills)
+        return other
+
+    @property
+    def total(self) -> Bill:
+        """Of all works, as it stands."""
+        return sum(self._bills, NOTHING)
+
+    def saving(self, group: int, count: int) -> Bill:
+        """What it would save if `count` more channels of a group went."""
+        saved = NOTHING
+        for index, inputs, outputs in self._touched[group]:
+            saved += self._bills[index] - self._bill(
+                index, self._after(index, inputs, outputs, count)
+            )
+        return saved
+
+    def remove(self, group: int, count: int) -> None:
+        """Takes `count` channels of a group out."""
+        for index, inputs, outputs in self._touched[group]:
+            self._left[index] = self._after(index, inputs, outputs, count)
+            self._bills[index] = self._bill(index, self._left[index])
+
+    def _after(self, index: int, inputs: int, outputs: int, count: int) -> tuple[int, int]:
+        left = self._left[index]
+        return left[0] - inputs * count, left[1] - outputs * count
+
+    def _bill(self, index: int, left: tuple[int, int]) -> Bill:
+        key = (index, *left)
+        if key not in self._known:
+            self._known[key] = bill(self._works[index], *left, self._cost, self._value_bytes)
+        return self._known[key]
+
+
+def _touched(works: Sequence[Work], groups: Sequence[Group]) -> list[list[tuple[int, int, int]]]:
+    """For every group the works it touches: index, inputs and outputs that go with each channel."""
+    owner = {
+        label: index for index, group in enumerate(groups) for label in group.channels.tolist()
+    }
+    found: list[list[tuple[int, int, int]]] = [[] for _ in groups]
+    for index, work in enumerate(works):
+        inputs, outputs = (_by_group(labels, owner) for labels in (work.inputs, work.outputs))
+        for group in sorted({*inputs, *outputs}):
+            size = len(groups[group])
+            each = inputs.get(group, 0) // size, outputs.get(group, 0) // size
+            found[group].append((index, *each))
+    return found
+
+
+def _by_group(labels: Array, owner: Mapping[int, int]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for label in labels.tolist():
+        group = owner.get(label)
+        if group is not None:
+            counts[group] = counts.get(group, 0) + 1
+    return counts

@@ -1,0 +1,135 @@
+"""Groups: channels that stand in the same places of the same layers, and go one by one.
+
+A channel of a group may be a position of several weights at once: an output of one convolution, an
+entry of the batch normalisation behind it, an input of the next. Removing it removes all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgeprune.pruning.channels.rule import Labels
+from edgeprune.pruning.channels.trace import Trace, TracedWeight
+
+Role = Literal["makes", "carries", "reads"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A weight's axis that loses a position, or several, with each channel of the group."""
+
+    path: str
+    kind: str
+    weight: str
+    axis: int
+    role: Role
+    each: int
+    """Positions per channel."""
+    positions: Labels
+    """`[channels * each]`, ascending."""
+
+    def __str__(self) -> str:
+        places = _ranges(self.positions)
+        return f"{self.path} ({self.kind}) {self.role} {places} of {self.weight}, axis {self.axis}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are coupled alike, any number of which may be removed."""
+
+    name: str
+    """The path of the first layer that makes them."""
+    channels: Labels
+    """`[n]`, their labels."""
+    members: tuple[Member, ...]
+    frozen: str = ""
+    """Why they must stay; empty if they may go."""
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def __str__(self) -> str:
+        state = f"stays: {self.frozen}" if self.frozen else "may be removed"
+        lines = [f"{self.name}: {len(self)} channels, {state}"]
+        return "\n".join([*lines, *(f"  {member}" for member in self.members)])
+
+    @property
+    def makers(self) -> tuple[Member, ...]:
+        """The weights that make these channels, one per layer."""
+        return tuple(member for member in self.members if member.role == "makes")
+
+    def step(self, multiple: int) -> int:
+        """How few channels may go so that every maker's count stays a multiple of `multiple`."""
+        return max(
+            (multiple // math.gcd(multiple, member.each) for member in self.makers), default=1
+        )
+
+
+def _ranges(positions: Labels) -> str:
+    """`0-31, 64-95` for the positions of an axis."""
+    breaks = np.flatnonzero(np.diff(positions) != 1) + 1
+    runs = np.split(positions, breaks)
+    shown = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs[:3]]
+    return ", ".join(shown) + (f", ... ({len(positions)} in all)" if len(runs) > 3 else "")
+
+
+def find_groups(trace: Trace) -> tuple[Group, ...]:
+    """Sorts the channels of a model into groups, in the order of the model.
+
+    Channels that no weight knows, such as those of an input that nothing mixes, are in none.
+    """
+    places: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for index, weight in enumerate(trace.weights):
+        labels, counts = np.unique(weight.axis.labels, return_counts=True)
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
+            places[label].append((index, count))
+    alike: dict[tuple[tuple[tuple[int, int], ...], str], list[int]] = defaultdict(list)
+    for label, found in places.items():
+        alike[tuple(found), trace.frozen.get(label, "")].append(label)
+    return tuple(
+        _group(trace, key, reason, np.array(sorted(labels)))
+        for (key, reason), labels in sorted(alike.items(), key=lambda item: item[0][0][0][0])
+    )
+
+
+def _group(
+    trace: Trace, places: tuple[tuple[int, int], ...], frozen: str, channels: Labels
+) -> Group:
+    mixes = _mixing_axes(trace)
+    members = tuple(_member(trace.weights[index], each, channels, mixes) for index, each in places)
+    first = next((m for m in members if m.role == "makes"), members[0])
+    return Group(first.path, channels, members, frozen)
+
+
+def _mixing_axes(trace: Trace) -> dict[tuple[str, str, int], Role]:
+    """Which weight axes make channels and which read them."""
+    found: dict[tuple[str, str, int], Role] = {}
+    for traced in trace.matrices:
+        matrix = traced.matrix
+        if matrix.inputs is not None:
+            found[traced.path, matrix.weight, matrix.input_axis] = "reads"
+            found[traced.path, matrix.weight, matrix.output_axis] = "makes"
+    return found
+
+
+def _member(
+    weight: TracedWeight,
+    each: int,
+    channels: Labels,
+    mixes: dict[tuple[str, str, int], Role],
+) -> Member:
+    axis = weight.axis
+    return Member(
+        path=weight.path,
+        kind=weight.kind,
+        weight=axis.weight,
+        axis=axis.axis,
+        role=mixes.get((weight.path, axis.weight, axis.axis), "carries"),
+        each=each,
+        positions=np.flatnonzero(np.isin(axis.labels, channels)),
+    )

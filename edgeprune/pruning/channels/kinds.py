@@ -1,0 +1,109 @@
+"""Which rule each kind of layer takes, and in words why some kinds have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from edgeprune.pruning.channels import merging, mixing, passing, shaping
+from edgeprune.pruning.channels.rule import Rule
+
+_ELEMENTWISE = (
+    "ReLU LeakyReLU ELU Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise "
+    "GaussianDropout AlphaDropout ActivityRegularization Identity StochasticDepth"
+)
+_SPATIAL = (
+    "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D "
+    "ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D "
+    "UpSampling2D UpSampling3D Resizing"
+)
+_GLOBAL = (
+    "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D "
+    "GlobalMaxPooling2D GlobalMaxPooling3D"
+)
+_MERGING = "Add Subtract Multiply Maximum Minimum Average"
+
+LAYER_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "Dense": mixing.dense,
+        **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), mixing.convolution),
+        **dict.fromkeys(
+            ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+            mixing.transposed_convolution,
+        ),
+        **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), mixing.depthwise_convolution),
+        **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), mixing.separable_convolution),
+        "Embedding": mixing.embedding,
+        "BatchNormalization": passing.batch_normalization,
+        "LayerNormalization": passing.layer_normalization,
+        "RMSNormalization": passing.rms_normalization,
+        "GroupNormalization": passing.group_normalization,
+        "PReLU": passing.prelu,
+        "LayerScale": passing.layer_scale,
+        "Activation": passing.activation,
+        "Rescaling": passing.rescaling,
+        **dict.fromkeys(_ELEMENTWISE.split(), passing.elementwise),
+        **dict.fromkeys(_SPATIAL.split(), passing.spatial),
+        **dict.fromkeys(_GLOBAL.split(), passing.global_pooling),
+        **dict.fromkeys(_MERGING.split(), merging.elementwise_merge),
+        "Concatenate": merging.concatenate,
+        "Flatten": shaping.flatten,
+        "Reshape": shaping.reshape,
+        "Permute": shaping.permute,
+        "RepeatVector": shaping.repeat,
+    }
+)
+"""By the class name of Keras' own layers."""
+
+_ELEMENTWISE_OPERATIONS = (
+    "Absolute Abs Clip Exp Log Log1p Negative Reciprocal Sign Square Sqrt Tanh Relu Relu6 Sigmoid "
+    "Softplus Softsign SoftShrink Silu Squareplus LogSigmoid LeakyRelu HardSigmoid HardSilu Elu "
+    "Selu Gelu Celu TanhShrink HardTanh HardShrink Threshold Rsqrt Erf Cast"
+)
+_MERGING_OPERATIONS = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
+
+OPERATION_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        **dict.fromkeys(_ELEMENTWISE_OPERATIONS.split(), passing.elementwise),
+        **dict.fromkeys(_MERGING_OPERATIONS.split(), merging.elementwise_merge),
+        **dict.fromkeys(("Mean", "Sum", "Max", "Min", "Amax", "Amin"), passing.reduction),
+        "Concatenate": merging.concatenate,
+    }
+)
+"""By the class name of the operations behind `keras.ops` functions."""
+
+_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "MultiHeadAttention": "attention splits its channels into heads",
+        "GroupedQueryAttention": "attention splits its channels into heads",
+        "Attention": "attention compares its channels one by one",
+        "AdditiveAttention": "attention compares its channels one by one",
+        "Softmax": "a softmax reads all channels at once",
+        "Split": "a split takes channels by their position",
+        "GetItem": "a slice takes channels by their position",
+        "Slice": "a slice takes channels by their position",
+        "Lambda": "a Lambda can do anything",
+        "Normalization": "its statistics are part of its configuration",
+    }
+)
+
+
+def rule_for(operation: Any, own: Mapping[type, Rule]) -> Rule | str:
+    """The rule that a layer or operation takes, or the reason why its channels are not followed.
+
+    Args:
+      operation: as it stands in a Keras graph.
+      own: the user's rules by class; they win.
+    """
+    kind = type(operation)
+    for given, rule in own.items():
+        if kind is given:
+            return rule
+    name = kind.__name__
+    if not kind.__module__.startswith("keras."):
+        return f"there is no rule for the custom layer '{name}'"
+    is_function = kind.__module__.startswith("keras.src.ops.")
+    known = OPERATION_RULES if is_function else LAYER_RULES
+    what = f"the operation '{name}'" if is_function else f"'{name}'"
+    return known.get(name) or _REASONS.get(name) or f"there is no rule for {what}"

@@ -1,0 +1,67 @@
+"""Rules for layers that bring several tensors together: sums, products, concatenation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeprune.pruning.channels.rule import CannotFollowError, Coupling, Labels, LayerCall, Tensor
+
+
+def elementwise_merge(call: LayerCall) -> Coupling:
+    """Channels that meet go together; one value that is spread over all channels stays.
+
+    Constants are taken if they are the same for all channels.
+    """
+    if any(np.size(constant) > 1 for constant in _constants(call)):
+        raise CannotFollowError("it takes a constant with a value for each channel")
+    axis, channels = _common_axis(call.inputs)
+    wide = [tensor for tensor in call.inputs if tensor.labels.size == channels]
+    narrow = [tensor for tensor in call.inputs if tensor.labels.size != channels]
+    first = wide[0].labels
+    return Coupling(
+        (Tensor(call.outputs[0], axis, first),),
+        united=tuple((first, tensor.labels) for tensor in wide[1:]),
+        frozen=tuple((tensor.labels, "it is spread over all channels") for tensor in narrow),
+    )
+
+
+def _constants(call: LayerCall) -> list[Any]:
+    return [
+        argument
+        for argument in call.arguments
+        if not hasattr(argument, "_keras_history") and not isinstance(argument, str | bool | None)
+    ]
+
+
+def _common_axis(tensors: tuple[Tensor, ...]) -> tuple[int, int]:
+    """The channel axis that tensors share, and how many channels the widest of them has."""
+    if len({len(tensor.shape) for tensor in tensors}) > 1:
+        raise CannotFollowError("it joins tensors of different rank")
+    channels = max(tensor.labels.size for tensor in tensors)
+    axes = {tensor.axis for tensor in tensors if tensor.labels.size == channels}
+    if len(axes) > 1 or any(
+        tensor.labels.size not in (1, channels)
+        or tensor.shape[next(iter(axes))] not in (1, channels)
+        for tensor in tensors
+    ):
+        raise CannotFollowError("it joins tensors whose channels lie along different axes")
+    return next(iter(axes)), channels
+
+
+def concatenate(call: LayerCall) -> Coupling:
+    """Along the channels they stand behind each other; else those that meet go together."""
+    axes = {tensor.axis for tensor in call.inputs}
+    if len(axes) > 1:
+        raise CannotFollowError("it joins tensors whose channels lie along different axes")
+    axis = axes.pop()
+    rank = len(call.inputs[0].shape)
+    shape = call.outputs[0]
+    if call.layer.axis % (rank + 1) - 1 == axis:
+        return Coupling((Tensor(shape, axis, np.concatenate([t.labels for t in call.inputs])),))
+    first: Labels = call.inputs[0].labels
+    return Coupling(
+        (Tensor(shape, axis, first),),
+        united=tuple((first, tensor.labels) for tensor in call.inputs[1:]),
+    )

@@ -1,0 +1,133 @@
+"""Rules for layers that hand each channel on: activations, normalisation, pooling, padding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeprune.pruning.channels.mixing import activation_freezes
+from edgeprune.pruning.channels.rule import (
+    CannotFollowError,
+    Coupling,
+    LayerCall,
+    Tensor,
+    WeightAxis,
+    channel_axis,
+    only_input,
+    require_axis,
+)
+
+
+def elementwise(call: LayerCall) -> Coupling:
+    """Every value is worked on alone, or all of them alike."""
+    source = only_input(call)
+    if call.outputs[0] != source.shape:
+        raise CannotFollowError("its output has another shape than its input")
+    return Coupling((source,))
+
+
+def activation(call: LayerCall) -> Coupling:
+    """A layer that is an activation; some of them read all channels at once."""
+    reason = activation_freezes(call.layer.activation)
+    if reason:
+        raise CannotFollowError(reason)
+    return elementwise(call)
+
+
+def rescaling(call: LayerCall) -> Coupling:
+    """One scale and offset for all channels."""
+    if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
+        raise CannotFollowError("it has a scale for each channel in its configuration")
+    return elementwise(call)
+
+
+def _own_axis(axis: int, rank: int) -> int:
+    """An axis as Keras layers give it, with the batch, counted without it."""
+    return axis % (rank + 1) - 1
+
+
+def batch_normalization(call: LayerCall) -> Coupling:
+    """Four vectors along the channels; each channel is normalised alone."""
+    source = only_input(call)
+    require_axis(source, _own_axis(call.layer.axis, len(source.shape)))
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    return Coupling((source,), tuple(WeightAxis(name, 0, source.labels) for name in names))
+
+
+def layer_normalization(call: LayerCall) -> Coupling:
+    """Scale and offset along the normalised axes; mean and variance are those of what is left."""
+    return _normalized(call, ("gamma", "beta"))
+
+
+def rms_normalization(call: LayerCall) -> Coupling:
+    """A scale along the normalised axes; the mean square is that of what is left."""
+    return _normalized(call, ("scale",))
+
+
+def _normalized(call: LayerCall, names: tuple[str, ...]) -> Coupling:
+    source = only_input(call)
+    given = call.layer.axis
+    rank = len(source.shape)
+    axes = [_own_axis(axis, rank) for axis in np.atleast_1d(given).tolist()]
+    if source.axis not in axes:
+        return Coupling((source,))
+    at = sorted(axes).index(source.axis)
+    return Coupling((source,), tuple(WeightAxis(name, at, source.labels) for name in names))
+
+
+def group_normalization(call: LayerCall) -> Coupling:
+    """Whole groups go, so that mean and variance of the others stay; one group is as a layer's."""
+    source = only_input(call)
+    require_axis(source, _own_axis(call.layer.axis, len(source.shape)))
+    labels, groups = source.labels, call.layer.groups
+    weights = tuple(WeightAxis(name, 0, labels) for name in ("gamma", "beta"))
+    if groups == 1:
+        return Coupling((source,), weights)
+    members = labels.reshape(groups, -1)
+    first = np.repeat(members[:, 0], members.shape[1])
+    return Coupling((source,), weights, sizes={"groups": members[:, 0]}, united=((first, labels),))
+
+
+def prelu(call: LayerCall) -> Coupling:
+    """A slope for each value, or for each channel where the other axes are shared."""
+    source = only_input(call)
+    if source.axis + 1 in (call.layer.shared_axes or ()):
+        return Coupling((source,))
+    return Coupling((source,), (WeightAxis("alpha", source.axis, source.labels),))
+
+
+def layer_scale(call: LayerCall) -> Coupling:
+    """A factor for each channel, as in Keras' own ConvNeXt."""
+    source = only_input(call)
+    require_axis(source, len(source.shape) - 1)
+    return Coupling(
+        (source,),
+        (WeightAxis("gamma", 0, source.labels),),
+        sizes={"projection_dim": source.labels},
+    )
+
+
+def spatial(call: LayerCall) -> Coupling:
+    """Pooling, padding, cropping, resizing: positions change, channels do not."""
+    source = only_input(call)
+    require_axis(source, channel_axis(call.layer, len(source.shape)))
+    return Coupling((Tensor(call.outputs[0], source.axis, source.labels),))
+
+
+def global_pooling(call: LayerCall) -> Coupling:
+    """One value for each channel, the other axes of size 1 or gone."""
+    source = only_input(call)
+    require_axis(source, channel_axis(call.layer, len(source.shape)))
+    shape = call.outputs[0]
+    return Coupling((Tensor(shape, source.axis if len(shape) > 1 else 0, source.labels),))
+
+
+def reduction(call: LayerCall) -> Coupling:
+    """A mean, sum or extreme of `keras.ops` over axes without channels."""
+    source = only_input(call)
+    rank = len(source.shape)
+    given = call.layer.axis
+    axes = {_own_axis(axis, rank) for axis in np.atleast_1d(given).tolist() if axis is not None}
+    if not axes or -1 in axes or source.axis in axes:
+        raise CannotFollowError("it reduces over all channels or samples")
+    gone = 0 if call.layer.keepdims else sum(axis < source.axis for axis in axes)
+    return Coupling((Tensor(call.outputs[0], source.axis - gone, source.labels),))

@@ -1,0 +1,301 @@
+"""Removal as a whole: plans how many channels go where, and takes them out of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import Data
+from edgeprune.core.pattern import Channels
+from edgeprune.core.plan import LEFT_OUT, LayerPlan, Plan
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.layers import Model, can_rebuild, kernel_variable, unique_layers
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.pruning.channels import taylor
+from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
+from edgeprune.pruning.channels.correction import correct
+from edgeprune.pruning.channels.cost import Ledger, find_works
+from edgeprune.pruning.channels.distribution import Candidate, Distribution, Measure, spread
+from edgeprune.pruning.channels.group import Group, find_groups
+from edgeprune.pruning.channels.importance import (
+    Elimination,
+    Reader,
+    by_scores,
+    eliminate,
+    find_makers,
+    find_readers,
+)
+from edgeprune.pruning.channels.removal import Kept, remove
+from edgeprune.pruning.channels.rule import Rule
+from edgeprune.pruning.channels.statistics import Key, Moments, measure_moments
+from edgeprune.pruning.channels.trace import Trace, trace
+
+Importance = Literal["reconstruction", "taylor", "magnitude"]
+Rules = Mapping[type, Rule]
+NO_RULES: Rules = MappingProxyType({})
+Progress = Callable[[str, int, int], None]
+
+MAX_SAMPLES = 256
+"""Samples that importance is measured on; more cost time and change little."""
+_VALUE_BYTES = {"float32": 4, "float16": 4, "int8": 1}
+"""Of a weight as the device computes with it."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the worth of channels is judged by."""
+
+    readers: tuple[Reader, ...]
+    moments: Mapping[Key, Moments]
+    scores: Array | None = None
+    """By label, where they were weighed by labels."""
+    orders: dict[tuple[bytes, int], Elimination] = field(default_factory=dict)
+    """What was worked out before."""
+
+    def order(self, group: Group, at_once: int) -> Elimination:
+        """In which order a group's channels go; remembered, since it may take long."""
+        key = group.channels.tobytes(), at_once
+        if key not in self.orders:
+            self.orders[key] = (
+                eliminate(group, self.readers, at_once)
+                if self.scores is None
+                else by_scores(self.scores[group.channels])
+            )
+        return self.orders[key]
+
+
+def gather(
+    model: Model,
+    traced: Trace,
+    data: Data | None,
+    importance: Importance | None,
+    progress: Progress,
+) -> Evidence:
+    """Measures what the chosen importance needs; without data magnitude is all there is.
+
+    Args:
+      model: that was traced.
+      traced: as `trace` gives it.
+      data: calibration data, with labels for "taylor".
+      importance: "reconstruction" if there is data and it is None, else "magnitude".
+      progress: told what is done.
+    """
+    if data is None or importance == "magnitude":
+        return Evidence((*find_readers(traced, {}), *find_makers(traced)), {})
+    rows = np.linspace(0, len(data) - 1, min(len(data), MAX_SAMPLES)).astype(int)
+    samples = data.take(rows)
+    moments = measure_moments(model, traced, samples.x, progress)
+    readers = find_readers(traced, moments)
+    scores = taylor.score(model, traced, samples, progress) if importance == "taylor" else None
+    return Evidence(readers, moments, scores)
+
+
+def groups_of(model: Model, rules: Rules = NO_RULES) -> tuple[Group, ...]:
+    """Which channels of a model must be removed together.
+
+    Args:
+      model: Sequential or Functional, nested models opened.
+      rules: for custom layers, by their class.
+    """
+    return find_groups(trace(model, rules))
+
+
+def plan_removal(
+    model: Model,
+    profile: DeviceProfile,
+    made: Plan,
+    *,
+    data: Data | None = None,
+    importance: Importance | None = None,
+    evidence: Evidence | None = None,
+    rules: Rules = NO_RULES,
+    progress: Progress = lambda *_: None,
+) -> Plan:
+    """Fills in how many channels of each layer stay, or why they must.
+
+    Args:
+      model: a built Keras model; not changed.
+      profile: what channels cost there.
+      made: a plan whose rows say which layers may lose channels.
+      data: calibration data; without it, channels are weighed by magnitude.
+      importance: how channels are weighed; see `gather`.
+      evidence: that was gathered from this model before, in place of the two.
+      rules: for custom layers, by their class.
+      progress: told what is done.
+    """
+    if not can_rebuild(model):
+        reason = f"channels cannot be followed through a {type(model).__name__} without a graph"
+        return made.model_copy(update={"layers": tuple(_left(row, reason) for row in made.layers)})
+    traced = trace(model, rules)
+    rows = {row.path: row for row in made.layers}
+    groups = with_reasons(find_groups(traced), rows)
+    evidence = evidence or gather(model, traced, data, importance, progress)
+    counted = _counted(rows)
+    candidates = _candidates(groups, rows, evidence)
+
+    ledger = Ledger(
+        find_works(traced, counted),
+        [candidate.group for candidate in candidates],
+        profile.channel_cost,
+        _VALUE_BYTES[profile.numerics],
+    )
+    found = spread(
+        candidates,
+        ledger,
+        sparsity=made.asked,
+        whole=sum(row.weights for row in made.layers if row.prunable and row.reason != LEFT_OUT),
+        measure=_measure(made),
+    )
+    return made.model_copy(update={"layers": _filled(made.layers, groups, candidates, found)})
+
+
+def _measure(made: Plan) -> Measure:
+    return "latency" if made.goal == "latency" else "stored"
+
+
+def _counted(rows: Mapping[str, LayerPlan]) -> dict[str, str]:
+    """The attribute of the kernel that a sparsity is counted over, by the layer's path."""
+    return {
+        path: _kernel_name(row)
+        for path, row in rows.items()
+        if row.prunable and row.reason != LEFT_OUT
+    }
+
+
+def _candidates(
+    groups: Sequence[Group], rows: Mapping[str, LayerPlan], evidence: Evidence
+) -> list[Candidate]:
+    found = []
+    for group in groups:
+        if not group.frozen:
+            multiple = multiple_of(group, rows)
+            order = evidence.order(group, group.step(multiple))
+            found.append(Candidate(group, order, multiple))
+    return found
+
+
+def _filled(
+    rows: tuple[LayerPlan, ...],
+    groups: Sequence[Group],
+    candidates: Sequence[Candidate],
+    found: Distribution,
+) -> tuple[LayerPlan, ...]:
+    gone = {
+        id(candidate.group): 1 - kept / len(candidate.group)
+        for candidate, kept in zip(candidates, found.kept, strict=True)
+    }
+    return tuple(_filled_row(row, groups, gone) for row in rows)
+
+
+def _filled_row(row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, float]) -> LayerPlan:
+    """A row with what its layer loses, or why it loses nothing."""
+    if not row.shape:
+        return row
+    kernel = _kernel_name(row)
+    after = list(row.shape)
+    lost = 0
+    frozen, together = [], []
+    for group in groups:
+        for member in group.members:
+            if (member.path, member.weight) != (row.path, kernel):
+                continue
+            away = round(gone.get(id(group), 0.0) * len(member.positions))
+            after[member.axis] -= away
+            if member.role == "makes":
+                lost += away
+                frozen += [group.frozen] if group.frozen else []
+                together += [other.path for other in group.makers if other.path != row.path]
+    changed: dict[str, object] = {"after": tuple(after)}
+    if not isinstance(row.pattern, Channels):
+        return row.model_copy(update=changed)
+    if frozen and not lost:
+        return _left(row, "; ".join(dict.fromkeys(frozen))).model_copy(update=changed)
+    partners = f"; together with {_some(together)}" if together else ""
+    changed |= {"sparsity": lost / outputs_of(row), "reason": f"{row.reason}{partners}"}
+    return row.model_copy(update=changed)
+
+
+def _kernel_name(row: LayerPlan) -> str:
+    return "pointwise_kernel" if row.kind.startswith("Separable") else "kernel"
+
+
+def _some(paths: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(paths))
+    more = f" and {len(distinct) - 3} more" if len(distinct) > 3 else ""
+    return ", ".join(distinct[:3]) + more
+
+
+def _left(row: LayerPlan, reason: str) -> LayerPlan:
+    if not isinstance(row.pattern, Channels):
+        return row
+    return row.model_copy(update={"pattern": None, "sparsity": 0.0, "reason": reason})
+
+
+def remove_planned(
+    model: Model,
+    plan: Plan,
+    *,
+    data: Data | None = None,
+    importance: Importance | None = None,
+    evidence: Evidence | None = None,
+    rules: Rules = NO_RULES,
+    progress: Progress = lambda *_: None,
+) -> Model:
+    """Takes the channels out that a plan's rows say, those that are missed least.
+
+    With calibration data the weights that read them are corrected by least squares, so that the
+    channels which stay take over what they can.
+
+    Args:
+      model: a built Keras model; not changed.
+      plan: as `plan` makes it, perhaps edited.
+      data: calibration data; without it, channels are weighed by magnitude and nothing is
+        corrected.
+      importance: how channels are weighed; see `gather`.
+      evidence: that was gathered from this model before, in place of the two.
+      rules: for custom layers, by their class.
+      progress: told what is done.
+
+    Returns:
+      A smaller model with the layers, names and compilation of `model`.
+
+    Raises:
+      PlanError: the plan asks for what channels that go together do not allow.
+      ModelError: a weight is not finite, or a layer cannot be made with fewer channels.
+    """
+    traced = trace(model, rules)
+    rows = {row.path: row for row in plan.layers}
+    groups = with_reasons(find_groups(traced), rows)
+    left = kept_by_plan(groups, rows)
+    evidence = evidence or gather(model, traced, data, importance, progress)
+    kept: Kept = np.ones(traced.channels, bool)
+    for step, (index, count) in enumerate(left.items()):
+        group = groups[index]
+        if count < len(group):
+            order = evidence.order(group, group.step(multiple_of(group, rows))).order
+            kept[group.channels[order[: len(group) - count]]] = False
+        progress(f"choosing channels of {group.name}", step + 1, len(left))
+    corrected = model
+    if evidence.moments:
+        corrected = copy_model(model)
+        correct(corrected, traced, kept, evidence.moments)
+    return remove(corrected, traced, kept)
+
+
+def rest_of(plan: Plan, smaller: Model) -> Plan:
+    """What is left of a plan to be done once channels are gone: rows of the other patterns."""
+    kernels = {path: kernel_variable(layer) for path, layer in unique_layers(smaller).items()}
+    rows = []
+    for row in plan.layers:
+        variable = kernels.get(row.path)
+        shape = tuple(variable.shape) if variable is not None else row.shape
+        changed: dict[str, object] = {"shape": shape, "after": None}
+        if isinstance(row.pattern, Channels):
+            changed |= {"pattern": None, "sparsity": 0.0}
+        rows.append(row.model_copy(update=changed))
+    return plan.model_copy(update={"layers": tuple(rows)})

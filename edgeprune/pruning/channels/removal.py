@@ -1,0 +1,100 @@
+"""Builds the smaller model: the same layers by the same names, with fewer channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.core.errors import ModelError
+from edgeprune.keras_model.copies import copy_layer, rebuild
+from edgeprune.keras_model.layers import Layer, Model, unique_layers
+from edgeprune.pruning.channels.rule import Labels, Tensor
+from edgeprune.pruning.channels.trace import Trace, TracedWeight
+
+Kept = npt.NDArray[np.bool_]
+"""`[channels of the trace]`, True for those that stay."""
+
+
+def remove(model: Model, trace: Trace, kept: Kept) -> Model:
+    """A new model without the channels that are not kept; weights that are left stay as they are.
+
+    Args:
+      model: that was traced; not changed.
+      trace: as `trace.trace` gives it.
+      kept: by label.
+
+    Returns:
+      A model with the layers, names and compilation of `model`.
+
+    Raises:
+      ModelError: a layer cannot be made again with fewer channels.
+    """
+    paths = {id(layer): path for path, layer in unique_layers(model).items()}
+    sizes = {path: _sizes(found, kept) for path, found in trace.sizes.items()}
+    shapes = {
+        path: [_shape(tensor, kept) for tensor in tensors] for path, tensors in trace.inputs.items()
+    }
+
+    def replace(layer: Layer) -> Layer:
+        changed = sizes.get(paths.get(id(layer), ""), {})
+        return _resized(layer, changed) if changed else copy_layer(layer)
+
+    smaller = rebuild(model, replace, shapes)
+    _carry_weights(model, smaller, trace, kept)
+    return smaller
+
+
+def _sizes(found: Mapping[str, Labels | Tensor], kept: Kept) -> dict[str, Any]:
+    """The entries of a layer's configuration that change."""
+    changed: dict[str, Any] = {}
+    for key, labels in found.items():
+        if isinstance(labels, Tensor):
+            if not kept[labels.labels].all():
+                changed[key] = _shape(labels, kept)
+        elif not kept[labels].all():
+            changed[key] = int(kept[labels].sum())
+    return changed
+
+
+def _shape(tensor: Tensor, kept: Kept) -> tuple[int | None, ...]:
+    if tensor.shape and tensor.shape[tensor.axis] is not None:
+        left = int(kept[tensor.labels].sum())
+        return (*tensor.shape[: tensor.axis], left, *tensor.shape[tensor.axis + 1 :])
+    return tensor.shape
+
+
+def _resized(layer: Layer, changed: Mapping[str, Any]) -> Layer:
+    try:
+        return type(layer).from_config({**layer.get_config(), **changed})
+    except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{layer.name}: this {type(layer).__name__} cannot be made with {dict(changed)} "
+            f"({error}). Correct the rule that was given for it, or leave the layer out with "
+            "--skip."
+        ) from error
+
+
+def _carry_weights(model: Model, smaller: Model, trace: Trace, kept: Kept) -> None:
+    """Copies every weight, without the positions of channels that are gone, in place."""
+    cuts: dict[str, list[TracedWeight]] = {}
+    for weight in trace.weights:
+        cuts.setdefault(weight.path, []).append(weight)
+    others = unique_layers(smaller)
+    for path, layer in unique_layers(model).items():
+        taken = {id(variable): np.asarray(variable) for variable in layer.weights}
+        for cut in cuts.get(path, []):
+            variable = getattr(layer, cut.axis.weight)
+            places = np.flatnonzero(kept[cut.axis.labels])
+            taken[id(variable)] = np.take(taken[id(variable)], places, axis=cut.axis.axis)
+        for variable, target in zip(layer.weights, others[path].weights, strict=True):
+            values = taken[id(variable)]
+            if tuple(target.shape) != values.shape:
+                raise ModelError(
+                    f"{path}: without its removed channels, weight '{variable.name}' has shape "
+                    f"{list(values.shape)}. Received: a layer built with {list(target.shape)}. "
+                    "Correct the rule that was given for it, or leave the layer out with --skip."
+                )
+            target.assign(values)

@@ -1,0 +1,81 @@
+"""Rules for layers that move values about: flatten, reshape, permute, repeat."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edgeprune.pruning.channels.rule import (
+    CannotFollowError,
+    Coupling,
+    Labels,
+    LayerCall,
+    Shape,
+    Tensor,
+    only_input,
+)
+
+MAX_POSITIONS = 1 << 24
+"""Values of one sample that are followed one by one through a reshape."""
+
+
+def flatten(call: LayerCall) -> Coupling:
+    """Channels repeat for every position, as the values lie in memory."""
+    if getattr(call.layer, "data_format", None) == "channels_first":
+        raise CannotFollowError("it flattens channels that lie first")
+    return reshape(call)
+
+
+def reshape(call: LayerCall) -> Coupling:
+    """Values are followed one by one; the new shape may spread channels over several axes.
+
+    Then all that share a position on the last of those axes go together, as they must when groups
+    of channels are shuffled.
+    """
+    source = only_input(call)
+    before, after = _known(source.shape), _known(call.outputs[0])
+    spread = [1] * len(before)
+    spread[source.axis] = -1
+    everywhere = np.broadcast_to(source.labels.reshape(spread), before).reshape(after)
+    axes = [axis for axis in range(len(after)) if _varies(everywhere, axis)]
+    axis = axes[-1] if axes else len(after) - 1
+    labels, united = _along(everywhere, axis, len(axes) > 1)
+    made = Tensor(after, axis, labels)
+    sizes = {"target_shape": made} if hasattr(call.layer, "target_shape") else {}
+    return Coupling((made,), sizes=sizes, united=united)
+
+
+def _known(shape: Shape) -> tuple[int, ...]:
+    known = tuple(size for size in shape if size is not None)
+    if len(known) < len(shape) or math.prod(known) > MAX_POSITIONS or not known:
+        raise CannotFollowError(f"it reshapes {list(shape)}, of a size not known or too large")
+    return known
+
+
+def _varies(labels: Labels, axis: int) -> bool:
+    return bool((labels != np.take(labels, [0], axis=axis)).any())
+
+
+def _along(
+    everywhere: Labels, axis: int, several: bool
+) -> tuple[Labels, tuple[tuple[Labels, Labels], ...]]:
+    """The labels along one axis, and those that must go with them."""
+    rows = np.moveaxis(everywhere, axis, -1).reshape(-1, everywhere.shape[axis])
+    if not several:
+        return rows[0].copy(), ()
+    distinct = np.unique(rows, axis=0)
+    first = np.broadcast_to(rows[0], distinct.shape)
+    return rows[0].copy(), ((first.reshape(-1), distinct.reshape(-1)),)
+
+
+def permute(call: LayerCall) -> Coupling:
+    """Axes change places, channels with them."""
+    source = only_input(call)
+    axis = list(call.layer.dims).index(source.axis + 1)
+    return Coupling((Tensor(call.outputs[0], axis, source.labels),))
+
+
+def repeat(call: LayerCall) -> Coupling:
+    """`[channels]` becomes `[n, channels]`."""
+    return Coupling((Tensor(call.outputs[0], 1, only_input(call).labels),))

@@ -1,0 +1,171 @@
+"""What flows through a network: second moments of the channels that each matrix reads.
+
+One pass over the calibration data, batch by batch and layer by layer, so that memory holds one
+batch of activations and one square of channels per tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgeprune.core.arrays import Array
+from edgeprune.keras_model.layers import Model
+from edgeprune.pruning.channels import graph
+from edgeprune.pruning.channels.trace import Trace
+
+BATCH_SIZE = 16
+MAX_ROWS = 1024
+"""Positions of a batch that enter the moments; of more, every so many-th is taken."""
+RIDGE = 1e-3
+"""Of the mean variance, added to each: channels that never change would have no inverse."""
+TINY = 1e-12
+"""A variance below which a channel counts as constant."""
+MAX_SQUARE = 4096
+"""Channels of a tensor up to which all pairs are kept; of more, each channel alone."""
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of the channels of one tensor, over samples and positions."""
+
+    rows: int
+    mean: Array
+    """float64 `[channels]`."""
+    covariance: Array
+    """float32 `[channels, channels]`, `shrunk`, or `[channels]` where only each alone is known."""
+
+    @property
+    def variance(self) -> Array:
+        """`[channels]`."""
+        diagonal = self.covariance if self.covariance.ndim == 1 else np.diag(self.covariance)
+        return np.asarray(diagonal)
+
+    @cached_property
+    def inverse(self) -> Array:
+        """float32 `[channels, channels]`, the inverse of the covariance, safely positive."""
+        square = self.covariance.astype(np.float64)
+        ridge = RIDGE * max(float(np.mean(self.variance)), TINY)
+        square[np.diag_indices_from(square)] += ridge
+        try:
+            np.linalg.cholesky(square)
+            return np.linalg.inv(square).astype(np.float32)
+        except np.linalg.LinAlgError:  # rounding of the sums has left a variance below zero
+            strengths, axes = np.linalg.eigh(square)
+            return np.asarray((axes / np.maximum(strengths, ridge)) @ axes.T, np.float32)
+
+
+def shrunk(covariance: Array, rows: int) -> Array:
+    """A covariance drawn towards its diagonal as samples are few.
+
+    What few samples show of how channels depend on each other is mostly chance. By how much is
+    the oracle approximating shrinkage of the matrix of correlations towards the identity.
+
+    Source: Chen, Wiesel, Eldar and Hero, "Shrinkage algorithms for MMSE covariance estimation",
+    IEEE Transactions on Signal Processing 58(10), 2010, equation 23.
+    """
+    size = len(covariance)
+    spread = np.sqrt(np.maximum(np.diag(covariance), 1e-30))
+    square = float(np.sum(np.square(covariance / spread / spread[:, None])))
+    chance = (rows + 1 - 2 / size) * max(square - size, 1e-30)
+    weight = min(1.0, ((1 - 2 / size) * square + size**2) / chance)
+    smaller = covariance * (1 - weight)
+    np.fill_diagonal(smaller, np.diag(covariance))
+    return np.asarray(smaller)
+
+
+@dataclass
+class _Sums:
+    """Of what is left once `shift` is taken off, so that large means cost no digits."""
+
+    shift: Any
+    rows: int
+    first: Any
+    second: Any
+
+
+def measure_moments(
+    model: Model,
+    trace: Trace,
+    x: Sequence[Array],
+    progress: Callable[[str, int, int], None],
+) -> Mapping[Key, Moments]:
+    """Runs a model on calibration data; gives the moments of what each matrix reads.
+
+    Args:
+      model: that was traced.
+      trace: as `trace.trace` gives it.
+      x: one array `[n, ...]` per input of the model.
+      progress: told which batch is done.
+
+    Returns:
+      By the key of the call that reads the tensor, for its first input.
+    """
+    wanted = {
+        found.key: trace.tensors[found.key][0].axis
+        for found in trace.matrices
+        if found.matrix.source is not None and found.matrix.inputs is not None
+    }
+    # Several layers may read one tensor, which is measured once.
+    sums: dict[int, _Sums] = {}
+    tensor_of: dict[Key, int] = {}
+    batches = -(-len(x[0]) // BATCH_SIZE)
+    for step in range(batches):
+        added: set[int] = set()
+        # Strided, so that data sorted by class does not make one-sided batches.
+        batch = [tf.constant(array[step::batches]) for array in x]
+
+        def apply(call: graph.Call, tensors: list[Any], added: set[int] = added) -> list[Any]:
+            if call.key in wanted:
+                source = id(call.node.input_tensors[0])
+                if tensor_of.setdefault(call.key, source) not in added:
+                    _add(sums, source, _rows(tensors[0], wanted[call.key]))
+                    added.add(source)
+            return graph.compute(call, tensors)
+
+        graph.run(model, batch, apply)
+        progress("measuring channels", step + 1, batches)
+    found = {source: _moments(part) for source, part in sums.items()}
+    return {key: found[source] for key, source in tensor_of.items()}
+
+
+def _rows(tensor: Any, axis: int) -> Any:
+    """A tensor as float32 `[positions, channels]`, at most `MAX_ROWS` of them."""
+    rank = len(tensor.shape)
+    order = [at for at in range(rank) if at != axis + 1] + [axis + 1]
+    last = tf.transpose(tensor, order) if order != list(range(rank)) else tensor
+    rows = tf.reshape(last, [-1, tensor.shape[axis + 1]])
+    return tf.cast(rows[:: -(-rows.shape[0] // MAX_ROWS)], tf.float32)
+
+
+def _add(sums: dict[int, _Sums], key: int, rows: Any) -> None:
+    shift = sums[key].shift if key in sums else tf.reduce_mean(rows, 0)
+    rows = rows - shift
+    square = rows.shape[1] <= MAX_SQUARE
+    first = tf.reduce_sum(rows, 0)
+    second = tf.matmul(rows, rows, transpose_a=True) if square else tf.reduce_sum(rows * rows, 0)
+    if key not in sums:
+        sums[key] = _Sums(shift, rows.shape[0], first, second)
+        return
+    sums[key].rows += rows.shape[0]
+    sums[key].first += first
+    sums[key].second += second
+
+
+def _moments(sums: _Sums) -> Moments:
+    mean = np.asarray(sums.first, np.float64) / sums.rows
+    second = np.asarray(sums.second, np.float64) / sums.rows
+    product = np.outer(mean, mean) if second.ndim == 2 else mean * mean
+    covariance = second - product
+    diagonal = covariance if covariance.ndim == 1 else np.einsum("ii->i", covariance)
+    np.maximum(diagonal, 0, out=diagonal)
+    if covariance.ndim == 2:
+        covariance = shrunk(covariance, sums.rows)
+    return Moments(sums.rows, mean + np.asarray(sums.shift), covariance.astype(np.float32))

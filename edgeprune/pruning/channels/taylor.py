@@ -1,0 +1,103 @@
+"""Scores channels by labels: the square of how the loss changes without them, to first order.
+
+Source: Molchanov et al., "Importance estimation for neural network pruning", 2019,
+arXiv:1906.10771, equation 8, on activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import Data
+from edgeprune.core.errors import DataError, ModelError
+from edgeprune.keras_model.interface import ends_in_softmax
+from edgeprune.keras_model.layers import Model
+from edgeprune.pruning.channels import graph
+from edgeprune.pruning.channels.statistics import BATCH_SIZE
+from edgeprune.pruning.channels.trace import Trace
+
+
+def score(
+    model: Model, trace: Trace, data: Data, progress: Callable[[str, int, int], None]
+) -> Array:
+    """The mean over samples of the squared first-order change of the loss.
+
+    Args:
+      model: that was traced; its own loss is taken, else sparse categorical cross-entropy.
+      trace: as `trace.trace` gives it.
+      data: samples with labels.
+      progress: told which batch is done.
+
+    Returns:
+      float64 `[channels]`, by label.
+
+    Raises:
+      DataError: there are no labels.
+      ModelError: several outputs and no loss that goes without saying.
+    """
+    if data.y is None:
+        raise DataError("Importance by Taylor expansion needs labels `y`. Received: `x` alone.")
+    loss = _loss(model)
+    wanted = {
+        found.key: (trace.tensors[found.key][0].axis, found.matrix.inputs)
+        for found in trace.matrices
+        if found.matrix.source is not None and found.matrix.inputs is not None
+    }
+    total = np.zeros(trace.channels)
+    batches = -(-len(data) // BATCH_SIZE)
+    for step in range(batches):
+        batch = data.take(slice(step, None, batches))
+        total += _batch_scores(model, wanted, batch, loss, trace.channels)
+        progress("weighing channels by labels", step + 1, batches)
+    return total / len(data)
+
+
+def _loss(model: Model) -> Any:
+    if model.compiled and model.loss is not None:
+        return lambda y, outputs: model.compute_loss(
+            y=y, y_pred=outputs if len(outputs) > 1 else outputs[0]
+        )
+    if len(model.outputs) > 1:
+        raise ModelError(
+            f"{model.name}: expected a compiled model, since one with several outputs has no loss "
+            "that goes without saying. Compile it with its losses before saving."
+        )
+    crossentropy = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=not ends_in_softmax(model)
+    )
+    return lambda y, outputs: crossentropy(y, outputs[0])
+
+
+def _batch_scores(
+    model: Model, wanted: dict[Any, Any], batch: Data, loss: Any, channels: int
+) -> Array:
+    watched: dict[int, Any] = {}
+    labels: dict[int, tuple[int, Any]] = {}
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def apply(call: graph.Call, tensors: list[Any]) -> list[Any]:
+            if call.key in wanted and tensors[0].dtype.is_floating:
+                tape.watch(tensors[0])
+                watched[id(tensors[0])] = tensors[0]
+                labels[id(tensors[0])] = wanted[call.key]
+            return graph.compute(call, tensors)
+
+        outputs = graph.run(model, [tf.constant(array) for array in batch.x], apply)
+        # The mean over the batch would make each sample's own change so much smaller.
+        value = loss(tf.constant(batch.y), outputs) * len(batch)
+    gradients = tape.gradient(value, watched)
+    change = np.zeros((channels, len(batch)))
+    for key, gradient in gradients.items():
+        if gradient is not None:
+            axis, along = labels[key]
+            product = np.asarray(gradient * watched[key])
+            others = tuple(at for at in range(1, product.ndim) if at != axis + 1)
+            # Along the first axis, so that a label that stands twice is added twice.
+            np.add.at(change, along, product.sum(axis=others).T)
+    return np.asarray(np.square(change).sum(axis=1))

@@ -1,0 +1,232 @@
+"""Follows every channel of a model through its graph, from where it is made to where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from edgeprune.keras_model.layers import Model, unique_layers
+from edgeprune.pruning.channels import graph
+from edgeprune.pruning.channels.kinds import rule_for
+from edgeprune.pruning.channels.rule import (
+    CannotFollowError,
+    Coupling,
+    Labels,
+    LayerCall,
+    Matrix,
+    Rule,
+    Shape,
+    Tensor,
+    WeightAxis,
+)
+
+IS_INPUT = "it is an input of the model"
+IS_OUTPUT = "it is an output of the model"
+
+
+@dataclass(frozen=True)
+class TracedWeight:
+    """An axis of a layer's weight, with the labels of the channels along it."""
+
+    path: str
+    kind: str
+    axis: WeightAxis
+
+
+@dataclass(frozen=True)
+class TracedMatrix:
+    """A matrix where it stands in the graph."""
+
+    path: str
+    layer: Any
+    matrix: Matrix
+    key: tuple[str, int]
+    """Of the call, as `graph.Call.key`."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where every channel of a model stands. Labels are those of whole channels.
+
+    All labels are resolved: channels that must be removed together have the same one.
+    """
+
+    channels: int
+    """Labels run from 0 to this."""
+    weights: tuple[TracedWeight, ...]
+    matrices: tuple[TracedMatrix, ...]
+    tensors: Mapping[tuple[str, int], tuple[Tensor, ...]]
+    """What goes into every call of a layer or operation."""
+    outputs: Mapping[tuple[str, int], tuple[Tensor, ...]]
+    """What comes out of it."""
+    inputs: Mapping[str, tuple[Tensor, ...]]
+    """What goes into every nested model, by its path."""
+    sizes: Mapping[str, Mapping[str, Labels | Tensor]]
+    """By layer, the entries of its configuration that count channels."""
+    made_by: Mapping[str, Labels]
+    """The channels that each layer makes, by its path."""
+    frozen: Mapping[int, str]
+    """Why a channel must stay, by its label."""
+
+
+class _Tracer:
+    """Goes through a graph once and writes down what rules say; labels are resolved at the end."""
+
+    def __init__(self, model: Model, rules: Mapping[type, Rule]) -> None:
+        self._rules = rules
+        self._paths = {id(layer): path for path, layer in unique_layers(model).items()}
+        self._count = 0
+        self._made: dict[str, Labels] = {}
+        self._united: list[tuple[Labels, Labels]] = []
+        self._frozen: list[tuple[Labels, str]] = []
+        self._weights: dict[tuple[str, str, int], TracedWeight] = {}
+        self._matrices: list[TracedMatrix] = []
+        self._tensors: dict[tuple[str, int], tuple[Tensor, ...]] = {}
+        self._outputs: dict[tuple[str, int], tuple[Tensor, ...]] = {}
+        self._inputs: dict[str, tuple[Tensor, ...]] = {}
+        self._sizes: dict[str, Mapping[str, Labels | Tensor]] = {}
+
+    def trace(self, model: Model) -> Trace:
+        inputs = [self._source(tuple(tensor.shape[1:]), IS_INPUT) for tensor in model.inputs]
+        outputs = graph.run(model, inputs, self._apply, enter=self._enter)
+        self._frozen[:0] = [(tensor.labels, IS_OUTPUT) for tensor in outputs]
+        return self._resolved()
+
+    def _enter(self, path: str, tensors: Sequence[Tensor]) -> None:
+        """Notes what goes into a nested model; its inputs shrink alike at every call."""
+        for before, now in zip(self._inputs.setdefault(path, tuple(tensors)), tensors, strict=True):
+            self._unite(before.labels, now.labels)
+
+    def _new(self, count: int) -> Labels:
+        self._count += count
+        return np.arange(self._count - count, self._count)
+
+    def _source(self, shape: Shape, reason: str) -> Tensor:
+        """A tensor whose channels, along its last axis, come from nowhere and must stay."""
+        size = shape[-1] if shape and shape[-1] is not None else 1
+        labels = self._new(size)
+        self._frozen.append((labels, reason))
+        return Tensor(shape, max(len(shape) - 1, 0), labels)
+
+    def _unite(self, first: Labels, other: Labels) -> None:
+        if first.shape != other.shape:
+            reason = "it is used with different numbers of channels"
+            self._frozen += [(first, reason), (other, reason)]
+            return
+        self._united.append((first, other))
+
+    def _apply(self, call: graph.Call, inputs: list[Tensor]) -> Sequence[Tensor]:
+        path = self._paths.get(id(call.operation), call.path)
+        shapes = tuple(tuple(tensor.shape[1:]) for tensor in call.node.output_tensors)
+        coupling = self._coupling(call, path, tuple(inputs), shapes)
+        self._note(call, path, coupling)
+        self._tensors[call.key] = tuple(inputs)
+        self._outputs[call.key] = coupling.outputs
+        return coupling.outputs
+
+    def _coupling(
+        self, call: graph.Call, path: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+    ) -> Coupling:
+        rule = rule_for(call.operation, self._rules)
+        if isinstance(rule, str):
+            return self._stuck(path, rule, inputs, shapes)
+        arguments = keras.tree.flatten((call.node.arguments.args, call.node.arguments.kwargs))
+        try:
+            return rule(
+                LayerCall(call.operation, inputs, shapes, tuple(arguments), self._maker(path))
+            )
+        except CannotFollowError as error:
+            return self._stuck(path, str(error), inputs, shapes)
+
+    def _stuck(
+        self, path: str, reason: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+    ) -> Coupling:
+        """Freezes what goes in and what comes out."""
+        outputs = tuple(self._source(shape, f"{path}: {reason}") for shape in shapes)
+        return Coupling(outputs, frozen=tuple((tensor.labels, reason) for tensor in inputs))
+
+    def _maker(self, path: str) -> Any:
+        def new(count: int) -> Labels:
+            if path not in self._made:
+                self._made[path] = self._new(count)
+            return self._made[path]
+
+        return new
+
+    def _note(self, call: graph.Call, path: str, coupling: Coupling) -> None:
+        kind = type(call.operation).__name__
+        for axis in coupling.weights:
+            if getattr(call.operation, axis.weight, None) is None:
+                continue
+            key = (path, axis.weight, axis.axis)
+            known = self._weights.setdefault(key, TracedWeight(path, kind, axis))
+            self._unite(known.axis.labels, axis.labels)
+        if coupling.sizes:
+            self._sizes[path] = coupling.sizes
+        self._united += coupling.united
+        self._frozen += [(labels, f"{path}: {reason}") for labels, reason in coupling.frozen]
+        self._matrices += [
+            TracedMatrix(path, call.operation, matrix, call.key) for matrix in coupling.matrices
+        ]
+
+    def _resolved(self) -> Trace:
+        pairs = [
+            np.concatenate([np.ravel(pair[side]) for pair in self._united] or [np.empty(0, int)])
+            for side in (0, 1)
+        ]
+        size = (self._count, self._count)
+        links = coo_array((np.ones(len(pairs[0]), bool), (pairs[0], pairs[1])), size)
+        count, whole = connected_components(links, directed=False)
+        frozen: dict[int, str] = {}
+        for labels, reason in self._frozen:
+            for label in np.unique(whole[labels]).tolist():
+                frozen.setdefault(label, reason)
+
+        def tensor(given: Tensor) -> Tensor:
+            return replace(given, labels=whole[given.labels])
+
+        def size_of(given: Labels | Tensor) -> Labels | Tensor:
+            return tensor(given) if isinstance(given, Tensor) else whole[given]
+
+        return Trace(
+            channels=count,
+            weights=tuple(
+                replace(weight, axis=replace(weight.axis, labels=whole[weight.axis.labels]))
+                for weight in self._weights.values()
+            ),
+            matrices=tuple(
+                replace(found, matrix=_resolved_matrix(found.matrix, whole))
+                for found in self._matrices
+            ),
+            tensors={key: tuple(map(tensor, found)) for key, found in self._tensors.items()},
+            outputs={key: tuple(map(tensor, found)) for key, found in self._outputs.items()},
+            inputs={path: tuple(map(tensor, found)) for path, found in self._inputs.items()},
+            sizes={
+                path: {key: size_of(labels) for key, labels in found.items()}
+                for path, found in self._sizes.items()
+            },
+            made_by={path: whole[labels] for path, labels in self._made.items()},
+            frozen=frozen,
+        )
+
+
+def _resolved_matrix(matrix: Matrix, whole: Labels) -> Matrix:
+    inputs = None if matrix.inputs is None else whole[matrix.inputs]
+    return replace(matrix, outputs=whole[matrix.outputs], inputs=inputs)
+
+
+def trace(model: Model, rules: Mapping[type, Rule] = MappingProxyType({})) -> Trace:
+    """Follows the channels of a Keras model.
+
+    Args:
+      model: Sequential or Functional, nested models opened.
+      rules: of the user's own, by layer class; they win over the built-in ones.
+    """
+    return _Tracer(model, rules).trace(model)

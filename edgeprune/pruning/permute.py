@@ -1,0 +1,232 @@
+"""Channel permutation for `NofM`: reorders input channels so that more weight is kept.
+
+Which weights share a group of `m` depends on the order of the channels, and that is free inside a
+network: the layer that makes the channels is reordered too, with all layers between, and the
+network computes the same as before. Followed are the channels of a convolution or Dense layer
+through layers that treat every channel alike or apart (batch normalisation, activations, pooling,
+depthwise convolutions) to all the layers that mix them. Where anything else takes them, such as the
+addition of a residual branch or an output of the model, they are left in their order.
+
+Source: Pool and Yu, "Channel Permutations for N:M Sparsity", NeurIPS 2021; here groups are improved
+two at a time, over all ways to split their channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.pattern import NofM
+from edgeprune.core.plan import LayerPlan
+from edgeprune.keras_model.layers import Layer, Model, has_graph, unique_layers
+from edgeprune.pruning.reconstruct.graph import Graph, Step, read_graph
+
+Order = npt.NDArray[np.intp]
+
+ROUNDS = 30
+"""Pairs of groups that are tried, for each group."""
+MAX_ROWS = 512
+"""Rows of weights that an order is judged by; of more, every so-many-th."""
+_MIXING = ("Dense", "Conv1D", "Conv2D")
+_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
+_ALIKE = (
+    keras.layers.Activation,
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.Dropout,
+    keras.layers.ELU,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.LeakyReLU,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.ReLU,
+    keras.layers.SpatialDropout2D,
+    keras.layers.UpSampling2D,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Channels from the layer that makes them to those that mix them."""
+
+    producer: Layer
+    between: tuple[Layer, ...]
+    """Layers with weights per channel: batch normalisation, depthwise convolutions."""
+    consumers: tuple[Layer, ...]
+
+
+def permute_channels(model: Model, rows: Mapping[str, LayerPlan]) -> list[str]:
+    """Reorders channels in front of layers that get an `NofM`, in place; outputs stay the same.
+
+    Args:
+      model: a built Keras model; only the order of its weights changes.
+      rows: the layers to be pruned, by path.
+
+    Returns:
+      The paths of the layers whose channels were reordered.
+    """
+    layers = unique_layers(model)
+    patterns = {
+        id(layers[path]): row.pattern for path, row in rows.items() if isinstance(row.pattern, NofM)
+    }
+    paths = {id(layer): path for path, layer in layers.items()}
+    changed = []
+    for passage in passages(model) if patterns else ():
+        pruned = [layer for layer in passage.consumers if id(layer) in patterns]
+        if not pruned:
+            continue
+        pattern = patterns[id(pruned[0])]
+        weights = np.concatenate([_by_channel(layer) for layer in pruned])
+        order = best_order(weights, pattern)
+        if (order != np.arange(len(order))).any():
+            _reorder(passage, order)
+            changed += [paths[id(layer)] for layer in pruned]
+    return changed
+
+
+def passages(model: Model) -> tuple[Passage, ...]:
+    """The channels of a model whose order is free."""
+    if not has_graph(model):
+        return ()
+    graph = read_graph(model, len(model.inputs))
+    calls = [id(step.operation) for step in graph.steps]
+    found = (
+        _follow(graph, step)
+        for step in graph.steps
+        if _is_mixing(step.operation) and not _has_softmax(step.operation)
+    )
+    return tuple(
+        passage
+        for passage in found
+        if passage is not None
+        and all(
+            calls.count(id(layer)) == 1
+            for layer in (passage.producer, *passage.between, *passage.consumers)
+        )
+    )
+
+
+def _follow(graph: Graph, producer: Step) -> Passage | None:
+    """Where the output channels of a layer go; None if anything ties them to an order."""
+    between: list[Layer] = []
+    consumers: list[Layer] = []
+    waiting = list(producer.outputs)
+    while waiting:
+        value = waiting.pop()
+        takers = [step for step in graph.steps if value in step.inputs]
+        if value in graph.outputs or not takers:
+            return None
+        for step in takers:
+            if _is_mixing(step.operation):
+                consumers.append(step.operation)
+            elif len(step.inputs) == 1 and _passes(step.operation):
+                between += [step.operation] if step.operation.weights else []
+                waiting += step.outputs
+            else:
+                return None
+    return Passage(producer.operation, tuple(between), tuple(consumers))
+
+
+def _is_mixing(operation: Any) -> bool:
+    return (
+        type(operation).__name__ in _MIXING
+        and getattr(operation, "groups", 1) == 1
+        and getattr(operation, "data_format", None) != "channels_first"
+    )
+
+
+def _has_softmax(operation: Any) -> bool:
+    return getattr(operation, "activation", None) is keras.activations.softmax
+
+
+def _passes(operation: Any) -> bool:
+    """Whether a layer treats all channels alike, or each apart from the others."""
+    if getattr(operation, "data_format", None) == "channels_first" or _has_softmax(operation):
+        return False
+    if isinstance(operation, keras.layers.BatchNormalization):
+        return bool(operation.axis == -1)
+    if type(operation).__name__ in _DEPTHWISE:
+        return bool(operation.depth_multiplier == 1)
+    return type(operation) in _ALIKE
+
+
+def _by_channel(layer: Layer) -> Array:
+    """`[rows, channels]`: magnitudes; outputs and kernel positions are rows."""
+    kernel = np.abs(np.asarray(layer.kernel, np.float64))
+    return np.moveaxis(kernel, -2, -1).reshape(-1, kernel.shape[-2])
+
+
+def _reorder(passage: Passage, order: Order) -> None:
+    producer = passage.producer
+    producer.kernel.assign(np.asarray(producer.kernel)[..., order])
+    if producer.use_bias:
+        producer.bias.assign(np.asarray(producer.bias)[order])
+    for layer in passage.between:
+        for variable in layer.weights:
+            values = np.asarray(variable)
+            variable.assign(values[..., order, :] if values.ndim > 1 else values[order])
+    for layer in passage.consumers:
+        layer.kernel.assign(np.asarray(layer.kernel)[..., order, :])
+
+
+def kept_weight(weights: Array, pattern: NofM) -> float:
+    """The sum of the magnitudes `[rows, channels]` that an `NofM` keeps, channels a multiple."""
+    groups = np.sort(weights.reshape(len(weights), -1, pattern.m), axis=-1)
+    return float(groups[..., -pattern.n :].sum())
+
+
+def best_order(weights: Array, pattern: NofM) -> Order:
+    """An order of channels that keeps more weight; the given one if the channels do not divide.
+
+    Args:
+      weights: magnitudes `[rows, channels]`.
+      pattern: what is kept.
+    """
+    channels = weights.shape[1]
+    order = np.arange(channels)
+    groups = channels // pattern.m
+    if channels % pattern.m or groups < 2:
+        return order
+    judged = weights[:: -(-len(weights) // MAX_ROWS)]
+    splits = _splits(pattern.m)
+    generator = np.random.default_rng(0)
+    for _ in range(ROUNDS * groups):
+        first, second = generator.choice(groups, 2, replace=False)
+        places = np.concatenate(
+            [np.arange(group * pattern.m, (group + 1) * pattern.m) for group in (first, second)]
+        )
+        members = judged[:, order[places]]
+        best = int(np.argmax(_kept_by_splits(members, splits, pattern)))
+        order[places] = order[places][splits[best]]
+    return order
+
+
+def _splits(m: int) -> Order:
+    """Every way to split `2 m` channels into two groups; the first leaves them as they are."""
+    everything = range(2 * m)
+    splits = [
+        [*chosen, *(other for other in everything if other not in chosen)]
+        for chosen in combinations(everything, m)
+        if 0 in chosen
+    ]
+    return np.array(splits)
+
+
+def _kept_by_splits(members: Array, splits: Order, pattern: NofM) -> Array:
+    """`[splits]`: the weight that each split keeps."""
+    parts = members[:, splits].reshape(len(members), len(splits), 2, pattern.m)
+    top = np.partition(parts, pattern.m - pattern.n, axis=-1)[..., -pattern.n :]
+    total: Array = top.sum(axis=(0, 2, 3))
+    return total

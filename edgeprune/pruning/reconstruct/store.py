@@ -1,0 +1,79 @@
+"""Where the activations of a run are kept, batch by batch, until their last use."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeprune.pruning.reconstruct.graph import Tensor
+
+MEMORY_BYTES = 2 << 30
+"""What activations take in memory at most; more of them go to a temporary file each."""
+SMALLEST_FILE = 1 << 16
+"""Bytes below which an array stays in memory."""
+
+
+class Store:
+    """Values of a run: `[value][batch]`. Use `open_store`, which removes the files at the end."""
+
+    def __init__(self, folder: Path, memory_bytes: int) -> None:
+        self.folder = folder
+        self._memory_bytes = memory_bytes
+        self._values: dict[Any, list[tuple[Any, Any]]] = {}
+        self._held = 0
+        self._files = 0
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self._values
+
+    def append(self, value: Any, tensor: Tensor) -> None:
+        """Adds the next batch of a value."""
+        mask = getattr(tensor, "_keras_mask", None)
+        size = _bytes(tensor)
+        if size >= SMALLEST_FILE and self._held + size > self._memory_bytes:
+            tensor = self._to_disk(tensor)
+        else:
+            self._held += size
+        self._values.setdefault(value, []).append((tensor, mask))
+
+    def batch(self, value: Any, index: int) -> Tensor:
+        """One batch of a value, as a tensor of the backend."""
+        stored, mask = self._values[value][index]
+        tensor = keras.ops.convert_to_tensor(stored)
+        if mask is not None:
+            tensor._keras_mask = mask
+        return tensor
+
+    def free(self, value: Any) -> None:
+        """Forgets a value."""
+        for tensor, _ in self._values.pop(value, []):
+            if isinstance(tensor, np.memmap):
+                Path(str(tensor.filename)).unlink()
+            else:
+                self._held -= _bytes(tensor)
+
+    def _to_disk(self, tensor: Tensor) -> Any:
+        array = np.asarray(tensor)
+        self._files += 1
+        path = self.folder / f"{self._files}"
+        mapped = np.memmap(path, dtype=array.dtype, mode="w+", shape=array.shape)
+        mapped[...] = array
+        return mapped
+
+
+def _bytes(tensor: Tensor) -> int:
+    size: int = np.dtype(keras.backend.standardize_dtype(tensor.dtype)).itemsize
+    return size * int(np.prod(tensor.shape))
+
+
+@contextlib.contextmanager
+def open_store(memory_bytes: int = MEMORY_BYTES) -> Iterator[Store]:
+    """A store whose files are gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        yield Store(Path(folder), memory_bytes)

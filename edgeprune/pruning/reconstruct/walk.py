@@ -1,0 +1,180 @@
+"""Goes through a model layer by layer and states the least-squares problem of each.
+
+When the walk reaches a layer, its targets are the dense model's outputs, and its inputs those of
+the copy, whose layers up to there may be pruned already; so a layer also mends what the layers
+before it broke. Batch normalisation behind a changed layer is corrected on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from edgeprune.core import device_matrix
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import ModelError
+from edgeprune.core.pattern import Pattern
+from edgeprune.core.progress import Progress
+from edgeprune.keras_model.layers import Layer, Model, kernel_variable
+from edgeprune.pruning.reconstruct import norm
+from edgeprune.pruning.reconstruct.columns import columns, groups, has_columns, linear_output
+from edgeprune.pruning.reconstruct.gram import Matrix
+from edgeprune.pruning.reconstruct.run import Run
+from edgeprune.pruning.reconstruct.solve import ITERATIONS, Solution, solve
+from edgeprune.pruning.reconstruct.statistics import Problem, Sums, chosen_positions
+from edgeprune.pruning.reconstruct.store import open_store
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer that the walk has reached."""
+
+    path: str
+    kind: str
+    problem: Problem
+    dense: Matrix
+    """Device matrix `[out, in]` of the dense model."""
+    row_weights: Matrix
+    """`[out]`: how much an error of each output counts."""
+
+    def solve(self, pattern: Pattern, sparsity: float, iterations: int = ITERATIONS) -> Solution:
+        """Mask and weights of a pattern and sparsity."""
+        return solve(self.problem, self.dense, self.row_weights, pattern, sparsity, iterations)
+
+
+Visit = Callable[[Case], Matrix | None]
+"""Gives the new device matrix of a layer; None leaves it as it is."""
+
+
+def walk(
+    dense: Model,
+    copy: Model,
+    x: list[Array],
+    paths: Collection[str],
+    visit: Visit,
+    progress: Progress,
+) -> set[str]:
+    """Visits layers in the order in which the model calls them, and changes the copy in place.
+
+    A layer that is called several times is visited at the first; at its later calls the inputs are
+    the dense model's, since those of the copy depend on what is about to be chosen.
+
+    Args:
+      dense: a built Keras model; not changed.
+      copy: of the same architecture and weights; `dense` itself if nothing is going to change.
+      x: samples, one array `[n, ...]` per input.
+      paths: the layers to visit.
+      visit: is called with each.
+      progress: told how far the walk is.
+
+    Returns:
+      The paths visited; a layer that the model does not call, or whose columns cannot be made,
+      is not among them.
+
+    Raises:
+      ModelError: activations are not finite.
+    """
+    visited: set[str] = set()
+    later = _later_calls(dense, x, paths)
+    with open_store() as store:
+        run = Run(dense, copy, x, store)
+        for index, step in enumerate(run.steps):
+            for path in run.paths(index):
+                layer = run.dense_layer(path)
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    _correct_norm(run, index, path)
+                elif path in paths and path not in visited and has_columns(layer):
+                    visited.add(path)
+                    _visit(run, index, path, visit, later.get(path))
+            run.advance(index)
+            progress(f"reconstructing {step.operation.name}", index + 1, len(run.steps))
+    return visited
+
+
+def _later_calls(dense: Model, x: list[Array], paths: Collection[str]) -> dict[str, Sums]:
+    """What enters layers that are called several times, at every call but the first."""
+    calls: dict[str, list[int]] = {}
+    found: dict[str, Sums] = {}
+    with open_store() as store:
+        run = Run(dense, dense, x, store)
+        for index in range(len(run.steps)):
+            for path in run.direct_paths(index):
+                if path in paths and has_columns(run.dense_layer(path)):
+                    calls.setdefault(path, []).append(index)
+        later = {index: path for path, found in calls.items() for index in found[1:]}
+        for index in range(max(later, default=-1) + 1):
+            if index in later:
+                path = later[index]
+                found[path] = _sums(run, index, path, found.get(path))
+            run.advance(index)
+    return found
+
+
+def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> None:
+    layer = run.copy_layer(path)
+    sums = _sums(run, index, path, sums)
+    following = _norm_of_rows(run.following(index), sums.rows)
+    problem = sums.problem(with_bias=layer.use_bias or following is not None)
+    if not np.isfinite(problem.cross).all():
+        raise ModelError(
+            f"{path}: expected finite activations on the samples given. Received: NaN or infinity."
+            " See that the data is scaled as the model wants it."
+        )
+    variable = kernel_variable(layer)
+    kind = type(layer).__name__
+    dense = device_matrix.to_device(kind, np.asarray(variable, np.float64))
+    matrix = visit(Case(path, kind, problem, dense, _row_weights(following, len(dense))))
+    if matrix is None:
+        return
+    variable.assign(device_matrix.to_keras(kind, matrix, tuple(variable.shape)))
+    if layer.use_bias:
+        layer.bias.assign(problem.bias(matrix))
+    run.mark_changed(path)
+
+
+def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
+    """Adds up a layer's inputs and targets over all batches."""
+    dense_layer, layer = run.dense_layer(path), run.copy_layer(path)
+    kernel = kernel_variable(layer)
+    rows, width = device_matrix.device_shape(type(layer).__name__, tuple(kernel.shape))
+    sums = sums or Sums(groups(layer), width, rows)
+    for batch, before, after in run.pairs(index, path):
+        targets, inputs = linear_output(dense_layer, before), columns(layer, after)
+        chosen = chosen_positions(len(targets), batch, run.batches, width)
+        if chosen is not None:
+            targets, inputs = keras.ops.take(targets, chosen, 0), keras.ops.take(inputs, chosen, 0)
+        sums.add(inputs, targets)
+    return sums
+
+
+def _norm_of_rows(following: Layer | None, rows: int) -> Layer | None:
+    """The batch normalisation behind a layer, if it treats each output of the layer apart."""
+    if not isinstance(following, keras.layers.BatchNormalization):
+        return None
+    shape = tuple(following.moving_mean.shape)
+    return following if following.axis == -1 and shape == (rows,) else None
+
+
+def _row_weights(following: Layer | None, rows: int) -> Matrix:
+    """How much batch normalisation scales each output, if that is what follows."""
+    if following is None:
+        return np.ones(rows)
+    deviation = np.sqrt(np.asarray(following.moving_variance, np.float64) + following.epsilon)
+    gamma = np.asarray(following.gamma, np.float64) if following.scale else np.ones(rows)
+    scales: Matrix = np.abs(gamma) / deviation
+    return scales
+
+
+def _correct_norm(run: Run, index: int, path: str) -> None:
+    if not run.is_changed(index):
+        return
+    layer = run.copy_layer(path)
+    before, after = norm.MomentSums(layer.axis), norm.MomentSums(layer.axis)
+    for _, entering, entering_copy in run.pairs(index, path):
+        before.add(entering)
+        after.add(entering_copy)
+    norm.correct(layer, run.dense_layer(path), before.moments(), after.moments())
+    run.mark_changed(path)

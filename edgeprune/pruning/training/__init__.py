@@ -1,0 +1,1 @@
+"""Training with masks that follow a schedule."""

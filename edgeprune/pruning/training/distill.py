@@ -1,0 +1,191 @@
+"""Distillation: a pruned model learns from what the dense one says, with labels or without.
+
+Of class probabilities or their logits the loss is the divergence of the softened distributions,
+
+    T^2 * KL(softmax(teacher / T) || softmax(student / T))
+
+(Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, section 2). Any other output is compared by its
+squared error, relative to the variance of the teacher's output in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from edgeprune.core.errors import InputError
+from edgeprune.keras_model.interface import softmax_ends
+from edgeprune.keras_model.layers import Model
+
+Meaning: TypeAlias = Literal["logits", "probabilities", "values"]
+"""How an output is read."""
+
+_TINY = 1e-7
+"""Keeps logarithms and quotients finite."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How much of the loss the teacher gives, and how soft its distributions are made."""
+
+    weight: float = 0.5
+    """Of the teacher's part; the loss over labels gets the rest. 0 trains without a teacher."""
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise InputError(
+                f"`distillation`: expected a weight from 0 to 1. Received: {self.weight}."
+            )
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(
+                f"`distillation`: the temperature must be positive. Received: {self.temperature}."
+            )
+
+
+class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """Trains a student by its own loss and by what a teacher says of the same batch.
+
+    Batches without labels are learned from the teacher alone, and leave the metrics out.
+
+    Args:
+      student: the model to train; is held, not copied.
+      teacher: gives the same outputs as the student; is not trained, saved or listed.
+      meanings: of each output.
+      distillation: weight and temperature.
+    """
+
+    def __init__(
+        self,
+        student: Model,
+        teacher: Model,
+        meanings: tuple[Meaning, ...],
+        distillation: Distillation,
+    ) -> None:
+        super().__init__(name=student.name)
+        self.student = student
+        names = getattr(student, "output_names", None)
+        if names:
+            # Losses and metrics may be given by output.
+            self.output_names = names
+        # Keras would list the layers of an attribute; those of a closure stay unseen.
+        self._ask = _asking(teacher)
+        self._meanings = meanings
+        self._distillation = distillation
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Calls the student."""
+        return self.student(inputs, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The student's loss mixed with the distance to the teacher, a scalar."""
+        weight = self._distillation.weight
+        distance = self._distance(x, y_pred)
+        if y is None:
+            return distance + sum(self.losses)
+        own = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return (1 - weight) * own + weight * distance
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Metrics over labels; of batches without labels the loss alone."""
+        if y is None:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The loss, and the metrics that saw labels."""
+        found: dict[str, Any] = {}
+        for metric in self.metrics:
+            # Those of `compile` are built by the first labels.
+            if getattr(metric, "built", True):
+                result = metric.result()
+                found.update(result if isinstance(result, dict) else {metric.name: result})
+        return found
+
+    def _distance(self, x: Any, y_pred: Any) -> Any:
+        wanted = keras.tree.flatten(self._ask(x))
+        given = keras.tree.flatten(y_pred)
+        # A subclassed model does not say beforehand how many outputs it has.
+        unknown: tuple[Meaning, ...] = tuple("values" for _ in given)
+        meanings = self._meanings if len(self._meanings) == len(given) else unknown
+        parts = [
+            output_distance(teacher, student, meaning, self._distillation.temperature)
+            for teacher, student, meaning in zip(wanted, given, meanings, strict=True)
+        ]
+        return sum(parts) / len(parts)
+
+
+def _asking(teacher: Model) -> Callable[[Any], Any]:
+    def ask(x: Any) -> Any:
+        answer = teacher(x, training=False)
+        return keras.tree.map_structure(keras.ops.stop_gradient, answer)
+
+    return ask
+
+
+def output_distance(teacher: Any, student: Any, meaning: Meaning, temperature: float) -> Any:
+    """How far one output of the student is from the teacher's: a scalar, the mean over samples.
+
+    Args:
+      teacher: tensor `[n, ..., classes]`, or of any shape if it holds values.
+      student: of the same shape.
+      meaning: how both are read.
+      temperature: softens distributions; values do not heed it.
+    """
+    teacher = keras.ops.cast(teacher, "float32")
+    student = keras.ops.cast(student, "float32")
+    if meaning == "values":
+        spread = keras.ops.var(teacher) + _TINY
+        return keras.ops.mean(keras.ops.square(teacher - student)) / spread
+    if meaning == "probabilities":
+        teacher, student = (
+            keras.ops.log(keras.ops.clip(given, _TINY, 1.0)) for given in (teacher, student)
+        )
+    wanted = keras.ops.log_softmax(teacher / temperature)
+    given = keras.ops.log_softmax(student / temperature)
+    divergence = keras.ops.sum(keras.ops.exp(wanted) * (wanted - given), axis=-1)
+    return temperature**2 * keras.ops.mean(divergence)
+
+
+def meanings_of(model: Model) -> tuple[Meaning, ...]:
+    """How the outputs of a model are read, in its order.
+
+    A softmax at the end gives probabilities. Without one, outputs are logits if the model is
+    compiled with a loss over classes, or is not compiled and has one output `[n, classes]`, which
+    is then trained with such a loss; anything else is values.
+    """
+    ends = softmax_ends(model)
+    losses = _class_losses(model, len(ends))
+    return tuple(
+        "probabilities" if softmax else "logits" if classes else "values"
+        for softmax, classes in zip(ends, losses, strict=True)
+    )
+
+
+def _class_losses(model: Model, outputs: int) -> list[bool]:
+    """Whether each output is trained with a loss over classes."""
+    if not model.compiled:
+        return [outputs == 1] * outputs
+    names = list(getattr(model, "output_names", None) or [])
+    given = model.loss
+    if isinstance(given, dict):
+        given = [given.get(name) for name in names]
+    elif not isinstance(given, list | tuple):
+        given = [given] * outputs
+    return [_over_classes(loss) for loss in given] if len(given) == outputs else [False] * outputs
+
+
+def _over_classes(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    return "categorical" in str(name).lower()

@@ -1,0 +1,238 @@
+"""What training is fed with: batches from arrays, or ready-made ones, augmented where asked for.
+
+Batches from arrays are a function of the seed, the epoch and the number of the batch, and of
+nothing else. So a run that was interrupted goes on with the very batches it would have had.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgeprune.core.data import Data
+from edgeprune.core.errors import DataError, InputError
+
+Augment: TypeAlias = Literal["none", "flip-shift"]
+Batches: TypeAlias = Any
+"""What `keras.Model.fit` takes that yields `(x, y)` or `(x,)`: `tf.data.Dataset`, `PyDataset`,
+generator."""
+
+MAX_SHIFT = 4
+"""Pixels that `flip-shift` moves an image by, at most, in each direction."""
+
+VALIDATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What `fit` is given."""
+
+    batches: Batches
+    steps: int
+    """Batches in an epoch."""
+    counted: bool
+    """Whether `fit` must count them, since the data does not end with the epoch."""
+
+    @property
+    def shuffled_by_keras(self) -> bool:
+        """Whether `fit` shuffles the batches."""
+        return isinstance(self.batches, keras.utils.PyDataset)
+
+
+def make_feed(
+    data: Data | Batches,
+    *,
+    batch_size: int,
+    augment: Augment,
+    seed: int,
+    epochs: range,
+    steps_per_epoch: int | None,
+) -> Feed:
+    """Batches for the epochs in `epochs`.
+
+    Args:
+      data: samples, or batches as `keras.Model.fit` takes them.
+      batch_size: samples in a batch made from arrays.
+      augment: "flip-shift" flips images at random and moves them by up to `MAX_SHIFT` pixels.
+      seed: of order and augmentation.
+      epochs: numbers of the epochs to come; a resumed run does not start at 0.
+      steps_per_epoch: batches in an epoch, for batches without a length.
+
+    Raises:
+      DataError: a length is not known, or images cannot be augmented.
+      InputError: an unknown `augment`.
+    """
+    if augment not in ("none", "flip-shift"):
+        raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
+    if isinstance(data, Data):
+        return _from_arrays(data, batch_size, augment, seed, epochs)
+    steps = steps_in_epoch(data, batch_size, steps_per_epoch)
+    feed = Feed(data, steps, steps_per_epoch is not None)
+    if augment == "none":
+        return feed
+    if not isinstance(data, tf.data.Dataset):
+        raise DataError(
+            "augment='flip-shift': expected arrays or a tf.data.Dataset. "
+            f"Received: a {type(data).__name__}. Augment in it, and leave `augment` out."
+        )
+    return replace(feed, batches=_augmented(data, seed))
+
+
+def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple[Any, Any]:
+    """What is trained on, and what `fit` validates on (None if nothing).
+
+    Args:
+      data: samples or batches.
+      validation: a fraction of the samples, or other samples or batches.
+
+    Raises:
+      InputError: not a fraction, or one of data that is not arrays.
+    """
+    if isinstance(validation, Data):
+        return data, _for_validation(validation)
+    if not isinstance(validation, int | float):
+        return data, validation
+    if not 0 <= validation < 1:
+        raise InputError(
+            f"`validation` is a fraction of the samples, 0 <= validation < 1. "
+            f"Received: {validation}."
+        )
+    if not validation:
+        return data, None
+    if not isinstance(data, Data) or len(data) < 2:
+        raise InputError(
+            f"`validation`: a fraction ({validation}) is held out of arrays of several samples "
+            "only. Give validation samples or batches."
+        )
+    held_out = max(1, round(validation * len(data)))
+    rows = np.random.default_rng(0).permutation(len(data))
+    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]))
+
+
+def _for_validation(data: Data) -> Any:
+    x = data.x if len(data.x) > 1 else data.x[0]
+    parts = (x,) if data.y is None else (x, data.y)
+    return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
+
+
+def steps_in_epoch(data: Data | Batches, batch_size: int, steps_per_epoch: int | None) -> int:
+    """Batches in an epoch.
+
+    Raises:
+      DataError: the data does not know, and `steps_per_epoch` does not say.
+    """
+    if isinstance(data, Data):
+        return math.ceil(len(data) / min(batch_size, len(data)))
+    return steps_per_epoch or _length(data)
+
+
+def _length(data: Iterable[Any]) -> int:
+    try:
+        return len(data)  # type: ignore[arg-type]  # it may have a length or not
+    except TypeError as error:
+        raise DataError(
+            f"The sparsity schedule needs the number of steps, and this {type(data).__name__} has "
+            "no length. Give `steps_per_epoch`."
+        ) from error
+
+
+def _from_arrays(data: Data, batch_size: int, augment: Augment, seed: int, epochs: range) -> Feed:
+    """Batches of one size, in another random order each epoch.
+
+    The last batch of an epoch is filled up with samples from its beginning: with one shape of
+    batch, a training step is compiled once.
+    """
+    count = len(data)
+    size = min(batch_size, count)
+    steps = steps_in_epoch(data, batch_size, None)
+    arrays = [tf.constant(array) for array in data.x]
+    labels = None if data.y is None else tf.constant(data.y)
+    if augment != "none":
+        _require_images(tf.TensorSpec.from_tensor(arrays[0]) if len(arrays) == 1 else arrays)
+
+    def epoch(number: Any) -> Any:
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), key)
+        filled = tf.gather(order, tf.range(steps * size) % count)
+        rows = tf.data.Dataset.from_tensor_slices(tf.reshape(filled, [steps, size]))
+        return rows.enumerate(number * steps)
+
+    def batch(index: Any, rows: Any) -> Any:
+        x = tuple(tf.gather(array, rows) for array in arrays)
+        if augment != "none":
+            x = (flip_and_shift(x[0], tf.stack([tf.constant(seed, tf.int64), index])),)
+        inputs = x if len(x) > 1 else x[0]
+        return (inputs,) if labels is None else (inputs, tf.gather(labels, rows))
+
+    numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
+    return Feed(numbers.flat_map(epoch).map(batch).prefetch(2), steps, True)
+
+
+def _require_images(found: Any) -> None:
+    """Checks that inputs can be flipped and shifted.
+
+    Raises:
+      DataError: not images `[n, h, w, c]` of at least `2 * MAX_SHIFT` pixels a side.
+    """
+    shape = getattr(found, "shape", tf.TensorShape(None))
+    if shape.rank != 4 or None in shape[1:3] or min(shape[1:3]) < 2 * MAX_SHIFT:
+        raise DataError(
+            "augment='flip-shift': expected one input of images [n, height, width, channels], at "
+            f"least {2 * MAX_SHIFT} pixels a side. Received: {found}. Leave `augment` out."
+        )
+
+
+def _augmented(batches: Any, seed: int) -> Any:
+    """Augments the images of every batch; labels and sample weights stay."""
+    parts = batches.element_spec
+    alone = not isinstance(parts, tuple)
+    _require_images(parts if alone else parts[0])
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+
+    def augmented(batch: Any, numbers: Any) -> Any:
+        if alone:
+            return flip_and_shift(batch, numbers)
+        return (flip_and_shift(batch[0], numbers), *batch[1:])
+
+    return tf.data.Dataset.zip((batches, seeds)).map(augmented).prefetch(2)
+
+
+def flip_and_shift(images: Any, seed: Any) -> Any:
+    """Mirrors half of the images left to right and moves each by up to `MAX_SHIFT` pixels.
+
+    What moves in from outside is the image mirrored at its edge.
+
+    Args:
+      images: tensor `[n, h, w, c]`.
+      seed: two integers; the same ones give the same images.
+    """
+    count = tf.shape(images)[0]
+    mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed) < 0.5
+    images = tf.where(mirrored, tf.reverse(images, [2]), images)
+    corners = tf.random.stateless_uniform(
+        [2, count, 1], seed + 1, 0, 2 * MAX_SHIFT + 1, dtype=tf.int32
+    )
+    return shift(images, corners, MAX_SHIFT)
+
+
+def shift(images: Any, corners: Any, reach: int) -> Any:
+    """Moves every image; what moves in from outside is the image mirrored at its edge.
+
+    Args:
+      images: tensor `[n, h, w, c]`.
+      corners: integers `[2, n, 1]` in [0, 2 * reach], row and column: `reach` leaves an image where
+        it is, less moves it down and to the right.
+      reach: pixels that an image can move by.
+    """
+    shape = tf.shape(images)
+    height, width = shape[1], shape[2]
+    sides = [reach, reach]
+    padded = tf.pad(images, [[0, 0], sides, sides, [0, 0]], "SYMMETRIC")
+    moved = tf.gather(padded, corners[0] + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(moved, corners[1] + tf.range(width), axis=2, batch_dims=1)

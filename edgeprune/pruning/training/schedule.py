@@ -1,0 +1,228 @@
+"""Schedules: at which training steps masks are made anew, and for which sparsity.
+
+A schedule is a pure function of the step: `schedule(step)` is `(should_prune, sparsity)`. Names and
+meaning of `begin_step`, `end_step`, `frequency` and `power` are those of TensorFlow Model
+Optimization (tensorflow_model_optimization/python/core/sparsity/keras/pruning_schedule.py at
+6fbc2ce), so a schedule taken from there behaves the same here.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from edgeprune.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """What the three schedules share: when masks are made anew.
+
+    Masks are made at `begin_step` and every `frequency` steps after it, up to and including
+    `end_step`; `end_step=-1` means without end where a schedule allows it.
+    """
+
+    @abstractmethod
+    def sparsity_at(self, step: int) -> float:
+        """The fraction of zeros wanted at `step`."""
+
+    @abstractmethod
+    def should_prune(self, step: int) -> bool:
+        """Whether masks are made anew at `step`."""
+
+    @property
+    def final_step(self) -> int:
+        """The first step at which the sparsity has its last value; 0 if a schedule does not say."""
+        return 0
+
+    def with_final_sparsity(self, sparsity: float) -> Schedule:
+        """The same shape over the steps, ending at another sparsity.
+
+        Raises:
+          InputError: a schedule of the user's own that does not say how.
+        """
+        raise InputError(
+            f"{type(self).__name__}: this schedule cannot end at another sparsity ({sparsity:g}). "
+            "Give it a method `with_final_sparsity(sparsity)` that returns such a schedule."
+        )
+
+    def is_due(self, before: int, step: int) -> bool:
+        """Whether masks are made anew after training went from step `before` to `step`.
+
+        They are if the schedule names a step in `(before, step]`, and always when its final step
+        lies there: `frequency` need not land on it.
+        """
+        passed_end = before < self.final_step <= step
+        return passed_end or any(map(self.should_prune, range(before + 1, step + 1)))
+
+    def __call__(self, step: int) -> tuple[bool, float]:
+        """`(should_prune, sparsity)` at `step`."""
+        return self.should_prune(step), self.sparsity_at(step)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the schedule, as Keras serialises them."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schedule:
+        """The schedule that `get_config` described."""
+        return cls(**config)
+
+
+def _require_fraction(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise InputError(f"`{name}` is a fraction of zeros, 0 <= {name} < 1. Received: {value}.")
+
+
+def _require_steps(begin_step: int, end_step: int, frequency: int, endless: bool) -> None:
+    if begin_step < 0:
+        raise InputError(f"`begin_step` counts from 0. Received: {begin_step}.")
+    if frequency < 1:
+        raise InputError(f"`frequency` is a number of steps, at least 1. Received: {frequency}.")
+    if endless and end_step == -1:
+        return
+    if end_step < begin_step or (not endless and end_step == begin_step):
+        ending = "or be -1 for no end" if endless else "since the sparsity changes between them"
+        raise InputError(
+            f"`end_step` must come after `begin_step`, {ending}. "
+            f"Received: begin_step={begin_step}, end_step={end_step}."
+        )
+
+
+def _is_due(step: int, begin_step: int, end_step: int, frequency: int) -> bool:
+    started = step >= begin_step
+    ended = end_step != -1 and step > end_step
+    return started and not ended and (step - begin_step) % frequency == 0
+
+
+def _scaled(initial: float, final: float, sparsity: float) -> float:
+    """Where a ramp from `initial` to `final` starts once it is scaled to end at `sparsity`."""
+    return initial * sparsity / final if initial < final else sparsity
+
+
+@dataclass(frozen=True)
+class ConstantSparsity(Schedule):
+    """The same sparsity from `begin_step` on."""
+
+    target_sparsity: float
+    begin_step: int
+    end_step: int = -1
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        _require_fraction("target_sparsity", self.target_sparsity)
+        _require_steps(self.begin_step, self.end_step, self.frequency, endless=True)
+
+    @property
+    def final_step(self) -> int:
+        """`begin_step`: there is one sparsity only."""
+        return self.begin_step
+
+    def with_final_sparsity(self, sparsity: float) -> ConstantSparsity:
+        """The same steps at another sparsity."""
+        return replace(self, target_sparsity=sparsity)
+
+    def sparsity_at(self, step: int) -> float:
+        """The target, at any step."""
+        del step
+        return self.target_sparsity
+
+    def should_prune(self, step: int) -> bool:
+        """Every `frequency` steps from `begin_step` to `end_step`."""
+        return _is_due(step, self.begin_step, self.end_step, self.frequency)
+
+
+@dataclass(frozen=True)
+class PolynomialDecay(Schedule):
+    """From `initial_sparsity` at `begin_step` to `final_sparsity` at `end_step`.
+
+        sparsity = final + (initial - final) * (1 - progress) ** power,
+        progress = (step - begin_step) / (end_step - begin_step), held within [0, 1]
+
+    `power=3` is the cubic schedule of Zhu and Gupta, 2017, arXiv:1710.01878: much is pruned early,
+    while many weights are redundant, and little towards the end.
+    """
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: int
+    end_step: int
+    power: float = 3
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        _require_fraction("initial_sparsity", self.initial_sparsity)
+        _require_fraction("final_sparsity", self.final_sparsity)
+        _require_steps(self.begin_step, self.end_step, self.frequency, endless=False)
+        if not self.power > 0:
+            raise InputError(f"`power` must be positive. Received: {self.power}.")
+
+    @property
+    def final_step(self) -> int:
+        """`end_step`."""
+        return self.end_step
+
+    def with_final_sparsity(self, sparsity: float) -> PolynomialDecay:
+        """The same shape, all its sparsities scaled so that it ends at `sparsity`."""
+        return replace(
+            self,
+            initial_sparsity=_scaled(self.initial_sparsity, self.final_sparsity, sparsity),
+            final_sparsity=sparsity,
+        )
+
+    def sparsity_at(self, step: int) -> float:
+        """The polynomial above; constant before `begin_step` and after `end_step`."""
+        progress = (step - self.begin_step) / (self.end_step - self.begin_step)
+        left = math.pow(1 - min(1.0, max(0.0, progress)), self.power)
+        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left
+
+    def should_prune(self, step: int) -> bool:
+        """Every `frequency` steps from `begin_step` to `end_step`."""
+        return _is_due(step, self.begin_step, self.end_step, self.frequency)
+
+
+@dataclass(frozen=True)
+class LinearDecay(Schedule):
+    """`PolynomialDecay` with `power=1`: sparsity changes by the same amount at every step."""
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: int
+    end_step: int
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        self._polynomial()
+
+    def _polynomial(self) -> PolynomialDecay:
+        return PolynomialDecay(
+            self.initial_sparsity,
+            self.final_sparsity,
+            self.begin_step,
+            self.end_step,
+            power=1,
+            frequency=self.frequency,
+        )
+
+    @property
+    def final_step(self) -> int:
+        """`end_step`."""
+        return self.end_step
+
+    def with_final_sparsity(self, sparsity: float) -> LinearDecay:
+        """The same shape, all its sparsities scaled so that it ends at `sparsity`."""
+        return replace(
+            self,
+            initial_sparsity=_scaled(self.initial_sparsity, self.final_sparsity, sparsity),
+            final_sparsity=sparsity,
+        )
+
+    def sparsity_at(self, step: int) -> float:
+        """A straight line; constant before `begin_step` and after `end_step`."""
+        return self._polynomial().sparsity_at(step)
+
+    def should_prune(self, step: int) -> bool:
+        """Every `frequency` steps from `begin_step` to `end_step`."""
+        return self._polynomial().should_prune(step)

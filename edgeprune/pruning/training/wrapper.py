@@ -1,0 +1,212 @@
+"""The wrapper: a Keras layer that holds masks while another layer trains.
+
+A wrapper evaluates its layer with the masked kernel in place of its own (see `masked_kernel`),
+whatever layer it is; the layer itself is not changed.
+
+Usually the wrapped layer holds the one kernel. Of a subclassed model nothing is known but what it
+computes, so it is wrapped as a whole and the wrapper holds one mask for each kernel inside.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeprune.core.errors import ModelError
+from edgeprune.keras_model.layers import Layer, Model, layers_inside, unique_layers
+from edgeprune.pruning.training.masked_kernel import PACKAGE, MaskedKernel, OnKept, Rule, kernels_of
+
+PREFIX = "prune_low_magnitude_"
+"""Stands before the layer's name in the name of its wrapper."""
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PruneLowMagnitude(keras.layers.Wrapper):
+    """Trains a layer with masks over its kernels.
+
+    `strip_pruning` takes the layer out again; `UpdatePruningStep` must be among the callbacks of
+    `fit`, or masks are never made.
+
+    Args:
+      layer: any Keras layer; a built one keeps its weights.
+      rules: one for each layer with kernels: the layer itself, or of a model those inside.
+      **kwargs: to `keras.layers.Wrapper`.
+    """
+
+    def __init__(self, layer: Layer, rules: tuple[Rule, ...], **kwargs: Any) -> None:
+        kwargs.setdefault("name", f"{PREFIX}{layer.name}")
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(layer, **kwargs)
+        self.rules = tuple(rules)
+        self.masked_kernels: tuple[MaskedKernel, ...] = ()
+        self.supports_masking = layer.supports_masking
+        self._begun = False
+        self._takes_training = "training" in inspect.signature(layer.call).parameters
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the layer if it is not yet, and makes a mask that keeps all for each kernel.
+
+        Raises:
+          ModelError: a rule names a layer without a kernel.
+        """
+        super().build(input_shape)
+        self.step = self.add_weight(
+            shape=(), dtype="int64", initializer="zeros", trainable=False, name="pruning_step"
+        )
+        self.masked_kernels = tuple(
+            masked for rule in self.rules for masked in self._masked_kernels(rule)
+        )
+
+    def _masked_kernels(self, rule: Rule) -> Iterator[MaskedKernel]:
+        layer = self.layer if not rule.path else unique_layers(self.layer)[rule.path]
+        path = f"{self.layer.name}/{rule.path}" if rule.path else self.layer.name
+        kernels = kernels_of(layer)
+        if not kernels:
+            raise ModelError(
+                f"{path}: expected a layer with a kernel that patterns are defined on. "
+                f"Received: a {type(layer).__name__}. Leave it unwrapped."
+            )
+        for kind, kernel in kernels:
+            mask = self.add_weight(
+                shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
+            )
+            if kernel.regularizer is not None:
+                kernel.regularizer = OnKept(kernel.regularizer, mask)
+            yield MaskedKernel(path, kind, kernel, mask, rule)
+
+    def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """Calls the layer with the masked kernels in place of its own."""
+        if self._takes_training:
+            kwargs["training"] = training
+        step = self.step.value
+        masked = {
+            id(entry.kernel): entry.trained(step) if training else entry.masked()
+            for entry in self.masked_kernels
+        }
+        variables = self.layer.variables
+        scope = keras.StatelessScope(
+            [(variable, masked.get(id(variable), variable.value)) for variable in variables],
+            collect_losses=True,
+            initialize_variables=False,
+        )
+        before = [scope.get_current_value(variable) for variable in variables]
+        with scope:
+            outputs = self.layer(inputs, **kwargs)
+        # Moving averages, seeds and losses of the layer end up in the scope; they belong outside.
+        for variable, old in zip(variables, before, strict=True):
+            new = scope.get_current_value(variable)
+            if new is not old:
+                variable.assign(new)
+        for loss in scope.losses:
+            self.add_loss(loss)
+        return outputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The output shape of the layer."""
+        return self.layer.compute_output_shape(input_shape)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        """Shape and type of the layer's output."""
+        if not self._takes_training:
+            kwargs.pop("training", None)
+        return self.layer.compute_output_spec(inputs, **kwargs)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """The time-step mask that the layer hands on."""
+        return self.layer.compute_mask(inputs, previous_mask)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the wrapper, the layer's own config among them."""
+        return {**super().get_config(), "rules": [rule.get_config() for rule in self.rules]}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> PruneLowMagnitude:
+        """The wrapper that `get_config` described."""
+        layer = keras.saving.deserialize_keras_object(config["layer"], custom_objects)
+        rules = tuple(Rule.from_config(rule) for rule in config["rules"])
+        left = {name: value for name, value in config.items() if name not in {"layer", "rules"}}
+        return cls(layer, rules, **left)
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps counted so far."""
+        return int(np.asarray(self.step))  # int() alone fails on a variable that is distributed
+
+    def begin(self) -> None:
+        """Makes the masks of step 0, if training is there and the schedule names that step.
+
+        A wrapper that the first batch has yet to build makes them after that batch.
+        """
+        self._begun = self.built
+        if self.built and self.steps_done == 0:
+            for entry in self.masked_kernels:
+                if entry.rule.schedule.should_prune(0):
+                    entry.update(0)
+            self.settle()
+
+    def advance(self, steps: int) -> None:
+        """Counts training steps and makes masks anew where a schedule wants it."""
+        if not self._begun:
+            self.begin()
+        before = self.steps_done
+        now = before + steps
+        self.step.assign(now)
+        due = [entry for entry in self.masked_kernels if entry.rule.schedule.is_due(before, now)]
+        for entry in due:
+            entry.update(now)
+        if due:
+            self.settle()
+
+    def settle(self) -> None:
+        """Writes the zeros into every kernel whose sparsity is final; optimizers may move them."""
+        step = self.steps_done
+        for entry in self.masked_kernels:
+            if step >= entry.rule.schedule.final_step:
+                entry.set_zeros()
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PrunedModel(keras.Model):
+    """Trains a subclassed model with masks; holds it in a wrapper.
+
+    Args:
+      wrapper: around the built model.
+      **kwargs: to `keras.Model`.
+    """
+
+    def __init__(self, wrapper: PruneLowMagnitude, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.wrapper = wrapper
+        if not wrapper.built:
+            wrapper.build()
+            wrapper.built = True
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Calls the model through its wrapper."""
+        return self.wrapper(inputs, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """The wrapper, the model's own config in it."""
+        wrapper = keras.saving.serialize_keras_object(self.wrapper)
+        return {**super().get_config(), "wrapper": wrapper}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> PrunedModel:
+        """The model that `get_config` described."""
+        wrapper = keras.saving.deserialize_keras_object(config["wrapper"], custom_objects)
+        return cls(wrapper, name=config.get("name"))
+
+
+def wrappers(model: Model | Layer) -> tuple[PruneLowMagnitude, ...]:
+    """Every wrapper in a model or layer once, however deep; a wrapper is its own."""
+    layers = layers_inside(model)
+    return tuple(layer for layer in layers if isinstance(layer, PruneLowMagnitude))

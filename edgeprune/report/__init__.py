@@ -1,0 +1,1 @@
+"""Reports: the whole pipeline for several devices, and what came of it."""

@@ -1,0 +1,122 @@
+"""Rankings: the same model across devices, each number only beside numbers of its own kind.
+
+Milliseconds, instructions and cycles are never put into one order, nor is what was measured with
+what was simulated, nor a device with a computer that stands in for it. Cycles are of one device
+each, since the clocks that they belong to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from edgeprune.targets.measurement import Measurement
+
+
+Unit = Literal["ms", "instructions", "cycles"]
+UNITS: tuple[Unit, ...] = ("ms", "instructions", "cycles")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one inference costs by an instrument."""
+
+    value: float
+    unit: Unit
+
+    @property
+    def number(self) -> str:
+        """The value for people, counts in millions."""
+        if self.unit == "ms":
+            return f"{self.value:.3f}"
+        millions = self.value / 1e6
+        return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.unit}"
+
+
+def cost_of(measurement: Measurement) -> Cost | None:
+    """Latency, else instructions, else cycles; None if the instrument says nothing of work.
+
+    Of latency it is the median, or the average where that alone is known.
+    """
+    time = measurement.latency_ms
+    if time is not None:
+        value = time.median if time.median is not None else time.mean
+        return None if value is None else Cost(value, "ms")
+    if measurement.instructions is not None:
+        return Cost(measurement.instructions, "instructions")
+    return None if measurement.cycles is None else Cost(measurement.cycles, "cycles")
+
+
+def kind_of(measurement: Measurement) -> str:
+    """Whether the numbers were measured or simulated, and if so on the device."""
+    kind = "simulated" if measurement.simulated else "measured"
+    return f"{kind}, stands in" if measurement.stand_in else kind
+
+
+def cost_change(dense: Measurement | None, pruned: Measurement | None) -> str:
+    """The cost before and after, with its unit: `2.000 → 1.000 ms`."""
+    before = cost_of(dense) if dense else None
+    after = cost_of(pruned) if pruned else None
+    if before is None or after is None or before.unit != after.unit:
+        return "-"
+    return f"{before.number} → {after}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One device by one target: its unpruned and its pruned file."""
+
+    dense: Measurement
+    pruned: Measurement
+    cost: Cost
+    """Of the pruned file."""
+
+    @property
+    def change(self) -> str:
+        """Both costs with their unit."""
+        return cost_change(self.dense, self.pruned)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Entries that may be compared, the cheapest first."""
+
+    unit: Unit
+    kind: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def title(self) -> str:
+        """The unit, and what kind of number it is."""
+        names = {"ms": "Latency, ms", "instructions": "Instructions", "cycles": "Cycles"}
+        of = f" of {self.entries[0].pruned.device}" if self.unit == "cycles" else ""
+        return f"{names[self.unit]}{of} ({self.kind})"
+
+
+def rank(pairs: Iterable[tuple[Measurement, Measurement]]) -> tuple[Ranking, ...]:
+    """Puts what may be compared into an order; what an instrument says nothing of is left out.
+
+    Args:
+      pairs: of every device and target, the measurements of the unpruned and the pruned file.
+    """
+    groups: dict[tuple[Unit, str, str], list[Entry]] = {}
+    for dense, pruned in pairs:
+        cost = cost_of(pruned)
+        if cost is not None:
+            device = pruned.device if cost.unit == "cycles" else ""
+            key = (cost.unit, kind_of(pruned), device)
+            groups.setdefault(key, []).append(Entry(dense, pruned, cost))
+    ordered = sorted(groups, key=lambda key: (UNITS.index(key[0]), key[1], key[2]))
+    return tuple(
+        Ranking(unit, kind, tuple(sorted(groups[unit, kind, device], key=_by_cost)))
+        for unit, kind, device in ordered
+    )
+
+
+def _by_cost(entry: Entry) -> float:
+    return entry.cost.value

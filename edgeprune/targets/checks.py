@@ -1,0 +1,197 @@
+"""Checks: questions about an artifact, each with its answer, and how outputs are compared.
+
+`validate` asks them, and so does every target that can say something of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.terms import Numerics
+from edgeprune.targets.measurement import Settings
+from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.signature import output_ports
+
+if TYPE_CHECKING:
+    from edgeprune.profiles.profile import DeviceProfile
+
+GENERATED_SAMPLES = 4
+
+TOLERANCE: Mapping[Numerics, float] = {"float32": 1e-3, "float16": 2e-2, "int8": 0.5}
+"""How far outputs may be from those of a float reference.
+
+float32 and float16: largest difference, relative to the largest value of that output. int8: root
+mean square of the difference beyond one quantization step, relative to that of the output. int8
+keeps about two decimal digits per layer, and what a deep network makes of that depends on its
+weights, so the int8 limit (6 dB) tells a right file from a wrong one and not a good from a bad
+quantization: accuracy does that.
+"""
+SAME_NUMERICS_TOLERANCE_INT8 = 0.05
+"""As the int8 tolerance, but between two int8 files: they differ in rounding only."""
+WEAK_SPREAD = 0.05
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about an artifact, and its answer."""
+
+    name: str
+    ok: bool
+    value: float | str | None
+    limit: float | str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of an artifact against a device profile."""
+
+    model: str
+    device: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form of the command-line contract."""
+        checks = [asdict(check) for check in self.checks]
+        return {"model": self.model, "device": self.device, "ok": self.ok, "checks": checks}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the outputs are compared with: arrays `[n, ...]` by output name."""
+
+    description: str
+    outputs: Mapping[str, Array]
+    quantized: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A file to check for a device, what to feed it and what should come out.
+
+    `inputs` holds one array `[n, ...]` per input in the order of the signature. `wanted` are the
+    right outputs; None where nothing is known that they could be compared with.
+    """
+
+    graph: Graph
+    profile: DeviceProfile
+    inputs: list[Array]
+    wanted: Reference | None
+    settings: Settings = field(default_factory=Settings)
+    """How a target is reached; only those on other machines ask."""
+
+    def first_samples(self, count: int = GENERATED_SAMPLES) -> Case:
+        """The same with fewer samples, for an instrument that is slow."""
+        wanted = self.wanted
+        if wanted is not None:
+            outputs = {name: array[:count] for name, array in wanted.outputs.items()}
+            wanted = replace(wanted, outputs=outputs)
+        return replace(self, inputs=[array[:count] for array in self.inputs], wanted=wanted)
+
+
+def named_outputs(graph: Graph, outputs: tuple[Array, ...]) -> dict[str, Array]:
+    """Outputs in the order of the signature, by their names in it."""
+    return {port.name: array for port, array in zip(output_ports(graph), outputs, strict=True)}
+
+
+def check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
+    """Whether no output is NaN or infinite."""
+    bad = sum(int((~np.isfinite(array)).sum()) for array in outputs.values())
+    message = "all outputs are finite" if not bad else "outputs hold NaN or infinite values"
+    return Check(f"finite ({runtime})", not bad, bad, 0, message)
+
+
+def numerics(graph: Graph) -> str:
+    """The number format of a file's weights: `float32`, `float16`, `int8`, ... or `mixed`.
+
+    `mixed` is weights of 8 bits between float activations (dynamic range), or several formats.
+    """
+    weights = {
+        tensor.dtype for tensor in graph.tensors if tensor.constant and len(tensor.shape) > 1
+    } - {"int32", "int64", "bool"}
+    inputs = {graph.tensors[index].dtype for index in graph.inputs}
+    outputs = {graph.tensors[index].dtype for index in graph.outputs}
+    if weights and weights <= {"int8", "uint8", "int4"}:
+        # Inputs may be indices; what the network computes shows at its end.
+        quantized = outputs <= {"int8", "uint8"} and "float32" not in inputs
+        return "int8" if quantized else "mixed"
+    if "float16" in weights and weights <= {"float16", "float32"}:
+        return "float16"
+    if weights <= {"float32"}:
+        return "int8" if not weights and outputs <= {"int8", "uint8"} else "float32"
+    return "mixed"
+
+
+def check_outputs(
+    name: str,
+    outputs: Mapping[str, Array],
+    wanted: Reference,
+    found_numerics: str,
+    steps: list[float],
+) -> Check:
+    """Compares outputs with a reference, within the tolerance of the number format.
+
+    Args:
+      name: of the check.
+      outputs: arrays `[n, ...]` by output name, as real values.
+      wanted: the right outputs.
+      found_numerics: as `numerics` says of the file.
+      steps: quantization step of every output, 0 where it is not quantized.
+    """
+    pairs = _paired(outputs, wanted.outputs)
+    shapes = [(list(found.shape), list(right.shape)) for found, right in pairs]
+    if len(outputs) != len(wanted.outputs) or any(found != right for found, right in shapes):
+        given = [list(array.shape) for array in wanted.outputs.values()]
+        received = [list(array.shape) for array in outputs.values()]
+        return Check(
+            name, False, str(received), str(given), f"other outputs than {wanted.description} has"
+        )
+    quantized = found_numerics not in {"float32", "float16"}
+    if quantized:
+        limit = SAME_NUMERICS_TOLERANCE_INT8 if wanted.quantized else TOLERANCE["int8"]
+        errors = [_rms_error(f, r, s) for (f, r), s in zip(pairs, steps, strict=True)]
+    else:
+        limit = TOLERANCE["float16" if found_numerics == "float16" else "float32"]
+        errors = [_largest_error(found, right) for found, right in pairs]
+    value = max(errors, default=0.0)
+    kind = "root mean square" if quantized else "largest"
+    message = f"{kind} difference from {wanted.description}, relative to its outputs"
+    if not value <= limit:
+        message += ": the file does not compute what it should"
+    elif all(_hardly_varies(right) for _, right in pairs):
+        message += "; they hardly vary, so this says little: give --data"
+    return Check(name, bool(value <= limit), float(value), limit, message)
+
+
+def _hardly_varies(right: Array) -> bool:
+    """Whether an output is nearly the same number everywhere, such as an untrained softmax."""
+    return float(np.ptp(right)) < WEAK_SPREAD * float(np.abs(right).max(initial=0.0))
+
+
+def _paired(outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> list[tuple[Array, Array]]:
+    """Outputs beside the right ones: by name if both have the same names, else by position."""
+    if outputs.keys() == wanted.keys():
+        return [(array, wanted[name]) for name, array in outputs.items()]
+    return list(zip(outputs.values(), wanted.values(), strict=False))
+
+
+def _largest_error(found: Array, right: Array) -> float:
+    difference = np.abs(found.astype(np.float64) - right)
+    scale = np.abs(right.astype(np.float64)).max(initial=0.0)
+    return float(difference.max(initial=0.0) / max(scale, np.finfo(np.float32).tiny))
+
+
+def _rms_error(found: Array, right: Array, step: float) -> float:
+    beyond = np.maximum(np.abs(found.astype(np.float64) - right) - step, 0)
+    scale = np.sqrt(np.mean(np.square(right.astype(np.float64))))
+    return float(np.sqrt(np.mean(np.square(beyond))) / max(scale, np.finfo(np.float32).tiny))

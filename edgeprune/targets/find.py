@@ -1,0 +1,93 @@
+"""Finds a target by its name.
+
+A target is one module or folder, and one function here in `TARGETS`, which imports it when it is
+asked for: most commands need one instrument, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from edgeprune.core.errors import TargetError
+from edgeprune.core.spelling import suggestion
+from edgeprune.targets.target import Target
+
+
+def _host(address: str) -> Target:
+    from edgeprune.targets.host import HOST
+
+    return _without_address(HOST, address)
+
+
+def _arm64_emulated(address: str) -> Target:
+    from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+
+    return _without_address(ARM64_EMULATED, address)
+
+
+def _tflm(address: str) -> Target:
+    from edgeprune.targets.tflm import TFLM
+
+    return _without_address(TFLM, address)
+
+
+def _vela(address: str) -> Target:
+    from edgeprune.targets.vela import vela_at
+
+    return vela_at(address)
+
+
+def _edgetpu_model(address: str) -> Target:
+    from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
+
+    return _without_address(EDGETPU_MODEL, address)
+
+
+def _ssh(address: str) -> Target:
+    from edgeprune.targets.ssh import Ssh
+
+    return Ssh(address)
+
+
+def _adb(address: str) -> Target:
+    from edgeprune.targets.adb import Adb
+
+    return Adb(address)
+
+
+def _without_address(target: Target, address: str) -> Target:
+    """A target that is in one place only, and so takes no address."""
+    if address:
+        raise TargetError(
+            f"This target is in one place only: expected its name alone. Received: :{address}."
+        )
+    return target
+
+
+TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
+    {
+        "host": _host,
+        "arm64-emulated": _arm64_emulated,
+        "tflm": _tflm,
+        "vela": _vela,
+        "edgetpu-model": _edgetpu_model,
+        "ssh": _ssh,
+        "adb": _adb,
+    }
+)
+"""What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""
+
+
+def find_target(name: str) -> Target:
+    """The instrument of a name, such as `host`, or of a name and an address behind a colon.
+
+    Raises:
+      TargetError: there is no such instrument, or it takes no such address.
+    """
+    kind, _, address = name.partition(":")
+    if kind not in TARGETS:
+        raise TargetError(
+            f"Unknown target '{name}'.{suggestion(kind, TARGETS)} Known: {', '.join(TARGETS)}."
+        )
+    return TARGETS[kind](address)

@@ -1,0 +1,110 @@
+"""A .tflite file as C++ source, for firmware that has no file system.
+
+The pair of files is what TFLite Micro's own examples are built from: an aligned array and its
+length, declared in a header.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from edgeprune.core.errors import OutputError
+from edgeprune.core.files import describe_file, write_file
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.metadata import read_embedded
+
+ALIGNMENT = 16
+"""Bytes; what a flatbuffer's own vectors may ask for.
+
+Source: alignas(16) in tensorflow/lite/micro/tools/generate_cc_arrays.py of tflite-micro.
+"""
+BYTES_PER_LINE = 12
+
+
+@dataclass(frozen=True)
+class CArray:
+    """The two files, and the name of the array in them."""
+
+    source: Path
+    header: Path
+    identifier: str
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values for `--json`."""
+        return {
+            "source": str(self.source),
+            "header": str(self.header),
+            "identifier": self.identifier,
+        }
+
+
+def c_array_paths(model: Path) -> tuple[Path, Path]:
+    """Where source and header of a model go: beside it, `model.cc` and `model.h`.
+
+    Raises:
+      OutputError: the model itself has such a name, or one that `#include` cannot have.
+    """
+    if model.suffix in {".cc", ".h"} or re.search(r'["\\\n]', model.name):
+        raise OutputError(
+            f"{model}: expected a name ending in .tflite without quotes, backslashes and line "
+            f"breaks, since the C++ files are named after it. Received: {model.name!r}."
+        )
+    return model.with_suffix(".cc"), model.with_suffix(".h")
+
+
+def c_identifier(stem: str) -> str:
+    """The name of the array of a file: `my-model 2` is `g_my_model_2_data`.
+
+    Letters beyond ASCII and everything else that C++ does not take become one underscore; two in a
+    row are reserved there.
+    """
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", stem) if word]
+    return "_".join(["g", *(words or ["model"]), "data"])
+
+
+def write_c_array(model: Path) -> CArray:
+    """Writes a .tflite file as C++ source and header beside it, its manifest as a comment.
+
+    Raises:
+      TfliteError: the file does not parse.
+      OutputError: the C++ files cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    source, header = c_array_paths(model)
+    content = model.read_bytes()
+    made = CArray(source, header, c_identifier(model.stem))
+    environment = Environment(
+        loader=PackageLoader("edgeprune.tflite", "templates"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+    )
+    manifest = json.dumps(read_embedded(tflite_file.read(model).metadata), indent=1)
+    facts = {
+        "identifier": made.identifier,
+        "guard": f"{made.identifier.upper()}_H_",
+        "header": header.name,
+        "model": json.dumps(model.name),
+        "sha256": describe_file(model).sha256,
+        "edgeprune": version("edgeprune"),
+        "manifest": manifest.splitlines(),
+        "alignment": ALIGNMENT,
+        "size": len(content),
+        "lines": _lines(content),
+    }
+    for path in (header, source):
+        text = environment.get_template(f"model{path.suffix}").render(facts)
+        write_file(path, text.encode())
+    return made
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    for start in range(0, len(content), BYTES_PER_LINE):
+        yield ", ".join(f"0x{byte:02x}" for byte in content[start : start + BYTES_PER_LINE]) + ","

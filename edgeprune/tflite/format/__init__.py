@@ -1,0 +1,13 @@
+"""The .tflite format: reading hostile files safely, editing them, and sparse tensors.
+
+    flatbuffer      checked access to the bytes
+    tables          the tables of the TFLite schema that are read, as data
+    graph           what a file says, as frozen values
+    file            reads a file into a graph
+    signature       named inputs and outputs, in one order for everybody
+    draft           opens a file for editing, packs and writes it
+    archive         ZIP archives that tools append behind the model
+    sparse_tensor   encodes and decodes sparse tensors in NumPy
+
+Nothing here knows of devices or Keras.
+"""

@@ -1,0 +1,67 @@
+"""The short manifest that edgeprune embeds in a .tflite file as metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+if TYPE_CHECKING:
+    pass
+
+METADATA_NAME = "edgeprune"
+
+
+def shorten(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest goes into the file: the profile as a hash, the plan as its pruned layers.
+
+    A plan row becomes `"path": "Block(2,1) 0.8"`.
+    """
+    plan = manifest["plan"]
+    profile = json.dumps(manifest["profile"], sort_keys=True).encode()
+    return {
+        **{key: manifest[key] for key in ("schema", "model_sha256", "device", "numerics")},
+        "profile_sha256": hashlib.sha256(profile).hexdigest(),
+        "plan": plan
+        and {
+            "goal": plan["goal"],
+            "asked": plan["asked"],
+            "layers": {
+                row["path"]: f"{row['pattern']} {row['sparsity']:g}"
+                for row in plan["layers"]
+                if row["pattern"]
+            },
+        },
+        "versions": manifest["versions"],
+        "sizes": manifest["sizes"],
+    }
+
+
+def embed(model: Any, manifest: Mapping[str, Any]) -> None:
+    """Adds a manifest, in short, to a TFLite `ModelT` in place, in the stead of one that it had.
+
+    Args:
+      model: the schema's object form, as `tflite.draft.load` gives it.
+      manifest: as `make_manifest` makes it.
+    """
+    buffer = schema.BufferT()
+    text = json.dumps(shorten(manifest), separators=(",", ":"))
+    buffer.data = np.frombuffer(text.encode(), np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
+    others = [item for item in model.metadata or [] if item.name != METADATA_NAME.encode()]
+    model.metadata = [*others, entry]
+
+
+def read_embedded(metadata: Mapping[str, bytes]) -> dict[str, Any] | None:
+    """The manifest in a file's metadata; None if there is none, or none that can be read."""
+    try:
+        found = json.loads(metadata.get(METADATA_NAME, b"null"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,118 @@
+"""Chooses the rewrites that let a whole network run on XNNPACK's sparse kernels.
+
+The rewrites are tried in two orders: with the image mirrored, which adds nothing to the network,
+and with 5x5 kernels where that is not possible. The first after which the gate says "on" for every
+runtime is taken; where none is, the file stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeprune.tflite.format.draft import Draft, reread
+from edgeprune.tflite.gate import RuntimeName, Verdict, judge
+from edgeprune.tflite.gate.node import well_formed
+from edgeprune.tflite.rewrites.constants import constants_first
+from edgeprune.tflite.rewrites.edit import Edit
+from edgeprune.tflite.rewrites.endings import end_in_plain_means
+from edgeprune.tflite.rewrites.flip import flip
+from edgeprune.tflite.rewrites.pointwise import stride_depthwise
+from edgeprune.tflite.rewrites.stem_channels import widen_stems
+from edgeprune.tflite.rewrites.strides import pad_strides
+
+REWRITES: Mapping[str, Callable[[Edit], int]] = {
+    "constants-first": constants_first,
+    "plain-means": end_in_plain_means,
+    "widened-stem": widen_stems,
+    "depthwise-strides": stride_depthwise,
+    "mirrored-image": flip,
+    "symmetric-padding": pad_strides,
+}
+"""Every rewrite by the name that reports use, in the order in which they are applied."""
+
+_ORDERS = (tuple(REWRITES), tuple(name for name in REWRITES if name != "mirrored-image"))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One rewrite and in how many places it changed the network."""
+
+    name: str
+    places: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rewritten:
+    """The draft to go on with, the rewrites in it, and the gate's verdicts on it.
+
+    Without rewrites `draft` is the one that was given. `reason` says why that is so, or what was
+    gained. Where the network does not run sparsely, `breaker` is the name of the tensor that the
+    operator in the way makes, and `remedy` what would help; empty where none is known.
+    """
+
+    draft: Draft
+    applied: tuple[Applied, ...]
+    verdicts: tuple[Verdict, ...]
+    reason: str
+    breaker: str = ""
+    remedy: str = ""
+
+    @property
+    def on(self) -> bool:
+        """Whether all runtimes run the network on sparse kernels."""
+        return bool(self.verdicts) and all(verdict.state == "on" for verdict in self.verdicts)
+
+
+def rewrite(
+    draft: Draft, runtimes: Sequence[RuntimeName], *, assume_pruned: bool = False
+) -> Rewritten:
+    """Rewrites a network so that it runs sparsely as a whole on all of the runtimes.
+
+    With `assume_pruned`, as if it had enough zeros: what pruning it could gain.
+
+    Inputs, outputs, their names, signatures and metadata stay; outputs are equal up to the rounding
+    of float32. `draft` itself is never changed.
+    """
+    verdicts = _verdicts(draft, runtimes, assume_pruned)
+    main = draft.graph.subgraphs[0]
+    sound = all(well_formed(main, operator) for operator in main.operators)
+    if not runtimes or len(draft.graph.subgraphs) != 1 or not sound:
+        return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
+    if all(verdict.state == "on" for verdict in verdicts):
+        return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
+    tried: list[tuple[Draft, Verdict]] = []
+    for order in _ORDERS:
+        changed, applied = _apply(draft, order)
+        after = _verdicts(changed, runtimes, assume_pruned)
+        if all(verdict.state == "on" for verdict in after):
+            return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
+        tried += [(changed, verdict) for verdict in after if verdict.state != "on"]
+    nearest, verdict = tried[0]
+    reason = f"{verdict.runtime}, rewritten: {verdict.reason}"
+    return Rewritten(draft, (), verdicts, reason, _made_by(nearest, verdict), verdict.remedy)
+
+
+def _made_by(draft: Draft, verdict: Verdict) -> str:
+    """The tensor that the operator in the way makes; converters name it after its layer."""
+    if verdict.breaker is None:
+        return ""
+    outputs = draft.graph.operators[verdict.breaker].outputs
+    return draft.graph.tensors[outputs[0]].name if outputs else ""
+
+
+def _verdicts(
+    draft: Draft, runtimes: Sequence[RuntimeName], assume_pruned: bool
+) -> tuple[Verdict, ...]:
+    return tuple(judge(draft.graph, name, assume_pruned=assume_pruned) for name in runtimes)
+
+
+def _apply(draft: Draft, names: Sequence[str]) -> tuple[Draft, tuple[Applied, ...]]:
+    changed = reread(draft)
+    applied = []
+    for name in names:
+        edit = Edit(changed)
+        if places := REWRITES[name](edit):
+            changed = edit.finish()
+            applied.append(Applied(name, places))
+    return changed, tuple(applied)

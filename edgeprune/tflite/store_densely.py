@@ -1,0 +1,149 @@
+"""Stores the sparse weights of a .tflite file densely again: the way back from `encode`.
+
+It also reads what TensorFlow's own converter makes with EXPERIMENTAL_SPARSITY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeprune.core.errors import TfliteError
+from edgeprune.tflite.format.draft import DenseLater, Draft, code_index, load, write_or_copy
+from edgeprune.tflite.format.file import Operator, Subgraph, Tensor
+from edgeprune.tflite.format.sparse_tensor import SparseTensor
+from edgeprune.tflite.storage_plan import DIRECT_VERSION
+
+
+@dataclass(frozen=True)
+class DensifyResult:
+    """What `densify_file` did: the sizes of both files, and the names of the tensors made dense."""
+
+    source: Path
+    output: Path
+    bytes_before: int
+    bytes_after: int
+    tensors: tuple[str, ...]
+
+
+def densify_file(source: Path, output: Path) -> DensifyResult:
+    """Stores every sparse tensor densely, and removes the DENSIFY operators in front of them.
+
+    Where nothing is sparse, `output` is an equal file.
+
+    Raises:
+      TfliteError: `source` is not a sound .tflite file.
+      OutputError: `output` cannot be written.
+    """
+    draft = load(source)
+    names: list[str] = []
+    for index, subgraph in enumerate(draft.graph.subgraphs):
+        sparse = set()
+        for tensor in subgraph.tensors:
+            if tensor.encoding is not None:
+                _store_dense(draft, index, tensor, tensor.encoding)
+                sparse.add(tensor.index)
+                names.append(tensor.name)
+        _remove_densify(draft, index, sparse)
+    size = write_or_copy(draft, output, changed=bool(names))
+    return DensifyResult(source, output, draft.graph.size_bytes, size, tuple(names))
+
+
+def _store_dense(draft: Draft, subgraph_index: int, tensor: Tensor, encoding: SparseTensor) -> None:
+    """Gives a sparse tensor's dense bytes to the outputs of its DENSIFY operators and to itself."""
+    subgraph = draft.graph.subgraphs[subgraph_index]
+    tensors = draft.model.subgraphs[subgraph_index].tensors
+    buffer = _own_buffer(draft, tensor)
+    draft.model.buffers[buffer].data = DenseLater(encoding)
+    tensors[tensor.index].sparsity = None
+    tensors[tensor.index].buffer = buffer
+    for operator, _ in subgraph.readers.get(tensor.index, ()):
+        if operator.op == "DENSIFY":
+            for output in operator.outputs:
+                _check_same(draft, tensor, subgraph.tensors[output])
+                tensors[output].buffer = buffer
+        elif operator.op == "FULLY_CONNECTED" and operator.version == DIRECT_VERSION:
+            code = schema.BuiltinOperator.FULLY_CONNECTED
+            version = code_index(draft.model, code, _dense_version(subgraph, operator))
+            draft.model.subgraphs[subgraph_index].operators[operator.index].opcodeIndex = version
+
+
+def _own_buffer(draft: Draft, tensor: Tensor) -> int:
+    """Returns the tensor's buffer, or a new one where others use the same bytes."""
+    if draft.graph.buffer_owners[tensor.buffer] == 1:
+        return tensor.buffer
+    draft.model.buffers.append(schema.BufferT())
+    return len(draft.model.buffers) - 1
+
+
+def _check_same(draft: Draft, source: Tensor, output: Tensor) -> None:
+    if (source.shape, source.dtype) != (output.shape, output.dtype) or output.constant:
+        raise TfliteError(
+            f"{draft.graph.path}: DENSIFY of {source.name!r}: expected an output of "
+            f"{source.dtype} {list(source.shape)}. Received: {output.dtype} {list(output.shape)}. "
+            "Convert the model again."
+        )
+
+
+def _dense_version(subgraph: Subgraph, operator: Operator) -> int:
+    """Returns the version that TensorFlow's converter gives a dense FULLY_CONNECTED.
+
+    Source: `GetBuiltinOperatorVersion` in TensorFlow Lite's `op_version.cc`; 12, for float inputs
+    and weights with a scale per channel, is what TensorFlow 2.20 writes.
+    """
+    weights = subgraph.tensors[operator.inputs[1]]
+    computes_in = subgraph.tensors[operator.inputs[0]].dtype
+    if len(operator.inputs) == 2:
+        return 6
+    if getattr(operator.options, "keepNumDims", False):
+        return 5
+    if weights.dtype == "int8" and computes_in == "int8":
+        return 4
+    if weights.dtype == "int8" and computes_in == "float32":
+        asymmetric = getattr(operator.options, "asymmetricQuantizeInputs", False)
+        return 12 if weights.scales.size > 1 else 9 if asymmetric else 3
+    return 1
+
+
+def _remove_densify(draft: Draft, subgraph_index: int, sparse: set[int]) -> None:
+    """Removes DENSIFY operators of the given tensors, and tensors that nothing else refers to."""
+    subgraph = draft.model.subgraphs[subgraph_index]
+    before = draft.graph.subgraphs[subgraph_index]
+    removed = [o for o in before.operators if o.op == "DENSIFY" and sparse & {*o.inputs}]
+    kept = sorted({*before.operators} - {*removed}, key=lambda operator: operator.index)
+    needed = {index for operator in kept for index in operator.inputs} | before.ends
+    for signature in draft.graph.signatures:
+        if signature.subgraph == subgraph_index:
+            needed |= {*signature.inputs.values(), *signature.outputs.values()}
+    subgraph.operators = [subgraph.operators[operator.index] for operator in kept]
+    sources = {index for operator in removed for index in operator.inputs}
+    _drop_tensors(draft.model, subgraph_index, sparse & sources - needed)
+
+
+def _drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
+    """Drops tensors and gives all that refer to others the new indices."""
+    subgraph = model.subgraphs[subgraph_index]
+    kept = [index for index in range(len(subgraph.tensors)) if index not in dropped]
+    # -1 stands for "left out" and stays, as the last entry of the table that it selects.
+    new_index = np.full(len(subgraph.tensors) + 1, -1, np.int32)
+    new_index[kept] = np.arange(len(kept))
+    subgraph.tensors = [subgraph.tensors[index] for index in kept]
+    for holder, names in _index_fields(subgraph):
+        for name in names:
+            if getattr(holder, name) is not None:
+                setattr(holder, name, new_index[getattr(holder, name)])
+    for signature in model.signatureDefs:
+        if signature.subgraphIndex == subgraph_index:
+            for entry in [*signature.inputs, *signature.outputs]:
+                entry.tensorIndex = int(new_index[entry.tensorIndex])
+
+
+def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
+    yield subgraph, ("inputs", "outputs")
+    for operator in subgraph.operators:
+        yield operator, ("inputs", "outputs", "intermediates")
