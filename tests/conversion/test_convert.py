@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edgeprune.conversion.convert import check_zeros, export
+from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.signature import input_ports, output_ports
+from tests.support.architectures import build, samples
+
+L = keras.layers
+
+
+@pytest.mark.parametrize(
+    ("device", "numerics", "weights"),
+    [("xnnpack-arm64", None, "float32"), ("xnnpack-arm64", "float16", "float16")]
+    + [("edge-tpu", None, "int8")],
+)
+@pytest.mark.slow
+def test_a_file_has_the_number_format_of_the_device(
+    tmp_path: Path, device: str, numerics: Any, weights: str
+) -> None:
+    model = build("cnn")
+    exported = export(model, device, tmp_path / "m.tflite", x=samples(model, 8), numerics=numerics)
+    graph = tflite_file.read(exported.artifact.path)
+    kernels = [t for t in graph.tensors if t.constant and len(t.shape) == 4]
+    assert {tensor.dtype for tensor in kernels} == {weights}
+    ends = {graph.tensors[index].dtype for index in (*graph.inputs, *graph.outputs)}
+    assert ends == {"int8" if weights == "int8" else "float32"}
+    assert input_ports(graph)[0].shape == (1, 16, 16, 3)
+    assert exported.artifact.size_bytes == (tmp_path / "m.tflite").stat().st_size
+
+
+@pytest.mark.slow
+def test_inputs_and_outputs_keep_the_names_of_the_model(tmp_path: Path) -> None:
+    export(build("every_kind"), "xnnpack-arm64", tmp_path / "m.tflite")
+    graph = tflite_file.read(tmp_path / "m.tflite")
+    assert {port.name: port.shape for port in input_ports(graph)} == {
+        "image": (1, 16, 16, 8),
+        "extra_numbers": (1, 12),
+    }
+    assert {port.name for port in output_ports(graph)} == {"scores", "heat"}
+
+
+@pytest.mark.slow
+def test_int8_calibrates_every_input_by_its_name(tmp_path: Path) -> None:
+    """The two inputs differ a thousandfold; swapped, their scales would be swapped as well."""
+    model = build("every_kind")
+    image, extra = samples(model, 16)
+    export(model, "edge-tpu", tmp_path / "m.tflite", x=[image, extra * 1000])
+    graph = tflite_file.read(tmp_path / "m.tflite")
+    scales = {p.name: float(graph.tensors[p.tensor].scales[0]) for p in input_ports(graph)}
+    assert scales["extra_numbers"] > 100 * scales["image"]
+
+
+@pytest.mark.slow
+def test_a_lost_zero_is_noticed(tmp_path: Path) -> None:
+    model = build("cnn")
+    pruned = prune_one_shot(model, plan(model, "ethos-u55"))
+    export(pruned, "xnnpack-arm64", tmp_path / "m.tflite")
+    graph = tflite_file.read(tmp_path / "m.tflite")
+    assert check_zeros(pruned, graph) == ()
+    kernel = pruned.get_layer("conv_2").kernel
+    values = kernel.numpy()
+    position = np.argwhere(values != 0)[0]
+    values[tuple(position)] = 0  # a zero that the file does not have
+    kernel.assign(values)
+    with pytest.raises(CheckError, match="conv_2: the .* zeros of its kernel"):
+        check_zeros(pruned, graph)
+
+
+@pytest.mark.slow
+def test_a_kernel_that_the_file_lacks_is_said_to_be_unchecked(tmp_path: Path) -> None:
+    export(build("mlp"), "xnnpack-arm64", tmp_path / "m.tflite")
+    model = build("cnn")
+    pruned = prune_one_shot(model, plan(model, "ethos-u55"))
+    notes = check_zeros(pruned, tflite_file.read(tmp_path / "m.tflite"))
+    assert len(notes) == 3
+    assert "conv_1: no weight of its shape" in notes[0]
+
+
+def test_int8_without_data_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="int8 needs calibration data"):
+        export(build("mlp"), "edge-tpu", tmp_path / "m.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_format_that_the_device_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="one of int8. Received: float32"):
+        export(build("mlp"), "edge-tpu", tmp_path / "m.tflite", numerics="float32")
+
+
+def test_an_open_input_size_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((None, None, 3), name="image")
+    model = keras.Model(inputs, L.Conv2D(4, 1)(inputs))
+    with pytest.raises(ModelError, match=re.escape("[n, any, any, 3]")):
+        export(model, "xnnpack-arm64", tmp_path / "m.tflite")
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_layer_that_crashes_the_converter_in_int8_is_refused(tmp_path: Path, kind: str) -> None:
+    """TensorFlow 2.20 dies with SIGSEGV here, which would take the whole pipeline down."""
+    model = keras.Sequential([keras.Input((6, 4)), getattr(L, kind)(8, name="memory")])
+    with pytest.raises(ModelError, match="memory: TensorFlow's converter crashes"):
+        export(model, "edge-tpu", tmp_path / "m.tflite", x=samples(model, 4))
+
+
+def test_a_layer_that_tflite_lacks_is_named(tmp_path: Path) -> None:
+    inputs = keras.Input((4,), name="x")
+    model = keras.Model(
+        inputs,
+        keras.ops.lgamma(inputs) if hasattr(keras.ops, "lgamma") else keras.ops.erfinv(inputs),
+        name="odd",
+    )
+    with pytest.raises(ModelError, match="odd: the TensorFlow .* converter does not take"):
+        export(model, "xnnpack-arm64", tmp_path / "m.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist. Make it first: mkdir -p"):
+        export(build("mlp"), "xnnpack-arm64", tmp_path / "no" / "m.tflite")
+
+
+@pytest.mark.slow
+def test_operators_that_the_runtime_lacks_are_refused(tmp_path: Path) -> None:
+    """A profile that names a runtime from before GELU existed at version 2."""
+    text = (profile_folder() / "xnnpack-x86.toml").read_text()
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    inputs = keras.Input((8, 8, 4), name="x")
+    model = keras.Model(inputs, keras.ops.gelu(L.Conv2D(4, 1)(inputs), approximate=False))
+    exported = export(model, load_profile(path), tmp_path / "m.tflite")
+    graph = tflite_file.read(exported.artifact.path)
+    assert {operator.op for operator in graph.operators} >= {"CONV_2D", "GELU"}

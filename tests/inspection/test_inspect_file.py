@@ -1,0 +1,271 @@
+"""What `inspect` says about files of every kind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeprune.inspection.inspect_file import Inspection, inspect
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
+from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DIRECT = EncodingRules(direct_float32_from=0.5, direct_int8_from=0.5)
+
+
+def floats(*shape: int) -> Array:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def integers(*shape: int) -> Array:
+    return np.random.default_rng(0).integers(-127, 128, shape).astype(np.int8)
+
+
+def encoded(source: Path, rules: EncodingRules = DIRECT) -> Path:
+    encode_file(source, rules, source.with_suffix(".encoded"))
+    return source.with_suffix(".encoded")
+
+
+def edited(path: Path, edit: Callable[[Any], None]) -> Path:
+    draft = load(path)
+    edit(draft.model.subgraphs[0])
+    write(draft, path)
+    return path
+
+
+def rules_of(report: Inspection) -> set[str]:
+    return {finding.rule for finding in report.findings}
+
+
+def test_the_document_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+    path = dense_net(tmp_path / "m", prune(floats(64, 64), 0.75, (1, 1)))
+    document = json.loads(json.dumps(inspect(path, "xnnpack-x86").to_json()))
+    assert document["model"] == str(path)
+    assert document["device"] == "xnnpack-x86"
+    assert document["size_bytes"] == document["sizes"]["file"] == path.stat().st_size
+    assert document["gzip_bytes"] == len(gzip.compress(path.read_bytes(), 6, mtime=0))
+    assert document["parameters"] == 4096
+    assert document["sparsity"] == pytest.approx(0.75, abs=0.03)
+    assert document["sparse_inference"] == "none"
+    assert document["ops"] == [
+        {
+            "index": 0,
+            "op": "FULLY_CONNECTED",
+            "version": 1,
+            "kernel": "dense",
+            "sparse": False,
+            "sparsity": document["sparsity"],
+            "reason": "takes less storage; DENSIFY restores it when the model is loaded",
+        }
+    ]
+    assert set(document["findings"][0]) == {"op", "rule", "message", "remedy"}
+    assert document["sizes"]["weights"] == 4 * 4096
+    assert document["sizes"]["weights_sparse"] == document["tensors"][0]["sparse_bytes"]
+
+
+def test_zeros_that_are_stored_densely_are_pointed_out(tmp_path: Path) -> None:
+    report = inspect(dense_net(tmp_path / "m", prune(floats(64, 64), 0.9, (1, 1))))
+    (finding,) = report.findings
+    assert (finding.op, finding.rule) == (0, "dense-zeros")
+    assert "edgeprune encode" in finding.remedy
+    network = next(network for network in FAMILY if network.name == "maxpool_mid")
+    found = inspect(network.save(tmp_path / "blocked")).findings
+    assert {finding.rule for finding in found} == {"dense-zeros"}
+    assert all("MAX_POOL_2D" in finding.remedy for finding in found)
+
+
+def test_weights_behind_densify_count_for_their_operator(tmp_path: Path) -> None:
+    report = inspect(
+        encoded(convolution_net(tmp_path / "c", prune(integers(64, 1, 1, 64), 0.9, (1, 1, 1, 1))))
+    )
+    densify, convolution = report.ops
+    assert (densify.op, densify.sparsity) == ("DENSIFY", None)
+    assert convolution.kernel == "dense after DENSIFY"
+    assert convolution.sparsity == pytest.approx(0.9, abs=0.02)
+    assert not convolution.sparse
+    assert report.parameters == 4096
+    assert report.sparse_inference == "not-applicable"
+    assert rules_of(report) == {"densify-needs-tflite"}
+
+
+def test_a_direct_sparse_matrix_is_computed_sparsely(tmp_path: Path) -> None:
+    report = inspect(encoded(dense_net(tmp_path / "m", prune(floats(64, 256), 0.8, (1, 4)))))
+    assert report.ops[0].sparse
+    assert report.ops[0].kernel == "direct sparse"
+    assert report.sparse_inference == "all"
+    assert rules_of(report) == {"sparse-not-for-micro"}
+
+
+def test_a_sparse_matrix_in_the_wrong_version_is_misread(tmp_path: Path) -> None:
+    path = encoded(dense_net(tmp_path / "m", prune(floats(64, 256), 0.8, (1, 4))))
+    draft = load(path)
+    draft.model.operatorCodes[0].version = 1
+    write(draft, path)
+    report = inspect(path)
+    assert "sparse-version" in rules_of(report)
+    assert report.ops[0].kernel == "wrong"
+    assert report.sparse_inference == "none"
+
+
+def test_a_sparse_convolution_without_densify_is_misread(tmp_path: Path) -> None:
+    path = encoded(
+        convolution_net(tmp_path / "c", prune(integers(64, 1, 1, 64), 0.9, (1, 1, 1, 1)))
+    )
+
+    def skip_densify(graph: Any) -> None:
+        graph.operators[1].inputs = graph.operators[1].inputs.copy()
+        graph.operators[1].inputs[1] = graph.operators[0].inputs[0]
+        del graph.operators[0]
+
+    report = inspect(edited(path, skip_densify))
+    assert rules_of(report) == {"sparse-without-densify"}
+    assert report.ops[0].kernel == "wrong"
+
+
+def test_a_sparse_float16_matrix_needs_densify_in_front_of_dequantize(tmp_path: Path) -> None:
+    """TensorFlow 2.20's EXPERIMENTAL_SPARSITY leaves it out; the outputs are NaN."""
+    path = encoded(dense_net(tmp_path / "m", prune(floats(64, 64), 0.9, (1, 1)), "float16"))
+
+    def skip_densify(graph: Any) -> None:
+        graph.operators[1].inputs = graph.operators[0].inputs
+        del graph.operators[0]
+
+    report = inspect(edited(path, skip_densify))
+    (finding,) = report.findings
+    assert (finding.op, finding.rule) == (2, "sparse-without-densify")
+    assert "DEQUANTIZE" in finding.message
+    assert report.sparse_inference == "none"
+
+
+def test_layouts_without_a_sparse_kernel_are_misread(tmp_path: Path) -> None:
+    path = encoded(dense_net(tmp_path / "m", prune(floats(64, 256), 0.8, (1, 4))))
+
+    def transpose(graph: Any) -> None:
+        weights = graph.tensors[1]
+        weights.sparsity.traversalOrder = np.array([1, 0, 2], np.int32)
+        weights.shape = np.array([64, 256], np.int32)
+        levels = weights.sparsity.dimMetadata
+        levels[0].denseSize = 64
+        levels[1].arraySegments.values = np.zeros(65, np.uint8)
+        levels[1].arraySegments.values[-1] = 1
+        levels[1].arraySegmentsType = schema.SparseIndexVector.Uint8Vector
+        levels[1].arraySegments = schema.Uint8VectorT(levels[1].arraySegments.values)
+        levels[1].arrayIndices = schema.Uint8VectorT(np.zeros(1, np.uint8))
+        levels[1].arrayIndicesType = schema.SparseIndexVector.Uint8Vector
+
+    draft = load(path)
+    transpose(draft.model.subgraphs[0])
+    draft.model.buffers[draft.graph.tensors[1].buffer].data = np.ones(16, np.uint8)
+    write(draft, path)
+    assert "sparse-layout" in rules_of(inspect(path))
+
+
+def test_scales_per_channel_are_too_much_for_tflite_runtime(tmp_path: Path) -> None:
+    source = dense_net(
+        tmp_path / "m", prune(integers(64, 256), 0.8, (1, 16)), "int8", per_channel=True
+    )
+    report = inspect(encoded(source, EncodingRules(("LiteRT",), direct_int8_from=0.5)))
+    assert rules_of(report) == {"sparse-not-for-micro", "sparse-per-channel"}
+
+
+def test_int8_matrices_behind_densify_do_not_load_in_litert(tmp_path: Path) -> None:
+    source = dense_net(tmp_path / "m", prune(integers(64, 256), 0.8, (1, 1)), "int8")
+    report = inspect(encoded(source, EncodingRules(("tflite-runtime",))))
+    assert rules_of(report) == {"densify-needs-tflite", "densify-not-loaded"}
+
+
+def family(name: str, folder: Path) -> Path:
+    network = next(network for network in FAMILY if network.name == name)
+    return save_sparse(network.save(folder / "dense"), folder / "sparse")
+
+
+def test_a_sparse_network_is_reported_operator_by_operator(tmp_path: Path) -> None:
+    report = inspect(family("base", tmp_path))
+    assert report.sparse_inference == "all"
+    assert {op.kernel for op in report.ops if op.sparse} == {"sparse convolution"}
+    assert sum(op.sparse for op in report.ops) == 3
+
+
+def test_a_network_that_fits_partly_is_reported_with_what_breaks_it(tmp_path: Path) -> None:
+    report = inspect(family("dws2_same", tmp_path))
+    assert report.sparse_inference == "part"
+    (finding,) = [f for f in report.findings if f.rule == "sparse-network-broken"]
+    assert finding.op is not None
+    assert report.ops[finding.op].op == "DEPTHWISE_CONV_2D"
+    assert "ZeroPadding2D" in finding.remedy
+    assert "wrong" in {op.kernel for op in report.ops}
+
+
+def test_a_network_that_fits_nowhere_is_reported_as_dense(tmp_path: Path) -> None:
+    report = inspect(family("stem_same", tmp_path))
+    assert report.sparse_inference == "none"
+    found = [f for f in report.findings if f.rule == "sparse-network-off"]
+    assert [report.ops[f.op].op for f in found if f.op is not None] == ["CONV_2D", "CONV_2D"]
+    assert not any(op.sparse for op in report.ops)
+
+
+def test_operators_and_shapes_that_runtimes_reject_are_named(tmp_path: Path) -> None:
+    net = Net()
+    x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4), "int8")
+    net.graph.tensors[x].shapeSignature = np.array([-1, 4], np.int32)
+    w = net.constant("w", np.ones((4, 4), np.int8), scales=[0.1] * 4)
+    outputs = [net.tensor(f"o{i}", (1, 4)) for i in range(4)]
+    net.operator("FULLY_CONNECTED", [x, w, -1], outputs[:1], 12, schema.FullyConnectedOptionsT())
+    net.operator("TRANSPOSE_CONV", [y, w, x], outputs[1:2], 2)
+    net.operator("DIV", [y, y], outputs[2:3])
+    net.operator("CUSTOM", [x], outputs[3:], custom_code=b"Mine")
+    report = inspect(net.save(tmp_path / "m", [x, y], outputs))
+    assert [(finding.op, finding.rule) for finding in report.findings] == [
+        (None, "dynamic-input"),
+        (0, "operator-version"),
+        (1, "operator-types"),
+        (2, "operator-types"),
+        (3, "custom-operator"),
+    ]
+
+
+def test_zero_is_what_the_zero_point_says(tmp_path: Path) -> None:
+    net = Net()
+    stored = np.full((4, 5), 128, np.uint8)
+    stored[0] = 0
+    net.constant("w", stored, scales=[0.1], zero_point=128)
+    report = inspect(net.save(tmp_path / "m", [], []))
+    assert report.sparsity == 0.75
+    assert report.tensors[0].sparse_bytes is None
+
+
+def test_weights_that_share_their_bytes_count_once(tmp_path: Path) -> None:
+    net = Net()
+    w = net.constant("w", floats(8, 8))
+    twin = net.tensor("twin", (8, 8))
+    net.graph.tensors[twin].buffer = net.graph.tensors[w].buffer
+    report = inspect(net.save(tmp_path / "m", [], []))
+    assert (report.parameters, report.weight_bytes, len(report.tensors)) == (64, 256, 2)
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_20_megabytes_take_less_than_two_seconds(tmp_path: Path) -> None:
+    net = Net()
+    x = net.tensor("x", (1, 1000))
+    for i in range(5):
+        w = net.constant(f"w{i}", prune(floats(1000, 1000), 0.5, (1, 1)))
+        y = net.tensor(f"y{i}", (1, 1000))
+        net.operator("FULLY_CONNECTED", [x, w, -1], [y], 1, schema.FullyConnectedOptionsT())
+        x = y
+    path = net.save(tmp_path / "m", [0], [x])
+    assert path.stat().st_size > 20_000_000
+    start = time.process_time()
+    assert inspect(path).parameters == 5_000_000
+    assert time.process_time() - start < 2

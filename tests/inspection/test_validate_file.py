@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edgeprune.conversion.convert import export
+from edgeprune.core.errors import DataError, InputError, TfliteError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.keras_model.files import save_model
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.targets.checks import Reference, Verdict, check_outputs
+from tests.support.architectures import build, samples
+from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.tiny_tflite import fully_connected
+
+WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
+
+
+def failed(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.ok]
+
+
+def test_a_sound_file_passes_in_both_runtimes(tmp_path: Path) -> None:
+    verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS), "xnnpack-arm64")
+    assert verdict.ok
+    names = [check.name for check in verdict.checks]
+    assert [name for name in names if name.startswith("runs")] == [
+        "runs (tflite-runtime 2.14.0)",
+        *(name for name in names if name.startswith("runs (LiteRT")),
+    ]
+    assert len([name for name in names if name.startswith("kernels")]) == 2
+
+
+def test_a_file_that_computes_something_else_than_its_reference_fails(tmp_path: Path) -> None:
+    right = fully_connected(tmp_path / "right.tflite", WEIGHTS)
+    wrong_weights = WEIGHTS.copy()
+    wrong_weights[3, 5] += 0.1
+    wrong = fully_connected(tmp_path / "wrong.tflite", wrong_weights)
+    assert validate(right, "xnnpack-arm64", reference=right).ok
+    verdict = validate(wrong, "xnnpack-arm64", reference=right)
+    assert len(failed(verdict)) == 2
+    assert all(name.startswith("outputs") for name in failed(verdict))
+    check = next(check for check in verdict.checks if not check.ok)
+    assert isinstance(check.value, float)
+    assert check.limit == 1e-3
+    assert "does not compute what it should" in check.message
+
+
+def test_outputs_of_another_shape_than_the_reference_fail(tmp_path: Path) -> None:
+    first = fully_connected(tmp_path / "first.tflite", WEIGHTS)
+    other = fully_connected(tmp_path / "other.tflite", WEIGHTS[:5])
+    check = next(
+        check
+        for check in validate(first, "xnnpack-arm64", reference=other).checks
+        if check.name.startswith("outputs")
+    )
+    assert not check.ok
+    assert (check.value, check.limit) == ("[[4, 8]]", "[[4, 5]]")
+
+
+def test_a_reference_with_other_inputs_is_bad_input(tmp_path: Path) -> None:
+    first = fully_connected(tmp_path / "first.tflite", WEIGHTS)
+    other = fully_connected(tmp_path / "other.tflite", WEIGHTS[:, :7])
+    with pytest.raises(DataError, match="takes the same inputs"):
+        validate(first, "xnnpack-arm64", reference=other)
+
+
+def test_a_reference_that_does_not_run_is_bad_input(tmp_path: Path) -> None:
+    first = fully_connected(tmp_path / "first.tflite", WEIGHTS)
+    broken = fully_connected(tmp_path / "broken.tflite", WEIGHTS, version=40)
+    with pytest.raises(InputError, match="the reference does not run"):
+        validate(first, "xnnpack-arm64", reference=broken)
+
+
+def test_not_a_number_in_the_outputs_fails(tmp_path: Path) -> None:
+    weights = WEIGHTS.copy()
+    weights[0, 0] = np.nan
+    verdict = validate(fully_connected(tmp_path / "m.tflite", weights), "xnnpack-arm64")
+    assert any(name.startswith("finite") for name in failed(verdict))
+
+
+def test_operators_that_are_too_new_and_a_wrong_number_format_fail(tmp_path: Path) -> None:
+    verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=12), "edge-tpu")
+    assert failed(verdict) == [
+        *("operators", "numerics", "runs (tflite-runtime)", "operators on the Edge TPU")
+    ]
+    assert "FULLY_CONNECTED version 12" in verdict.checks[0].message
+
+
+def test_a_file_larger_than_the_flash_fails_with_both_numbers(tmp_path: Path) -> None:
+    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace('flash_bytes = { value = "unknown"', "flash_bytes = { value = 500"))
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    verdict = validate(path, load_profile(own))
+    assert failed(verdict) == ["size"]
+    size = next(check for check in verdict.checks if check.name == "size")
+    assert (size.value, size.limit) == (path.stat().st_size, 500)
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"\x1c\x00\x00\x00TFL3" + b"\xff" * 60])
+def test_a_file_that_does_not_parse_is_bad_input(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(content)
+    with pytest.raises(TfliteError, match=r"m\.tflite"):
+        validate(path, "xnnpack-arm64")
+
+
+def test_given_inputs_are_used(tmp_path: Path) -> None:
+    """Two files that agree at 0 and nowhere else: only data that leaves 0 tells them apart."""
+    first = fully_connected(tmp_path / "first.tflite", WEIGHTS)
+    second = fully_connected(tmp_path / "second.tflite", -WEIGHTS)
+    zeros = [np.zeros((3, 16), np.float32)]
+    assert validate(first, "xnnpack-arm64", reference=second, x=zeros).ok
+    assert not validate(first, "xnnpack-arm64", reference=second, x=[zeros[0] + 1]).ok
+
+
+def test_the_json_of_a_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    content = validate(path, "xnnpack-arm64").to_json()
+    assert content.keys() == {"model", "device", "ok", "checks"}
+    assert content["model"] == str(path)
+    assert all(
+        check.keys() == {"name", "ok", "value", "limit", "message"} for check in content["checks"]
+    )
+
+
+def reference(*arrays: Any) -> Reference:
+    return Reference("the reference", {f"out{i}": a for i, a in enumerate(arrays)}, quantized=False)
+
+
+def test_outputs_are_matched_by_name_before_position() -> None:
+    a, b = np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
+    wanted = Reference("r", {"a": a, "b": b}, quantized=False)
+    assert check_outputs("c", {"b": b, "a": a}, wanted, "float32", [0, 0]).ok
+    assert check_outputs("c", {"x": a, "y": b}, wanted, "float32", [0, 0]).ok
+    assert not check_outputs("c", {"x": b, "y": a}, wanted, "float32", [0, 0]).ok
+
+
+def test_int8_is_forgiven_one_step_of_its_output_scale() -> None:
+    right = np.array([[0.0, 0.5, 1.0]])
+    shifted = check_outputs("c", {"out0": right + 0.1}, reference(right), "int8", [0.1])
+    assert shifted.value == pytest.approx(0, abs=1e-9)
+    assert not check_outputs("c", {"out0": -right}, reference(right), "int8", [0.1]).ok
+
+
+def test_outputs_that_hardly_vary_are_said_to_prove_little() -> None:
+    flat = np.full((4, 10), 0.1)
+    assert (
+        "says little" in check_outputs("c", {"out0": flat}, reference(flat), "float32", [0]).message
+    )
+    varied = np.linspace(0, 1, 40).reshape(4, 10)
+    message = check_outputs("c", {"out0": varied}, reference(varied), "float32", [0]).message
+    assert "says little" not in message
+
+
+@pytest.mark.slow
+def test_a_keras_reference_is_matched_by_the_names_of_inputs_and_outputs(tmp_path: Path) -> None:
+    """Two inputs of different shape and two outputs: any mix-up is an error or a wrong number."""
+    model = build("every_kind")
+    save_model(model, tmp_path / "m.keras")
+    export(model, "xnnpack-arm64", tmp_path / "m.tflite")
+    verdict = validate(tmp_path / "m.tflite", "xnnpack-arm64", reference=tmp_path / "m.keras")
+    assert verdict.ok, verdict
+
+
+@pytest.mark.slow
+def test_a_dense_file_does_not_pass_for_the_pruned_model(tmp_path: Path) -> None:
+    model = build("mobilenet_v1")
+    pruned = prune_one_shot(model, plan(model, "ethos-u55"))
+    save_model(pruned, tmp_path / "pruned.keras")
+    export(model, "xnnpack-arm64", tmp_path / "dense.tflite")
+    verdict = validate(
+        tmp_path / "dense.tflite", "xnnpack-arm64", reference=tmp_path / "pruned.keras"
+    )
+    assert {name.split()[0] for name in failed(verdict)} == {"outputs"}
+
+
+@pytest.mark.slow
+def test_an_open_size_fails_and_still_runs(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    inputs = keras.Input((None, 4), name="signal")
+    model = keras.Model(inputs, keras.layers.Conv1D(8, 3, padding="same")(inputs))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    (tmp_path / "m.tflite").write_bytes(converter.convert())
+    verdict = validate(tmp_path / "m.tflite", "xnnpack-arm64")
+    assert failed(verdict) == ["static shapes"]
+
+
+def test_samples_of_every_input_are_made() -> None:
+    assert [array.shape for array in samples(build("every_kind"), 2)] == [(2, 16, 16, 8), (2, 12)]
+
+
+def test_a_file_that_only_arm64_computes_wrongly_fails_and_the_operator_is_named(
+    tmp_path: Path,
+) -> None:
+    """No x86 run can show it: the dense file is its reference, and its outputs are equal here."""
+    network = {entry.name: entry for entry in FAMILY}["dws2_same"]
+    dense = network.save(tmp_path / "dense.tflite")
+    broken = save_sparse(dense, tmp_path / "broken.tflite")
+    verdict = validate(broken, "xnnpack-arm64", reference=dense)
+    assert failed(verdict) == ["sparse network"]
+    message = next(check.message for check in verdict.checks if not check.ok)
+    assert "DEPTHWISE_CONV_2D" in message
+    assert validate(broken, "xnnpack-x86", reference=dense).ok
+
+
+def test_a_sound_sparse_file_is_not_proven_without_the_instrument(tmp_path: Path) -> None:
+    network = {entry.name: entry for entry in FAMILY}["base"]
+    dense = network.save(tmp_path / "dense.tflite")
+    verdict = validate(save_sparse(dense, tmp_path / "s.tflite"), "xnnpack-arm64", reference=dense)
+    assert verdict.ok
+    assert any("not proven on ARM64" in check.message for check in verdict.checks)

@@ -1,0 +1,301 @@
+"""What a plan knows of the network as a whole before it is pruned."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from edgeprune.core.outlook import Outlook
+from edgeprune.core.pattern import Block, Channels, Unstructured
+from edgeprune.core.plan import LayerInfo, Plan
+from edgeprune.core.terms import Goal
+from edgeprune.keras_model.layers import describe
+from edgeprune.planning.network_gain import choose_blocks, in_model, judge_network, other_patterns
+from edgeprune.planning.plan_model import plan
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles import kernel_costs
+from edgeprune.profiles.profile import load_profile
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.tflite.format.draft import load
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.gate import RuntimeName
+from tests.support.gate_networks import FAMILY, Network, save_sparse
+
+RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
+PROFILE = load_profile("xnnpack-arm64")
+TABLE = kernel_costs.read_costs("xnnpack-arm64")
+BY_NAME = {network.name: network for network in FAMILY}
+
+
+def pointwise(path: str, inputs: int, outputs: int, pixels: int) -> LayerInfo:
+    return LayerInfo(path, "Conv2D", (1, 1, inputs, outputs), inputs * outputs, pixels)
+
+
+def layers_of(graph: Graph) -> tuple[LayerInfo, ...]:
+    """The 1x1 convolutions of a file, as Keras would have described them."""
+    found: list[LayerInfo] = []
+    for operator in graph.operators:
+        kernel = graph.tensors[operator.inputs[1]].shape if len(operator.inputs) > 1 else ()
+        if operator.op == "CONV_2D" and kernel[1:3] == (1, 1):
+            pixels = math.prod(graph.tensors[operator.outputs[0]].shape[1:3])
+            found.append(pointwise(f"pw_{len(found)}", kernel[3], kernel[0], pixels))
+    return tuple(found)
+
+
+def outlook(network: Network | str, folder: Path, sparsity: float = 0.8) -> Outlook:
+    """What a member of the family could gain from being pruned; its weights have no zeros yet."""
+    member = BY_NAME[network] if isinstance(network, str) else network
+    draft = load(replace(member, zeros=0.0).save(folder / "m.tflite"))
+    layers = layers_of(draft.graph)
+    made = make_plan(layers, PROFILE, sparsity=sparsity)
+    return judge_network(choose_blocks(made, layers, TABLE), draft, RUNTIMES, layers, TABLE)
+
+
+def test_a_network_that_fits_gains_and_the_table_says_how_much(tmp_path: Path) -> None:
+    found = outlook(replace(BY_NAME["base"], size=64, width=64), tmp_path)
+    assert found.gains
+    assert found.sentences() == ()
+    assert [(entry.runtime, entry.state) for entry in found.runtimes] == [
+        ("tflite-runtime", "on"),
+        ("LiteRT", "on"),
+    ]
+    assert [name for name, _, _ in found.instructions] == list(RUNTIMES)
+    assert all(dense > sparse > 0 for _, dense, sparse in found.instructions)
+
+
+def test_rewrites_that_will_be_applied_are_named(tmp_path: Path) -> None:
+    network = replace(BY_NAME["dws2_same"], size=64, width=64)
+    found = outlook(network, tmp_path)
+    assert found.gains
+    assert found.rewrites
+    assert all(change.places > 0 for change in found.rewrites)
+
+
+def test_what_stands_in_the_way_is_named_with_a_remedy(tmp_path: Path) -> None:
+    found = outlook("maxpool_mid", tmp_path)
+    assert found.gains is False
+    assert "MAX_POOL_2D" in found.reason
+    assert found.remedy
+    assert found.breaker
+    assert "Zeros gain no speed" in found.sentences()[0]
+
+
+@pytest.mark.parametrize(("sparsity", "gains"), [(0.5, False), (0.66, False), (0.7, True)])
+def test_fewer_zeros_than_two_thirds_gain_nothing(
+    sparsity: float, gains: bool, tmp_path: Path
+) -> None:
+    found = outlook(replace(BY_NAME["base"], size=64, width=64), tmp_path, sparsity)
+    assert found.gains is gains
+    assert gains or "two thirds" in found.reason
+
+
+def test_a_network_of_tiny_maps_stays_dense(tmp_path: Path) -> None:
+    """Sparse kernels take a map of 2x2 pixels in one tile of 4, of which little is work."""
+    found = outlook(replace(BY_NAME["base"], size=8, width=8), tmp_path)
+    assert found.gains is False
+    assert "maps are too small" in found.reason
+    assert all(entry.state == "on" for entry in found.runtimes)
+
+
+def test_every_layer_gets_the_cheapest_block_for_its_map() -> None:
+    layers = tuple(pointwise(f"at_{pixels}", 256, 256, pixels) for pixels in (16, 196, 3136))
+    made = choose_blocks(make_plan(layers, PROFILE), layers, TABLE)
+    assert [layer.pattern for layer in made.layers] == [Block(4, 1), Block(2, 1), Block(2, 1)]
+    assert "blocks of 1: " in made.layers[0].reason
+    for layer, row in zip(layers, made.layers, strict=True):
+        assert row.pattern is not None
+        costs = {
+            block: sum(
+                runtime.total(
+                    kernel_costs.layer_amounts(layer, kernel_costs.block_pattern(block), 0.8)
+                )
+                / runtime.total(kernel_costs.layer_amounts(layer, None, 0.0))
+                for runtime in TABLE.runtimes
+            )
+            for block in kernel_costs.BLOCKS
+        }
+        assert costs[kernel_costs.kernel_block(row.pattern)] == pytest.approx(
+            min(costs.values()), rel=2e-3
+        )
+
+
+def test_layers_that_stay_dense_keep_their_reason() -> None:
+    layers = (LayerInfo("stem", "Conv2D", (3, 3, 3, 8), 216, 64), pointwise("pw", 64, 64, 64))
+    made = make_plan(layers, PROFILE)
+    chosen = choose_blocks(made, layers, TABLE)
+    assert chosen.layers[0] == made.layers[0]
+    assert chosen.layers[1].sparsity == made.layers[1].sparsity
+    assert chosen.layers[1].pattern in (Unstructured(), Block(2, 1), Block(4, 1))
+
+
+def test_patterns_of_other_devices_come_from_their_profiles() -> None:
+    layers = (LayerInfo("conv", "Conv2D", (3, 3, 64, 64), 36864, 64),)
+    found = other_patterns(layers, PROFILE)
+    assert (found[0].device, found[0].pattern) == ("arm-neon-int8", Channels(16))
+    assert PROFILE.name not in [entry.device for entry in found]
+    assert {"edge-tpu", "ethos-u85"} <= {entry.device for entry in found}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "layer"),
+    [
+        ("net_1/conv1_relu_1/Relu;net_1/conv1_conv_1/convolution", "conv1_conv"),
+        ("net_1/conv1_conv/convolution", "conv1_conv"),
+        ("made/by/others", "made/by/others"),
+    ],
+)
+def test_a_tensor_is_told_by_its_layer(tensor: str, layer: str) -> None:
+    assert (
+        in_model(tensor, [pointwise("conv1", 8, 8, 4), pointwise("conv1_conv", 8, 8, 4)]) == layer
+    )
+
+
+def residual_network() -> Any:
+    """As a ResNet begins: a 7x7 stem, a maximum, and bottlenecks of 1x1 and 3x3 convolutions."""
+    layers = keras.layers
+    inputs = keras.Input((32, 32, 3), name="image")
+    x = layers.Conv2D(32, 7, 2, padding="same", activation="relu", name="conv1")(inputs)
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+    y = layers.Conv2D(16, 1, activation="relu", name="reduce")(x)
+    y = layers.Conv2D(16, 3, padding="same", activation="relu", name="conv2")(y)
+    y = layers.Conv2D(32, 1, name="restore")(y)
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Add(name="add")([x, y]))
+    return keras.Model(inputs, layers.Dense(10, name="classes")(x), name="residual")
+
+
+def excited_network() -> Any:
+    """A separable network with squeeze and excite, padded as Keras does."""
+    layers = keras.layers
+    inputs = keras.Input((96, 96, 3), name="image")
+    x = layers.Conv2D(32, 3, 2, padding="same", activation="relu", name="stem")(inputs)
+    for index, stride in enumerate((1, 2)):
+        x = layers.DepthwiseConv2D(3, stride, padding="same", activation="relu")(x)
+        x = layers.Conv2D(96, 1, activation="relu", name=f"pw_{index}")(x)
+    s = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze_mean")(x)
+    s = layers.Conv2D(32, 1, activation="relu", name="squeeze")(s)
+    s = layers.Conv2D(96, 1, activation="sigmoid", name="excite")(s)
+    x = layers.Multiply(name="scale")([x, s])
+    x = layers.Conv2D(96, 1, activation="relu", name="pw_last")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(10, name="classes")(x), name="excited")
+
+
+@pytest.mark.slow
+def test_a_residual_network_learns_before_training_that_nothing_pays() -> None:
+    made = plan(residual_network(), "xnnpack-arm64")
+    assert made.pruned == ()
+    rows = {row.path: row for row in made.layers}
+    assert rows["reduce"].pattern is None
+    assert rows["reduce"].prunable
+    assert "the network gains nothing" in rows["reduce"].reason
+    assert made.network is not None
+    assert made.network.breaker == "conv1"
+    assert made.network.remedy
+    (nothing, why) = made.warnings()
+    assert "Nothing to prune" in nothing
+    assert "7x7 convolution" in why
+    assert "Channels(16) on arm-neon-int8" in why
+    assert Plan.model_validate_json(json.dumps(made.to_json())) == made
+
+
+@pytest.mark.parametrize(
+    ("goal", "classes", "pruned"),
+    [
+        ("latency", 10, {"pw"}),
+        ("latency", 1000, {"pw", "classes"}),
+        ("flash", 10, {"pw", "classes"}),
+    ],
+)
+def test_a_classifier_is_pruned_along_where_it_is_wide_or_storage_counts(
+    goal: Goal, classes: int, pruned: set[str]
+) -> None:
+    """Its zeros count for nothing in the sparse kernels, so its block stays the profile's."""
+    classifier = LayerInfo("classes", "Dense", (256, classes), 256 * classes, 1, feeds_output=True)
+    layers = (pointwise("pw", 256, 256, 16), classifier)
+    made = choose_blocks(make_plan(layers, PROFILE, goal=goal), layers, TABLE)
+    assert {row.path for row in made.pruned} == pruned
+    assert [row.prunable for row in made.layers] == [True, False]
+    assert made.layers[0].pattern == Block(4, 1)
+    assert made.layers[1].pattern == (Block(2, 1) if "classes" in pruned else None)
+
+
+@pytest.mark.slow
+def test_zeros_that_a_person_asks_for_stay_with_a_warning_where_the_network_cannot_gain() -> None:
+    made = plan(residual_network(), "xnnpack-arm64", sparsity=0.8)
+    rows = {row.path: row for row in made.layers}
+    assert rows["reduce"].pattern == Block(2, 1)
+    assert made.network is not None
+    assert made.network.gains is False
+    assert any("gain no speed" in warning for warning in made.warnings())
+
+
+@pytest.mark.slow
+def test_zeros_that_are_too_few_for_a_network_that_could_gain_are_not_planned() -> None:
+    made = plan(excited_network(), "xnnpack-arm64", sparsity=0.5)
+    assert made.pruned == ()
+    assert any("more than two thirds" in warning for warning in made.warnings())
+
+
+@pytest.mark.slow
+def test_for_flash_zeros_stay_in_a_network_that_gains_no_speed() -> None:
+    made = plan(residual_network(), "xnnpack-arm64", goal="flash")
+    assert {row.path for row in made.pruned} == {"reduce", "restore", "classes"}
+    assert any("gain no speed" in warning for warning in made.warnings())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", ["keep", "symmetric"])
+def test_a_separable_network_gains_with_either_padding(padding: Any) -> None:
+    made = plan(excited_network(), "xnnpack-arm64", padding=padding)
+    assert made.network is not None
+    assert made.network.gains, made.network
+    names = {change.name for change in made.network.rewrites}
+    assert ("mirrored-image" in names) is (padding == "keep")
+    assert {row.path for row in made.pruned} >= {"pw_0", "pw_1", "pw_last", "squeeze", "excite"}
+    assert made.warnings() == ()
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_converted_is_planned_all_the_same() -> None:
+    inputs = keras.Input((None, None, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, 2, name="stem")(inputs)
+    x = keras.layers.Conv2D(64, 1, name="pw")(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    made = plan(model, "xnnpack-arm64")
+    assert [row.path for row in made.pruned] == ["pw"]
+    assert made.network is not None
+    assert made.network.gains is None
+    assert "no fixed size" in made.warnings()[0]
+    assert describe(model)[2].pixels is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("emulator")
+def test_the_table_expects_what_the_emulator_counts(tmp_path: Path) -> None:
+    """The instructions saved, and whether any are: in a wide network and in one of tiny maps."""
+    wide = replace(BY_NAME["base"], size=64, width=64)
+    tiny = replace(BY_NAME["base"], size=8, width=8)
+    expected, files = [], []
+    for index, network in enumerate((wide, tiny)):
+        # Zeros as the family has them, in blocks of 2.
+        dense = network.save(tmp_path / f"{index}-dense.tflite")
+        draft = load(dense)
+        layers = layers_of(draft.graph)
+        made = make_plan(layers, PROFILE, sparsity=network.zeros)
+        expected.append(judge_network(made, draft, RUNTIMES, layers, TABLE))
+        files += [dense, save_sparse(dense, tmp_path / f"{index}-sparse.tflite")]
+    for position, runtime in enumerate(RUNTIMES):
+        counts = ARM64_EMULATED.count_each([read(file) for file in files], runtime)
+        assert counts[0] > counts[1]
+        assert expected[0].gains
+        _, dense_cost, sparse_cost = expected[0].instructions[position]
+        assert dense_cost - sparse_cost == pytest.approx(counts[0] - counts[1], rel=0.1)
+        assert counts[2] < counts[3]
+        assert expected[1].gains is False

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edgeprune.core.errors import QualityWarning
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.interface import predict
+from edgeprune.keras_model.layers import describe
+from edgeprune.pruning import finetune
+from edgeprune.pruning.finetune import (
+    BATCH_SIZE,
+    EPOCHS,
+    FEWEST_SAMPLES,
+    affordable_epochs,
+    batch_size,
+    match_answers,
+)
+from edgeprune.pruning.one_shot import prune_one_shot
+from tests.support.architectures import ARCHITECTURES, build, samples
+
+L = keras.layers
+SOME = 160
+
+
+def images(count: int, seed: int = 0) -> Any:
+    """Smooth ones, so that moving them by a few pixels leaves them alike."""
+    coarse = np.random.default_rng(seed).normal(size=(count, 4, 4, 3))
+    return np.repeat(np.repeat(coarse, 4, 1), 4, 2).astype(np.float32)
+
+
+def small_net(activation: str | None = None) -> Any:
+    keras.utils.set_random_seed(1)
+    x = inputs = keras.Input((16, 16, 3))
+    for width, stride in ((16, 2), (24, 1), (32, 2)):
+        x = L.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(x)
+        x = L.ReLU()(L.BatchNormalization()(x))
+    x = L.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, L.Dense(5, activation=activation)(x))
+
+
+def plan_of(model: Any, pattern: Pattern, sparsity: float) -> Plan:
+    rows = tuple(
+        LayerPlan(
+            path=layer.path,
+            kind=layer.kind,
+            shape=layer.shape,
+            pattern=pattern,
+            sparsity=sparsity,
+            reason="test",
+        )
+        for layer in describe(model)
+        if layer.shape is not None and layer.kind == "Conv2D"
+    )
+    return Plan(device="any", model="m", goal="latency", asked=sparsity, layers=rows)
+
+
+def error(model: Any, dense: Any, x: Any) -> float:
+    wanted, given = (predict(each, [x])[0] for each in (dense, model))
+    return float(np.mean((wanted - given) ** 2))
+
+
+def damaged(dense: Any) -> Any:
+    """A copy in which every weight of a kernel is off by up to a tenth."""
+    copy = copy_model(dense)
+    generator = np.random.default_rng(0)
+    copy.set_weights(
+        [
+            weight * generator.uniform(0.9, 1.1, weight.shape) if weight.ndim > 1 else weight
+            for weight in dense.get_weights()
+        ]
+    )
+    return copy
+
+
+def assert_left(model: Any, dense: Any, x: Any) -> None:
+    weights = model.get_weights()
+    match_answers(model, dense, [x])
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+class OneWay(keras.layers.Layer):
+    """Fails as TensorFlow does where an operation has no gradient."""
+
+    def call(self, x: Any) -> Any:
+        def forward(x: Any) -> Any:
+            return tf.identity(x), backward
+
+        def backward(_: Any) -> Any:
+            raise LookupError("gradient registry has no entry for: OneWay")
+
+        return tf.custom_gradient(forward)(x)
+
+
+def halves(pattern: Pattern, sparsity: float, seed: int = 0) -> tuple[Any, Any, Plan, Any]:
+    """A dense model, what one shot makes of it without fine-tuning, the plan and the samples."""
+    dense, x = small_net(), images(SOME, seed)
+    made = plan_of(dense, pattern, sparsity)
+    return dense, prune_one_shot(dense, made, [x], finetune=False), made, x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pattern", "sparsity"), [(Block(2, 1), 0.7), (NofM(1, 4), 0.75), (Channels(8), 0.5)]
+)
+def test_unseen_samples_are_answered_better_and_zeros_stay(
+    pattern: Pattern, sparsity: float
+) -> None:
+    """With NofM the channels inside change their order, which the comparison must know."""
+    dense, before, made, x = halves(pattern, sparsity)
+    after = prune_one_shot(dense, made, [x])
+    unseen = images(400, seed=1)
+    assert error(after, dense, unseen) < 0.98 * error(before, dense, unseen)
+    for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
+        if old.ndim > 1:
+            np.testing.assert_array_equal(new == 0, old == 0)
+            assert not np.signbit(new[new == 0]).any()
+
+
+@pytest.mark.slow
+def test_the_same_samples_give_the_same_weights_and_leave_the_statistics() -> None:
+    dense, before, _, x = halves(Block(2, 1), 0.7)
+    found = []
+    for _ in range(2):
+        copy = copy_model(before)
+        match_answers(copy, dense, [x])
+        found.append(copy)
+    for first, second in zip(*(model.get_weights() for model in found), strict=True):
+        np.testing.assert_array_equal(first, second)
+    for name in ("moving_mean", "moving_variance"):
+        for old, new in zip(before.layers, found[0].layers, strict=True):
+            if hasattr(old, name):
+                np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
+
+
+@pytest.mark.slow
+def test_without_a_better_answer_to_samples_held_out_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dense = small_net()
+    monkeypatch.setattr(finetune, "LEARNING_RATE", 1e6)
+    assert_left(damaged(dense), dense, images(SOME))
+
+
+def test_few_samples_change_nothing() -> None:
+    dense = small_net()
+    assert_left(damaged(dense), dense, images(FEWEST_SAMPLES - 1))
+
+
+def test_a_model_with_nothing_to_train_is_left() -> None:
+    dense = small_net()
+    model = damaged(dense)
+    model.trainable = False
+    assert_left(model, dense, images(SOME))
+
+
+def test_a_model_that_cannot_be_trained_is_left_with_a_warning() -> None:
+    net = small_net()
+    dense = keras.Model(net.input, OneWay()(net.output))
+    with pytest.warns(QualityWarning, match="Not fine-tuned: .*OneWay"):
+        assert_left(damaged(dense), dense, images(SOME))
+
+
+def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
+    inputs = keras.Input((64, 64, 3))
+    one_by_one = keras.Model(inputs, L.Conv2D(1000, 1, use_bias=False)(inputs))
+    cost = 64 * 64 * 3000 * finetune.PASSES
+
+    def asked(count: int) -> int:
+        return affordable_epochs(one_by_one, [np.broadcast_to(np.float32(0), (count, 64, 64, 3))])
+
+    assert asked(10) == EPOCHS
+    assert asked(int(finetune.MULTIPLICATIONS / (3 * cost))) == 3
+    assert asked(int(finetune.MULTIPLICATIONS / cost) + 1) == 0
+    open_size = keras.Input((None, None, 3))
+    any_size = keras.Model(open_size, L.Conv2D(1000, 1, use_bias=False)(open_size))
+    x = [np.broadcast_to(np.float32(0), (int(finetune.MULTIPLICATIONS / (3 * cost)), 64, 64, 3))]
+    assert affordable_epochs(any_size, x) == 3
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, BATCH_SIZE), (200, 20), (2000, 1)])
+def test_large_images_make_small_batches(side: int, size: int) -> None:
+    assert batch_size([np.broadcast_to(np.float32(0), (200, side, side, 3))]) == size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -> None:
+    dense = build(name)
+    copy, x = damaged(dense), samples(dense, SOME)
+
+    def distance() -> float:
+        pairs = zip(predict(dense, x), predict(copy, x), strict=True)
+        return sum(float(np.mean((wanted - given) ** 2)) for wanted, given in pairs)
+
+    before = distance()
+    match_answers(copy, dense, x)
+    assert distance() < 0.9 * before

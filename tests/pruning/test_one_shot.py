@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import ModelError, OutputError, PlanError
+from edgeprune.core.mask import make_mask
+from edgeprune.core.pattern import Unstructured
+from edgeprune.core.plan import Plan
+from edgeprune.core.progress import no_progress
+from edgeprune.core.score import magnitude
+from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers, walk
+from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
+from edgeprune.planning.plan_model import plan
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
+from edgeprune.pruning.one_shot import prune_one_shot
+from tests.support.architectures import ARCHITECTURES, build, samples
+
+L = keras.layers
+
+
+def weights(model: Any) -> list[Any]:
+    return [np.array(weight) for weight in model.get_weights()]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_pruning_leaves_the_model_alone_and_keeps_the_architecture(name: str) -> None:
+    model = build(name)
+    before = weights(model)
+    pruned = prune_one_shot(model, plan(model, "ethos-u55"))
+    for old, new in zip(before, weights(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert [path for path, _ in walk(pruned)] == [path for path, _ in walk(model)]
+    assert type(pruned) is type(model)
+    assert not {id(v) for v in model.variables} & {id(v) for v in pruned.variables}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_kept_weights_stay_and_zeros_follow_the_pattern(name: str) -> None:
+    model = build(name)
+    made = plan(model, "ethos-u55")
+    pruned = unique_layers(prune_one_shot(model, made))
+    for row in made.layers:
+        variable = kernel_variable(unique_layers(model)[row.path])
+        if variable is None:
+            continue
+        old, new = np.asarray(variable), np.asarray(kernel_variable(pruned[row.path]))
+        if row.pattern is None:
+            np.testing.assert_array_equal(new, old)
+            continue
+        matrix = device_matrix.to_device(row.kind, old)
+        mask = make_mask(magnitude(matrix), row.pattern, row.sparsity)
+        np.testing.assert_array_equal(device_matrix.to_device(row.kind, new), matrix * mask)
+
+
+def test_reached_sparsity_is_counted_in_the_model() -> None:
+    model = build("mobilenet_v2")
+    made = plan(model, "ethos-u55", sparsity=0.75)
+    pruned = prune_one_shot(model, made)
+    assert reached_sparsity(model, made) == 0
+    assert reached_sparsity(pruned, made) == pytest.approx(0.75, abs=0.001)
+    expanded = next(row for row in layer_sparsities(pruned) if row.path == "expand_0")
+    assert expanded.weights == 32 * 96
+    assert expanded.sparsity == pytest.approx(0.75)
+
+
+def test_layers_of_nested_models_are_named_by_their_path() -> None:
+    made = plan(build("nested"), "edge-tpu")
+    paths = [layer.path for layer in made.layers]
+    assert "backbone/conv" in paths
+    prunable = {layer.path for layer in made.layers if layer.pattern}
+    assert prunable == {"stem", "backbone/conv", "head/hidden"}
+
+
+def test_a_shared_layer_is_pruned_once() -> None:
+    inputs = keras.Input((16,))
+    shared = L.Dense(16, name="shared")
+    model = keras.Model(inputs, shared(L.ReLU()(shared(inputs))))
+    made = plan(model, "ethos-u55", sparsity=0.5)
+    assert [layer.path for layer in made.pruned] == ["shared"]
+    pruned = prune_one_shot(model, made)
+    assert pruned.get_layer("shared").kernel.numpy().ravel().tolist().count(0.0) == 128
+
+
+def test_the_layers_before_an_output_are_found_behind_layers_that_do_not_mix() -> None:
+    inputs = keras.Input((8, 8, 4))
+    x = L.Conv2D(32, 1, name="inner")(inputs)
+    x = L.Conv2D(32, 1, name="last")(x)
+    x = L.BatchNormalization(name="bn")(L.DepthwiseConv2D(3, name="dw")(x))
+    side = L.Conv2D(32, 1, name="side")(inputs)
+    model = keras.Model(inputs, [L.ReLU()(x), L.GlobalAveragePooling2D()(side)])
+    feeding = {info.path for info in describe(model) if info.feeds_output}
+    assert feeding == {"last", "side"}
+
+
+def test_only_the_last_layers_of_a_nested_head_feed_the_output() -> None:
+    feeding = {info.path for info in describe(build("nested")) if info.feeds_output}
+    assert feeding == {"head/out"}
+
+
+def test_a_nested_model_that_only_passes_on_is_looked_behind() -> None:
+    body_in = keras.Input((8,))
+    body = keras.Model(body_in, L.Dense(8, name="mix")(body_in), name="body")
+    tail_in = keras.Input((8,))
+    tail = keras.Model(tail_in, L.ReLU()(tail_in), name="tail")
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, tail(body(inputs)))
+    feeding = {info.path for info in describe(model) if info.feeds_output}
+    assert feeding == {"body/mix"}
+
+
+def test_pixels_are_those_of_the_largest_map_a_layer_makes() -> None:
+    infos = {info.path: info for info in describe(build("mobilenet_v1"))}
+    assert infos["stem"].pixels == 16 * 16
+    assert infos["block_2_pw"].pixels == 8 * 8
+    assert infos["scores"].pixels == 1
+
+
+def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
+    inputs = keras.Input((8, 8, 16))
+    squeezed = L.GlobalAveragePooling2D(keepdims=True)(inputs)
+    squeezed = L.Conv2D(4, 1, name="squeeze")(squeezed)
+    excited = L.Conv2D(16, 1, activation="sigmoid", name="excite")(squeezed)
+    x = L.GlobalAveragePooling2D(keepdims=True)(L.Multiply()([inputs, excited]))
+    model = keras.Model(inputs, L.Conv2D(5, 1, name="classes")(x))
+    described = describe(model)
+    feeding = {info.path for info in described if info.feeds_map and info.kind == "Conv2D"}
+    assert feeding == {"squeeze", "excite"}
+
+
+def test_an_open_input_size_is_not_a_single_pixel() -> None:
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, L.Conv2D(8, 1, name="conv")(inputs))
+    assert {i.path: i for i in describe(model)}["conv"].pixels is None
+    assert [layer.path for layer in plan(model, "xnnpack-arm64").pruned] == ["conv"]
+
+
+def test_kinds_without_a_device_matrix_are_left_alone_with_a_reason() -> None:
+    model = keras.Sequential(
+        [keras.Input((6, 4)), L.LSTM(8, name="lstm"), L.Dense(4, name="out")], name="sequence"
+    )
+    made = {layer.path: layer for layer in plan(model, "ethos-u55").layers}
+    assert made["lstm"].pattern is None
+    assert "LSTM" in made["lstm"].reason
+    assert made["out"].pattern is not None
+
+
+def test_a_layer_of_the_users_own_is_kept_with_a_reason() -> None:
+    class Scaled(keras.layers.Dense):
+        pass
+
+    model = keras.Sequential([keras.Input((4,)), Scaled(4, name="own"), L.Dense(2, name="out")])
+    made = plan(model, "ethos-u55")
+    assert made.layers[0].pattern is None
+    assert "Scaled" in made.layers[0].reason
+    assert prune_one_shot(model, made).get_layer("own").kernel.numpy().all()
+
+
+@keras.saving.register_keras_serializable(package="edgeprune-tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.first = L.Dense(32, activation="relu", name="first")
+        self.second = L.Dense(4, name="second")
+
+    def call(self, inputs: Any) -> Any:
+        return self.second(self.first(inputs))
+
+
+def test_a_subclassed_model_is_pruned_and_its_last_layer_feeds_the_output() -> None:
+    model = Subclassed(name="own")
+    model(np.zeros((1, 16), np.float32))
+    infos = {info.path: info for info in describe(model)}
+    assert [path for path, info in infos.items() if info.feeds_output] == ["second"]
+    pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.5))
+    assert isinstance(pruned, Subclassed)
+    kernel = pruned.first.kernel.numpy()
+    assert (kernel == 0).mean() == 0.5
+    np.testing.assert_array_equal(kernel[kernel != 0], model.first.kernel.numpy()[kernel != 0])
+
+
+def test_a_model_that_was_never_built_is_refused() -> None:
+    with pytest.raises(ModelError, match="expected a built model"):
+        plan(keras.Sequential([L.Dense(4)]), "ethos-u55")
+
+
+def test_a_weight_that_is_not_a_number_names_its_layer() -> None:
+    model = build("mlp")
+    model.get_layer("hidden_1").kernel.assign(np.full((24, 64), np.nan))
+    with pytest.raises(ModelError, match="hidden_1: Expected finite weights"):
+        prune_one_shot(model, plan(model, "ethos-u55"))
+
+
+def test_a_plan_for_another_model_is_refused() -> None:
+    with pytest.raises(PlanError, match="does not have"):
+        prune_one_shot(build("mlp"), plan(build("cnn"), "ethos-u55"))
+
+
+def test_compilation_is_carried_over() -> None:
+    model = build("mlp")
+    model.compile(optimizer="sgd", loss="mse")
+    pruned = prune_one_shot(model, plan(model, "ethos-u55"))
+    assert pruned.loss == "mse"
+    assert type(pruned.optimizer).__name__ == "SGD"
+
+
+def test_one_shot_is_deterministic() -> None:
+    model = build("mobilenet_v1")
+    x = samples(model, 64)
+    first, second = (prune_one_shot(model, plan(model, "edge-tpu"), x) for _ in range(2))
+    for a, b in zip(weights(first), weights(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_frozen_batch_norm_and_dropout_rates_are_left_as_they_were() -> None:
+    inputs = keras.Input((8,))
+    x = L.Dropout(0.5, name="drop")(L.Dense(8, name="dense")(inputs))
+    x = L.BatchNormalization(name="moving")(x)
+    model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
+    before = np.array(model.get_layer("frozen").moving_mean)
+    estimate_batch_norm(model, samples(model, 200), no_progress)
+    assert model.get_layer("drop").rate == 0.5
+    np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
+    assert np.abs(np.array(model.get_layer("moving").moving_mean)).max() > 0
+
+
+def test_progress_counts_every_layer() -> None:
+    model = build("mlp")
+    told: list[tuple[str, int, int]] = []
+    prune_one_shot(model, plan(model, "ethos-u55"), progress=lambda *step: told.append(step))
+    assert [(done, total) for _, done, total in told] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_edited_plan_decides_pattern_and_sparsity() -> None:
+    model = build("mlp")
+    content = plan(model, "ethos-u55").to_json()
+    content["layers"][0].update(pattern="Block(4,8)", sparsity=0.5)
+    content["layers"][1].update(pattern=None, sparsity=0)
+    pruned = prune_one_shot(model, Plan.model_validate(content))
+    tiles = pruned.get_layer("hidden_1").kernel.numpy().T.reshape(16, 4, 3, 8)
+    empty = (tiles == 0).all(axis=(1, 3))
+    assert empty.mean() == 0.5
+    assert (tiles != 0).any(axis=(1, 3)).sum() == 24
+    assert pruned.get_layer("hidden_2").kernel.numpy().all()
+
+
+def test_a_model_goes_to_disk_and_back(tmp_path: Path) -> None:
+    model = build("nested")
+    save_model(model, tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras")
+    for a, b in zip(weights(model), weights(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_saving_to_nowhere_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        save_model(build("mlp"), tmp_path / "no" / "m.keras")
+    with pytest.raises(OutputError, match=r"ending in \.keras"):
+        save_model(build("mlp"), tmp_path / "m.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_planning_from_a_list_needs_the_same_layers_as_from_the_model() -> None:
+    model = build("mobilenet_v1")
+    profile = load_profile("ethos-u55")
+    assert make_plan(describe(model), profile, model=model.name) == plan(model, profile)
+    assert all(layer.pattern == Unstructured() for layer in plan(model, profile).pruned)

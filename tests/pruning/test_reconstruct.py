@@ -1,0 +1,451 @@
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeprune.core import device_matrix
+from edgeprune.core.errors import QualityWarning
+from edgeprune.core.mask import make_mask
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.core.progress import no_progress
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.interface import infer, predict
+from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.reconstruct import solve as solving
+from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
+from edgeprune.pruning.reconstruct.graph import read_graph
+from edgeprune.pruning.reconstruct.samples import COPIES, with_moved_copies
+from edgeprune.pruning.reconstruct.statistics import Problem, Sums
+from edgeprune.pruning.reconstruct.store import open_store
+from edgeprune.pruning.reconstruct.walk import Case, walk
+from tests.support.architectures import ARCHITECTURES, build, samples
+
+L = keras.layers
+PATTERNS: list[tuple[Pattern, float]] = [
+    (Unstructured(), 0.7),
+    (Block(2, 1), 0.6),
+    (Block(1, 4), 0.5),
+    (NofM(2, 4), 0.5),
+    (Channels(4), 0.5),
+]
+ZEROS = [entry for entry in PATTERNS if not isinstance(entry[0], Channels)]
+"""Those that leave a layer its shape; channels are removed."""
+
+
+def weights(model: Any) -> list[Any]:
+    return [np.array(weight) for weight in model.get_weights()]
+
+
+def problem_of(inputs: Any, targets: Any, *, with_bias: bool = False, batch: int = 50) -> Problem:
+    """Of columns `[positions, groups, n]` and targets `[positions, rows]`."""
+    sums = Sums(inputs.shape[1], inputs.shape[2], targets.shape[1])
+    for start in range(0, len(inputs), batch):
+        part = slice(start, start + batch)
+        sums.add(inputs[part].astype(np.float32), targets[part].astype(np.float32))
+    return sums.problem(with_bias=with_bias)
+
+
+def correlated(seed: int, positions: int, groups: int, width: int, rows: int) -> tuple[Any, ...]:
+    """Columns with a mean, correlated among themselves, a dense matrix and its outputs."""
+    generator = np.random.default_rng(seed)
+    mixing = generator.normal(size=(groups, width, width)) / np.sqrt(width)
+    inputs = generator.normal(size=(positions, groups, width)) + 0.5
+    inputs = np.einsum("pgn,gnm->pgm", inputs, mixing)
+    dense = generator.normal(size=(rows, width))
+    outputs = np.einsum("pgn,grn->pgr", inputs, dense.reshape(groups, -1, width))
+    return inputs, dense, outputs.reshape(positions, rows)
+
+
+@pytest.mark.parametrize("width", [6, 80], ids=["whole gram", "factored gram"])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_refit_is_the_least_squares_solution_on_the_kept_columns(
+    width: int, with_bias: bool, count: int
+) -> None:
+    inputs, dense, targets = correlated(0, 60, count, width, 4 * count)
+    noisy = targets + np.random.default_rng(1).normal(size=targets.shape)
+    problem = problem_of(inputs, noisy, with_bias=with_bias)
+    mask = np.random.default_rng(2).random(dense.shape) < (0.5 if width < 60 else 0.2)
+    damped = solving._damped(problem, dense)
+    pull = solving.DAMPING * np.array([gram.diagonal.mean() for gram in problem.grams])
+    found = solving.refit(damped, mask, dense)
+    biases = problem.bias(found)
+    for row in range(len(dense)):
+        group, kept = row // 4, np.flatnonzero(mask[row])
+        x, y = inputs[:, group][:, kept], noisy[:, row]
+        if with_bias:
+            x, y = x - x.mean(0), y - y.mean()
+        # The pull towards the dense weights, written as more equations.
+        extra = np.sqrt(pull[group] * len(x))
+        x = np.concatenate([x, extra * np.eye(len(kept))])
+        y = np.concatenate([y, extra * dense[row, kept]])
+        expected = np.linalg.lstsq(x, y, rcond=None)[0]
+        np.testing.assert_allclose(found[row, kept], expected, rtol=1e-3, atol=1e-4)
+        assert not found[row, ~mask[row]].any()
+        bias = (noisy[:, row] - inputs[:, group] @ found[row]).mean() if with_bias else 0.0
+        assert biases[row] == pytest.approx(bias, abs=1e-4)
+
+
+def test_errors_are_the_mean_squares_that_they_stand_for() -> None:
+    inputs, dense, targets = correlated(0, 90, 2, 5, 6)
+    matrix = dense + np.random.default_rng(1).normal(size=dense.shape) * 0.3
+    problem = problem_of(inputs, targets, with_bias=True)
+    outputs = np.einsum("pgn,grn->pgr", inputs, matrix.reshape(2, 3, 5)).reshape(90, 6)
+    left = targets - outputs
+    np.testing.assert_allclose(problem.errors(matrix), left.var(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
+def test_conjugate_gradients_find_what_solving_at_once_finds(
+    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, dense, targets = correlated(3, positions, 1, width, 8)
+    problem = solving._damped(problem_of(inputs, targets), dense)
+    mask = make_mask(np.abs(dense), Unstructured(), 0.5)
+    at_once = solving.refit(problem, mask, dense)
+    monkeypatch.setattr(solving, "EXACT_WORK", 0)
+    stepwise = solving.refit(problem, mask, dense)
+    assert not stepwise[~mask].any()
+    np.testing.assert_allclose(stepwise, at_once, atol=0.02 * np.abs(at_once).max())
+    change = problem.errors(stepwise).sum() - problem.errors(at_once).sum()
+    assert abs(change) < 1e-4 * problem.energy.sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    pattern_and_sparsity=st.sampled_from(PATTERNS),
+    rows=st.sampled_from([4, 8, 12]),
+    width=st.sampled_from([4, 8, 32]),
+)
+def test_no_solution_is_worse_than_magnitude_with_refitted_weights(
+    seed: int, pattern_and_sparsity: tuple[Pattern, float], rows: int, width: int
+) -> None:
+    pattern, sparsity = pattern_and_sparsity
+    inputs, dense, targets = correlated(seed, 40, 1, width, rows)
+    problem = problem_of(inputs, targets, with_bias=True)
+    row_weights = np.random.default_rng(seed).uniform(0.1, 2, rows)
+    solution = solving.solve(problem, dense, row_weights, pattern, sparsity)
+    mask = make_mask(np.abs(dense), pattern, sparsity)
+    plain = solving.refit(solving._damped(problem, dense), mask, dense)
+    assert solution.error <= solving.relative_error(problem, plain, row_weights)
+    assert not solution.matrix[~solution.mask].any()
+    # A mask with the pattern is the one that is made when its own entries are the scores.
+    again = make_mask(solution.mask.astype(float), pattern, sparsity)
+    np.testing.assert_array_equal(again, solution.mask)
+
+
+@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
+def test_a_wide_layer_in_32_bits_is_solved_as_well_as_in_64(
+    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, dense, targets = correlated(4, positions, 1, width, 8)
+    problem = problem_of(inputs, targets, with_bias=True)
+    double = solving.solve(problem, dense, np.ones(8), NofM(2, 4), 0.5)
+    monkeypatch.setattr(solving, "WIDE", width)
+    single = solving.solve(problem, dense, np.ones(8), NofM(2, 4), 0.5)
+    assert single.error == pytest.approx(double.error, rel=0.05, abs=1e-4)
+
+
+def test_admm_finds_a_much_better_mask_where_inputs_are_correlated() -> None:
+    inputs, dense, targets = correlated(5, 2000, 1, 64, 32)
+    problem = problem_of(inputs, targets)
+    for pattern, sparsity in (PATTERNS[0], PATTERNS[1], PATTERNS[3]):
+        solution = solving.solve(problem, dense, np.ones(32), pattern, sparsity)
+        mask = make_mask(np.abs(dense), pattern, sparsity)
+        plain = solving.refit(solving._damped(problem, dense), mask, dense)
+        assert solution.error < 0.8 * solving.relative_error(problem, plain, np.ones(32))
+
+
+LAYERS: list[tuple[Any, tuple[int, ...]]] = [
+    (L.Dense(6), (5,)),
+    (L.Dense(6, activation="relu"), (4, 3, 5)),
+    (L.Conv1D(6, 3, strides=2, padding="same"), (9, 4)),
+    (L.Conv1D(6, 3, dilation_rate=2, padding="causal", use_bias=False), (9, 4)),
+    (L.Conv2D(6, 1, activation="gelu"), (5, 7, 4)),
+    (L.Conv2D(6, 1, strides=2), (6, 7, 4)),
+    (L.Conv2D(6, (3, 2), strides=2, padding="same"), (7, 8, 4)),
+    (L.Conv2D(6, 3, dilation_rate=2, padding="same"), (7, 8, 4)),
+    (L.Conv2D(6, 3, groups=2, padding="same"), (7, 8, 4)),
+    (L.Conv1D(6, 3, groups=2), (9, 4)),
+    (L.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), (6, 6, 4)),
+    (L.DepthwiseConv1D(3, strides=2), (9, 4)),
+    (L.SeparableConv2D(6, 3, depth_multiplier=2, padding="same"), (6, 6, 4)),
+    (L.SeparableConv1D(6, 3, strides=2), (9, 4)),
+    (L.Conv2DTranspose(6, 3, strides=2, padding="same"), (4, 5, 4)),
+    (L.Conv2DTranspose(6, 2, strides=2), (4, 5, 4)),
+    (L.Conv1DTranspose(6, 3, strides=2), (5, 4)),
+]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    LAYERS,
+    ids=[f"{type(layer).__name__}-{i}" for i, (layer, _) in enumerate(LAYERS)],
+)
+def test_columns_times_the_device_matrix_are_what_the_layer_computes(
+    layer: Any, shape: tuple[int, ...]
+) -> None:
+    x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
+    fresh = type(layer).from_config(layer.get_config())
+    fresh.build((None, *shape))
+    activation = fresh.activation
+    kernel = np.asarray(kernel_variable(fresh))
+    matrix = device_matrix.to_device(type(fresh).__name__, kernel)
+    made = np.asarray(columns(fresh, x))
+    by_group = matrix.reshape(groups(fresh), -1, matrix.shape[1])
+    outputs = np.einsum("pgn,grn->pgr", made, by_group).reshape(len(made), -1)
+    if fresh.use_bias:
+        fresh.bias.assign(np.arange(outputs.shape[1]))
+        outputs = outputs + np.arange(outputs.shape[1])
+    np.testing.assert_allclose(linear_output(fresh, x), outputs, atol=1e-5)
+    assert fresh.activation is activation
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_running_the_steps_of_a_graph_gives_what_the_model_gives(name: str) -> None:
+    model = build(name)
+    x = samples(model, 3)
+    graph = read_graph(model, len(x))
+    values = dict(zip(graph.inputs, x, strict=True))
+    for step in graph.steps:
+        outputs = step.run([values[key] for key in step.inputs])
+        values |= dict(zip(step.outputs, outputs, strict=True))
+    for key, expected in zip(graph.outputs, infer(model, x), strict=True):
+        np.testing.assert_allclose(values[key], expected, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v2", "nested", "every_kind"])
+def test_inputs_are_those_of_the_pruned_prefix_and_targets_those_of_the_dense_model(
+    name: str,
+) -> None:
+    """Against models cut off before and behind each layer, run whole."""
+    dense = build(name)
+    copy = copy_model(dense)
+    x = samples(dense, 24)
+    made = plan(dense, "ethos-u55", sparsity=0.6)
+    cases: dict[str, Case] = {}
+
+    def visit(case: Case) -> Any:
+        cases[case.path] = case
+        return case.solve(Unstructured(), 0.6).matrix
+
+    paths = [row.path for row in made.pruned if "/" not in row.path]
+    assert walk(dense, copy, x, paths, visit, no_progress) == set(paths)
+    for path, case in cases.items():
+        layer = dense.get_layer(path)
+        entering = keras.Model(copy.inputs, copy.get_layer(path).input)
+        before = keras.Model(dense.inputs, layer.input)
+        inputs = np.asarray(columns(layer, infer(entering, x)[0]))
+        targets = np.asarray(linear_output(layer, infer(before, x)[0]))
+        expected = problem_of(inputs, targets, with_bias=bool(case.problem.target_mean.any()))
+        for found, wanted in zip(case.problem.grams, expected.grams, strict=True):
+            size = np.eye(case.dense.shape[1])
+            np.testing.assert_allclose(found.times(size), wanted.times(size), atol=1e-4)
+        np.testing.assert_allclose(case.problem.cross, expected.cross, atol=1e-4)
+        np.testing.assert_allclose(case.problem.energy, expected.energy, rtol=1e-4, atol=1e-5)
+
+
+def shared_model() -> Any:
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((16,))
+    shared = L.Dense(16, name="shared")
+    x = L.ReLU()(shared(inputs))
+    return keras.Model(inputs, L.Dense(4, name="out")(L.Add()([shared(x), inputs])))
+
+
+def test_a_shared_layer_is_fitted_to_the_inputs_of_all_its_calls() -> None:
+    model = shared_model()
+    x = samples(model, 64)
+    cases: list[Case] = []
+    walk(model, model, x, ["shared"], cases.append, no_progress)
+    layer = model.get_layer("shared")
+    first = np.asarray(x[0])
+    second = np.maximum(np.asarray(layer(first)), 0)
+    both = np.concatenate([first, second])
+    expected = problem_of(both[:, None], np.asarray(layer(both)), with_bias=True)
+    assert len(cases) == 1
+    np.testing.assert_allclose(
+        cases[0].problem.grams[0].times(np.eye(16)), expected.grams[0].times(np.eye(16)), atol=1e-4
+    )
+    np.testing.assert_allclose(cases[0].problem.cross, expected.cross, atol=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="edgeprune-tests")
+class Residual(keras.Model):
+    """A network whose graph Keras does not know."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Not in the order in which they are called.
+        self.last = L.Dense(4, name="last")
+        self.conv = L.Conv2D(8, 3, padding="same", name="conv")
+        self.norm = L.BatchNormalization(name="norm")
+        self.inner = L.Conv2D(8, 1, name="inner")
+
+    def call(self, inputs: Any) -> Any:
+        x = keras.ops.relu(self.norm(self.conv(inputs)))
+        x = x + self.inner(x)
+        return self.last(keras.ops.mean(x, (1, 2)))
+
+
+def test_a_model_without_a_graph_is_reconstructed_like_the_same_model_with_one() -> None:
+    keras.utils.set_random_seed(1)
+    model = Residual(name="own")
+    x = [np.random.default_rng(0).normal(size=(40, 8, 8, 4)).astype(np.float32)]
+    model(x[0][:1])
+    inputs = keras.Input((8, 8, 4))
+    y = L.BatchNormalization(name="norm")(L.Conv2D(8, 3, padding="same", name="conv")(inputs))
+    y = L.ReLU()(y)
+    y = L.Add()([y, L.Conv2D(8, 1, name="inner")(y)])
+    known = keras.Model(inputs, L.Dense(4, name="last")(L.GlobalAveragePooling2D()(y)))
+    for name in ("conv", "norm", "inner", "last"):
+        known.get_layer(name).set_weights(getattr(model, name).get_weights())
+    pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.6), x)
+    other = prune_one_shot(known, plan(known, "ethos-u55", sparsity=0.6), x)
+    for name in ("conv", "inner", "last"):
+        kernel = np.asarray(getattr(pruned, name).kernel)
+        np.testing.assert_allclose(kernel, other.get_layer(name).kernel, atol=1e-3)
+    np.testing.assert_allclose(pruned(x[0]), other(x[0]), atol=1e-3)
+
+
+def test_values_beyond_the_memory_go_to_files_that_are_gone_at_the_end() -> None:
+    tensor = keras.ops.arange(40000, dtype="float32")
+    with open_store(memory_bytes=200_000) as store:
+        store.append("a", tensor)
+        store.append("a", tensor + 1)
+        store.append("b", tensor + 2)
+        folder = store.folder
+        assert len(list(folder.iterdir())) == 2
+        np.testing.assert_array_equal(store.batch("a", 1), np.asarray(tensor) + 1)
+        store.free("a")
+        assert len(list(folder.iterdir())) == 1
+        np.testing.assert_array_equal(store.batch("b", 0), np.asarray(tensor) + 2)
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("mobilenet_v2", "xnnpack-arm64"),
+        ("residual", "ethos-u85"),
+        ("every_kind", "ethos-u55"),
+        ("nested", "edge-tpu"),
+    ],
+)
+def test_outputs_stay_nearer_to_the_dense_model_than_by_magnitude(name: str, device: str) -> None:
+    model = build(name)
+    x, new = samples(model, 64), samples(model, 64, seed=1)
+    made = plan(model, device)
+    with pytest.warns(QualityWarning, match="by magnitude alone"):
+        plain = prune_one_shot(model, made)
+    pruned = prune_one_shot(model, made, x)
+    dense = predict(model, new)
+    left, before = (
+        sum(float(((a - b) ** 2).mean()) for a, b in zip(dense, predict(m, new), strict=True))
+        for m in (pruned, plain)
+    )
+    assert left < 0.8 * before
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), ZEROS)
+def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
+    pattern: Pattern, sparsity: float
+) -> None:
+    model = build("every_kind")
+    rows = []
+    for info in describe(model):
+        fits = info.shape is not None and not isinstance(pattern, NofM)
+        if isinstance(pattern, Block) and info.shape is not None:
+            out, in_ = device_matrix.device_shape(info.kind, info.shape)
+            fits = out % pattern.out == 0 and in_ % pattern.in_ == 0
+        fits = fits or info.path in {"separable", "embed", "transposed"}
+        rows.append(
+            LayerPlan(
+                path=info.path,
+                kind=info.kind,
+                shape=info.shape or (),
+                pattern=pattern if fits else None,
+                sparsity=sparsity if fits else 0,
+                reason="test",
+            )
+        )
+    made = Plan(device="own", model="m", goal="latency", asked=sparsity, layers=tuple(rows))
+    pruned = unique_layers(prune_one_shot(model, made, samples(model, 40)))
+    for row in made.pruned:
+        kernel = np.asarray(kernel_variable(pruned[row.path]))
+        matrix = device_matrix.to_device(row.kind, kernel)
+        wanted = make_mask((matrix != 0).astype(float), pattern, sparsity)
+        np.testing.assert_array_equal(matrix != 0, wanted)
+        assert not np.signbit(matrix[~wanted]).any()
+
+
+def test_dense_batch_normalisation_keeps_the_moments_of_its_output() -> None:
+    model = build("cnn")
+    x = samples(model, 64)
+    pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.9), x)
+    x = with_moved_copies(x)
+    moments = []
+    for network in (model, pruned):
+        cut = keras.Model(network.inputs, network.get_layer("bn_2").output)
+        output = np.asarray(infer(cut, x)[0])
+        moments.append((output.mean((0, 1, 2)), output.std((0, 1, 2))))
+    np.testing.assert_allclose(moments[1], moments[0], rtol=1e-3, atol=1e-3)
+
+
+def test_few_samples_are_warned_of() -> None:
+    model = build("mlp")
+    made = plan(model, "ethos-u55")
+    with pytest.warns(QualityWarning, match="31 samples are few"):
+        prune_one_shot(model, made, samples(model, 31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prune_one_shot(model, made, samples(model, 32))
+
+
+def test_a_plan_that_prunes_nothing_changes_nothing() -> None:
+    model = build("mlp")
+    pruned = prune_one_shot(model, plan(model, "xnnpack-arm64"), samples(model, 4))
+    for a, b in zip(weights(model), weights(pruned), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_moved_copies_of_images_follow_the_images_themselves() -> None:
+    images = np.random.default_rng(0).random((3, 16, 20, 2)).astype(np.float32)
+    (found,) = with_moved_copies([images])
+    assert len(found) == COPIES * 3
+    np.testing.assert_array_equal(found[:3], images)
+    for number, copy in enumerate(found[3:]):
+        image = images[number % 3]
+        inside = copy[4:-4, 4:-4]
+        windows = [image[t : t + 8, left : left + 12] for t in range(9) for left in range(9)]
+        assert sum(np.array_equal(inside, window) for window in windows) == 1
+    assert not np.array_equal(found[3:6], found[6:9])
+    np.testing.assert_array_equal(found, with_moved_copies([images])[0])
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(3, 16)],
+        [(3, 16, 16)],
+        [(3, 16, 16, 5)],
+        [(3, 8, 32, 1)],
+        [(3, 16, 16, 1), (3, 16, 16, 1)],
+        [(128, 224, 224, 3)],
+    ],
+)
+def test_what_is_no_small_image_gets_no_copies(shapes: list[tuple[int, ...]]) -> None:
+    x = [np.zeros(shape, np.float32) for shape in shapes]
+    assert with_moved_copies(x) is x

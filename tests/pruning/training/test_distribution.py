@@ -1,0 +1,32 @@
+"""Training on several replicas, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["one-shot", "gradual"])
+def test_replicas_hold_the_same_masks_and_kernels(start: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.replica_child", start],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["replicas"] == 2
+    assert len(seen["masks_equal"]) == 4 * 2
+    assert all(seen["masks_equal"])
+    assert all(seen["kernels_equal"])
+    assert seen["sparsities"] == {"conv": 0.75, "dense": 0.5}
+    assert all(loss > 0 for loss in seen["loss"])

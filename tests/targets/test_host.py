@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.core.errors import TfliteError
+from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.profile import load_profile
+from edgeprune.targets.child import WORKER, WorkerError, run_worker
+from edgeprune.targets.host import HOST, installed_runtimes
+from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.measuring import measure
+from edgeprune.tflite.format import file as tflite_file
+from tests.support.tiny_tflite import fully_connected
+
+RUNTIMES = ("tflite-runtime", "LiteRT")
+WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
+
+
+def test_both_runtimes_are_here_and_the_reference_comes_first() -> None:
+    assert tuple(installed_runtimes()) == RUNTIMES
+    assert HOST.runtimes(load_profile("xnnpack-arm64")) == RUNTIMES
+    assert HOST.runtimes(load_profile("edge-tpu")) == ("tflite-runtime",)
+    assert HOST.readiness().ready
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("delegates", [True, False])
+def test_a_runtime_computes_what_numpy_computes(
+    tmp_path: Path, runtime: str, delegates: bool
+) -> None:
+    graph = tflite_file.read(fully_connected(tmp_path / "m.tflite", WEIGHTS))
+    x = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    reply = HOST.run(graph, [x], runtime, delegates=delegates)
+    np.testing.assert_allclose(reply.outputs[0], x @ WEIGHTS.T, rtol=1e-5, atol=1e-5)
+    assert reply.facts["runtime"].startswith(runtime)
+
+
+def test_an_operator_that_a_runtime_lacks_is_its_own_message(tmp_path: Path) -> None:
+    graph = tflite_file.read(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=12))
+    with pytest.raises(WorkerError, match=r"FULLY_CONNECTED' version '12'|FULLY_CONNECTED"):
+        HOST.run(graph, [np.zeros((1, 16), np.float32)], "tflite-runtime")
+
+
+def stand_in(tmp_path: Path, body: str) -> str:
+    """A module that pretends to be a runtime; only for what no sound runtime does on request."""
+    package = tmp_path / "tflite_runtime"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "interpreter.py").write_text(
+        "class OpResolverType:\n    AUTO = BUILTIN_WITHOUT_DEFAULT_DELEGATES = 0\n"
+        f"class Interpreter:\n    def __init__(self, **_):\n        {body}\n"
+    )
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "limit_s", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 60, "crashed with SIGSEGV"),
+        ("import os; os.abort()", 60, "crashed with SIGABRT"),
+        ("import time; time.sleep(60)", 1, "time limit of 1 s"),
+        ("raise ValueError('no kernel for this')", 60, "no kernel for this"),
+        ("raise SystemExit(3)", 60, "exit code 3"),
+    ],
+)
+def test_a_runtime_that_dies_or_hangs_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, limit_s: float, said: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", stand_in(tmp_path, body))
+    job = {"kind": "run", "runtime": "tflite-runtime", "threads": 1, "delegates": True}
+    with pytest.raises(WorkerError, match=said):
+        run_worker({**job, "models": [{"path": "m"}]}, [[]], time_limit_s=limit_s)
+
+
+def test_a_file_on_which_a_runtime_crashes_is_a_failed_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    body = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setenv("PYTHONPATH", stand_in(tmp_path, body))
+    verdict = validate(path, "xnnpack-arm64")
+    failed = [check for check in verdict.checks if not check.ok]
+    assert [check.name for check in failed] == ["runs (tflite-runtime)"]
+    assert "SIGSEGV" in failed[0].message
+
+
+@pytest.mark.alone
+def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> None:
+    """The second file has 400 times the weights of the first: no clock can miss that."""
+    small = fully_connected(tmp_path / "small.tflite", WEIGHTS)
+    large = fully_connected(tmp_path / "large.tflite", np.ones((1024, 2048)))
+    first, second = measure([small, large], "xnnpack-x86")
+    assert (first.model, second.model) == (str(small), str(large))
+    assert first.latency_ms is not None
+    assert second.latency_ms is not None
+    assert first.latency_ms.median is not None
+    assert second.latency_ms.median is not None
+    assert second.latency_ms.median > 2 * first.latency_ms.median
+    assert first.speedup is None
+    assert second.speedup is not None
+    assert second.speedup.significant
+    assert second.speedup.median < 0.5
+    assert (first.target, first.simulated) == ("host", False)
+    assert first.runtime == f"tflite-runtime {installed_runtimes()['tflite-runtime']}"
+    assert first.size_bytes == small.stat().st_size
+    assert len(first.rounds_ms) == 4
+    assert "1 thread(s)" in first.conditions
+
+
+@pytest.mark.alone
+def test_the_same_file_twice_is_no_significant_difference(tmp_path: Path) -> None:
+    path = fully_connected(tmp_path / "m.tflite", np.ones((256, 256)))
+    second = measure([path, path], "xnnpack-x86")[1]
+    assert second.speedup is not None
+    assert 0.8 < second.speedup.median < 1.25
+
+
+def test_a_file_that_does_not_run_is_named_before_any_timing(tmp_path: Path) -> None:
+    good = fully_connected(tmp_path / "good.tflite", WEIGHTS)
+    bad = fully_connected(tmp_path / "bad.tflite", WEIGHTS, version=40)
+    with pytest.raises(WorkerError, match=r"bad\.tflite: tflite-runtime does not run it"):
+        measure([good, bad], "xnnpack-x86")
+    with pytest.raises(TfliteError, match="gone"):
+        measure([good, tmp_path / "gone.tflite"], "xnnpack-x86")
+
+
+def test_the_worker_needs_nothing_of_edgeprune(tmp_path: Path) -> None:
+    """It runs alone, as it would on a board: a copy of one file, started without the package."""
+    model = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    np.savez(tmp_path / "in.npz", in0=np.ones((2, 16), np.float32))
+    alone = tmp_path / "worker.py"
+    alone.write_text(WORKER.read_text())
+    job = {
+        "kind": "run",
+        "runtime": "LiteRT",
+        "threads": 1,
+        "delegates": True,
+        "outputs": str(tmp_path / "out.npz"),
+        "result": str(tmp_path / "result.json"),
+        "models": [
+            {
+                "path": str(model),
+                "inputs": str(tmp_path / "in.npz"),
+                "input_tensors": [0],
+                "output_tensors": [2],
+            }
+        ],
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, "-I", str(alone), str(tmp_path / "job.json")]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    with np.load(tmp_path / "out.npz") as outputs:
+        np.testing.assert_allclose(outputs["out0"], np.tile(WEIGHTS.sum(1), (2, 1)), rtol=1e-5)
+
+
+def test_generated_inputs_are_the_same_every_time(tmp_path: Path) -> None:
+    graph = tflite_file.read(fully_connected(tmp_path / "m.tflite", WEIGHTS))
+    first, second = (generated_inputs(graph, 3)[0] for _ in range(2))
+    assert first.shape == (3, 16)
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first).max() <= 1

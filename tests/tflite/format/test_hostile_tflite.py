@@ -1,0 +1,325 @@
+"""Files that are damaged or made to harm: each ends in a TfliteError that names file and place."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeprune.core.errors import EdgepruneError, TfliteError
+from edgeprune.inspection.inspect_file import inspect
+from edgeprune.tflite.format.draft import load
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_densely import densify_file
+from edgeprune.tflite.store_sparsely import encode_file
+from tests.support import tflite_fuzz
+from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
+
+
+def sparse_model(tmp_path: Path) -> Any:
+    """Returns the `ModelT` of a file with one DENSIFY and one FULLY_CONNECTED."""
+    weights = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
+    source = dense_net(tmp_path / "dense", prune(weights, 0.8, (1, 1)))
+    encode_file(source, EncodingRules(), tmp_path / "sparse")
+    return load(tmp_path / "sparse").model
+
+
+def packed_plainly(model: Any) -> bytes:
+    """Packs without our own packer, which wants lists."""
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def refuse(path: Path, words: str) -> None:
+    for action in (read, load, inspect):
+        with pytest.raises(TfliteError, match=words) as raised:
+            action(path)
+        assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "identifier TFL3"),
+        (b"TFL3", "identifier TFL3"),
+        (bytes(range(256)), "identifier TFL3"),
+        (b"\x08\x00\x00\x00TFL3", "offset below"),
+        (b"\xff\xff\xff\xffTFL3" + bytes(64), "offset below"),
+        (b"\x08\x00\x00\x00TFL3\xff\xff\xff\x7f" + bytes(64), "vtable inside"),
+        (b"\x0c\x00\x00\x00TFL3\x03\x00\x08\x00\x04\x00\x00\x00", "even vtable size"),
+        (b"\x10\x00\x00\x00TFL3\x06\x00\x00\x01\x04\x00\x00\x00\x08\x00\x00\x00", "ends inside"),
+        (b"\x10\x00\x00\x00TFL3\x06\x00\x08\x00\x09\x00\x00\x00\x08\x00\x00\x00", "fields inside"),
+    ],
+)
+def test_bytes_that_are_no_model_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(content + bytes(8) if len(content) > 12 else content)
+    refuse(path, words)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    refuse(tmp_path / "absent.tflite", "No such file")
+    refuse(tmp_path, "Is a directory")
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    whole = dense_net(tmp_path / "m", np.ones((4, 4), np.float32)).read_bytes()
+    path = tmp_path / "cut.tflite"
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(TfliteError):
+            read(path)
+
+
+Edit = Callable[[Any], None]
+
+
+def assign(*path: str | int, value: Any) -> Edit:
+    def edit(model: Any) -> None:
+        target = model
+        for step in path[:-1]:
+            target = target[step] if isinstance(step, int) else getattr(target, step)
+        last = path[-1]
+        if isinstance(last, int):
+            target[last] = value
+        else:
+            setattr(target, last, value)
+
+    return edit
+
+
+def indices(*values: int) -> Any:
+    return np.array(values, np.int32)
+
+
+GRAPH = ("subgraphs", 0)
+FIRST_OP = (*GRAPH, "operators", 0)
+SPARSE = (*GRAPH, "tensors", 4)
+LEVELS = (*SPARSE, "sparsity", "dimMetadata")
+LONGEST = 2**31 - 1
+DAMAGES: Mapping[str, tuple[Edit, str]] = {
+    "negative length": (assign(*SPARSE, "shape", value=indices(-32, -64)), "lengths of 0 or more"),
+    "other rows": (assign(*SPARSE, "shape", value=indices(31, 64)), "level 0: expected size 31"),
+    "fewer columns": (assign(*SPARSE, "shape", value=indices(32, 9)), "expected indices below 9"),
+    "shape of no size": (assign(*SPARSE, "shape", value=indices(0, 64)), "level 0: expected"),
+    "shape beyond 64 bits": (
+        assign(*SPARSE, "shape", value=indices(LONGEST, LONGEST, LONGEST)),
+        "permutation of 3 axes",
+    ),
+    "dense shape beyond 64 bits": (
+        assign(*GRAPH, "tensors", 2, "shape", value=indices(LONGEST, LONGEST, LONGEST)),
+        "expected 39614081",
+    ),
+    "buffer index": (assign(*GRAPH, "tensors", 0, "buffer", value=99), "index below"),
+    "operator input": (assign(*FIRST_OP, "inputs", value=indices(77)), "index below 5"),
+    "operator output": (assign(*FIRST_OP, "outputs", value=indices(-2)), "index below 5"),
+    "operator intermediate": (assign(*FIRST_OP, "intermediates", value=indices(9)), "index below"),
+    "operator code": (assign(*FIRST_OP, "opcodeIndex", value=5), "index below 2"),
+    "graph input": (assign(*GRAPH, "inputs", value=indices(-1)), "index below"),
+    "graph output": (assign(*GRAPH, "outputs", value=indices(5)), "index below"),
+    "signature subgraph": (assign("signatureDefs", 0, "subgraphIndex", value=1), "index below 1"),
+    "signature tensor": (
+        assign("signatureDefs", 0, "inputs", 0, "tensorIndex", value=2**32 - 1),
+        "index below",
+    ),
+    "metadata buffer": (assign("metadata", 0, "buffer", value=50), "index below"),
+    "no subgraphs": (assign("subgraphs", value=[]), "at least one"),
+    "sparse complex numbers": (
+        assign(*SPARSE, "type", value=schema.TensorType.COMPLEX64),
+        "whole values",
+    ),
+    "level of an unknown kind": (assign(*LEVELS, 0, "format", value=7), "dense or CSR level"),
+    "segments of no type": (assign(*LEVELS, 1, "arraySegments", value=None), "33 segments"),
+    "levels left out": (assign(*LEVELS, value=None), "expected 2, one"),
+    "operators in the wrong order": (
+        lambda model: model.subgraphs[0].operators.reverse(),
+        "inputs computed before",
+    ),
+    "operator that reads its own output": (
+        assign(*GRAPH, "operators", 1, "inputs", value=indices(3, 1, 2)),
+        "inputs computed before",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_tables_that_contradict_each_other_are_refused(tmp_path: Path, name: str) -> None:
+    edit, words = DAMAGES[name]
+    model = sparse_model(tmp_path)
+    edit(model)
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    refuse(path, words)
+
+
+def test_a_sparse_tensor_that_describes_gigabytes_is_refused(tmp_path: Path) -> None:
+    """60000 x 60000 zeros take 240 kB sparse and 14 GB dense."""
+    model = sparse_model(tmp_path)
+    tensor = model.subgraphs[0].tensors[4]
+    tensor.shape = indices(60000, 60000)
+    tensor.sparsity.dimMetadata[0].denseSize = 60000
+    rows = np.ones(60001, np.int32)
+    rows[0] = 0
+    tensor.sparsity.dimMetadata[1].arraySegmentsType = schema.SparseIndexVector.Int32Vector
+    tensor.sparsity.dimMetadata[1].arraySegments = schema.Int32VectorT(rows)
+    tensor.sparsity.dimMetadata[1].arrayIndices.values = np.zeros(1, np.uint8)
+    model.buffers[1].data = np.ones(4, np.uint8)
+    path = tmp_path / "bomb.tflite"
+    path.write_bytes(packed_plainly(model))
+    refuse(path, "bytes when dense")
+
+
+def test_a_densify_into_another_shape_is_refused(tmp_path: Path) -> None:
+    model = sparse_model(tmp_path)
+    model.subgraphs[0].tensors[1].shape = indices(64, 32)
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    with pytest.raises(TfliteError, match=r"expected an output of float32 \[32, 64\]"):
+        densify_file(path, tmp_path / "out")
+
+
+def tables_that_are_one(path: Path, count: int, *, nested: int = 1) -> Path:
+    """Writes `nested` references to a subgraph with `count` references to a single tensor."""
+    builder = flatbuffers.Builder()
+    tensor = schema.TensorT(shape=indices(1, 2), name=b"x" * 64).Pack(builder)
+
+    def repeat(offset: int, times: int) -> int:
+        builder.StartVector(4, times, 4)
+        for _ in range(times):
+            builder.PrependUOffsetTRelative(offset)
+        end: int = builder.EndVector()
+        return end
+
+    tensors = repeat(tensor, count)
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    subgraphs = repeat(schema.SubGraphEnd(builder), nested)
+    buffers = repeat(schema.BufferT().Pack(builder), 1)
+    schema.ModelStart(builder)
+    schema.ModelAddSubgraphs(builder, subgraphs)
+    schema.ModelAddBuffers(builder, buffers)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+@pytest.mark.parametrize(("count", "nested"), [(20_000, 1), (300, 300), (1, 20_000)])
+def test_few_bytes_cannot_describe_many_tables(tmp_path: Path, count: int, nested: int) -> None:
+    path = tables_that_are_one(tmp_path / "bomb.tflite", count, nested=nested)
+    start = time.monotonic()
+    refuse(path, "tables than the file has room|referred to many times")
+    assert time.monotonic() - start < 5
+
+
+def test_many_tensors_may_share_a_buffer_but_cost_no_time(tmp_path: Path) -> None:
+    """Counting zeros once per tensor would read 2 GB here."""
+    net = Net()
+    w = net.constant("w", np.zeros((1000, 1000), np.int8))
+    for i in range(2000):
+        twin = net.tensor(f"twin {i}", (1000, 1000), "int8")
+        net.graph.tensors[twin].buffer = net.graph.tensors[w].buffer
+    path = net.save(tmp_path / "m.tflite", [], [])
+    start = time.monotonic()
+    assert inspect(path).sparsity == 1.0
+    assert time.monotonic() - start < 3
+
+
+def test_operators_without_inputs_or_outputs_harm_nobody(tmp_path: Path) -> None:
+    net = Net()
+    net.constant("w", prune(np.ones((64, 64), np.float32), 0.9, (1, 1)))
+    for op in ("DENSIFY", "DEQUANTIZE", "CONV_2D", "FULLY_CONNECTED", "DIV"):
+        net.operator(op, [], [], 1)
+        net.operator(op, [-1, 0, -1], [], 8)
+        net.operator(op, [0], [-1], 8)
+    path = net.save(tmp_path / "m.tflite", [], [])
+    assert inspect(path).parameters == 4096
+    encode_file(path, tflite_fuzz.RULES, tmp_path / "encoded")
+    densify_file(tmp_path / "encoded", tmp_path / "restored")
+    assert (
+        read(tmp_path / "restored").tensors[0].data.tobytes()
+        == read(path).tensors[0].data.tobytes()
+    )
+
+
+def test_a_subgraph_without_tensors_is_let_be(tmp_path: Path) -> None:
+    """Found by the fuzzer (split_concat.tflite, seed 110143): the edit met None for a list."""
+    net = Net()
+    net.graph.tensors = net.graph.operators = net.graph.inputs = net.graph.outputs = None
+    net.model.operatorCodes = None
+    path = tmp_path / "empty.tflite"
+    path.write_bytes(packed_plainly(net.model))
+    assert inspect(path).ops == ()
+    encode_file(path, tflite_fuzz.RULES, tmp_path / "out")
+    densify_file(path, tmp_path / "out")
+
+
+def fuzz_models(folder: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    floats = rng.standard_normal((24, 64)).astype(np.float32)
+    integers = rng.integers(-127, 128, (24, 64)).astype(np.int8)
+    kernel = rng.integers(-127, 128, (32, 1, 1, 48)).astype(np.int8)
+    dense = [
+        dense_net(folder / "float", prune(floats, 0.8, (1, 4))),
+        dense_net(folder / "float16", prune(floats, 0.9, (1, 1)), "float16"),
+        dense_net(folder / "int8", prune(integers, 0.8, (1, 16)), "int8", per_channel=True),
+        convolution_net(folder / "conv", prune(kernel, 0.9, (2, 1, 1, 1))),
+    ]
+    encoded = [path.with_suffix(".encoded") for path in dense]
+    for source, output in zip(dense, encoded, strict=True):
+        encode_file(source, tflite_fuzz.RULES, output)
+    return dense + encoded
+
+
+def fuzz(folder: Path, first: int, count: int) -> str:
+    models = fuzz_models(folder)
+    program = [
+        sys.executable,
+        "-m",
+        "tests.support.tflite_fuzz",
+        str(folder),
+        str(first),
+        str(count),
+    ]
+    done = subprocess.run(
+        [*program, *map(str, models)],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return f"exit {done.returncode}: {done.stdout}{done.stderr[-2000:]}"
+
+
+def test_damaged_files_end_in_a_result_or_an_error_of_ours(tmp_path: Path) -> None:
+    report = fuzz(tmp_path, first=0, count=400)
+    assert report.startswith("exit 0: accepted "), report
+
+
+@pytest.mark.slow
+def test_many_more_damaged_files_end_well(tmp_path: Path) -> None:
+    report = fuzz(tmp_path, first=1_000_000, count=6_100)
+    assert report.startswith("exit 0: accepted "), report
+
+
+def test_the_fuzzer_notices_what_it_looks_for(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"no model")
+    with pytest.raises(EdgepruneError, match="TFL3"):
+        read(path)
+    assert tflite_fuzz.use(path, tmp_path / "out") == []
+    whole = dense_net(path, np.ones((4, 4), np.float32)).read_bytes()
+    assert len(tflite_fuzz.use(path, tmp_path / "out")) == 5
+    assert struct.unpack_from("<4s", whole, 4) == (b"TFL3",)
+    assert tflite_fuzz.damage(whole, 5) == tflite_fuzz.damage(whole, 5) != whole

@@ -1,0 +1,116 @@
+"""The gate against a family of networks, and against what decides between its three verdicts.
+
+The verdicts in `gate_networks.FAMILY` were checked on emulated ARM64 (QEMU 7.2, cortex-a76) with
+tflite-runtime 2.14.0 and LiteRT 2.1.6 on 2026-11-23: instruction counts and outputs agree with
+every one of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.gate import RuntimeName, asks_for_sparse, judge, judge_file, never_engages
+from tests.support.gate_networks import FAMILY, Network, Trunk, save_sparse
+
+RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
+BY_NAME = {network.name: network for network in FAMILY}
+
+
+def graph(network: Network | str, folder: Path) -> Graph:
+    member = BY_NAME[network] if isinstance(network, str) else network
+    return read(save_sparse(member.save(folder / "dense"), folder / "sparse"))
+
+
+@pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)
+def test_every_network_gets_its_verdict(tmp_path: Path, network: Network) -> None:
+    judged = graph(network, tmp_path)
+    verdicts = [judge(judged, runtime) for runtime in RUNTIMES]
+    assert tuple(verdict.state for verdict in verdicts) == network.verdicts
+    for verdict in verdicts:
+        assert verdict.reason
+        assert len(verdict.ops) == len(judged.operators)
+        assert (verdict.breaker is not None) or verdict.state != "dangerous"
+
+
+def test_names_in_the_family_are_unique() -> None:
+    assert len(BY_NAME) == len(FAMILY) >= 60
+
+
+def test_dense_weights_and_sparse_ones_get_the_same_verdict(tmp_path: Path) -> None:
+    for name in ("base", "dws2_same", "stem_same"):
+        dense = read(BY_NAME[name].save(tmp_path / "net"))
+        sparse = graph(name, tmp_path)
+        assert judge(dense, "LiteRT").state == judge(sparse, "LiteRT").state
+        assert not asks_for_sparse(dense)
+        assert asks_for_sparse(sparse)
+
+
+def test_a_whole_network_says_which_operators_skip_zeros(tmp_path: Path) -> None:
+    verdict = judge(graph("residual", tmp_path), "tflite-runtime")
+    skipping = {row.op for row in verdict.ops if row.skips_zeros}
+    inside = {row.op for row in verdict.ops if row.in_cluster}
+    assert skipping == {"CONV_2D"}
+    assert {"PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN"} == inside
+    assert {row.cluster for row in verdict.ops} == {0, None}
+    assert verdict.enough_zeros
+
+
+def test_the_operator_that_cuts_a_network_is_named_with_a_remedy(tmp_path: Path) -> None:
+    verdict = judge(graph("maxpool_mid", tmp_path), "LiteRT")
+    assert verdict.breaker is not None
+    assert verdict.ops[verdict.breaker].op == "MAX_POOL_2D"
+    assert "depthwise" in verdict.remedy
+    assert f"MAX_POOL_2D #{verdict.breaker}" in verdict.reason
+
+
+def test_exactly_two_thirds_of_zeros_are_not_enough(tmp_path: Path) -> None:
+    """Three channels in, six out, and 2 of 3 weights of every output are zero."""
+    trunk = Trunk()
+    x = trunk.stem(out=3)
+    before = len(trunk.net.model.buffers)
+    x = trunk.conv(x, 6)
+    weights = trunk.net.model.buffers[before].data.view("float32")
+    for kept, state in ((6, "off"), (5, "on")):
+        weights[:] = 0
+        weights[:kept] = 1
+        path = trunk.save(tmp_path / f"{kept}", trunk.mean(x))
+        verdict = judge(read(path), "tflite-runtime")
+        assert (verdict.zeros, verdict.parameters, verdict.state) == (18 - kept, 18, state)
+
+
+def test_an_unpruned_network_is_judged_as_if_it_were_pruned(tmp_path: Path) -> None:
+    unpruned = replace(BY_NAME["base"], zeros=0.0)
+    judged = read(unpruned.save(tmp_path / "net"))
+    assert judge(judged, "LiteRT").state == "off"
+    assert judge(judged, "LiteRT", assume_pruned=True).state == "on"
+    broken = read(replace(BY_NAME["maxpool_mid"], zeros=0.0).save(tmp_path / "broken"))
+    verdict = judge(broken, "LiteRT", assume_pruned=True)
+    assert verdict.state == "dangerous"
+    assert "MAX_POOL_2D" in verdict.reason
+
+
+def test_only_a_file_that_asks_for_sparse_inference_is_in_danger(tmp_path: Path) -> None:
+    dense = read(BY_NAME["dws2_same"].save(tmp_path / "net"))
+    assert judge_file(dense, RUNTIMES) is None
+    broken = judge_file(graph("dws2_same", tmp_path), RUNTIMES)
+    assert broken is not None
+    assert broken.state == "dangerous"
+    assert judge_file(graph("base", tmp_path), RUNTIMES) is None
+
+
+def test_one_weight_behind_densify_is_enough_for_danger(tmp_path: Path) -> None:
+    dense = BY_NAME["dws2_same"].save(tmp_path / "dense")
+    path = save_sparse(dense, tmp_path / "sparse", only="FULLY_CONNECTED")
+    assert judge_file(read(path), RUNTIMES) is not None
+
+
+@pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)
+def test_what_never_engages_is_off(tmp_path: Path, network: Network) -> None:
+    judged = graph(network, tmp_path)
+    if never_engages(judged):
+        assert network.verdicts == ("off", "off")

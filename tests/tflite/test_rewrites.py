@@ -1,0 +1,162 @@
+"""Rewrites: networks that run sparsely only when rewritten, and compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeprune.tflite.format import draft as tflite_draft
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.gate import judge
+from edgeprune.tflite.rewrites import rewrite
+from tests.support import runtime_judge
+from tests.support.gate_networks import FAMILY, SAME, Network, Trunk, hard_sigmoid
+from tests.tflite.test_gate import BY_NAME, RUNTIMES
+
+REWRITTEN = {
+    "stem_1ch": {"widened-stem"},
+    "stem_same": {"mirrored-image", "symmetric-padding"},
+    "stem_keraspad": {"mirrored-image", "symmetric-padding"},
+    "all_same": {"mirrored-image", "symmetric-padding"},
+    "half_all_same": {"mirrored-image", "symmetric-padding"},
+    "half_dws2_same": {"symmetric-padding"},
+    "dws2_same": {"symmetric-padding"},
+    "dws2_keraspad": {"symmetric-padding"},
+    "dws2_same_pool_end": {"plain-means", "symmetric-padding"},
+    "se_hard_scalar": {"constants-first"},
+    "scale_scalar": {"constants-first"},
+    "scale_4d_second": {"constants-first"},
+    "add_scalar": {"constants-first"},
+    "channel_scale": {"constants-first"},
+    "div_scalar": {"constants-first"},
+    "avgpool_mid": {"depthwise-strides"},
+    "conv1x1_s2_mid": {"depthwise-strides"},
+    "end_conv_behind_kept_mean": {"plain-means"},
+    "end_reshaped_conv": {"plain-means"},
+    "end_kept_mean": {"plain-means"},
+    "end_kept_mean_two_ways": {"plain-means"},
+    "end_kept_mean_logistic": {"plain-means"},
+    "end_dense_behind_kept_mean": {"plain-means"},
+    "end_avgpool": {"plain-means"},
+}
+"""Every member of the family that rewriting makes sparse, and what it takes."""
+
+
+def rewritten(source: Path, output: Path) -> set[str]:
+    found = rewrite(tflite_draft.load(source), RUNTIMES)
+    tflite_draft.write(found.draft, output)
+    if found.applied:
+        assert {judge(read(output), runtime).state for runtime in RUNTIMES} == {"on"}
+    return {applied.name for applied in found.applied}
+
+
+def interface(graph: Graph) -> list[object]:
+    ends = [graph.tensors[index] for index in graph.inputs + graph.outputs]
+    shapes = [(tensor.name, tensor.shape, tensor.shape_signature, tensor.dtype) for tensor in ends]
+    signatures = [(s.key, dict(s.inputs), dict(s.outputs)) for s in graph.signatures]
+    return [graph.inputs, graph.outputs, shapes, signatures, dict(graph.metadata)]
+
+
+def check_equal(pairs: list[tuple[Path, Path]], folder: Path) -> None:
+    paths = [path for pair in pairs for path in pair]
+    for runtime in runtime_judge.RUNTIMES:
+        outputs = runtime_judge.outputs(runtime, paths, folder)
+        for place, (source, _) in enumerate(pairs):
+            before, after = outputs[2 * place : 2 * place + 2]
+            for a, b in zip(before, after, strict=True):
+                assert a.shape == b.shape, source
+                scale = np.abs(a).max()
+                np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * scale, err_msg=str(source))
+
+
+@pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)
+def test_rewriting_is_for_networks_that_it_makes_whole(tmp_path: Path, network: Network) -> None:
+    source, output = network.save(tmp_path / "net"), tmp_path / "out"
+    names = rewritten(source, output)
+    assert names == REWRITTEN.get(network.name, set())
+    assert interface(read(output)) == interface(read(source))
+    assert rewritten(output, tmp_path / "again") == set()
+
+
+def test_a_file_that_stays_as_it_is_says_why(tmp_path: Path) -> None:
+    draft = tflite_draft.load(BY_NAME["conv3x3_mid"].save(tmp_path / "net"))
+    found = rewrite(draft, RUNTIMES)
+    assert found.draft is draft
+    assert not found.on
+    assert "3x3 convolution" in found.reason
+
+
+def test_a_draft_is_not_changed_by_rewriting_it(tmp_path: Path) -> None:
+    draft = tflite_draft.load(BY_NAME["all_same"].save(tmp_path / "net"))
+    before = bytes(tflite_draft.pack(draft.model))
+    assert rewrite(draft, RUNTIMES).applied
+    assert bytes(tflite_draft.pack(draft.model)) == before
+
+
+def test_rewritten_networks_compute_the_same(tmp_path: Path) -> None:
+    pairs = []
+    for name in REWRITTEN:
+        source, output = BY_NAME[name].save(tmp_path / name), tmp_path / f"{name}.rewritten"
+        rewritten(source, output)
+        pairs.append((source, output))
+    check_equal(pairs, tmp_path)
+
+
+def test_a_batch_that_is_set_at_run_time_stays_so(tmp_path: Path) -> None:
+    draft = tflite_draft.load(BY_NAME["all_same"].save(tmp_path / "net"))
+    for tensor, read_tensor in zip(
+        draft.model.subgraphs[0].tensors, draft.graph.tensors, strict=True
+    ):
+        if not read_tensor.constant:
+            tensor.shapeSignature = np.array([-1, *read_tensor.shape[1:]], np.int32)
+    tflite_draft.write(draft, tmp_path / "dynamic")
+    assert rewritten(tmp_path / "dynamic", tmp_path / "out")
+    made = read(tmp_path / "out")
+    computed = [tensor for tensor in made.tensors if tensor.index in made.subgraphs[0].makers]
+    assert {tensor.shape_signature[0] for tensor in computed} == {-1}
+    check_equal([(tmp_path / "dynamic", tmp_path / "out")], tmp_path)
+
+
+def strided_network(
+    path: Path, height: int, width: int, channels: int, kernels: list[int], excite: bool
+) -> Path:
+    """A stem and depthwise convolutions that stride with SAME padding, on a map of any shape."""
+    trunk = Trunk(8, channels)
+    trunk.shapes[trunk.x] = (1, height, width, channels)
+    trunk.net.graph.tensors[trunk.x].shape = np.array([1, height, width, channels], np.int32)
+    x = trunk.conv(trunk.x, 8, 3, 2, SAME)
+    for kernel in kernels:
+        x = trunk.conv(trunk.dw(x, kernel, 2, SAME), 16)
+        if excite:
+            x = trunk.excite(x, hard_sigmoid(()))
+    x = trunk.conv(x, 64)
+    return trunk.save(path, trunk.fc(trunk.mean(x), 5))
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(7, 40),
+    width=st.integers(7, 40),
+    channels=st.sampled_from([1, 2, 3]),
+    kernels=st.lists(st.sampled_from([3, 5]), min_size=1, max_size=3),
+    excite=st.booleans(),
+)
+def test_strides_of_any_shape_are_rewritten_exactly(
+    tmp_path_factory: pytest.TempPathFactory,
+    height: int,
+    width: int,
+    channels: int,
+    kernels: list[int],
+    excite: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("strided")
+    source = strided_network(folder / "net", height, width, channels, kernels, excite)
+    output = folder / "out"
+    rewritten(source, output)
+    check_equal([(source, output)], folder)
