@@ -65,11 +65,23 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
 
 def infer(model: Model, arrays: list[Any]) -> list[Any]:
     """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
+    return list(keras.tree.flatten(call_model(model, arrays, training=False)))
+
+
+def call_model(model: Model, arrays: list[Any], *, training: bool) -> Any:
+    """Calls a model on one array or tensor per input, in the structure that its inputs have.
+
+    Args:
+      model: of any kind.
+      arrays: `[n, ...]` each, in the order of `input_specs`; a model whose inputs are a dict gets
+        a dict.
+      training: as Keras takes it.
+    """
     if isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input"):
         packed = keras.tree.pack_sequence_as(model.input, arrays)
     else:
         packed = arrays if len(arrays) > 1 else arrays[0]
-    return list(keras.tree.flatten(model(packed, training=False)))
+    return model(packed, training=training)
 
 
 def output_names(model: Model) -> tuple[str, ...]:
