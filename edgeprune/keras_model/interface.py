@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -77,11 +78,30 @@ def call_model(model: Model, arrays: list[Any], *, training: bool) -> Any:
         a dict.
       training: as Keras takes it.
     """
-    if isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input"):
-        packed = keras.tree.pack_sequence_as(model.input, arrays)
+    structure = _input_structure(model)
+    if structure is not None:
+        packed = keras.tree.pack_sequence_as(structure, arrays)
     else:
         packed = arrays if len(arrays) > 1 else arrays[0]
     return model(packed, training=training)
+
+
+def _input_structure(model: Model) -> Any:
+    """Keras' symbolic inputs as a model takes them: one, a list, a dict; None if not known."""
+    known = isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input")
+    return model.input if known else None
+
+
+def packer_of(model: Model) -> Callable[[Sequence[Any]], Any]:
+    """What packs one array or tensor per input for `fit`: a dict where the model takes one.
+
+    Keras refuses a list in place of a dict whose names are not in alphabetical order. Several
+    inputs become a tuple, since `tf.data` makes one tensor of a list.
+    """
+    structure = _input_structure(model)
+    if isinstance(structure, dict):
+        return lambda parts: keras.tree.pack_sequence_as(structure, list(parts))
+    return lambda parts: tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def output_names(model: Model) -> tuple[str, ...]:

@@ -189,3 +189,18 @@ def test_channels_are_removed_from_a_model_whose_named_inputs_are_not_in_order()
     pruned = edgeprune.prune(model, made, samples(model, 40))
     assert pruned.count_params() < model.count_params()
     assert [tensor.name for tensor in pruned.inputs] == [tensor.name for tensor in model.inputs]
+
+
+@pytest.mark.slow
+def test_a_model_whose_named_inputs_are_not_in_order_trains() -> None:
+    first, second = keras.Input((8,), name="z"), keras.Input((6,), name="a")
+    x = L.Dense(16, activation="relu", name="mixed")(L.Concatenate()([first, second]))
+    model = keras.Model({"z": first, "a": second}, L.Dense(4, name="out")(x))
+    made = edgeprune.plan(model, "ethos-u55", sparsity=0.5)
+    data = Data(tuple(samples(model, 40)), np.arange(40) % 4)
+    training = edgeprune.Training(epochs=1, batch_size=20, validation=0.2)
+    pruned = edgeprune.prune(model, made, data, training)
+    assert {row.path: row.sparsity for row in layer_sparsities(pruned)} == {
+        "mixed": 0.5,
+        "out": 0.5,
+    }

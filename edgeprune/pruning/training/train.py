@@ -32,7 +32,7 @@ from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarn
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.copies import compile_as, copy_model
-from edgeprune.keras_model.interface import own_training
+from edgeprune.keras_model.interface import own_training, packer_of
 from edgeprune.keras_model.layers import LayerMap, Model
 from edgeprune.pruning.channels.plan_removal import NO_RULES, Importance, Rules
 from edgeprune.pruning.one_shot import one_shot, remove_channels
@@ -163,7 +163,7 @@ class _Run:
 
 
 def _prepare(model: Model, plan: Plan, data: Data | Batches, training: Training) -> _Run:
-    data, held_out = split_off(data, training.validation)
+    data, held_out = split_off(data, training.validation, packer_of(model))
     _check_monitor(training.monitor, held_out)
     distillation = _possible(model, data, training.distillation)
     steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
@@ -207,6 +207,7 @@ def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress
         seed=training.seed,
         epochs=run.epochs,
         steps_per_epoch=training.steps_per_epoch,
+        pack=packer_of(wrapped),
     )
     ticks = Ticks(progress, run.epochs.stop, run.steps, run.epochs.start)
     trainee.fit(
