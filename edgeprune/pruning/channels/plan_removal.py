@@ -12,7 +12,7 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.pattern import Channels
-from edgeprune.core.plan import LEFT_OUT, LayerPlan, Plan
+from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
@@ -151,7 +151,7 @@ def plan_removal(
         candidates,
         ledger,
         sparsity=made.asked,
-        whole=sum(row.weights for row in made.layers if row.prunable and row.reason != LEFT_OUT),
+        whole=sum(row.weights for row in made.layers if row.counted),
         measure=_measure(made),
     )
     return made.model_copy(update={"layers": _filled(made.layers, groups, candidates, found)})
@@ -163,11 +163,7 @@ def _measure(made: Plan) -> Measure:
 
 def _counted(rows: Mapping[str, LayerPlan]) -> dict[str, str]:
     """The attribute of the kernel that a sparsity is counted over, by the layer's path."""
-    return {
-        path: _kernel_name(row)
-        for path, row in rows.items()
-        if row.prunable and row.reason != LEFT_OUT
-    }
+    return {path: _kernel_name(row) for path, row in rows.items() if row.counted}
 
 
 def _candidates(
