@@ -20,8 +20,8 @@ MAX_ROWS = 100
 MAX_CELL_LINES = 8
 """Lines that a cell may be wrapped into; a longer one ends with an ellipsis."""
 _GAP = "  "
-_NARROW = 12
-"""Terminal columns that prose keeps while another column can become narrower."""
+_BREAKABLE = 20
+"""Terminal columns of a word from which on it may be broken before columns of numbers are."""
 _NARROWEST = 2
 """Terminal columns that any character fits into."""
 _CAPTION = "caption-side:top;text-align:left;font-weight:bold"
@@ -113,15 +113,19 @@ class Grid:
         return "\n".join(line.rstrip() for line in [*above, *table, *below])
 
     def _widths(self, headings: list[str], cells: list[list[str]], width: int) -> list[int]:
-        """Terminal columns of every column: the widest prose gives way first, numbers last."""
-        content = [max(map(_span, column)) for column in _transposed(cells)] or [0] * len(headings)
-        widths = [min(max(_span(h), c, 1), width) for h, c in zip(headings, content, strict=True)]
+        """Terminal columns of every column: prose gives way first, then words are broken."""
+        everything = [headings, *cells]
+        widths = [min(max(1, *map(_span, column)), width) for column in _transposed(everything)]
+        words = [min(max(1, *map(_longest_word, c)), _BREAKABLE) for c in _transposed(everything)]
+        numbers = [max(map(_span, column)) for column in _transposed(cells)] or words
         floors = [
-            min(w, max(c, _NARROW) if column.right else _NARROW)
-            for w, c, column in zip(widths, content, self.columns, strict=True)
+            max(n, w) if column.right else w
+            for n, w, column in zip(numbers, words, self.columns, strict=True)
         ]
         room = width - len(_GAP) * (len(widths) - 1)
-        return _narrowed(_narrowed(widths, floors, room), [_NARROWEST] * len(widths), room)
+        for floor in (floors, words, [_NARROWEST] * len(widths)):
+            widths = _narrowed(widths, floor, room)
+        return widths
 
     def _lines(self, cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
         """The lines of one row; a cell that is too wide goes over several."""
@@ -221,10 +225,10 @@ def _narrowed(widths: list[int], floors: Sequence[int], room: int) -> list[int]:
     """Takes from the widest column above its floor until all fit, or none is above it."""
     widths = list(widths)
     while sum(widths) > room:
-        above = [i for i, (w, floor) in enumerate(zip(widths, floors, strict=True)) if w > floor]
-        if not above:
+        above = [w if w > floor else 0 for w, floor in zip(widths, floors, strict=True)]
+        if not any(above):
             break
-        widths[max(above, key=widths.__getitem__)] -= 1
+        widths[above.index(max(above))] -= 1
     return widths
 
 
@@ -275,6 +279,10 @@ def _padded(text: str, width: int, right: bool) -> str:
 def _span(text: str) -> int:
     """Terminal columns of the widest line."""
     return max(map(_length, text.split("\n")))
+
+
+def _longest_word(text: str) -> int:
+    return max(map(_length, text.split()), default=0)
 
 
 def _length(line: str) -> int:

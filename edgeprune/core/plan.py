@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import PatternError, PlanError
+from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
@@ -102,7 +103,7 @@ class PaddingPlan(Table):
     after: Text
 
 
-class Plan(Table):
+class Plan(Printable, Table):
     """A device, a model and what is done with each layer."""
 
     device: Text
@@ -146,6 +147,38 @@ class Plan(Table):
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
         return self.model_dump(mode="json")
+
+    def grids(self) -> tuple[Grid, ...]:
+        """The layers that have a kernel, then changed padding and what the network can gain."""
+        shown = [layer for layer in self.layers if layer.shape]
+        hidden = len(self.layers) - len(shown)
+        layers = grid(
+            f"Plan for {self.device}: sparsity {self.asked:g} asked, "
+            f"{self.expected_sparsity:.3f} expected over the prunable weights",
+            ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why"),
+            map(_layer_cells, shown),
+            *([f"{hidden} more layers have no kernel and are left alone."] if hidden else []),
+        )
+        padding = grid(
+            "Padding made symmetric before training",
+            ("layer", "now", "then"),
+            ((row.path, row.before, row.after) for row in self.padding),
+        )
+        network = self.network.grids() if self.network else ()
+        return (layers, *([padding] if self.padding else []), *network)
+
+
+def _layer_cells(layer: LayerPlan) -> tuple[str, ...]:
+    return (
+        layer.path,
+        layer.kind,
+        "x".join(map(str, layer.shape)),
+        "x".join(map(str, layer.after or ())) if layer.after != layer.shape else "",
+        str(layer.pattern or "-"),
+        f"{layer.sparsity:.3f}" if layer.pattern else "-",
+        brief(layer.expected_error),
+        layer.reason,
+    )
 
 
 def read_plan(path: Path) -> Plan:
