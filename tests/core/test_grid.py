@@ -21,7 +21,7 @@ from edgeprune.core.grid import (
     visible,
 )
 
-HOSTILE = st.text(
+TEXT = st.text(
     st.one_of(
         st.characters(),
         st.sampled_from(["<", ">", "&", '"', "'", "\n", "\r", "\t", " ", "\x1b", "\x00", "\u202e"]),
@@ -32,7 +32,7 @@ HOSTILE = st.text(
 
 
 @st.composite
-def grids(draw: st.DrawFn, cell: st.SearchStrategy[str] = HOSTILE) -> Grid:
+def grids(draw: st.DrawFn, cell: st.SearchStrategy[str] = TEXT) -> Grid:
     count = draw(st.integers(1, 6))
     headings = draw(
         st.lists(st.builds(Column, cell, st.booleans()), min_size=count, max_size=count)
