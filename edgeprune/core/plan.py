@@ -20,7 +20,7 @@ from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
 from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
-from edgeprune.core.spelling import suggestion
+from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 
 
@@ -225,7 +225,7 @@ def _check_row(row: LayerPlan, layer: LayerInfo) -> None:
         return
     if layer.shape is None:
         raise PlanError(
-            f"{row.path}: a {layer.kind} has no kernel that patterns are defined on. "
+            f"{row.path}: {with_article(layer.kind)} has no kernel that patterns are defined on. "
             f"Set its pattern to null. Received: {row.pattern}."
         )
     if row.shape != layer.shape:
