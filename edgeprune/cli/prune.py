@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
 )
 @options.aim
-@options.samples
+@options.data_options
 @options.epochs
 @options.training
 @click.option(
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--tensorboard", type=options.PATH, metavar="DIR", help="Write logs of training here."
 )
 @options.chosen_layers
-@options.spread
+@options.allocation_options
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
 @options.json_document
 @click.pass_context
@@ -78,7 +78,7 @@ def prune(
     the smallest weights go, and accuracy with them.
 
     Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
-    plain model. With --data those go that the others can stand in for best, and the layers behind
+    plain model. With --data those go that the others can replace best, and the layers behind
     are corrected. --fit removes as few as the limits of the device profile allow, with the least
     expected error; where they cannot be met it says how close it came, and ends with 1.
 
@@ -118,14 +118,14 @@ def prune(
 
     loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.samples(data, input_specs(loaded), scale, labels=needs_labels)
+    samples = inputs.read_samples(data, input_specs(loaded), scale, labels=needs_labels)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
         found = fitted.plan.model_copy(update={"model": str(model)})
     if found is None:
         asked["padding"] = padding or ("symmetric" if epochs else "keep")
         with terminal.progress_bar() as tell:
-            found = inputs.make_plan(loaded, model, profile, x=samples, progress=tell, **asked)
+            found = inputs.plan_as_asked(loaded, model, profile, x=samples, progress=tell, **asked)
     _require_same_device(found, profile, plan_path)
     check_plan(found, describe(loaded))
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
@@ -164,7 +164,7 @@ def prune(
         )
     else:
         reached = reached_sparsity(pruned, found)
-        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
+        click.echo(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)

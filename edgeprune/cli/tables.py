@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edgeprune.cli.terminal import say, show_grid, show_grids
-from edgeprune.core.grid import grid, shorten
+from edgeprune.core.grid import grid, shorten_name
 
 if TYPE_CHECKING:
     from edgeprune.core.plan import Plan
@@ -72,7 +72,7 @@ def show_encoding(result: EncodingResult) -> None:
             ("weight of", "stored", ">zeros", ">dense bytes", ">sparse bytes", "why"),
             (
                 (
-                    f"{tensor.operator} {shorten(tensor.name)}",
+                    f"{tensor.operator} {shorten_name(tensor.name)}",
                     tensor.way,
                     f"{tensor.sparsity:.3f}",
                     str(tensor.dense_bytes),

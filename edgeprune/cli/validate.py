@@ -21,8 +21,8 @@ from edgeprune.targets.measurement import Settings
     help="A .tflite or .keras file whose outputs are right; without it the file is only "
     "compared with itself run by plain kernels.",
 )
-@options.samples
-@options.targets
+@options.data_options
+@options.target_option
 @options.board_python
 @options.json_document
 @click.pass_context
@@ -49,7 +49,7 @@ def validate(
 
     profile = load_profile(device)
     graph = tflite_file.read(model)
-    x = inputs.calibration(data, signature_specs(graph), scale)
+    x = inputs.read_calibration(data, signature_specs(graph), scale)
     settings = Settings(python=board_python)
     verdict = validate_file.validate(
         model, profile, reference=reference, x=x, targets=targets, settings=settings

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 
 WIDTH = 100
 """Terminal columns that text is written for."""
-MAX_ROWS = 100
+MAX_SHOWN_ROWS = 100
 """Rows of a grid that a value prints; more are counted in a note."""
 MAX_CELL_LINES = 8
 """Lines that a cell may be wrapped into; a longer one ends with an ellipsis."""
@@ -85,7 +85,7 @@ class Grid:
             rows=tuple(tuple(compress(row, kept)) for row in self.rows),
         )
 
-    def head(self, rows: int = MAX_ROWS) -> Grid:
+    def head(self, rows: int = MAX_SHOWN_ROWS) -> Grid:
         """The first rows, with a note of how many are not shown."""
         more = len(self.rows) - rows
         if more <= 0:
@@ -171,14 +171,10 @@ class Printable:
         return f"<div>\n{''.join(g.compact().head().to_html() for g in self.grids())}</div>"
 
 
-def columns(*headings: str) -> tuple[Column, ...]:
-    """Columns by their headings; one with `>` before it stands to the right."""
-    return tuple(Column(name.removeprefix(">"), name.startswith(">")) for name in headings)
-
-
 def grid(title: str, headings: Sequence[str], rows: Iterable[Sequence[Cell]], *notes: str) -> Grid:
-    """A grid with its headings as `columns` reads them."""
-    return Grid(title, columns(*headings), tuple(map(tuple, rows)), notes)
+    """A grid by its headings; a column whose heading has `>` before it stands to the right."""
+    columns = (Column(name.removeprefix(">"), name.startswith(">")) for name in headings)
+    return Grid(title, tuple(columns), tuple(map(tuple, rows)), notes)
 
 
 def passed_or_failed(ok: bool) -> Judgement:
@@ -193,7 +189,7 @@ def brief(value: float | str | None) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def shorten(name: str, limit: int = 40) -> str:
+def shorten_name(name: str, limit: int = 40) -> str:
     """The end of a long name, where a path names its layer, behind an ellipsis."""
     return name if len(name) <= limit else "…" + name[-limit:]
 

@@ -70,7 +70,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
         charts.append(
             Chart(
                 "Accuracy",
-                "Fraction of held-out samples named rightly, in the real runtime.",
+                "Fraction of held-out samples named correctly, in the real runtime.",
                 _svg(partial(_plot_accuracy, devices=named)),
             )
         )

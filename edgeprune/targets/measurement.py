@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgeprune.core.grid import Grid, Printable, grid, shorten
+from edgeprune.core.grid import Grid, Printable, grid, shorten_name
 from edgeprune.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Measurement(Printable):
 
     def grids(self) -> tuple[Grid, ...]:
         """What was found, as `Measurements` of one file prints it."""
-        return (comparison([self]),)
+        return (comparison_grid([self]),)
 
 
 class Measurements(Printable, tuple[Measurement, ...]):
@@ -119,12 +119,12 @@ class Measurements(Printable, tuple[Measurement, ...]):
     def grids(self) -> tuple[Grid, ...]:
         """For each target, its files below each other, with conditions and warnings."""
         return tuple(
-            comparison(list(measured))
+            comparison_grid(list(measured))
             for _, measured in groupby(self, key=lambda m: (m.device, m.source, _numbers(m)[0]))
         )
 
 
-def comparison(measurements: Sequence[Measurement]) -> Grid:
+def comparison_grid(measurements: Sequence[Measurement]) -> Grid:
     """What one target found of several files, and the sizes of these.
 
     Args:
@@ -143,13 +143,20 @@ def comparison(measurements: Sequence[Measurement]) -> Grid:
     )
 
 
-def operators(measurement: Measurement) -> Grid:
+def operator_grid(measurement: Measurement) -> Grid:
     """What every operator costs."""
     return grid(
         f"{measurement.model}: operator by operator",
         ("makes", "operator", "runs on", ">cycles", ">parameter bytes", "note"),
         (
-            (shorten(row.name), row.op, row.where, _count(row.cycles), _count(row.bytes), row.note)
+            (
+                shorten_name(row.name),
+                row.op,
+                row.where,
+                _count(row.cycles),
+                _count(row.bytes),
+                row.note,
+            )
             for row in measurement.layers
         ),
     )

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from edgeprune.core.grid import (
     MAX_CELL_LINES,
-    MAX_ROWS,
+    MAX_SHOWN_ROWS,
     WIDTH,
     Column,
     Grid,
     Judgement,
     Printable,
-    columns,
     grid,
     visible,
 )
@@ -168,7 +167,7 @@ def test_columns_without_content_are_left_out_but_never_the_first() -> None:
     made = grid("", ("a", "b", "c"), [("-", "-", "1"), ("", "", "")]).compact()
     assert [column.heading for column in made.columns] == ["a", "c"]
     assert made.rows == (("-", "1"), ("", ""))
-    assert grid("", ("a", "b"), []).compact().columns == columns("a", "b")
+    assert grid("", ("a", "b"), []).compact().columns == (Column("a"), Column("b"))
     assert made.without("a").rows == (("1",), ("",))
 
 
@@ -193,7 +192,7 @@ def test_a_value_prints_its_grids_below_each_other_and_keeps_its_repr() -> None:
 
 
 def test_rows_beyond_the_most_that_are_printed_are_counted() -> None:
-    text = str(Numbers(MAX_ROWS + 7))
-    assert f"\n{MAX_ROWS}\n" not in text
+    text = str(Numbers(MAX_SHOWN_ROWS + 7))
+    assert f"\n{MAX_SHOWN_ROWS}\n" not in text
     assert "7 more rows are not shown; to_json() has them all.\nthe end" in text
-    assert "7 more rows" in Numbers(MAX_ROWS + 7)._repr_html_()
+    assert "7 more rows" in Numbers(MAX_SHOWN_ROWS + 7)._repr_html_()
