@@ -12,7 +12,6 @@ from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Unstructured
 from edgeprune.core.plan import LayerInfo
 from edgeprune.profiles import kernel_costs
-from edgeprune.profiles.profile import load_profile
 
 TABLE = kernel_costs.read_costs("xnnpack-arm64")
 
@@ -126,12 +125,3 @@ def test_a_table_goes_to_toml_and_back(tmp_path: Path) -> None:
         kernel_costs.read_costs(path)
     with pytest.raises(ProfileError, match="gone"):
         kernel_costs.read_costs("gone")
-
-
-def test_every_profile_names_a_table_that_is_there_and_of_its_runtimes() -> None:
-    profile = load_profile("xnnpack-arm64")
-    assert profile.costs is not None
-    table = kernel_costs.read_costs(profile.costs)
-    assert table.core == profile.core
-    versions = {runtime.name: runtime.version for runtime in profile.runtimes}
-    assert {runtime.name: runtime.version for runtime in table.runtimes} == versions
