@@ -81,6 +81,7 @@ def test_zeros_that_are_stored_densely_are_pointed_out(tmp_path: Path) -> None:
     assert "edgeprune encode" in finding.remedy
     network = next(network for network in FAMILY if network.name == "maxpool_mid")
     found = inspect(network.save(tmp_path / "blocked")).findings
+    assert len(found) == 3, "one for each 1x1 convolution"
     assert {finding.rule for finding in found} == {"dense-zeros"}
     assert all("MAX_POOL_2D" in finding.remedy for finding in found)
 

@@ -17,7 +17,7 @@ from edgeprune.keras_model.layers import describe, kernel_variable, unique_layer
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
-from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
+from edgeprune.pruning.channels.batch_norm import BATCH_SIZE, estimate_batch_norm
 from edgeprune.pruning.one_shot import prune_one_shot
 from tests.support.architectures import ARCHITECTURES, build, samples
 from tests.support.mask_oracle import mask_by_loops
@@ -223,16 +223,24 @@ def test_one_shot_is_deterministic() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_frozen_batch_norm_and_dropout_rates_are_left_as_they_were() -> None:
+def test_batch_norm_gets_the_mean_over_batches_and_frozen_layers_stay() -> None:
     inputs = keras.Input((8,))
     x = L.Dropout(0.5, name="drop")(L.Dense(8, name="dense")(inputs))
     x = L.BatchNormalization(name="moving")(x)
     model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
     before = np.array(model.get_layer("frozen").moving_mean)
-    estimate_batch_norm(model, samples(model, 200), no_progress)
+    x = samples(model, 4 * BATCH_SIZE)
+    estimate_batch_norm(model, x, no_progress)
     assert model.get_layer("drop").rate == 0.5
     np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
-    assert np.abs(np.array(model.get_layer("moving").moving_mean)).max() > 0
+    made = np.asarray(model.get_layer("dense")(x[0]), np.float64)
+    batches = [made[start::4] for start in range(4)]
+    moving = model.get_layer("moving")
+    for found, expected in (
+        (moving.moving_mean, made.mean(axis=0)),
+        (moving.moving_variance, np.mean([batch.var(axis=0) for batch in batches], axis=0)),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_progress_counts_every_layer() -> None:

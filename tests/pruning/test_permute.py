@@ -47,7 +47,7 @@ def test_a_permuted_model_computes_the_same(name: str) -> None:
     x = samples(model, 4)
     copy = copy_model(model)
     changed = permute_channels(copy, {row.path: row for row in plan(model, "ethos-u85").pruned})
-    assert changed or name in {"conv1d", "every_kind", "nested"}
+    assert bool(changed) is (name not in {"every_kind", "nested"})
     pairs = zip(predict(model, x), predict(copy, x), strict=True)
     for expected, found in pairs:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

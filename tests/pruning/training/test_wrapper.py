@@ -81,11 +81,15 @@ def fit(model: Any, shape: tuple[int, ...], epochs: int, **options: Any) -> None
 
 
 def masks(model: Any) -> list[Any]:
-    return [np.asarray(entry.mask) for w in wrappers(model) for entry in w.masked_kernels]
+    found = [np.asarray(entry.mask) for w in wrappers(model) for entry in w.masked_kernels]
+    assert found, "nothing is pruned"
+    return found
 
 
 def kernels(model: Any) -> list[Any]:
-    return [np.asarray(entry.kernel) for w in wrappers(model) for entry in w.masked_kernels]
+    found = [np.asarray(entry.kernel) for w in wrappers(model) for entry in w.masked_kernels]
+    assert found, "nothing is pruned"
+    return found
 
 
 @keras.saving.register_keras_serializable(package="edgeprune_tests")
