@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,16 +7,13 @@ import numpy as np
 import pytest
 
 from edgeprune.core import device_matrix
-from edgeprune.core.errors import ModelError, OutputError, PlanError
+from edgeprune.core.errors import ModelError, PlanError
 from edgeprune.core.pattern import Block, NofM, Pattern, Unstructured
 from edgeprune.core.plan import Plan
-from edgeprune.core.progress import no_progress
-from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers, walk
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
-from edgeprune.pruning.channels.batch_norm import BATCH_SIZE, estimate_batch_norm
 from edgeprune.pruning.one_shot import prune_one_shot
 from tests.support.architectures import ARCHITECTURES, build, samples
 from tests.support.mask_oracle import mask_by_loops
@@ -91,52 +87,6 @@ def test_a_shared_layer_is_pruned_once() -> None:
     assert [layer.path for layer in made.pruned] == ["shared"]
     pruned = prune_one_shot(model, made)
     assert pruned.get_layer("shared").kernel.numpy().ravel().tolist().count(0.0) == 128
-
-
-def test_the_layers_before_an_output_are_found_behind_layers_that_do_not_mix() -> None:
-    inputs = keras.Input((8, 8, 4))
-    x = L.Conv2D(32, 1, name="inner")(inputs)
-    x = L.Conv2D(32, 1, name="last")(x)
-    x = L.BatchNormalization(name="bn")(L.DepthwiseConv2D(3, name="dw")(x))
-    side = L.Conv2D(32, 1, name="side")(inputs)
-    model = keras.Model(inputs, [L.ReLU()(x), L.GlobalAveragePooling2D()(side)])
-    feeding = {info.path for info in describe(model) if info.feeds_output}
-    assert feeding == {"last", "side"}
-
-
-def test_only_the_last_layers_of_a_nested_head_feed_the_output() -> None:
-    feeding = {info.path for info in describe(build("nested")) if info.feeds_output}
-    assert feeding == {"head/out"}
-
-
-def test_a_nested_model_that_only_passes_on_is_looked_behind() -> None:
-    body_in = keras.Input((8,))
-    body = keras.Model(body_in, L.Dense(8, name="mix")(body_in), name="body")
-    tail_in = keras.Input((8,))
-    tail = keras.Model(tail_in, L.ReLU()(tail_in), name="tail")
-    inputs = keras.Input((8,))
-    model = keras.Model(inputs, tail(body(inputs)))
-    feeding = {info.path for info in describe(model) if info.feeds_output}
-    assert feeding == {"body/mix"}
-
-
-def test_pixels_are_those_of_the_largest_map_a_layer_makes() -> None:
-    infos = {info.path: info for info in describe(build("mobilenet_v1"))}
-    assert infos["stem"].pixels == 16 * 16
-    assert infos["block_2_pw"].pixels == 8 * 8
-    assert infos["scores"].pixels == 1
-
-
-def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
-    inputs = keras.Input((8, 8, 16))
-    squeezed = L.GlobalAveragePooling2D(keepdims=True)(inputs)
-    squeezed = L.Conv2D(4, 1, name="squeeze")(squeezed)
-    excited = L.Conv2D(16, 1, activation="sigmoid", name="excite")(squeezed)
-    x = L.GlobalAveragePooling2D(keepdims=True)(L.Multiply()([inputs, excited]))
-    model = keras.Model(inputs, L.Conv2D(5, 1, name="classes")(x))
-    described = describe(model)
-    feeding = {info.path for info in described if info.feeds_map and info.kind == "Conv2D"}
-    assert feeding == {"squeeze", "excite"}
 
 
 def test_an_open_input_size_is_not_a_single_pixel() -> None:
@@ -223,26 +173,6 @@ def test_one_shot_is_deterministic() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_batch_norm_gets_the_mean_over_batches_and_frozen_layers_stay() -> None:
-    inputs = keras.Input((8,))
-    x = L.Dropout(0.5, name="drop")(L.Dense(8, name="dense")(inputs))
-    x = L.BatchNormalization(name="moving")(x)
-    model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
-    before = np.array(model.get_layer("frozen").moving_mean)
-    x = samples(model, 4 * BATCH_SIZE)
-    estimate_batch_norm(model, x, no_progress)
-    assert model.get_layer("drop").rate == 0.5
-    np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
-    made = np.asarray(model.get_layer("dense")(x[0]), np.float64)
-    batches = [made[start::4] for start in range(4)]
-    moving = model.get_layer("moving")
-    for found, expected in (
-        (moving.moving_mean, made.mean(axis=0)),
-        (moving.moving_variance, np.mean([batch.var(axis=0) for batch in batches], axis=0)),
-    ):
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
-
-
 def test_progress_counts_every_layer() -> None:
     model = build("mlp")
     told: list[tuple[str, int, int]] = []
@@ -261,23 +191,6 @@ def test_an_edited_plan_decides_pattern_and_sparsity() -> None:
     assert empty.mean() == 0.5
     assert (tiles != 0).any(axis=(1, 3)).sum() == 24
     assert pruned.get_layer("hidden_2").kernel.numpy().all()
-
-
-def test_a_model_goes_to_disk_and_back(tmp_path: Path) -> None:
-    model = build("nested")
-    save_model(model, tmp_path / "m.keras")
-    again = load_model(tmp_path / "m.keras")
-    for a, b in zip(weights(model), weights(again), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
-
-
-def test_saving_to_nowhere_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="does not exist"):
-        save_model(build("mlp"), tmp_path / "no" / "m.keras")
-    with pytest.raises(OutputError, match=r"ending in \.keras"):
-        save_model(build("mlp"), tmp_path / "m.h5")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_planning_from_a_list_needs_the_same_layers_as_from_the_model() -> None:

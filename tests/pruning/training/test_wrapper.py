@@ -11,11 +11,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgeprune.core import device_matrix
-from edgeprune.core.errors import InputError, ModelError, PatternError, PlanError
+from edgeprune.core.errors import InputError, ModelError, PlanError
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.score import tile_maximum
@@ -251,26 +249,6 @@ def test_a_layer_of_ones_own_takes_part_by_get_prunable_weights() -> None:
     wrapped = prune_low_magnitude(model, HALF)
     fit(wrapped, (8,), epochs=1)
     assert [mask.mean() for mask in masks(wrapped)] == [0.5, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (((1, 1), None), Unstructured()),
-        (((4, 1), None), Block(1, 4)),
-        (((1, 2), None), Block(2, 1)),
-        (((2, 3), (1, 4)), NofM(3, 4)),
-        (((1, 1), [2, 4]), NofM(2, 4)),
-    ],
-)
-def test_tfmot_options_read_as_patterns(given: Any, expected: Pattern) -> None:
-    assert device_matrix.tfmot_pattern(*given) == expected
-
-
-@pytest.mark.parametrize("given", [((1,), None), ((1, 1), (4, 4)), ((1, 1), (2.0, 4)), (3, None)])
-def test_tfmot_options_that_make_no_sense_are_refused(given: Any) -> None:
-    with pytest.raises(PatternError):
-        device_matrix.tfmot_pattern(*given)
 
 
 def test_a_block_on_a_dense_kernel_is_height_by_width_of_in_by_out() -> None:
@@ -571,45 +549,6 @@ def test_a_plan_for_a_device_wraps_nested_models() -> None:
     wrapped = wrap(model, plan(model, "ethos-u55", sparsity=0.5), CUBIC)
     assert {wrapper.layer.name for wrapper in wrappers(wrapped)} == {"deep", "head"}
     assert isinstance(wrapped, keras.Sequential)
-
-
-@given(
-    begin=st.integers(0, 20),
-    length=st.integers(1, 50),
-    frequency=st.integers(1, 70),
-    jumps=st.lists(st.integers(1, 7), max_size=30),
-)
-@settings(deadline=None, max_examples=60)
-def test_no_run_past_its_end_misses_the_final_sparsity(
-    begin: int, length: int, frequency: int, jumps: list[int]
-) -> None:
-    schedule = PolynomialDecay(0.1, 0.9, begin, begin + length, frequency=frequency)
-    step, sparsity = 0, 0.0
-    for jump in [*jumps, 80]:
-        if schedule.is_due(step, step + jump):
-            sparsity = schedule.sparsity_at(step + jump)
-        step += jump
-    assert sparsity == 0.9
-
-
-def test_schedules_scale_to_another_final_sparsity() -> None:
-    assert PolynomialDecay(0.25, 0.5, 0, 9).with_final_sparsity(0.75) == PolynomialDecay(
-        0.375, 0.75, 0, 9
-    )
-    assert LinearDecay(0.8, 0.4, 0, 9).with_final_sparsity(0.5) == LinearDecay(0.5, 0.5, 0, 9)
-    assert ConstantSparsity(0.4, 2).with_final_sparsity(0.6) == ConstantSparsity(0.6, 2)
-
-    class Mine(Schedule):
-        def sparsity_at(self, step: int) -> float:
-            return 0.5 if step else 0.0
-
-        def should_prune(self, step: int) -> bool:
-            return step == 3
-
-    assert Mine().is_due(2, 3)
-    assert not Mine().is_due(3, 9)
-    with pytest.raises(InputError, match="Mine: this schedule cannot end at another"):
-        Mine().with_final_sparsity(0.5)
 
 
 def test_wrapping_emits_no_warnings() -> None:
