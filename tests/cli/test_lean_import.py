@@ -38,7 +38,7 @@ NOT_FOR_A_LOOK = ("edgeprune.targets.find", "edgeprune.targets.host", "edgeprune
 
 def run(code: str) -> str:
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
     return done.stdout.strip()
 
 

@@ -11,11 +11,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgeprune.core import device_matrix
-from edgeprune.core.errors import InputError, ModelError, PatternError, PlanError
+from edgeprune.core.errors import InputError, ModelError, PlanError
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.score import tile_maximum
@@ -82,11 +80,15 @@ def fit(model: Any, shape: tuple[int, ...], epochs: int, **options: Any) -> None
 
 
 def masks(model: Any) -> list[Any]:
-    return [np.asarray(entry.mask) for w in wrappers(model) for entry in w.masked_kernels]
+    found = [np.asarray(entry.mask) for w in wrappers(model) for entry in w.masked_kernels]
+    assert found, "nothing is pruned"
+    return found
 
 
 def kernels(model: Any) -> list[Any]:
-    return [np.asarray(entry.kernel) for w in wrappers(model) for entry in w.masked_kernels]
+    found = [np.asarray(entry.kernel) for w in wrappers(model) for entry in w.masked_kernels]
+    assert found, "nothing is pruned"
+    return found
 
 
 @keras.saving.register_keras_serializable(package="edgeprune_tests")
@@ -250,26 +252,6 @@ def test_a_layer_of_ones_own_takes_part_by_get_prunable_weights() -> None:
     assert [mask.mean() for mask in masks(wrapped)] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (((1, 1), None), Unstructured()),
-        (((4, 1), None), Block(1, 4)),
-        (((1, 2), None), Block(2, 1)),
-        (((2, 3), (1, 4)), NofM(3, 4)),
-        (((1, 1), [2, 4]), NofM(2, 4)),
-    ],
-)
-def test_tfmot_options_read_as_patterns(given: Any, expected: Pattern) -> None:
-    assert device_matrix.tfmot_pattern(*given) == expected
-
-
-@pytest.mark.parametrize("given", [((1,), None), ((1, 1), (4, 4)), ((1, 1), (2.0, 4)), (3, None)])
-def test_tfmot_options_that_make_no_sense_are_refused(given: Any) -> None:
-    with pytest.raises(PatternError):
-        device_matrix.tfmot_pattern(*given)
-
-
 def test_a_block_on_a_dense_kernel_is_height_by_width_of_in_by_out() -> None:
     dense = layers.Dense(2, use_bias=False)
     dense.build((None, 4))
@@ -293,6 +275,19 @@ def test_max_pooling_scores_a_tile_by_its_highest_weight() -> None:
 PATTERNS = [Unstructured(), Block(2, 1), Block(1, 4), NofM(2, 4), Channels(2)]
 
 
+def unit(pattern: Pattern, columns: int) -> int:
+    """How many weights become zero together, in a matrix of so many columns; 0 if all is fixed."""
+    match pattern:
+        case Unstructured():
+            return 1
+        case Block(out, in_):
+            return out * in_
+        case NofM():
+            return 0
+        case Channels(multiple):
+            return multiple * columns
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 @pytest.mark.parametrize("schedule", [CUBIC, LinearDecay(0.1, 0.6, 1, 7), HALF], ids=repr)
@@ -305,7 +300,8 @@ def test_masks_obey_their_pattern_and_kernels_hold_the_zeros(
         matrix = device_matrix.to_device("Dense", mask)
         rule = Rule(pattern, schedule)
         wanted = 0.5 if isinstance(pattern, NofM) else schedule.sparsity_at(12)
-        assert 1 - matrix.mean() == pytest.approx(wanted, abs=4 / min(matrix.shape))
+        zeros, allowed = int((~matrix).sum()), unit(pattern, matrix.shape[1])
+        assert abs(zeros - wanted * matrix.size) <= allowed
         assert (kernel[~mask] == 0).all()
         # A mask made from the kernel's own zeros is the same one: the pattern holds.
         np.testing.assert_array_equal(rule.mask("Dense", kernel, 12), mask)
@@ -554,45 +550,6 @@ def test_a_plan_for_a_device_wraps_nested_models() -> None:
     wrapped = wrap(model, plan(model, "ethos-u55", sparsity=0.5), CUBIC)
     assert {wrapper.layer.name for wrapper in wrappers(wrapped)} == {"deep", "head"}
     assert isinstance(wrapped, keras.Sequential)
-
-
-@given(
-    begin=st.integers(0, 20),
-    length=st.integers(1, 50),
-    frequency=st.integers(1, 70),
-    jumps=st.lists(st.integers(1, 7), max_size=30),
-)
-@settings(deadline=None, max_examples=60)
-def test_no_run_past_its_end_misses_the_final_sparsity(
-    begin: int, length: int, frequency: int, jumps: list[int]
-) -> None:
-    schedule = PolynomialDecay(0.1, 0.9, begin, begin + length, frequency=frequency)
-    step, sparsity = 0, 0.0
-    for jump in [*jumps, 80]:
-        if schedule.is_due(step, step + jump):
-            sparsity = schedule.sparsity_at(step + jump)
-        step += jump
-    assert sparsity == 0.9
-
-
-def test_schedules_scale_to_another_final_sparsity() -> None:
-    assert PolynomialDecay(0.25, 0.5, 0, 9).with_final_sparsity(0.75) == PolynomialDecay(
-        0.375, 0.75, 0, 9
-    )
-    assert LinearDecay(0.8, 0.4, 0, 9).with_final_sparsity(0.5) == LinearDecay(0.5, 0.5, 0, 9)
-    assert ConstantSparsity(0.4, 2).with_final_sparsity(0.6) == ConstantSparsity(0.6, 2)
-
-    class Mine(Schedule):
-        def sparsity_at(self, step: int) -> float:
-            return 0.5 if step else 0.0
-
-        def should_prune(self, step: int) -> bool:
-            return step == 3
-
-    assert Mine().is_due(2, 3)
-    assert not Mine().is_due(3, 9)
-    with pytest.raises(InputError, match="Mine: this schedule cannot end at another"):
-        Mine().with_final_sparsity(0.5)
 
 
 def test_wrapping_emits_no_warnings() -> None:
