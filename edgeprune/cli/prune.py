@@ -109,7 +109,7 @@ def prune(
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
     from edgeprune.keras_model.interface import input_specs
-    from edgeprune.keras_model.layers import describe
+    from edgeprune.keras_model.layers import describe_layers
     from edgeprune.keras_model.padding import make_symmetric
     from edgeprune.keras_model.sparsity import reached_sparsity
     from edgeprune.pruning.one_shot import prune_one_shot
@@ -127,7 +127,7 @@ def prune(
         with terminal.progress_bar() as tell:
             found = inputs.make_plan(loaded, model, profile, x=samples, progress=tell, **asked)
     _require_same_device(found, profile, plan_path)
-    check_plan(found, describe(loaded))
+    check_plan(found, describe_layers(loaded))
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     padded = make_symmetric(loaded, found.padding) if found.padding else loaded
     with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
@@ -148,7 +148,7 @@ def prune(
             pruned = prune_one_shot(padded, found, samples, progress=tell)
     save_model(pruned, output)
     if epochs and checkpoint is None:
-        checkpoints.remove(folder)
+        checkpoints.remove_checkpoint(folder)
     warnings = [*found.warnings(), *caught]
     terminal.warn(warnings)
     if as_json:

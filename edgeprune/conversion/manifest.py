@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeprune.core.plan import LayerSparsity, Plan
     from edgeprune.profiles.profile import DeviceProfile
 
-SCHEMA_VERSION = 1
+MANIFEST_VERSION = 1
 _PACKAGES = ("edgeprune", "tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 
 
@@ -46,7 +46,7 @@ def make_manifest(
       sizes: bytes, by what they are of.
     """
     return {
-        "schema": SCHEMA_VERSION,
+        "schema": MANIFEST_VERSION,
         "model_sha256": model_sha256,
         "device": profile.name,
         "profile": profile.model_dump(mode="json", by_alias=True),

@@ -15,7 +15,7 @@ from edgeprune.core.errors import DataError
 
 DEFAULT_SCALE = (127.5, 127.5)
 """Mean and standard deviation that take uint8 images to [-1, 1]."""
-HELD_OUT = 0.2
+TEST_FRACTION = 0.2
 """Fraction of the samples kept for measuring accuracy when the file has no test set."""
 
 
@@ -107,9 +107,9 @@ def read_split(
     everything = _data(path, arrays, inputs, "", scale, labels=False)
     if any(name.endswith("_test") for name in arrays):
         return Split(everything, _data(path, arrays, inputs, "_test", scale, labels=False))
-    if len(everything) < 1 / HELD_OUT:
+    if len(everything) < 1 / TEST_FRACTION:
         return Split(everything, everything)
-    held_out = np.arange(len(everything)) % round(1 / HELD_OUT) == 0
+    held_out = np.arange(len(everything)) % round(1 / TEST_FRACTION) == 0
     return Split(
         everything.take(np.flatnonzero(~held_out)), everything.take(np.flatnonzero(held_out))
     )

@@ -32,7 +32,7 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import PatternError
 from edgeprune.core.pattern import Block, NofM, Pattern, Unstructured
-from edgeprune.core.terms import KERNEL_AXES, KINDS
+from edgeprune.core.terms import KERNEL_AXES, LAYER_KINDS
 
 
 class _Order(Enum):
@@ -58,7 +58,9 @@ _ORDER = {
 
 def _order(kind: str, shape: tuple[int, ...]) -> _Order:
     if kind not in _ORDER:
-        raise PatternError(f"Expected a layer kind, one of {', '.join(KINDS)}. Received: {kind!r}.")
+        raise PatternError(
+            f"Expected a layer kind, one of {', '.join(LAYER_KINDS)}. Received: {kind!r}."
+        )
     if len(shape) != KERNEL_AXES[kind]:
         raise PatternError(
             f"A {kind} kernel has {KERNEL_AXES[kind]} axes. Received: shape {list(shape)}."

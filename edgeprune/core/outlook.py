@@ -27,7 +27,7 @@ class PlannedRewrite(Table):
     places: int
 
 
-class Elsewhere(Table):
+class Alternative(Table):
     """Another device and the pattern that pays there on this model."""
 
     device: Text
@@ -51,7 +51,7 @@ class Outlook(Table):
     instructions: tuple[tuple[str, float, float], ...] = ()
     """Runtime, and the instructions of one inference that its cost table expects of the layers with
     weights, dense and pruned."""
-    elsewhere: tuple[Elsewhere, ...] = ()
+    elsewhere: tuple[Alternative, ...] = ()
     """Devices whose patterns need nothing of the network; those measured alike come first."""
 
     def sentences(self) -> tuple[str, ...]:

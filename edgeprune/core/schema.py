@@ -47,7 +47,7 @@ Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
-def explain(error: ValidationError, table: type[Table]) -> str:
+def explain_invalid(error: ValidationError, table: type[Table]) -> str:
     """One line for every problem: the key, what was received and, if unknown, the nearest key."""
     return "\n".join(_explain(problem, table) for problem in error.errors(include_url=False))
 

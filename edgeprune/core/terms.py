@@ -48,5 +48,5 @@ KERNEL_AXES: Mapping[str, int] = MappingProxyType(
 )
 """How many axes the kernel has; of a separable layer the pointwise one."""
 
-KINDS = tuple(KERNEL_AXES)
+LAYER_KINDS = tuple(KERNEL_AXES)
 """Keras class names of the layers that have a device matrix."""

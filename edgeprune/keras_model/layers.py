@@ -14,7 +14,7 @@ import keras
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.plan import LayerInfo
-from edgeprune.core.terms import KINDS
+from edgeprune.core.terms import LAYER_KINDS
 
 Model = Any
 """A `keras.Model`; Keras ships no type information."""
@@ -79,12 +79,12 @@ def kernel_variable(layer: Layer) -> Any:
     None for a layer whose kind has no device matrix.
     """
     kind = type(layer).__name__
-    if kind not in KINDS or not layer.built:
+    if kind not in LAYER_KINDS or not layer.built:
         return None
     return layer.pointwise_kernel if kind.startswith("Separable") else layer.kernel
 
 
-def describe(model: Model) -> tuple[LayerInfo, ...]:
+def describe_layers(model: Model) -> tuple[LayerInfo, ...]:
     """Lists every layer, as `plan` wants them; reads shapes only.
 
     Raises:

@@ -28,10 +28,10 @@ from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.layers import Model, kernel_variable, unique_layers
 from edgeprune.profiles import kernel_costs as cost_table
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.pruning.reconstruct.samples import calibration
-from edgeprune.pruning.reconstruct.walk import Case, walk
+from edgeprune.pruning.reconstruct.samples import calibration_samples
+from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 
-Cost: TypeAlias = Callable[[LayerPlan, float], float]
+DeviceCost: TypeAlias = Callable[[LayerPlan, float], float]
 """What a layer of a plan costs on the device at a sparsity."""
 
 GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
@@ -173,7 +173,9 @@ def lamp_curve(path: str, matrix: Array) -> Curve:
     return Curve(path, squares.size, GRID, tuple(losses))
 
 
-def device_cost(profile: DeviceProfile, goal: Goal, layers: Iterable[LayerInfo]) -> Cost | None:
+def device_cost(
+    profile: DeviceProfile, goal: Goal, layers: Iterable[LayerInfo]
+) -> DeviceCost | None:
     """What layers cost by the device's table; None without one, or if latency is not the goal."""
     if goal != "latency" or profile.costs is None:
         return None
@@ -189,7 +191,7 @@ def can_move(row: LayerPlan) -> bool:
     return row.prunable and row.sparsity > 0 and isinstance(row.pattern, Unstructured | Block)
 
 
-def spread(made: Plan, curves: Mapping[str, Curve], cost: Cost | None = None) -> Plan:
+def reallocate(made: Plan, curves: Mapping[str, Curve], cost: DeviceCost | None = None) -> Plan:
     """The plan with its zeros moved to where they cost least; as many as before in all.
 
     Layers of the profile's prunable set are changed whose pattern takes any sparsity; all others
@@ -211,7 +213,7 @@ def spread(made: Plan, curves: Mapping[str, Curve], cost: Cost | None = None) ->
     return made.model_copy(update={"layers": layers})
 
 
-def _cost_of(row: LayerPlan, cost: Cost) -> Callable[[float], float]:
+def _cost_of(row: LayerPlan, cost: DeviceCost) -> Callable[[float], float]:
     return lambda sparsity: cost(row, sparsity)
 
 
@@ -226,7 +228,7 @@ def with_errors(made: Plan, curves: Mapping[str, Curve]) -> Plan:
     return made.model_copy(update={"layers": layers})
 
 
-ITERATIONS = 12
+LOSS_ITERATIONS = 12
 """Of ADMM at each sparsity: what layers lose beside each other shows early."""
 
 
@@ -236,7 +238,7 @@ def allocate(
     method: Allocation,
     x: list[Array] | None,
     progress: Progress,
-    cost: Cost | None = None,
+    cost: DeviceCost | None = None,
 ) -> Plan:
     """Spreads a plan's zeros, and notes every layer's expected error if there are samples.
 
@@ -258,11 +260,13 @@ def allocate(
         )
     if not made.pruned:
         return made
-    measured = measure_losses(model, made, calibration(x), progress) if x is not None else {}
+    measured = (
+        measure_losses(model, made, calibration_samples(x), progress) if x is not None else {}
+    )
     if method == "lamp":
-        made = spread(made, _lamp_curves(model, made), cost)
+        made = reallocate(made, _lamp_curves(model, made), cost)
     if method == "reconstruction":
-        made = spread(made, measured, cost)
+        made = reallocate(made, measured, cost)
     return with_errors(made, measured)
 
 
@@ -292,12 +296,12 @@ def measure_losses(
     rows = {row.path: row for row in made.pruned}
     curves: dict[str, Curve] = {}
 
-    def visit(case: Case) -> None:
+    def visit(case: LayerProblem) -> None:
         row = rows[case.path]
         sparsities = GRID if can_move(row) else (0.0, row.sparsity)
         pattern = row.pattern or Unstructured()
-        losses = [case.solve(pattern, s, ITERATIONS).error if s else 0.0 for s in sparsities]
+        losses = [case.solve(pattern, s, LOSS_ITERATIONS).error if s else 0.0 for s in sparsities]
         curves[case.path] = Curve(case.path, row.weights, sparsities, tuple(losses))
 
-    walk(model, model, x, rows, visit, progress)
+    visit_layers(model, model, x, rows, visit, progress)
     return curves

@@ -17,14 +17,15 @@ from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
+from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Goal
-from edgeprune.keras_model.layers import Model, describe
+from edgeprune.keras_model.layers import Model, describe_layers
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, Limit
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
-    Rules,
-    gather,
+    ChannelRules,
+    gather_evidence,
     plan_removal,
     remove_planned,
 )
@@ -39,8 +40,6 @@ MARGIN = 0.985
 """Of the tightest limit, which is aimed at."""
 MOST = 0.95
 """Sparsity beyond which nothing is tried."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ def fit_plan(
     goal: Goal | None = None,
     only: str | None = None,
     skip: str | None = None,
-    rules: Rules = NO_RULES,
-    progress: Progress = lambda *_: None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
 ) -> Fitted:
     """Finds the plan with the least removal of which the exported file fits a device.
 
@@ -126,7 +125,7 @@ def fit_plan(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
     goals = [goal for strategy in profile.strategies for goal in strategy.goals]
-    layers = describe(model)
+    layers = describe_layers(model)
     options: dict[str, Any] = {
         "goal": goal or ("memory" if "memory" in goals else None),
         "only": only,
@@ -140,7 +139,7 @@ def fit_plan(
             f"'{untouched.goal}' that removes none here. Choose another --goal, or a sparsity."
         )
     whole = Fitted(untouched, _needs_of(model, profile, data), ())
-    evidence = gather(model, trace(model, rules), data, None, progress)
+    evidence = gather_evidence(model, trace(model, rules), data, None, progress)
 
     def attempt(sparsity: float) -> Fitted:
         asked = make_plan(layers, profile, sparsity=sparsity, **options)

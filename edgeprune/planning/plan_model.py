@@ -63,7 +63,7 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.layers import describe
+    from edgeprune.keras_model.layers import describe_layers
     from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
     from edgeprune.planning.allocation import allocate, device_cost
     from edgeprune.planning.network_gain import fit_to_network
@@ -72,7 +72,7 @@ def plan(
     if isinstance(model, str | Path):
         model = load_model(Path(model))
     profile = load_profile(device)
-    layers = describe(model)
+    layers = describe_layers(model)
     made = make_plan(
         layers,
         profile,

@@ -27,47 +27,47 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import QualityWarning
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.interface import infer, predict, softmax_ends
-from edgeprune.keras_model.layers import Model, describe, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import Model, describe_layers, kernel_variable, unique_layers
 from edgeprune.pruning.reconstruct.recording import recorded
-from edgeprune.pruning.reconstruct.samples import reach
-from edgeprune.pruning.training.distill import Meaning, output_distance
+from edgeprune.pruning.reconstruct.samples import max_shift
+from edgeprune.pruning.training.distill import OutputKind, output_distance
 from edgeprune.pruning.training.feed import shift
 from edgeprune.pruning.training.learning_rate import learning_rate_schedule
 
-EPOCHS = 10
-BATCH_SIZE = 32
+MAX_EPOCHS = 10
+MAX_BATCH_SIZE = 32
 BATCH_PIXELS = 800_000
 """Pixels of a batch, which bound its memory; large images make smaller batches."""
-LEARNING_RATE = 1e-3
+PEAK_LEARNING_RATE = 1e-3
 """Peak. With the answers alone it was too high: 3e-4 gave more."""
-INSIDE = 10.0
+FEATURE_LOSS_WEIGHT = 10.0
 """How much what enters the layers counts beside the answers; 30 and 100 gave the same."""
 TEMPERATURE = 4.0
 """Softens class probabilities."""
-FEWEST_SAMPLES = 128
+MIN_SAMPLES = 128
 """With fewer, reconstruction has the last word."""
-MULTIPLICATIONS = 1e12
+MAX_MULTIPLICATIONS = 1e12
 """What all epochs may cost, one to four minutes on two cores; a large network gets fewer epochs."""
-PASSES = 4
+PASSES_PER_STEP = 4
 """A step in multiplications of one inference: the teacher's, the student's, and two backwards."""
-HELD_OUT = 8
+VALIDATION_STRIDE = 8
 """One sample of so many judges the result and is not learned from."""
 
 Tensors: TypeAlias = list[Any]
-Inside: TypeAlias = dict[tuple[str, int], Any]
+LayerInputs: TypeAlias = dict[tuple[str, int], Any]
 """What enters layers, by path and number of the call."""
 Distance: TypeAlias = Callable[[Tensors, Tensors], Any]
-Step: TypeAlias = Callable[[Tensors], None]
+TrainingStep: TypeAlias = Callable[[Tensors], None]
 """Learns from a batch, one tensor `[n, ...]` per input."""
 
 
-def match_answers(
+def distill_outputs(
     pruned: Model, dense: Model, x: list[Array], progress: Progress = no_progress
 ) -> None:
     """Trains a pruned model on what the dense one makes of the samples, in place.
 
-    Zeros of kernels stay. Nothing changes if the samples are fewer than `FEWEST_SAMPLES`, if one
-    epoch would cost more than `MULTIPLICATIONS`, if samples that were held out are not answered
+    Zeros of kernels stay. Nothing changes if the samples are fewer than `MIN_SAMPLES`, if one
+    epoch would cost more than `MAX_MULTIPLICATIONS`, if samples that were held out are not answered
     better, or within the scope of a `tf.distribute` strategy.
 
     Args:
@@ -80,12 +80,12 @@ def match_answers(
     Warns:
       QualityWarning: an operation of the model has no gradient.
     """
-    learned = np.delete(np.arange(len(x[0])), np.s_[::HELD_OUT])
+    learned = np.delete(np.arange(len(x[0])), np.s_[::VALIDATION_STRIDE])
     epochs = affordable_epochs(pruned, [array[: len(learned)] for array in x])
-    if len(x[0]) < FEWEST_SAMPLES or not epochs or tf.distribute.has_strategy():
+    if len(x[0]) < MIN_SAMPLES or not epochs or tf.distribute.has_strategy():
         return
-    held_out = [array[::HELD_OUT] for array in x]
-    distance = _distance_of_answers(dense)
+    held_out = [array[::VALIDATION_STRIDE] for array in x]
+    distance = _mean_output_distance(dense)
     wanted = predict(dense, held_out)
 
     def judge() -> float:
@@ -117,10 +117,10 @@ def _variables_with_gradient(model: Model, sample: list[Array]) -> list[Any]:
 
 
 def _train(
-    step: Step, x: list[Array], learned: Array, size: int, epochs: int, progress: Progress
+    step: TrainingStep, x: list[Array], learned: Array, size: int, epochs: int, progress: Progress
 ) -> None:
     """Goes through the samples of the rows `learned` in batches of `size`."""
-    steps, moved_by = len(learned) // size, reach(x)
+    steps, moved_by = len(learned) // size, max_shift(x)
     generator = np.random.default_rng(0)
     for epoch in range(epochs):
         order = generator.permutation(learned)
@@ -134,7 +134,7 @@ def _train(
 
 
 def affordable_epochs(model: Model, x: list[Array]) -> int:
-    """How often the samples can be gone through for `MULTIPLICATIONS`, at most `EPOCHS`.
+    """How often the samples can be gone through for `MAX_MULTIPLICATIONS`, at most `MAX_EPOCHS`.
 
     Args:
       model: a built Keras model.
@@ -143,15 +143,15 @@ def affordable_epochs(model: Model, x: list[Array]) -> int:
     """
     cost = sum(
         layer.parameters * (_positions(x) if layer.pixels is None else layer.pixels)
-        for layer in describe(model)
+        for layer in describe_layers(model)
         if layer.kind != "Embedding"
     )
-    return min(EPOCHS, int(MULTIPLICATIONS / (PASSES * max(cost, 1) * len(x[0]))))
+    return min(MAX_EPOCHS, int(MAX_MULTIPLICATIONS / (PASSES_PER_STEP * max(cost, 1) * len(x[0]))))
 
 
 def batch_size(x: list[Array]) -> int:
-    """Samples in a batch: `BATCH_SIZE`, or as many as have `BATCH_PIXELS`."""
-    return min(BATCH_SIZE, max(1, BATCH_PIXELS // _positions(x)))
+    """Samples in a batch: `MAX_BATCH_SIZE`, or as many as have `BATCH_PIXELS`."""
+    return min(MAX_BATCH_SIZE, max(1, BATCH_PIXELS // _positions(x)))
 
 
 def _positions(x: list[Array]) -> int:
@@ -159,28 +159,28 @@ def _positions(x: list[Array]) -> int:
     return max(math.prod(array.shape[1:-1]) for array in x)
 
 
-def _distance_of_answers(dense: Model) -> Distance:
+def _mean_output_distance(dense: Model) -> Distance:
     """The mean distance over the outputs.
 
     Logits count as values: without labels, what they have in common is not known to be free.
     """
-    meanings: list[Meaning] = [
+    kinds: list[OutputKind] = [
         "probabilities" if softmax else "values" for softmax in softmax_ends(dense)
     ]
 
     def distance(wanted: Tensors, given: Tensors) -> Any:
-        values: list[Meaning] = ["values" for _ in given]
-        known = meanings if len(meanings) == len(given) else values
+        values: list[OutputKind] = ["values" for _ in given]
+        known = kinds if len(kinds) == len(given) else values
         parts = [
-            output_distance(teacher, student, meaning, TEMPERATURE)
-            for teacher, student, meaning in zip(wanted, given, known, strict=True)
+            output_distance(teacher, student, kind, TEMPERATURE)
+            for teacher, student, kind in zip(wanted, given, known, strict=True)
         ]
         return sum(parts) / len(parts)
 
     return distance
 
 
-def _distance_inside(wanted: Inside, given: Inside) -> Any:
+def _feature_distance(wanted: LayerInputs, given: LayerInputs) -> Any:
     """The mean distance of what enters the layers, where the shapes are the same."""
     parts = [
         output_distance(wanted[call], given[call], "values", TEMPERATURE)
@@ -192,28 +192,30 @@ def _distance_inside(wanted: Inside, given: Inside) -> Any:
 
 def _make_step(
     pruned: Model, dense: Model, variables: list[Any], distance: Distance, steps: int
-) -> Step:
+) -> TrainingStep:
     """A step of so many; of variables that are kernels the zeros stay."""
     kept = [np.asarray(variable) != 0 if variable.ndim > 1 else None for variable in variables]
-    optimizer = keras.optimizers.Adam(learning_rate_schedule(LEARNING_RATE, steps))
+    optimizer = keras.optimizers.Adam(learning_rate_schedule(PEAK_LEARNING_RATE, steps))
     optimizer.build(variables)
 
     def step(batch: Tensors) -> None:
         wanted, wanted_inside = _call(dense, batch)
         with tf.GradientTape() as tape:
             given, given_inside = _call(pruned, batch)
-            loss = distance(wanted, given) + INSIDE * _distance_inside(wanted_inside, given_inside)
+            loss = distance(wanted, given) + FEATURE_LOSS_WEIGHT * _feature_distance(
+                wanted_inside, given_inside
+            )
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         for mask, variable in zip(kept, variables, strict=True):
             if mask is not None:
                 variable.assign(tf.where(mask, variable.value, tf.zeros((), variable.dtype)))
 
-    compiled: Step = tf.function(step)
+    compiled: TrainingStep = tf.function(step)
     return compiled
 
 
-def _call(model: Model, batch: Tensors) -> tuple[Tensors, Inside]:
+def _call(model: Model, batch: Tensors) -> tuple[Tensors, LayerInputs]:
     """Outputs for inference, and what enters the layers that can be pruned."""
     with ExitStack() as stack:
         seen = {

@@ -16,19 +16,23 @@ from edgeprune.core.plan import LayerPlan, Plan, check_plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.score import magnitude
 from edgeprune.keras_model.copies import copy_model
-from edgeprune.keras_model.layers import Model, describe, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import Model, describe_layers, kernel_variable, unique_layers
 from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
+    ChannelRules,
     Importance,
-    Rules,
     remove_planned,
     rest_of,
 )
-from edgeprune.pruning.finetune import match_answers
+from edgeprune.pruning.finetune import distill_outputs
 from edgeprune.pruning.permute import permute_channels
-from edgeprune.pruning.reconstruct.samples import FEW_SAMPLES, calibration, with_moved_copies
-from edgeprune.pruning.reconstruct.walk import Case, walk
+from edgeprune.pruning.reconstruct.samples import (
+    FEW_SAMPLES,
+    calibration_samples,
+    with_moved_copies,
+)
+from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 
 
 def prune_one_shot(
@@ -39,7 +43,7 @@ def prune_one_shot(
     permute: bool = True,
     finetune: bool = True,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Prunes without training and without labels: sets weights to zero, removes whole channels.
@@ -75,14 +79,14 @@ def prune_one_shot(
       QualityWarning: without data, with fewer than 32 samples, and where a layer could only be
         pruned by magnitude.
     """
-    check_plan(plan, describe(model))
+    check_plan(plan, describe_layers(model))
     data = as_data(x)
     _warn_of_few(plan, data)
     smaller, rest = remove_channels(
         model, plan, data, importance=importance, rules=rules, progress=progress
     )
     if data is not None and smaller is not model:
-        estimate_batch_norm(smaller, calibration(list(data.x)), progress)
+        estimate_batch_norm(smaller, calibration_samples(list(data.x)), progress)
     pruned = copy_model(smaller)
     rows = {row.path: row for row in rest.pruned}
     _check_finite(pruned, rows)
@@ -90,13 +94,13 @@ def prune_one_shot(
     if data is None:
         _prune_by_magnitude(pruned, rest.pruned, progress)
         return pruned
-    samples = calibration(list(data.x))
+    samples = calibration_samples(list(data.x))
     left = _reconstruct(dense, pruned, rows, with_moved_copies(samples), progress)
     if left:
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
     if finetune and plan.pruned:
-        match_answers(pruned, dense if smaller is model else model, samples, progress)
+        distill_outputs(pruned, dense if smaller is model else model, samples, progress)
     return pruned
 
 
@@ -121,11 +125,11 @@ def _reconstruct(
 ) -> list[str]:
     """Prunes by reconstruction, in place; returns the layers that it could not."""
 
-    def visit(case: Case) -> Array:
+    def visit(case: LayerProblem) -> Array:
         row = rows[case.path]
         return case.solve(row.pattern or Unstructured(), row.sparsity).matrix
 
-    visited = walk(model, pruned, x, rows, visit, progress) if rows else set()
+    visited = visit_layers(model, pruned, x, rows, visit, progress) if rows else set()
     return [path for path in rows if path not in visited]
 
 
@@ -152,7 +156,7 @@ def remove_channels(
     data: Data | None = None,
     *,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> tuple[Model, Plan]:
     """Takes out the channels that a plan says; `channels.prune.remove_planned` has the details.

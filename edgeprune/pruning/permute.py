@@ -30,9 +30,9 @@ from edgeprune.pruning.reconstruct.graph import Graph, Step, read_graph
 
 Order = npt.NDArray[np.intp]
 
-ROUNDS = 30
+PAIRS_PER_GROUP = 30
 """Pairs of groups that are tried, for each group."""
-MAX_ROWS = 512
+MAX_JUDGED_ROWS = 512
 """Rows of weights that an order is judged by; of more, every so-many-th."""
 _MIXING = ("Dense", "Conv1D", "Conv2D")
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
@@ -199,10 +199,10 @@ def best_order(weights: Array, pattern: NofM) -> Order:
     groups = channels // pattern.m
     if channels % pattern.m or groups < 2:
         return order
-    judged = weights[:: -(-len(weights) // MAX_ROWS)]
+    judged = weights[:: -(-len(weights) // MAX_JUDGED_ROWS)]
     splits = _splits(pattern.m)
     generator = np.random.default_rng(0)
-    for _ in range(ROUNDS * groups):
+    for _ in range(PAIRS_PER_GROUP * groups):
         first, second = generator.choice(groups, 2, replace=False)
         places = np.concatenate(
             [np.arange(group * pattern.m, (group + 1) * pattern.m) for group in (first, second)]

@@ -21,7 +21,7 @@ from edgeprune.planning.allocation import (
     distribute,
     lamp_curve,
     measure_losses,
-    spread,
+    reallocate,
 )
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
@@ -122,7 +122,7 @@ def test_only_counted_layers_whose_pattern_takes_any_sparsity_are_changed() -> N
     made = Plan(device="d", model="m", goal="latency", asked=0.6, layers=rows)
     steep = Curve("a", 64, GRID, tuple(10 * s for s in GRID))
     flat = Curve("b", 64, GRID, tuple(GRID))
-    changed = spread(made, {"a": steep, "b": flat})
+    changed = reallocate(made, {"a": steep, "b": flat})
     assert [layer.sparsity for layer in changed.layers] == [
         pytest.approx(0.25),
         pytest.approx(0.95),

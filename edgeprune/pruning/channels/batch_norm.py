@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.progress import Progress
 from edgeprune.keras_model.layers import Model, unique_layers
 
-BATCH_SIZE = 64
+_BATCH_SIZE = 64
 
 
-def estimate_batch_norm(
-    model: Model, x: list[Array], progress: Callable[[str, int, int], None]
-) -> None:
+def estimate_batch_norm(model: Model, x: list[Array], progress: Progress) -> None:
     """Estimates mean and variance of every batch normalisation anew, in place.
 
     The momentum of batch `i` (from 0) is `i / (i + 1)`, so that the moving average becomes the
@@ -38,7 +37,7 @@ def estimate_batch_norm(
     ]
     if not norms:
         return
-    batches = -(-len(x[0]) // BATCH_SIZE)
+    batches = -(-len(x[0]) // _BATCH_SIZE)
     with _without_dropout(model), _momentum_restored(norms):
         for step in range(batches):
             for norm in norms:

@@ -23,7 +23,7 @@ from edgeprune.pruning.channels.statistics import RIDGE, TINY, Key, Moments
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
 
 
-def correct(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
+def correct_weights(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
     """Moves weights from the channels that go to those that stay, in place.
 
     A layer that is called several times, or that sums over groups, keeps its weights.

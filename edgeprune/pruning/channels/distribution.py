@@ -8,13 +8,13 @@ the cost goes as of the weights where the goal is latency.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from edgeprune.pruning.channels.cost import Bill, Ledger
+from edgeprune.pruning.channels.cost import Cost, CostModel
 from edgeprune.pruning.channels.group import Group
 from edgeprune.pruning.channels.importance import Elimination
 
@@ -56,16 +56,13 @@ class Distribution:
     kept: tuple[int, ...]
     error: float
     """Expected, in the terms of `importance`."""
-    before: Bill
-    after: Bill
+    before: Cost
+    after: Cost
 
 
-Enough = Callable[[Bill], bool]
-
-
-def spread(
+def distribute_removal(
     candidates: Sequence[Candidate],
-    ledger: Ledger,
+    cost_model: CostModel,
     *,
     sparsity: float,
     whole: float,
@@ -75,7 +72,7 @@ def spread(
 
     Args:
       candidates: the groups that may lose channels.
-      ledger: the bill of the whole network; not changed.
+      cost_model: the bill of the whole network; not changed.
       sparsity: fraction of `whole` to remove.
       whole: number of weights that the fraction is of.
       measure: "latency" also takes as large a fraction of the latency as it can get that way;
@@ -84,7 +81,7 @@ def spread(
     goal = sparsity * whole
 
     def run(share: float) -> Distribution:
-        return _greedy(candidates, ledger.copy(), share, measure, goal)
+        return _greedy(candidates, cost_model.copy(), share, measure, goal)
 
     if measure == "stored":
         return run(0.0)
@@ -107,7 +104,7 @@ def _cost_removed(found: Distribution) -> float:
     return 1 - found.after.latency / found.before.latency
 
 
-def _gain(saved: Bill, before: Bill, share: float, measure: Measure) -> float:
+def _gain(saved: Cost, before: Cost, share: float, measure: Measure) -> float:
     """A saving as a fraction; `share` of it in weights, the rest in the device's own terms."""
     own = getattr(saved, measure) / max(getattr(before, measure), 1.0)
     return float(share * saved.weights / max(before.weights, 1.0) + (1 - share) * own)
@@ -115,12 +112,12 @@ def _gain(saved: Bill, before: Bill, share: float, measure: Measure) -> float:
 
 def _greedy(
     candidates: Sequence[Candidate],
-    ledger: Ledger,
+    cost_model: CostModel,
     share: float,
     measure: Measure,
     goal: float,
 ) -> Distribution:
-    before = ledger.total
+    before = cost_model.total
     steps = [candidate.allowed() for candidate in candidates]
     losses = [_cumulated(candidate) for candidate in candidates]
     at = [0] * len(candidates)
@@ -130,9 +127,9 @@ def _greedy(
         if goal > 0 and len(steps[index]) > 1 and steps[index][0] % candidate.step:
             at[index] = 1
             gone = steps[index][0] - steps[index][1]
-            ledger.remove(index, gone)
+            cost_model.remove(index, gone)
             error += losses[index][gone]
-    removed = before.weights - ledger.total.weights
+    removed = before.weights - cost_model.total.weights
 
     def move(index: int) -> tuple[float, int]:
         """The best of the next steps of a candidate: error per gain, and how far to go."""
@@ -141,7 +138,7 @@ def _greedy(
         best = (float("inf"), 0)
         for ahead in range(1, min(LOOK_AHEAD, len(steps[index]) - 1 - at[index]) + 1):
             then = steps[index][at[index] + ahead]
-            gain = _gain(ledger.saving(index, left - then), before, share, measure)
+            gain = _gain(cost_model.saving(index, left - then), before, share, measure)
             if gain > 0:
                 loss = losses[index][size - then] - losses[index][size - left]
                 best = min(best, (loss / gain, ahead))
@@ -159,18 +156,18 @@ def _greedy(
             heapq.heappush(waiting, (ratio, ahead, index))
             continue
         left, then = steps[index][at[index]], steps[index][at[index] + ahead]
-        saved = ledger.saving(index, left - then).weights
+        saved = cost_model.saving(index, left - then).weights
         if removed + saved - goal > goal - removed:
             # Too large a step so near to the goal; a smaller one of another group may fit.
             continue
         size = steps[index][0]
         error += losses[index][size - then] - losses[index][size - left]
-        ledger.remove(index, left - then)
+        cost_model.remove(index, left - then)
         at[index] += ahead
         removed += saved
         heapq.heappush(waiting, (*move(index), index))
     kept = tuple(count[place] for count, place in zip(steps, at, strict=True))
-    return Distribution(kept, error, before, ledger.total)
+    return Distribution(kept, error, before, cost_model.total)
 
 
 def _cumulated(candidate: Candidate) -> list[float]:

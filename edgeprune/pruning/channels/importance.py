@@ -54,7 +54,7 @@ class Elimination:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ChannelReader:
     """A matrix that reads channels, and what it reads."""
 
     path: str
@@ -83,7 +83,7 @@ class _Block:
     """`[s]`, their indices in the group, ascending."""
 
 
-def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[Reader, ...]:
+def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[ChannelReader, ...]:
     """The matrices of a traced model that sum over channels.
 
     Raises:
@@ -96,7 +96,7 @@ def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[Reader, 
     )
 
 
-def find_makers(trace: Trace) -> tuple[Reader, ...]:
+def find_makers(trace: Trace) -> tuple[ChannelReader, ...]:
     """The same matrices by the channels that they make, for want of knowing what comes in."""
     return tuple(
         _reader(replace(found, matrix=_turned(found.matrix)), None)
@@ -116,7 +116,7 @@ def _turned(matrix: Matrix) -> Matrix:
     )
 
 
-def _reader(found: TracedMatrix, moments: Moments | None) -> Reader:
+def _reader(found: TracedMatrix, moments: Moments | None) -> ChannelReader:
     matrix = found.matrix
     kernel = np.asarray(getattr(found.layer, matrix.weight), np.float64)
     if not np.isfinite(kernel).all():
@@ -134,7 +134,7 @@ def _reader(found: TracedMatrix, moments: Moments | None) -> Reader:
         total = float(np.sum(np.square(weights).sum(1) * moments.variance))
     else:
         total = float(np.sum(weights * (moments.covariance @ weights)))
-    return Reader(found.path, labels, weights, grouped, moments, max(total, 1e-30))
+    return ChannelReader(found.path, labels, weights, grouped, moments, max(total, 1e-30))
 
 
 def _by_input(kernel: Array, input_axis: int, output_axis: int, groups: int) -> Array:
@@ -145,7 +145,7 @@ def _by_input(kernel: Array, input_axis: int, output_axis: int, groups: int) -> 
     return np.moveaxis(split, 1, 0).reshape(groups * inputs, -1)
 
 
-def eliminate(group: Group, readers: Sequence[Reader], at_once: int) -> Elimination:
+def eliminate(group: Group, readers: Sequence[ChannelReader], at_once: int) -> Elimination:
     """Orders the channels of a group by how little is lost when they go.
 
     Args:
@@ -167,7 +167,7 @@ def eliminate(group: Group, readers: Sequence[Reader], at_once: int) -> Eliminat
     return _eliminated(alone, blocks, max(at_once, len(group) // LOOKS))
 
 
-def _is_alone(reader: Reader, which: Labels) -> bool:
+def _is_alone(reader: ChannelReader, which: Labels) -> bool:
     """Whether a reader cannot say what other channels would take over."""
     moments = reader.moments
     return (
@@ -178,13 +178,13 @@ def _is_alone(reader: Reader, which: Labels) -> bool:
     )
 
 
-def _losses_alone(reader: Reader, places: Labels) -> Array:
+def _losses_alone(reader: ChannelReader, places: Labels) -> Array:
     strength = np.square(reader.weights[places]).sum(1)
     energy = 1.0 if reader.moments is None else reader.moments.variance[places]
     return np.asarray(strength * energy / reader.total)
 
 
-def _block(reader: Reader, places: Labels, which: Labels) -> _Block:
+def _block(reader: ChannelReader, places: Labels, which: Labels) -> _Block:
     moments = reader.moments
     if moments is None:
         raise ValueError(f"{reader.path}: moments are needed")

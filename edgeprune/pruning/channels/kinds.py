@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edgeprune.pruning.channels import merging, mixing, passing, shaping
-from edgeprune.pruning.channels.rule import Rule
+from edgeprune.pruning.channels.rule import ChannelRule
 
 _ELEMENTWISE = (
     "ReLU LeakyReLU ELU Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise "
@@ -24,7 +24,7 @@ _GLOBAL = (
 )
 _MERGING = "Add Subtract Multiply Maximum Minimum Average"
 
-LAYER_RULES: Mapping[str, Rule] = MappingProxyType(
+LAYER_RULES: Mapping[str, ChannelRule] = MappingProxyType(
     {
         "Dense": mixing.dense,
         **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), mixing.convolution),
@@ -63,7 +63,7 @@ _ELEMENTWISE_OPERATIONS = (
 )
 _MERGING_OPERATIONS = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
 
-OPERATION_RULES: Mapping[str, Rule] = MappingProxyType(
+OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
     {
         **dict.fromkeys(_ELEMENTWISE_OPERATIONS.split(), passing.elementwise),
         **dict.fromkeys(_MERGING_OPERATIONS.split(), merging.elementwise_merge),
@@ -89,7 +89,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def rule_for(operation: Any, own: Mapping[type, Rule]) -> Rule | str:
+def rule_for(operation: Any, own: Mapping[type, ChannelRule]) -> ChannelRule | str:
     """The rule that a layer or operation takes, or the reason why its channels are not followed.
 
     Args:

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.pruning.channels.rule import CannotFollowError, Coupling, Labels, LayerCall, Tensor
+from edgeprune.pruning.channels.rule import (
+    CannotFollowError,
+    ChannelTensor,
+    Coupling,
+    Labels,
+    LayerCall,
+)
 
 
 def elementwise_merge(call: LayerCall) -> Coupling:
@@ -21,7 +27,7 @@ def elementwise_merge(call: LayerCall) -> Coupling:
     narrow = [tensor for tensor in call.inputs if tensor.labels.size != channels]
     first = wide[0].labels
     return Coupling(
-        (Tensor(call.outputs[0], axis, first),),
+        (ChannelTensor(call.outputs[0], axis, first),),
         united=tuple((first, tensor.labels) for tensor in wide[1:]),
         frozen=tuple((tensor.labels, "it is spread over all channels") for tensor in narrow),
     )
@@ -35,7 +41,7 @@ def _constants(call: LayerCall) -> list[Any]:
     ]
 
 
-def _common_axis(tensors: tuple[Tensor, ...]) -> tuple[int, int]:
+def _common_axis(tensors: tuple[ChannelTensor, ...]) -> tuple[int, int]:
     """The channel axis that tensors share, and how many channels the widest of them has."""
     if len({len(tensor.shape) for tensor in tensors}) > 1:
         raise CannotFollowError("it joins tensors of different rank")
@@ -59,9 +65,11 @@ def concatenate(call: LayerCall) -> Coupling:
     rank = len(call.inputs[0].shape)
     shape = call.outputs[0]
     if call.layer.axis % (rank + 1) - 1 == axis:
-        return Coupling((Tensor(shape, axis, np.concatenate([t.labels for t in call.inputs])),))
+        return Coupling(
+            (ChannelTensor(shape, axis, np.concatenate([t.labels for t in call.inputs])),)
+        )
     first: Labels = call.inputs[0].labels
     return Coupling(
-        (Tensor(shape, axis, first),),
+        (ChannelTensor(shape, axis, first),),
         united=tuple((first, tensor.labels) for tensor in call.inputs[1:]),
     )

@@ -9,11 +9,11 @@ import numpy as np
 
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelTensor,
     Coupling,
     Labels,
     LayerCall,
     Matrix,
-    Tensor,
     WeightAxis,
     channel_axis,
     only_input,
@@ -47,10 +47,10 @@ def dense(call: LayerCall) -> Coupling:
     shape = call.outputs[0]
     last = len(shape) - 1
     if source.axis != last:
-        return Coupling((Tensor(shape, source.axis, source.labels),))
+        return Coupling((ChannelTensor(shape, source.axis, source.labels),))
     made = call.new(layer.units)
     return Coupling(
-        outputs=(Tensor(shape, last, made),),
+        outputs=(ChannelTensor(shape, last, made),),
         weights=(
             WeightAxis("kernel", 0, source.labels),
             WeightAxis("kernel", 1, made),
@@ -71,7 +71,7 @@ def convolution(call: LayerCall) -> Coupling:
     rank = len(layer.kernel_size)
     axes, united, sizes = _grouped(layer.groups, source.labels, made, rank)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, made),),
+        outputs=(ChannelTensor(call.outputs[0], axis, made),),
         weights=(
             *axes,
             WeightAxis("kernel", rank + 1, made),
@@ -132,7 +132,7 @@ def transposed_convolution(call: LayerCall) -> Coupling:
     made = call.new(layer.filters)
     rank = len(layer.kernel_size)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, made),),
+        outputs=(ChannelTensor(call.outputs[0], axis, made),),
         weights=(
             WeightAxis("kernel", rank, made),
             WeightAxis("kernel", rank + 1, source.labels),
@@ -162,7 +162,7 @@ def depthwise_convolution(call: LayerCall) -> Coupling:
     require_axis(source, axis)
     outputs = np.repeat(source.labels, layer.depth_multiplier)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, outputs),),
+        outputs=(ChannelTensor(call.outputs[0], axis, outputs),),
         weights=(
             WeightAxis("kernel", len(layer.kernel_size), source.labels),
             WeightAxis("bias", 0, outputs),
@@ -190,7 +190,7 @@ def separable_convolution(call: LayerCall) -> Coupling:
     between = np.repeat(source.labels, layer.depth_multiplier)
     pixels = pixels_of(call.outputs[0], axis)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, made),),
+        outputs=(ChannelTensor(call.outputs[0], axis, made),),
         weights=(
             WeightAxis("depthwise_kernel", rank, source.labels),
             WeightAxis("pointwise_kernel", rank, between),
@@ -217,7 +217,7 @@ def embedding(call: LayerCall) -> Coupling:
     made = call.new(call.layer.output_dim)
     shape = call.outputs[0]
     return Coupling(
-        outputs=(Tensor(shape, len(shape) - 1, made),),
+        outputs=(ChannelTensor(shape, len(shape) - 1, made),),
         weights=(WeightAxis("_embeddings", 1, made),),
         sizes={"output_dim": made},
         frozen=((call.inputs[0].labels, "it is read as indices"),),

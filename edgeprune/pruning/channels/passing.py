@@ -7,9 +7,9 @@ import numpy as np
 from edgeprune.pruning.channels.mixing import activation_freezes
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelTensor,
     Coupling,
     LayerCall,
-    Tensor,
     WeightAxis,
     channel_axis,
     only_input,
@@ -110,7 +110,7 @@ def spatial(call: LayerCall) -> Coupling:
     """Pooling, padding, cropping, resizing: positions change, channels do not."""
     source = only_input(call)
     require_axis(source, channel_axis(call.layer, len(source.shape)))
-    return Coupling((Tensor(call.outputs[0], source.axis, source.labels),))
+    return Coupling((ChannelTensor(call.outputs[0], source.axis, source.labels),))
 
 
 def global_pooling(call: LayerCall) -> Coupling:
@@ -118,7 +118,7 @@ def global_pooling(call: LayerCall) -> Coupling:
     source = only_input(call)
     require_axis(source, channel_axis(call.layer, len(source.shape)))
     shape = call.outputs[0]
-    return Coupling((Tensor(shape, source.axis if len(shape) > 1 else 0, source.labels),))
+    return Coupling((ChannelTensor(shape, source.axis if len(shape) > 1 else 0, source.labels),))
 
 
 def reduction(call: LayerCall) -> Coupling:
@@ -130,4 +130,4 @@ def reduction(call: LayerCall) -> Coupling:
     if not axes or -1 in axes or source.axis in axes:
         raise CannotFollowError("it reduces over all channels or samples")
     gone = 0 if call.layer.keepdims else sum(axis < source.axis for axis in axes)
-    return Coupling((Tensor(call.outputs[0], source.axis - gone, source.labels),))
+    return Coupling((ChannelTensor(call.outputs[0], source.axis - gone, source.labels),))

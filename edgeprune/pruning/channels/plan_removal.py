@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -13,34 +13,39 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LEFT_OUT, LayerPlan, Plan
+from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import Model, can_rebuild, kernel_variable, unique_layers
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.pruning.channels import taylor
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
-from edgeprune.pruning.channels.correction import correct
-from edgeprune.pruning.channels.cost import Ledger, find_works
-from edgeprune.pruning.channels.distribution import Candidate, Distribution, Measure, spread
+from edgeprune.pruning.channels.correction import correct_weights
+from edgeprune.pruning.channels.cost import CostModel, find_ops
+from edgeprune.pruning.channels.distribution import (
+    Candidate,
+    Distribution,
+    Measure,
+    distribute_removal,
+)
 from edgeprune.pruning.channels.group import Group, find_groups
 from edgeprune.pruning.channels.importance import (
+    ChannelReader,
     Elimination,
-    Reader,
     by_scores,
     eliminate,
     find_makers,
     find_readers,
 )
-from edgeprune.pruning.channels.removal import Kept, remove
-from edgeprune.pruning.channels.rule import Rule
+from edgeprune.pruning.channels.removal import Kept, build_smaller
+from edgeprune.pruning.channels.rule import ChannelRule
 from edgeprune.pruning.channels.statistics import Key, Moments, measure_moments
+from edgeprune.pruning.channels.taylor import taylor_scores
 from edgeprune.pruning.channels.trace import Trace, trace
 
 Importance = Literal["reconstruction", "taylor", "magnitude"]
-Rules = Mapping[type, Rule]
-NO_RULES: Rules = MappingProxyType({})
-Progress = Callable[[str, int, int], None]
+ChannelRules = Mapping[type, ChannelRule]
+NO_RULES: ChannelRules = MappingProxyType({})
 
-MAX_SAMPLES = 256
+IMPORTANCE_SAMPLES = 256
 """Samples that importance is measured on; more cost time and change little."""
 _VALUE_BYTES = {"float32": 4, "float16": 4, "int8": 1}
 """Of a weight as the device computes with it."""
@@ -50,7 +55,7 @@ _VALUE_BYTES = {"float32": 4, "float16": 4, "int8": 1}
 class Evidence:
     """What the worth of channels is judged by."""
 
-    readers: tuple[Reader, ...]
+    readers: tuple[ChannelReader, ...]
     moments: Mapping[Key, Moments]
     scores: Array | None = None
     """By label, where they were weighed by labels."""
@@ -69,7 +74,7 @@ class Evidence:
         return self.orders[key]
 
 
-def gather(
+def gather_evidence(
     model: Model,
     traced: Trace,
     data: Data | None,
@@ -87,15 +92,15 @@ def gather(
     """
     if data is None or importance == "magnitude":
         return Evidence((*find_readers(traced, {}), *find_makers(traced)), {})
-    rows = np.linspace(0, len(data) - 1, min(len(data), MAX_SAMPLES)).astype(int)
+    rows = np.linspace(0, len(data) - 1, min(len(data), IMPORTANCE_SAMPLES)).astype(int)
     samples = data.take(rows)
     moments = measure_moments(model, traced, samples.x, progress)
     readers = find_readers(traced, moments)
-    scores = taylor.score(model, traced, samples, progress) if importance == "taylor" else None
+    scores = taylor_scores(model, traced, samples, progress) if importance == "taylor" else None
     return Evidence(readers, moments, scores)
 
 
-def groups_of(model: Model, rules: Rules = NO_RULES) -> tuple[Group, ...]:
+def groups_of(model: Model, rules: ChannelRules = NO_RULES) -> tuple[Group, ...]:
     """Which channels of a model must be removed together.
 
     Args:
@@ -113,8 +118,8 @@ def plan_removal(
     data: Data | None = None,
     importance: Importance | None = None,
     evidence: Evidence | None = None,
-    rules: Rules = NO_RULES,
-    progress: Progress = lambda *_: None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
 ) -> Plan:
     """Fills in how many channels of each layer stay, or why they must.
 
@@ -123,7 +128,7 @@ def plan_removal(
       profile: what channels cost there.
       made: a plan whose rows say which layers may lose channels.
       data: calibration data; without it, channels are weighed by magnitude.
-      importance: how channels are weighed; see `gather`.
+      importance: how channels are weighed; see `gather_evidence`.
       evidence: that was gathered from this model before, in place of the two.
       rules: for custom layers, by their class.
       progress: told what is done.
@@ -134,19 +139,19 @@ def plan_removal(
     traced = trace(model, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = evidence or gather(model, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(model, traced, data, importance, progress)
     counted = _counted(rows)
     candidates = _candidates(groups, rows, evidence)
 
-    ledger = Ledger(
-        find_works(traced, counted),
+    cost_model = CostModel(
+        find_ops(traced, counted),
         [candidate.group for candidate in candidates],
         profile.channel_cost,
         _VALUE_BYTES[profile.numerics],
     )
-    found = spread(
+    found = distribute_removal(
         candidates,
-        ledger,
+        cost_model,
         sparsity=made.asked,
         whole=sum(row.weights for row in made.layers if row.prunable and row.reason != LEFT_OUT),
         measure=_measure(made),
@@ -243,8 +248,8 @@ def remove_planned(
     data: Data | None = None,
     importance: Importance | None = None,
     evidence: Evidence | None = None,
-    rules: Rules = NO_RULES,
-    progress: Progress = lambda *_: None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
 ) -> Model:
     """Takes the channels out that a plan's rows say, those that are missed least.
 
@@ -256,7 +261,7 @@ def remove_planned(
       plan: as `plan` makes it, perhaps edited.
       data: calibration data; without it, channels are weighed by magnitude and nothing is
         corrected.
-      importance: how channels are weighed; see `gather`.
+      importance: how channels are weighed; see `gather_evidence`.
       evidence: that was gathered from this model before, in place of the two.
       rules: for custom layers, by their class.
       progress: told what is done.
@@ -272,7 +277,7 @@ def remove_planned(
     rows = {row.path: row for row in plan.layers}
     groups = with_reasons(find_groups(traced), rows)
     left = kept_by_plan(groups, rows)
-    evidence = evidence or gather(model, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(model, traced, data, importance, progress)
     kept: Kept = np.ones(traced.channels, bool)
     for step, (index, count) in enumerate(left.items()):
         group = groups[index]
@@ -283,8 +288,8 @@ def remove_planned(
     corrected = model
     if evidence.moments:
         corrected = copy_model(model)
-        correct(corrected, traced, kept, evidence.moments)
-    return remove(corrected, traced, kept)
+        correct_weights(corrected, traced, kept, evidence.moments)
+    return build_smaller(corrected, traced, kept)
 
 
 def rest_of(plan: Plan, smaller: Model) -> Plan:

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.copies import copy_layer, rebuild
 from edgeprune.keras_model.layers import Layer, Model, unique_layers
-from edgeprune.pruning.channels.rule import Labels, Tensor
+from edgeprune.pruning.channels.rule import ChannelTensor, Labels
 from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
 Kept = npt.NDArray[np.bool_]
 """`[channels of the trace]`, True for those that stay."""
 
 
-def remove(model: Model, trace: Trace, kept: Kept) -> Model:
+def build_smaller(model: Model, trace: Trace, kept: Kept) -> Model:
     """A new model without the channels that are not kept; weights that are left stay as they are.
 
     Args:
@@ -47,11 +47,11 @@ def remove(model: Model, trace: Trace, kept: Kept) -> Model:
     return smaller
 
 
-def _sizes(found: Mapping[str, Labels | Tensor], kept: Kept) -> dict[str, Any]:
+def _sizes(found: Mapping[str, Labels | ChannelTensor], kept: Kept) -> dict[str, Any]:
     """The entries of a layer's configuration that change."""
     changed: dict[str, Any] = {}
     for key, labels in found.items():
-        if isinstance(labels, Tensor):
+        if isinstance(labels, ChannelTensor):
             if not kept[labels.labels].all():
                 changed[key] = _shape(labels, kept)
         elif not kept[labels].all():
@@ -59,7 +59,7 @@ def _sizes(found: Mapping[str, Labels | Tensor], kept: Kept) -> dict[str, Any]:
     return changed
 
 
-def _shape(tensor: Tensor, kept: Kept) -> tuple[int | None, ...]:
+def _shape(tensor: ChannelTensor, kept: Kept) -> tuple[int | None, ...]:
     if tensor.shape and tensor.shape[tensor.axis] is not None:
         left = int(kept[tensor.labels].sum())
         return (*tensor.shape[: tensor.axis], left, *tensor.shape[tensor.axis + 1 :])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Labels: TypeAlias = npt.NDArray[np.int64]
 """`[channels]`, the label of the channel at each position; a label may stand at several."""
-Shape: TypeAlias = tuple[int | None, ...]
+SampleShape: TypeAlias = tuple[int | None, ...]
 """Of a tensor, without its batch axis."""
 
 
@@ -25,10 +25,10 @@ class CannotFollowError(Exception):
 
 
 @dataclass(frozen=True)
-class Tensor:
+class ChannelTensor:
     """What is known of a tensor: its shape, and the labels along its one channel axis."""
 
-    shape: Shape
+    shape: SampleShape
     axis: int
     """Of the channels, counted without the batch axis, never negative."""
     labels: Labels
@@ -72,8 +72,8 @@ class LayerCall:
     """One call of a layer, as a rule sees it."""
 
     layer: Any
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Shape, ...]
+    inputs: tuple[ChannelTensor, ...]
+    outputs: tuple[SampleShape, ...]
     arguments: tuple[Any, ...]
     """All that the layer was called with, flat, tensors and constants."""
     new: Callable[[int], Labels]
@@ -84,9 +84,9 @@ class LayerCall:
 class Coupling:
     """What a rule says."""
 
-    outputs: tuple[Tensor, ...]
+    outputs: tuple[ChannelTensor, ...]
     weights: tuple[WeightAxis, ...] = ()
-    sizes: Mapping[str, Labels | Tensor] = field(default_factory=dict)
+    sizes: Mapping[str, Labels | ChannelTensor] = field(default_factory=dict)
     """Entries of the layer's configuration that count channels: how many of these labels are left,
     or, of a tensor, its shape with the channels that are left."""
     united: tuple[tuple[Labels, Labels], ...] = ()
@@ -96,10 +96,10 @@ class Coupling:
     matrices: tuple[Matrix, ...] = ()
 
 
-Rule: TypeAlias = Callable[[LayerCall], Coupling]
+ChannelRule: TypeAlias = Callable[[LayerCall], Coupling]
 
 
-def only_input(call: LayerCall) -> Tensor:
+def only_input(call: LayerCall) -> ChannelTensor:
     """The one tensor that a layer takes.
 
     Raises:
@@ -115,7 +115,7 @@ def channel_axis(layer: Any, rank: int) -> int:
     return 0 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
 
 
-def require_axis(tensor: Tensor, axis: int) -> None:
+def require_axis(tensor: ChannelTensor, axis: int) -> None:
     """Checks that channels lie along an axis.
 
     Raises:
@@ -125,6 +125,6 @@ def require_axis(tensor: Tensor, axis: int) -> None:
         raise CannotFollowError("channels lie along another axis than this layer's")
 
 
-def pixels_of(shape: Shape, axis: int) -> int:
+def pixels_of(shape: SampleShape, axis: int) -> int:
     """Positions of a tensor beside its channel axis; 1 for each size that is not known."""
     return int(np.prod([size or 1 for at, size in enumerate(shape) if at != axis], dtype=np.int64))

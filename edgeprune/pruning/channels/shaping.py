@@ -8,11 +8,11 @@ import numpy as np
 
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelTensor,
     Coupling,
     Labels,
     LayerCall,
-    Shape,
-    Tensor,
+    SampleShape,
     only_input,
 )
 
@@ -41,12 +41,12 @@ def reshape(call: LayerCall) -> Coupling:
     axes = [axis for axis in range(len(after)) if _varies(everywhere, axis)]
     axis = axes[-1] if axes else len(after) - 1
     labels, united = _along(everywhere, axis, len(axes) > 1)
-    made = Tensor(after, axis, labels)
+    made = ChannelTensor(after, axis, labels)
     sizes = {"target_shape": made} if hasattr(call.layer, "target_shape") else {}
     return Coupling((made,), sizes=sizes, united=united)
 
 
-def _known(shape: Shape) -> tuple[int, ...]:
+def _known(shape: SampleShape) -> tuple[int, ...]:
     known = tuple(size for size in shape if size is not None)
     if len(known) < len(shape) or math.prod(known) > MAX_POSITIONS or not known:
         raise CannotFollowError(f"it reshapes {list(shape)}, of a size not known or too large")
@@ -73,9 +73,9 @@ def permute(call: LayerCall) -> Coupling:
     """Axes change places, channels with them."""
     source = only_input(call)
     axis = list(call.layer.dims).index(source.axis + 1)
-    return Coupling((Tensor(call.outputs[0], axis, source.labels),))
+    return Coupling((ChannelTensor(call.outputs[0], axis, source.labels),))
 
 
 def repeat(call: LayerCall) -> Coupling:
     """`[channels]` becomes `[n, channels]`."""
-    return Coupling((Tensor(call.outputs[0], 1, only_input(call).labels),))
+    return Coupling((ChannelTensor(call.outputs[0], 1, only_input(call).labels),))

@@ -6,7 +6,7 @@ batch of activations and one square of channels per tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.progress import Progress
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.channels import graph
 from edgeprune.pruning.channels.trace import Trace
 
-BATCH_SIZE = 16
+CALIBRATION_BATCH = 16
 MAX_ROWS = 1024
 """Positions of a batch that enter the moments; of more, every so many-th is taken."""
 RIDGE = 1e-3
@@ -95,7 +96,7 @@ def measure_moments(
     model: Model,
     trace: Trace,
     x: Sequence[Array],
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Mapping[Key, Moments]:
     """Runs a model on calibration data; gives the moments of what each matrix reads.
 
@@ -116,7 +117,7 @@ def measure_moments(
     # Several layers may read one tensor, which is measured once.
     sums: dict[int, _Sums] = {}
     tensor_of: dict[Key, int] = {}
-    batches = -(-len(x[0]) // BATCH_SIZE)
+    batches = -(-len(x[0]) // CALIBRATION_BATCH)
     for step in range(batches):
         added: set[int] = set()
         # Strided, so that data sorted by class does not make one-sided batches.

@@ -6,7 +6,6 @@ arXiv:1906.10771, equation 8, on activations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,16 +15,15 @@ import tensorflow as tf
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ModelError
+from edgeprune.core.progress import Progress
 from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.channels import graph
-from edgeprune.pruning.channels.statistics import BATCH_SIZE
+from edgeprune.pruning.channels.statistics import CALIBRATION_BATCH
 from edgeprune.pruning.channels.trace import Trace
 
 
-def score(
-    model: Model, trace: Trace, data: Data, progress: Callable[[str, int, int], None]
-) -> Array:
+def taylor_scores(model: Model, trace: Trace, data: Data, progress: Progress) -> Array:
     """The mean over samples of the squared first-order change of the loss.
 
     Args:
@@ -50,7 +48,7 @@ def score(
         if found.matrix.source is not None and found.matrix.inputs is not None
     }
     total = np.zeros(trace.channels)
-    batches = -(-len(data) // BATCH_SIZE)
+    batches = -(-len(data) // CALIBRATION_BATCH)
     for step in range(batches):
         batch = data.take(slice(step, None, batches))
         total += _batch_scores(model, wanted, batch, loss, trace.channels)

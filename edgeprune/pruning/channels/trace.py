@@ -17,13 +17,13 @@ from edgeprune.pruning.channels import graph
 from edgeprune.pruning.channels.kinds import rule_for
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelRule,
+    ChannelTensor,
     Coupling,
     Labels,
     LayerCall,
     Matrix,
-    Rule,
-    Shape,
-    Tensor,
+    SampleShape,
     WeightAxis,
 )
 
@@ -62,13 +62,13 @@ class Trace:
     """Labels run from 0 to this."""
     weights: tuple[TracedWeight, ...]
     matrices: tuple[TracedMatrix, ...]
-    tensors: Mapping[tuple[str, int], tuple[Tensor, ...]]
+    tensors: Mapping[tuple[str, int], tuple[ChannelTensor, ...]]
     """What goes into every call of a layer or operation."""
-    outputs: Mapping[tuple[str, int], tuple[Tensor, ...]]
+    outputs: Mapping[tuple[str, int], tuple[ChannelTensor, ...]]
     """What comes out of it."""
-    inputs: Mapping[str, tuple[Tensor, ...]]
+    inputs: Mapping[str, tuple[ChannelTensor, ...]]
     """What goes into every nested model, by its path."""
-    sizes: Mapping[str, Mapping[str, Labels | Tensor]]
+    sizes: Mapping[str, Mapping[str, Labels | ChannelTensor]]
     """By layer, the entries of its configuration that count channels."""
     made_by: Mapping[str, Labels]
     """The channels that each layer makes, by its path."""
@@ -79,7 +79,7 @@ class Trace:
 class _Tracer:
     """Goes through a graph once and writes down what rules say; labels are resolved at the end."""
 
-    def __init__(self, model: Model, rules: Mapping[type, Rule]) -> None:
+    def __init__(self, model: Model, rules: Mapping[type, ChannelRule]) -> None:
         self._rules = rules
         self._paths = {id(layer): path for path, layer in unique_layers(model).items()}
         self._count = 0
@@ -88,10 +88,10 @@ class _Tracer:
         self._frozen: list[tuple[Labels, str]] = []
         self._weights: dict[tuple[str, str, int], TracedWeight] = {}
         self._matrices: list[TracedMatrix] = []
-        self._tensors: dict[tuple[str, int], tuple[Tensor, ...]] = {}
-        self._outputs: dict[tuple[str, int], tuple[Tensor, ...]] = {}
-        self._inputs: dict[str, tuple[Tensor, ...]] = {}
-        self._sizes: dict[str, Mapping[str, Labels | Tensor]] = {}
+        self._tensors: dict[tuple[str, int], tuple[ChannelTensor, ...]] = {}
+        self._outputs: dict[tuple[str, int], tuple[ChannelTensor, ...]] = {}
+        self._inputs: dict[str, tuple[ChannelTensor, ...]] = {}
+        self._sizes: dict[str, Mapping[str, Labels | ChannelTensor]] = {}
 
     def trace(self, model: Model) -> Trace:
         inputs = [self._source(tuple(tensor.shape[1:]), IS_INPUT) for tensor in model.inputs]
@@ -99,7 +99,7 @@ class _Tracer:
         self._frozen[:0] = [(tensor.labels, IS_OUTPUT) for tensor in outputs]
         return self._resolved()
 
-    def _enter(self, path: str, tensors: Sequence[Tensor]) -> None:
+    def _enter(self, path: str, tensors: Sequence[ChannelTensor]) -> None:
         """Notes what goes into a nested model; its inputs shrink alike at every call."""
         for before, now in zip(self._inputs.setdefault(path, tuple(tensors)), tensors, strict=True):
             self._unite(before.labels, now.labels)
@@ -108,12 +108,12 @@ class _Tracer:
         self._count += count
         return np.arange(self._count - count, self._count)
 
-    def _source(self, shape: Shape, reason: str) -> Tensor:
+    def _source(self, shape: SampleShape, reason: str) -> ChannelTensor:
         """A tensor whose channels, along its last axis, come from nowhere and must stay."""
         size = shape[-1] if shape and shape[-1] is not None else 1
         labels = self._new(size)
         self._frozen.append((labels, reason))
-        return Tensor(shape, max(len(shape) - 1, 0), labels)
+        return ChannelTensor(shape, max(len(shape) - 1, 0), labels)
 
     def _unite(self, first: Labels, other: Labels) -> None:
         if first.shape != other.shape:
@@ -122,7 +122,7 @@ class _Tracer:
             return
         self._united.append((first, other))
 
-    def _apply(self, call: graph.Call, inputs: list[Tensor]) -> Sequence[Tensor]:
+    def _apply(self, call: graph.Call, inputs: list[ChannelTensor]) -> Sequence[ChannelTensor]:
         path = self._paths.get(id(call.operation), call.path)
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in call.node.output_tensors)
         coupling = self._coupling(call, path, tuple(inputs), shapes)
@@ -132,7 +132,11 @@ class _Tracer:
         return coupling.outputs
 
     def _coupling(
-        self, call: graph.Call, path: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+        self,
+        call: graph.Call,
+        path: str,
+        inputs: tuple[ChannelTensor, ...],
+        shapes: tuple[SampleShape, ...],
     ) -> Coupling:
         rule = rule_for(call.operation, self._rules)
         if isinstance(rule, str):
@@ -146,7 +150,11 @@ class _Tracer:
             return self._stuck(path, str(error), inputs, shapes)
 
     def _stuck(
-        self, path: str, reason: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+        self,
+        path: str,
+        reason: str,
+        inputs: tuple[ChannelTensor, ...],
+        shapes: tuple[SampleShape, ...],
     ) -> Coupling:
         """Freezes what goes in and what comes out."""
         outputs = tuple(self._source(shape, f"{path}: {reason}") for shape in shapes)
@@ -189,11 +197,11 @@ class _Tracer:
             for label in np.unique(whole[labels]).tolist():
                 frozen.setdefault(label, reason)
 
-        def tensor(given: Tensor) -> Tensor:
+        def tensor(given: ChannelTensor) -> ChannelTensor:
             return replace(given, labels=whole[given.labels])
 
-        def size_of(given: Labels | Tensor) -> Labels | Tensor:
-            return tensor(given) if isinstance(given, Tensor) else whole[given]
+        def size_of(given: Labels | ChannelTensor) -> Labels | ChannelTensor:
+            return tensor(given) if isinstance(given, ChannelTensor) else whole[given]
 
         return Trace(
             channels=count,
@@ -222,7 +230,7 @@ def _resolved_matrix(matrix: Matrix, whole: Labels) -> Matrix:
     return replace(matrix, outputs=whole[matrix.outputs], inputs=inputs)
 
 
-def trace(model: Model, rules: Mapping[type, Rule] = MappingProxyType({})) -> Trace:
+def trace(model: Model, rules: Mapping[type, ChannelRule] = MappingProxyType({})) -> Trace:
     """Follows the channels of a Keras model.
 
     Args:

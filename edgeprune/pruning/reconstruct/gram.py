@@ -13,9 +13,9 @@ import scipy.linalg
 
 from edgeprune.core.arrays import Array
 
-Matrix = npt.NDArray[np.floating[Any]]
+FloatArray = npt.NDArray[np.floating[Any]]
 """Of 64 bits, or of 32 where a problem is wide."""
-Apply = Callable[[Matrix], Matrix]
+Apply = Callable[[FloatArray], FloatArray]
 """Maps rows `[r, n]` to rows `[r, n]`."""
 
 
@@ -24,11 +24,11 @@ class Gram(ABC):
 
     @property
     @abstractmethod
-    def diagonal(self) -> Matrix:
+    def diagonal(self) -> FloatArray:
         """`[n]`."""
 
     @abstractmethod
-    def times(self, rows: Matrix) -> Matrix:
+    def times(self, rows: FloatArray) -> FloatArray:
         """`rows @ gram`, `[r, n]`."""
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Gram(ABC):
         """With `amount` more on the diagonal."""
 
     @abstractmethod
-    def scaled(self, scale: Matrix) -> Gram:
+    def scaled(self, scale: FloatArray) -> Gram:
         """Of columns divided by `scale`, `[n]`; damping is taken in."""
 
     @abstractmethod
@@ -66,14 +66,14 @@ class Gram(ABC):
 class WholeGram(Gram):
     """The matrix itself."""
 
-    matrix: Matrix
+    matrix: FloatArray
 
     @property
-    def diagonal(self) -> Matrix:
+    def diagonal(self) -> FloatArray:
         """`[n]`."""
         return np.diagonal(self.matrix)
 
-    def times(self, rows: Matrix) -> Matrix:
+    def times(self, rows: FloatArray) -> FloatArray:
         """`rows @ gram`."""
         return rows @ self.matrix
 
@@ -83,7 +83,7 @@ class WholeGram(Gram):
         matrix[np.diag_indices_from(matrix)] += amount
         return WholeGram(matrix)
 
-    def scaled(self, scale: Matrix) -> Gram:
+    def scaled(self, scale: FloatArray) -> Gram:
         """Of columns divided by `scale`."""
         return WholeGram(self.matrix / scale[:, None] / scale)
 
@@ -115,18 +115,18 @@ class WholeGram(Gram):
 class FactoredGram(Gram):
     """`factor.T @ factor + diag(damping)` with fewer rows than columns."""
 
-    factor: Matrix
+    factor: FloatArray
     """`[positions, n]`."""
-    damping: Matrix
+    damping: FloatArray
     """`[n]`."""
 
     @property
-    def diagonal(self) -> Matrix:
+    def diagonal(self) -> FloatArray:
         """`[n]`."""
-        squares: Matrix = np.square(self.factor).sum(axis=0)
+        squares: FloatArray = np.square(self.factor).sum(axis=0)
         return squares + self.damping
 
-    def times(self, rows: Matrix) -> Matrix:
+    def times(self, rows: FloatArray) -> FloatArray:
         """`rows @ gram`."""
         return (rows @ self.factor.T) @ self.factor + rows * self.damping
 
@@ -134,7 +134,7 @@ class FactoredGram(Gram):
         """With `amount` more on the diagonal."""
         return FactoredGram(self.factor, self.damping + amount)
 
-    def scaled(self, scale: Matrix) -> Gram:
+    def scaled(self, scale: FloatArray) -> Gram:
         """Of columns divided by `scale`."""
         return FactoredGram(self.factor / scale, self.damping / scale**2)
 
@@ -149,9 +149,9 @@ class FactoredGram(Gram):
         core[np.diag_indices_from(core)] += 1
         factor = scipy.linalg.cho_factor(core, check_finite=False)
 
-        def apply(rows: Matrix) -> Matrix:
+        def apply(rows: FloatArray) -> FloatArray:
             inner = scipy.linalg.cho_solve(factor, weighted @ rows.T, check_finite=False)
-            applied: Matrix = rows / self.damping - inner.T @ weighted
+            applied: FloatArray = rows / self.damping - inner.T @ weighted
             return applied
 
         return apply

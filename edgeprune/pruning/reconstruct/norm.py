@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.keras_model.layers import Layer
-from edgeprune.pruning.reconstruct.gram import Matrix
+from edgeprune.pruning.reconstruct.gram import FloatArray
 from edgeprune.pruning.reconstruct.graph import Tensor
 
 SMALLEST_VARIANCE = 1e-12
@@ -16,11 +16,11 @@ SMALLEST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
-class Moments:
+class MeanVariance:
     """Mean and variance per channel, `[channels]`."""
 
-    mean: Matrix
-    variance: Matrix
+    mean: FloatArray
+    variance: FloatArray
 
 
 class MomentSums:
@@ -29,8 +29,8 @@ class MomentSums:
     def __init__(self, axis: int) -> None:
         self._axis = axis
         self._count = 0
-        self._sum: Matrix = np.zeros(())
-        self._squares: Matrix = np.zeros(())
+        self._sum: FloatArray = np.zeros(())
+        self._squares: FloatArray = np.zeros(())
 
     def add(self, tensor: Tensor) -> None:
         """Adds a batch, channels along the layer's axis."""
@@ -41,13 +41,15 @@ class MomentSums:
         self._sum = self._sum + tf.reduce_sum(values, others).numpy()
         self._squares = self._squares + tf.reduce_sum(tf.square(values), others).numpy()
 
-    def moments(self) -> Moments:
+    def moments(self) -> MeanVariance:
         """Over everything added."""
         mean = self._sum / self._count
-        return Moments(mean, np.maximum(self._squares / self._count - mean**2, 0.0))
+        return MeanVariance(mean, np.maximum(self._squares / self._count - mean**2, 0.0))
 
 
-def correct(norm: Layer, dense_norm: Layer, before: Moments, after: Moments) -> None:
+def correct_statistics(
+    norm: Layer, dense_norm: Layer, before: MeanVariance, after: MeanVariance
+) -> None:
     """Sets a layer's statistics so that its outputs have the mean and variance they had, in place.
 
     With mean `m`, variance `v` on the dense model's samples and `m'`, `v'` on the pruned one's,

@@ -10,7 +10,7 @@ from edgeprune.keras_model.layers import Layer
 from edgeprune.pruning.reconstruct.graph import Tensor
 
 
-class Seen:
+class RecordedInputs:
     """What a layer was called with."""
 
     def __init__(self) -> None:
@@ -19,9 +19,9 @@ class Seen:
 
 
 @contextmanager
-def recorded(layer: Layer) -> Iterator[Seen]:
+def recorded(layer: Layer) -> Iterator[RecordedInputs]:
     """Notes the first argument of every call of a layer, until left."""
-    seen = Seen()
+    seen = RecordedInputs()
     call = layer.call
 
     def recording(*args: Any, **kwargs: Any) -> Any:

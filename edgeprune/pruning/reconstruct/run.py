@@ -14,7 +14,7 @@ from edgeprune.pruning.reconstruct.graph import Step, Tensor, read_graph
 from edgeprune.pruning.reconstruct.recording import recorded
 from edgeprune.pruning.reconstruct.store import Store
 
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 Side = Literal["dense", "copy"]
 
 
@@ -25,7 +25,7 @@ class Run:
     """
 
     def __init__(self, dense: Model, copy: Model, x: list[Array], store: Store) -> None:
-        self.batches = -(-len(x[0]) // BATCH_SIZE)
+        self.batches = -(-len(x[0]) // _BATCH_SIZE)
         self._graph = read_graph(dense, len(x))
         self.steps = self._graph.steps
         self._copy_steps = self.steps if copy is dense else read_graph(copy, len(x)).steps

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from edgeprune.core.mask import Mask, make_mask
 from edgeprune.core.pattern import Channels, NofM, Pattern
-from edgeprune.pruning.reconstruct.gram import Gram, Matrix
+from edgeprune.pruning.reconstruct.gram import FloatArray, Gram
 from edgeprune.pruning.reconstruct.statistics import Problem
 
 DAMPING = 1e-3
@@ -29,7 +29,7 @@ WIDE = 1024
 """Columns from which masks and weights are computed in 32 bits, which takes half the time."""
 EXACT_WORK = 2e10
 """Floating-point operations up to which least squares is solved support by support."""
-TOLERANCE = 1e-4
+CG_TOLERANCE = 1e-4
 """Residual, relative to the right-hand side, at which conjugate gradients stop."""
 MAX_STEPS = 60
 
@@ -38,16 +38,16 @@ MAX_STEPS = 60
 class Solution:
     """A layer's device matrix with its zeros, and what it costs."""
 
-    matrix: Matrix
+    matrix: FloatArray
     mask: Mask
     error: float
     """Squared distance from the targets over the targets' energy, rows weighted."""
 
 
-def solve(
+def solve_layer(
     problem: Problem,
-    dense: Matrix,
-    row_weights: Matrix,
+    dense: FloatArray,
+    row_weights: FloatArray,
     pattern: Pattern,
     sparsity: float,
     iterations: int = ITERATIONS,
@@ -76,14 +76,14 @@ def solve(
     return min(solutions, key=lambda solution: solution.error)
 
 
-def relative_error(problem: Problem, matrix: Matrix, row_weights: Matrix) -> float:
+def relative_error(problem: Problem, matrix: FloatArray, row_weights: FloatArray) -> float:
     """Squared distance from the targets over their energy, each row's weighted by its square."""
     weights = row_weights**2
     energy = float(weights @ problem.energy)
     return float(weights @ problem.errors(matrix)) / energy if energy > 0 else 0.0
 
 
-def _damped(problem: Problem, dense: Matrix) -> Problem:
+def _damped(problem: Problem, dense: FloatArray) -> Problem:
     """The problem with a pull towards the dense weights, so that every support has one solution."""
     energies = np.array([float(gram.diagonal.mean()) for gram in problem.grams])
     pulls = np.where(energies > 0, DAMPING * energies, 1.0)
@@ -94,7 +94,7 @@ def _damped(problem: Problem, dense: Matrix) -> Problem:
     )
 
 
-def refit(problem: Problem, mask: Mask, start: Matrix) -> Matrix:
+def refit(problem: Problem, mask: Mask, start: FloatArray) -> FloatArray:
     """The least-squares weights on the kept entries of a mask; all others are 0.
 
     Args:
@@ -109,7 +109,7 @@ def refit(problem: Problem, mask: Mask, start: Matrix) -> Matrix:
     return matrix
 
 
-def _refit_group(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix:
+def _refit_group(gram: Gram, cross: FloatArray, mask: Mask, start: FloatArray) -> FloatArray:
     """Rows that keep the same columns are solved together."""
     supports, members = np.unique(mask, axis=0, return_inverse=True)
     kept = [np.flatnonzero(support) for support in supports]
@@ -127,12 +127,14 @@ def _refit_group(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix
     return matrix
 
 
-def _conjugate_gradients(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix:
-    """Least squares on all supports at once, to a residual of `TOLERANCE`."""
+def _conjugate_gradients(
+    gram: Gram, cross: FloatArray, mask: Mask, start: FloatArray
+) -> FloatArray:
+    """Least squares on all supports at once, to a residual of `CG_TOLERANCE`."""
     scale = 1 / gram.diagonal
     matrix = start * mask
     residual = (cross - gram.times(matrix)) * mask
-    goal = TOLERANCE * np.linalg.norm(cross * mask)
+    goal = CG_TOLERANCE * np.linalg.norm(cross * mask)
     toward = residual * scale
     product = np.einsum("rn,rn->r", residual, toward)
     for _ in range(MAX_STEPS):
@@ -152,8 +154,8 @@ def _conjugate_gradients(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -
 
 def _admm_mask(
     problem: Problem,
-    dense: Matrix,
-    row_weights: Matrix,
+    dense: FloatArray,
+    row_weights: FloatArray,
     pattern: Pattern,
     sparsity: float,
     iterations: int,

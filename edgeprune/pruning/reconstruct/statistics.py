@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
-from edgeprune.pruning.reconstruct.gram import FactoredGram, Gram, Matrix, WholeGram
+from edgeprune.pruning.reconstruct.gram import FactoredGram, FloatArray, Gram, WholeGram
 from edgeprune.pruning.reconstruct.graph import Tensor
 
 POSITIONS_PER_COLUMN = 32
@@ -26,13 +26,13 @@ class Problem:
 
     grams: tuple[Gram, ...]
     """`g` times `[n, n]`: of column times column."""
-    cross: Matrix
+    cross: FloatArray
     """`[r, n]`: of target times column."""
-    energy: Matrix
+    energy: FloatArray
     """`[r]`: of the target's square."""
-    column_mean: Matrix
+    column_mean: FloatArray
     """`[g, n]`; 0 where no bias is fitted."""
-    target_mean: Matrix
+    target_mean: FloatArray
     """`[r]`; 0 where no bias is fitted."""
 
     def single(self) -> Problem:
@@ -50,21 +50,21 @@ class Problem:
         count = len(self.cross) // len(self.grams)
         return slice(group * count, (group + 1) * count)
 
-    def times_gram(self, matrix: Matrix) -> Matrix:
+    def times_gram(self, matrix: FloatArray) -> FloatArray:
         """Every row times the gram matrix of its group, `[r, n]`."""
         parts = [gram.times(matrix[self.rows(g)]) for g, gram in enumerate(self.grams)]
         return np.concatenate(parts)
 
-    def bias(self, matrix: Matrix) -> Matrix:
+    def bias(self, matrix: FloatArray) -> FloatArray:
         """`[r]`: the best bias beside a device matrix; 0 where none is fitted."""
         means = np.repeat(self.column_mean, len(matrix) // len(self.grams), axis=0)
-        predicted: Matrix = (matrix * means).sum(axis=1)
+        predicted: FloatArray = (matrix * means).sum(axis=1)
         return self.target_mean - predicted
 
-    def errors(self, matrix: Matrix) -> Matrix:
+    def errors(self, matrix: FloatArray) -> FloatArray:
         """`[r]`: mean squared distance from the target, the best bias added."""
         change = ((self.times_gram(matrix) - 2 * self.cross) * matrix).sum(axis=1)
-        found: Matrix = np.maximum(self.energy + change, 0.0)
+        found: FloatArray = np.maximum(self.energy + change, 0.0)
         return found
 
 
@@ -81,7 +81,7 @@ class Sums:
         self._shape = (groups, columns)
         self._positions = 0
         self._waiting: list[Array] = []
-        self._gram: Matrix | None = None
+        self._gram: FloatArray | None = None
         self._cross = np.zeros((rows, columns))
         self._energy = np.zeros(rows)
         self._columns = np.zeros((groups, columns))
@@ -138,7 +138,7 @@ class Sums:
             target_mean * (1 - about),
         )
 
-    def _grams(self, offset: Matrix, mean: Matrix) -> tuple[Gram, ...]:
+    def _grams(self, offset: FloatArray, mean: FloatArray) -> tuple[Gram, ...]:
         """Grams about the mean of the columns, with `mean` (that or 0) added to them again."""
         if self._gram is None:
             centred = np.concatenate(self._waiting, axis=1) - offset[:, None]
@@ -150,7 +150,7 @@ class Sums:
             for part, off, back in zip(gram, offset, mean, strict=True)
         )
 
-    def _row_outer(self, targets: Matrix, columns: Matrix) -> Matrix:
+    def _row_outer(self, targets: FloatArray, columns: FloatArray) -> FloatArray:
         return targets[:, None] * np.repeat(columns, self.rows // len(columns), axis=0)
 
 

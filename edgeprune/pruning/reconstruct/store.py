@@ -15,7 +15,7 @@ from edgeprune.pruning.reconstruct.graph import Tensor
 
 MEMORY_BYTES = 2 << 30
 """What activations take in memory at most; more of them go to a temporary file each."""
-SMALLEST_FILE = 1 << 16
+MIN_FILE_BYTES = 1 << 16
 """Bytes below which an array stays in memory."""
 
 
@@ -36,7 +36,7 @@ class Store:
         """Adds the next batch of a value."""
         mask = getattr(tensor, "_keras_mask", None)
         size = _bytes(tensor)
-        if size >= SMALLEST_FILE and self._held + size > self._memory_bytes:
+        if size >= MIN_FILE_BYTES and self._held + size > self._memory_bytes:
             tensor = self._to_disk(tensor)
         else:
             self._held += size

@@ -21,35 +21,37 @@ from edgeprune.core.progress import Progress
 from edgeprune.keras_model.layers import Layer, Model, kernel_variable
 from edgeprune.pruning.reconstruct import norm
 from edgeprune.pruning.reconstruct.columns import columns, groups, has_columns, linear_output
-from edgeprune.pruning.reconstruct.gram import Matrix
+from edgeprune.pruning.reconstruct.gram import FloatArray
 from edgeprune.pruning.reconstruct.run import Run
-from edgeprune.pruning.reconstruct.solve import ITERATIONS, Solution, solve
+from edgeprune.pruning.reconstruct.solve import ITERATIONS, Solution, solve_layer
 from edgeprune.pruning.reconstruct.statistics import Problem, Sums, chosen_positions
 from edgeprune.pruning.reconstruct.store import open_store
 
 
 @dataclass(frozen=True)
-class Case:
+class LayerProblem:
     """A layer that the walk has reached."""
 
     path: str
     kind: str
     problem: Problem
-    dense: Matrix
+    dense: FloatArray
     """Device matrix `[out, in]` of the dense model."""
-    row_weights: Matrix
+    row_weights: FloatArray
     """`[out]`: how much an error of each output counts."""
 
     def solve(self, pattern: Pattern, sparsity: float, iterations: int = ITERATIONS) -> Solution:
         """Mask and weights of a pattern and sparsity."""
-        return solve(self.problem, self.dense, self.row_weights, pattern, sparsity, iterations)
+        return solve_layer(
+            self.problem, self.dense, self.row_weights, pattern, sparsity, iterations
+        )
 
 
-Visit = Callable[[Case], Matrix | None]
+Visit = Callable[[LayerProblem], FloatArray | None]
 """Gives the new device matrix of a layer; None leaves it as it is."""
 
 
-def walk(
+def visit_layers(
     dense: Model,
     copy: Model,
     x: list[Array],
@@ -126,7 +128,7 @@ def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> 
     variable = kernel_variable(layer)
     kind = type(layer).__name__
     dense = device_matrix.to_device(kind, np.asarray(variable, np.float64))
-    matrix = visit(Case(path, kind, problem, dense, _row_weights(following, len(dense))))
+    matrix = visit(LayerProblem(path, kind, problem, dense, _row_weights(following, len(dense))))
     if matrix is None:
         return
     variable.assign(device_matrix.to_keras(kind, matrix, tuple(variable.shape)))
@@ -158,13 +160,13 @@ def _norm_of_rows(following: Layer | None, rows: int) -> Layer | None:
     return following if following.axis == -1 and shape == (rows,) else None
 
 
-def _row_weights(following: Layer | None, rows: int) -> Matrix:
+def _row_weights(following: Layer | None, rows: int) -> FloatArray:
     """How much batch normalisation scales each output, if that is what follows."""
     if following is None:
         return np.ones(rows)
     deviation = np.sqrt(np.asarray(following.moving_variance, np.float64) + following.epsilon)
     gamma = np.asarray(following.gamma, np.float64) if following.scale else np.ones(rows)
-    scales: Matrix = np.abs(gamma) / deviation
+    scales: FloatArray = np.abs(gamma) / deviation
     return scales
 
 
@@ -176,5 +178,5 @@ def _correct_norm(run: Run, index: int, path: str) -> None:
     for _, entering, entering_copy in run.pairs(index, path):
         before.add(entering)
         after.add(entering_copy)
-    norm.correct(layer, run.dense_layer(path), before.moments(), after.moments())
+    norm.correct_statistics(layer, run.dense_layer(path), before.moments(), after.moments())
     run.mark_changed(path)

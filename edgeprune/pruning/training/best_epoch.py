@@ -11,7 +11,7 @@ import keras
 from edgeprune.core.errors import InputError, ModelError
 from edgeprune.core.progress import Progress
 from edgeprune.pruning.training.callbacks import Logs
-from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, take
+from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, capture
 
 _FOR_EVER = 10**9
 """Epochs without improvement that no run has."""
@@ -142,11 +142,11 @@ class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
         """Replaces the checkpoint."""
         del logs
         self._folder.mkdir(exist_ok=True)
-        state: Checkpoint = take(self._run, epoch + 1, self.model, self._best.found)
+        state: Checkpoint = capture(self._run, epoch + 1, self.model, self._best.found)
         state.write(self._folder / FILE)
 
 
-class Ticks(keras.callbacks.Callback):  # type: ignore[misc]
+class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Tells how far training is, and its loss.
 
     Args:

@@ -78,14 +78,14 @@ class Checkpoint:
                 variable.assign(array)
 
 
-def remove(folder: Path) -> None:
+def remove_checkpoint(folder: Path) -> None:
     """Removes the checkpoint of a run that is over, and its folder if nothing else is in it."""
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def take(run: dict[str, Any], epochs_done: int, model: Model, best: Best | None) -> Checkpoint:
+def capture(run: dict[str, Any], epochs_done: int, model: Model, best: Best | None) -> Checkpoint:
     """The state of a model in training, copied."""
     return Checkpoint(
         run,

@@ -20,7 +20,7 @@ from edgeprune.core.errors import InputError
 from edgeprune.keras_model.interface import softmax_ends
 from edgeprune.keras_model.layers import Model
 
-Meaning: TypeAlias = Literal["logits", "probabilities", "values"]
+OutputKind: TypeAlias = Literal["logits", "probabilities", "values"]
 """How an output is read."""
 
 _TINY = 1e-7
@@ -54,7 +54,7 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
     Args:
       student: the model to train; is held, not copied.
       teacher: gives the same outputs as the student; is not trained, saved or listed.
-      meanings: of each output.
+      kinds: of each output.
       distillation: weight and temperature.
     """
 
@@ -62,7 +62,7 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         self,
         student: Model,
         teacher: Model,
-        meanings: tuple[Meaning, ...],
+        kinds: tuple[OutputKind, ...],
         distillation: Distillation,
     ) -> None:
         super().__init__(name=student.name)
@@ -72,8 +72,8 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
             # Losses and metrics may be given by output.
             self.output_names = names
         # Keras would list the layers of an attribute; those of a closure stay unseen.
-        self._ask = _asking(teacher)
-        self._meanings = meanings
+        self._ask = _teacher_function(teacher)
+        self._kinds = kinds
         self._distillation = distillation
         self.built = True
 
@@ -117,16 +117,16 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         wanted = keras.tree.flatten(self._ask(x))
         given = keras.tree.flatten(y_pred)
         # A subclassed model does not say beforehand how many outputs it has.
-        unknown: tuple[Meaning, ...] = tuple("values" for _ in given)
-        meanings = self._meanings if len(self._meanings) == len(given) else unknown
+        unknown: tuple[OutputKind, ...] = tuple("values" for _ in given)
+        kinds = self._kinds if len(self._kinds) == len(given) else unknown
         parts = [
-            output_distance(teacher, student, meaning, self._distillation.temperature)
-            for teacher, student, meaning in zip(wanted, given, meanings, strict=True)
+            output_distance(teacher, student, kind, self._distillation.temperature)
+            for teacher, student, kind in zip(wanted, given, kinds, strict=True)
         ]
         return sum(parts) / len(parts)
 
 
-def _asking(teacher: Model) -> Callable[[Any], Any]:
+def _teacher_function(teacher: Model) -> Callable[[Any], Any]:
     def ask(x: Any) -> Any:
         answer = teacher(x, training=False)
         return keras.tree.map_structure(keras.ops.stop_gradient, answer)
@@ -134,21 +134,21 @@ def _asking(teacher: Model) -> Callable[[Any], Any]:
     return ask
 
 
-def output_distance(teacher: Any, student: Any, meaning: Meaning, temperature: float) -> Any:
+def output_distance(teacher: Any, student: Any, kind: OutputKind, temperature: float) -> Any:
     """How far one output of the student is from the teacher's: a scalar, the mean over samples.
 
     Args:
       teacher: tensor `[n, ..., classes]`, or of any shape if it holds values.
       student: of the same shape.
-      meaning: how both are read.
+      kind: how both are read.
       temperature: softens distributions; values do not heed it.
     """
     teacher = keras.ops.cast(teacher, "float32")
     student = keras.ops.cast(student, "float32")
-    if meaning == "values":
+    if kind == "values":
         spread = keras.ops.var(teacher) + _TINY
         return keras.ops.mean(keras.ops.square(teacher - student)) / spread
-    if meaning == "probabilities":
+    if kind == "probabilities":
         teacher, student = (
             keras.ops.log(keras.ops.clip(given, _TINY, 1.0)) for given in (teacher, student)
         )
@@ -158,7 +158,7 @@ def output_distance(teacher: Any, student: Any, meaning: Meaning, temperature: f
     return temperature**2 * keras.ops.mean(divergence)
 
 
-def meanings_of(model: Model) -> tuple[Meaning, ...]:
+def output_kinds(model: Model) -> tuple[OutputKind, ...]:
     """How the outputs of a model are read, in its order.
 
     A softmax at the end gives probabilities. Without one, outputs are logits if the model is

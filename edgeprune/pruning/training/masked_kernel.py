@@ -28,7 +28,7 @@ from edgeprune.pruning.training.schedule import (
     Schedule,
 )
 
-PACKAGE = "edgeprune"
+KERAS_PACKAGE = "edgeprune"
 """Under this name Keras finds the classes of a saved model again."""
 DECAY = 2e-4
 """Pulls pruned weights that may still move towards zero: the lambda of SR-STE.
@@ -37,14 +37,14 @@ Source: Zhou et al., 2021, arXiv:2102.04010, section 4.
 """
 
 for _schedule in (ConstantSparsity, LinearDecay, PolynomialDecay):
-    keras.saving.register_keras_serializable(package=PACKAGE)(_schedule)
+    keras.saving.register_keras_serializable(package=KERAS_PACKAGE)(_schedule)
 
 _KIND_OF_RANK = {2: "Dense", 3: "Conv1D", 4: "Conv2D"}
 """How the weights of a layer with `get_prunable_weights` are read: as `[..., in, out]`."""
 
 
 @dataclass(frozen=True)
-class Rule:
+class PruningRule:
     """How the kernels of one layer are pruned while it trains."""
 
     pattern: Pattern
@@ -89,7 +89,7 @@ class Rule:
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Rule:
+    def from_config(cls, config: dict[str, Any]) -> PruningRule:
         """The rule that `get_config` described."""
         return cls(
             parse_pattern(config["pattern"]),
@@ -111,7 +111,7 @@ class MaskedKernel:
     """`keras.Variable`, in Keras order."""
     mask: Any
     """bool `keras.Variable` of the same shape; True keeps."""
-    rule: Rule
+    rule: PruningRule
 
     def masked(self) -> Any:
         """The kernel with zeros in place, as a tensor."""
@@ -188,7 +188,7 @@ def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
     return ((type(layer).__name__, kernel),) if isinstance(kernel, keras.Variable) else ()
 
 
-class OnKept:
+class MaskedRegularizer:
     """Applies a regularizer to the kept weights only."""
 
     def __init__(self, regularizer: Any, mask: Any) -> None:

@@ -14,7 +14,7 @@ from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, reb
 from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude, wrappers
 
-TOLERANCE = 1e-6
+OUTPUT_TOLERANCE = 1e-6
 """Largest difference of outputs, relative to the largest output."""
 SAMPLES = 2
 """How many generated samples the outputs are compared on."""
@@ -144,12 +144,12 @@ def check_same_outputs(model: Model, stripped: Model) -> None:
     received = keras.tree.flatten(stripped(inputs, training=False))
     for index, (before, after) in enumerate(zip(expected, received, strict=True)):
         difference = relative_difference(np.asarray(before), np.asarray(after))
-        if not difference <= TOLERANCE:
+        if not difference <= OUTPUT_TOLERANCE:
             raise CheckError(
                 f"{model.name}: output {index} of the stripped model must equal that of the "
-                f"wrapped one to {TOLERANCE:g} of its largest value. Received: a difference of "
-                f"{difference:.3g}. Does a layer compute from something else than its weights and "
-                "inputs?"
+                f"wrapped one to {OUTPUT_TOLERANCE:g} of its largest value. Received: a "
+                f"difference of {difference:.3g}. Does a layer compute from something else than "
+                "its weights and inputs?"
             )
 
 

@@ -2,7 +2,7 @@
 
 Training starts from the one-shot solution, or from the dense weights with a sparsity that rises
 along a cubic. Masks move during the first `RAMP` of all steps, in which pruned weights may come
-back (SR-STE, see `Rule`), and then stay as they are, so that the weights left can make up for what
+back (SR-STE, see `PruningRule`), and then stay, so that the weights left can make up for what
 was taken. The dense model is the teacher (see `distill`).
 
 What each part brings, `Block(2,1)` at 90 % of the network of scripts/bench_accuracy on images of
@@ -35,11 +35,11 @@ from edgeprune.keras_model.copies import compile_as, copy_model
 from edgeprune.keras_model.interface import own_training
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.one_shot import prune_one_shot, remove_channels
-from edgeprune.pruning.reconstruct.samples import MAX_SAMPLES
-from edgeprune.pruning.training.best_epoch import BestEpoch, SaveState, Ticks
+from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+from edgeprune.pruning.training.best_epoch import BestEpoch, ProgressCallback, SaveState
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.checkpoint import FILE, Checkpoint, read_checkpoint
-from edgeprune.pruning.training.distill import Distillation, Distilled, meanings_of
+from edgeprune.pruning.training.distill import Distillation, Distilled, output_kinds
 from edgeprune.pruning.training.feed import (
     Augment,
     Batches,
@@ -206,7 +206,7 @@ def train_pruned(
         epochs=range(first, epochs),
         steps_per_epoch=steps_per_epoch,
     )
-    ticks = Ticks(progress, epochs, steps, first)
+    ticks = ProgressCallback(progress, epochs, steps, first)
     watching = [
         *([UpdatePruningStep()] if wrappers(wrapped) else []),
         *callbacks,
@@ -321,9 +321,9 @@ def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress
     found: list[list[Array]] = []
     for inputs in _inputs_of(data):
         found.append([np.asarray(part) for part in keras.tree.flatten(inputs)])
-        if sum(len(parts[0]) for parts in found) >= MAX_SAMPLES:
+        if sum(len(parts[0]) for parts in found) >= RECONSTRUCTION_SAMPLES:
             break
-    x = [np.concatenate(parts)[:MAX_SAMPLES] for parts in zip(*found, strict=True)]
+    x = [np.concatenate(parts)[:RECONSTRUCTION_SAMPLES] for parts in zip(*found, strict=True)]
     return prune_one_shot(model, plan, x, finetune=False, progress=progress)
 
 
@@ -374,7 +374,7 @@ def _trainee(wrapped: Model, model: Model, teacher: Model, distillation: Distill
     if tf.distribute.has_strategy():
         # Its variables must belong to the strategy as those of the student do.
         teacher = copy_model(teacher)
-    distilled = Distilled(wrapped, teacher, meanings_of(model), distillation)
+    distilled = Distilled(wrapped, teacher, output_kinds(model), distillation)
     compile_as(distilled, model)
     return distilled
 

@@ -16,18 +16,18 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ModelError
 from edgeprune.core.pattern import NofM, Pattern
 from edgeprune.core.plan import Plan, check_plan
-from edgeprune.core.terms import KINDS
+from edgeprune.core.terms import LAYER_KINDS
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rebuild
 from edgeprune.keras_model.interface import own_training
 from edgeprune.keras_model.layers import (
     Layer,
     Model,
     can_rebuild,
-    describe,
+    describe_layers,
     is_model,
     unique_layers,
 )
-from edgeprune.pruning.training.masked_kernel import Rule, kernels_of
+from edgeprune.pruning.training.masked_kernel import PruningRule, kernels_of
 from edgeprune.pruning.training.schedule import ConstantSparsity, Schedule
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude
 
@@ -50,7 +50,7 @@ class _Kept:
     layers: tuple[KeptLayer, ...]
 
 
-_Choice = Rule | str
+_Choice = PruningRule | str
 """A rule to wrap a layer with, or the reason to keep it."""
 _Choose = Callable[[str, Layer], _Choice]
 
@@ -92,7 +92,7 @@ def prune_low_magnitude(
       PatternError: `block_size` or `sparsity_m_by_n` are not what they should be.
     """
     pattern = pattern or device_matrix.tfmot_pattern(block_size, sparsity_m_by_n)
-    rule = Rule(pattern, pruning_schedule, block_pooling_type)
+    rule = PruningRule(pattern, pruning_schedule, block_pooling_type)
 
     def choose(path: str, layer: Layer) -> _Choice:
         del path
@@ -122,7 +122,8 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
       plan: as `plan` makes it, perhaps edited.
       schedule: its steps and shape are used for every layer; it is scaled to end at the layer's
         sparsity. An `NofM` has its sparsity from the first mask on.
-      regrow: whether pruned weights move while the schedule runs, and may come back; see `Rule`.
+      regrow: whether pruned weights are updated while the schedule runs and may come back; see
+        `PruningRule`.
 
     Returns:
       A new model, compiled as before.
@@ -131,7 +132,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
       PlanError: the plan does not fit the model.
       ModelError: the model cannot be copied.
     """
-    check_plan(plan, describe(model))
+    check_plan(plan, describe_layers(model))
     rows = {row.path: row for row in plan.layers}
 
     def choose(path: str, layer: Layer) -> _Choice:
@@ -142,7 +143,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
             return row.reason
         if not kernels_of(layer):
             return _no_kernel(layer)
-        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrow)
+        return PruningRule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrow)
 
     return _wrap_model(model, choose)
 
@@ -170,7 +171,7 @@ def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:
         return "no weights"
     if kind.startswith("Depthwise") and not own:
         return "a depthwise kernel holds few weights that each matter; a plan can prune it"
-    if not own and (kind not in KINDS or (layer.built and not kernels_of(layer))):
+    if not own and (kind not in LAYER_KINDS or (layer.built and not kernels_of(layer))):
         return _no_kernel(layer)
     return _misfit(layer, pattern) if layer.built else ""
 
@@ -191,7 +192,7 @@ def _wrap_layer(layer: Layer, choose: _Choose, kwargs: dict[str, Any]) -> Layer:
     if layer.built:
         copy.build_from_config(layer.get_build_config())
         copy.set_weights(layer.get_weights())
-    if isinstance(choice, Rule):
+    if isinstance(choice, PruningRule):
         return PruneLowMagnitude(copy, (choice,), **kwargs)
     copy.kept_unwrapped = _Kept((KeptLayer(layer.name, choice),))
     return copy
@@ -202,7 +203,9 @@ def _wrap_model(model: Model, choose: _Choose) -> Model:
     layers = unique_layers(model)
     choices = {path: choose(path, layer) for path, layer in layers.items()}
     rules = {
-        id(layers[path]): choice for path, choice in choices.items() if isinstance(choice, Rule)
+        id(layers[path]): choice
+        for path, choice in choices.items()
+        if isinstance(choice, PruningRule)
     }
     rewrap = _wrapped_graph if can_rebuild(model) else _wrapped_subclass
     wrapped = rewrap(model, rules)
@@ -211,7 +214,7 @@ def _wrap_model(model: Model, choose: _Choose) -> Model:
     return wrapped
 
 
-def _wrapped_graph(model: Model, rules: dict[int, Rule]) -> Model:
+def _wrapped_graph(model: Model, rules: dict[int, PruningRule]) -> Model:
     pairs: list[tuple[Layer, Layer]] = []
 
     def replace(layer: Layer) -> Layer:
@@ -227,18 +230,18 @@ def _wrapped_graph(model: Model, rules: dict[int, Rule]) -> Model:
     return wrapped
 
 
-def _rules_inside(layer: Layer, rules: dict[int, Rule]) -> tuple[Rule, ...]:
+def _rules_inside(layer: Layer, rules: dict[int, PruningRule]) -> tuple[PruningRule, ...]:
     """The rule of a layer, or those of the layers in a subclassed model, with their paths."""
     if not is_model(layer):
         return (rules[id(layer)],) if id(layer) in rules else ()
     return tuple(
-        Rule(rule.pattern, rule.schedule, rule.pooling, path)
+        PruningRule(rule.pattern, rule.schedule, rule.pooling, path)
         for path, inner in unique_layers(layer).items()
         if (rule := rules.get(id(inner)))
     )
 
 
-def _wrapped_subclass(model: Model, rules: dict[int, Rule]) -> Model:
+def _wrapped_subclass(model: Model, rules: dict[int, PruningRule]) -> Model:
     inside = _rules_inside(model, rules)
     copy = copy_model(model)
     if not inside:

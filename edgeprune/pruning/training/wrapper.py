@@ -18,13 +18,19 @@ import numpy as np
 
 from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.layers import Layer, Model, layers_inside, unique_layers
-from edgeprune.pruning.training.masked_kernel import PACKAGE, MaskedKernel, OnKept, Rule, kernels_of
+from edgeprune.pruning.training.masked_kernel import (
+    KERAS_PACKAGE,
+    MaskedKernel,
+    MaskedRegularizer,
+    PruningRule,
+    kernels_of,
+)
 
-PREFIX = "prune_low_magnitude_"
+WRAPPER_PREFIX = "prune_low_magnitude_"
 """Stands before the layer's name in the name of its wrapper."""
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package=KERAS_PACKAGE)
 class PruneLowMagnitude(keras.layers.Wrapper):
     """Trains a layer with masks over its kernels.
 
@@ -37,8 +43,8 @@ class PruneLowMagnitude(keras.layers.Wrapper):
       **kwargs: to `keras.layers.Wrapper`.
     """
 
-    def __init__(self, layer: Layer, rules: tuple[Rule, ...], **kwargs: Any) -> None:
-        kwargs.setdefault("name", f"{PREFIX}{layer.name}")
+    def __init__(self, layer: Layer, rules: tuple[PruningRule, ...], **kwargs: Any) -> None:
+        kwargs.setdefault("name", f"{WRAPPER_PREFIX}{layer.name}")
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
         self.rules = tuple(rules)
@@ -61,7 +67,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
             masked for rule in self.rules for masked in self._masked_kernels(rule)
         )
 
-    def _masked_kernels(self, rule: Rule) -> Iterator[MaskedKernel]:
+    def _masked_kernels(self, rule: PruningRule) -> Iterator[MaskedKernel]:
         layer = self.layer if not rule.path else unique_layers(self.layer)[rule.path]
         path = f"{self.layer.name}/{rule.path}" if rule.path else self.layer.name
         kernels = kernels_of(layer)
@@ -75,7 +81,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
                 shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
             )
             if kernel.regularizer is not None:
-                kernel.regularizer = OnKept(kernel.regularizer, mask)
+                kernel.regularizer = MaskedRegularizer(kernel.regularizer, mask)
             yield MaskedKernel(path, kind, kernel, mask, rule)
 
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
@@ -129,7 +135,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
     ) -> PruneLowMagnitude:
         """The wrapper that `get_config` described."""
         layer = keras.saving.deserialize_keras_object(config["layer"], custom_objects)
-        rules = tuple(Rule.from_config(rule) for rule in config["rules"])
+        rules = tuple(PruningRule.from_config(rule) for rule in config["rules"])
         left = {name: value for name, value in config.items() if name not in {"layer", "rules"}}
         return cls(layer, rules, **left)
 
@@ -171,7 +177,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
                 entry.set_zeros()
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package=KERAS_PACKAGE)
 class PrunedModel(keras.Model):
     """Trains a subclassed model with masks; holds it in a wrapper.
 

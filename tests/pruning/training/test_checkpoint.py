@@ -12,7 +12,13 @@ import pytest
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError
 from edgeprune.pruning.training.best_epoch import BestEpoch
-from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, read_checkpoint, remove
+from edgeprune.pruning.training.checkpoint import (
+    FILE,
+    Best,
+    Checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+)
 from edgeprune.pruning.training.train import train_pruned
 from tests.pruning.training.test_train import X, Y, data, net, rows
 
@@ -85,7 +91,7 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(start: Any, tmp_path: Pat
     options["epochs"] = 5
     with pytest.raises(InputError, match=r"Expected epochs 4. Received: 5"):
         train_pruned(model, rows(model), data(), checkpoint=folder, resume=True, **options)
-    remove(folder)
+    remove_checkpoint(folder)
     assert not folder.exists()
 
 
