@@ -17,7 +17,7 @@ _BATCH_SIZE = 64
 
 
 def estimate_batch_norm(model: Model, x: list[Array], progress: Progress) -> None:
-    """Estimates mean and variance of every batch normalisation anew, in place.
+    """Re-estimates mean and variance of every batch normalisation, in place.
 
     The momentum of batch `i` (from 0) is `i / (i + 1)`, so that the moving average becomes the
     plain mean over all batches. Layers that are frozen (`trainable=False`) keep their statistics;
@@ -26,7 +26,7 @@ def estimate_batch_norm(model: Model, x: list[Array], progress: Progress) -> Non
     Args:
       model: a built Keras model; its batch normalisation is changed.
       x: one array `[n, ...]` per input of the model.
-      progress: told which batch is done.
+      progress: called after each batch.
 
     Source: Wu and Johnson, "Rethinking Batch in BatchNorm", 2021, arXiv:2105.07576, section 3.
     """
@@ -60,7 +60,7 @@ def _momentum_restored(norms: list[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_dropout(model: Model) -> Iterator[None]:
-    """Sets the rate of dropout layers to 0, since statistics are wanted as at inference."""
+    """Sets the rate of dropout layers to 0, as at inference."""
     layers = [layer for layer in unique_layers(model).values() if hasattr(layer, "rate")]
     before = [layer.rate for layer in layers]
     try:

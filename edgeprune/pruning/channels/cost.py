@@ -1,6 +1,6 @@
-"""What channels cost on a device: multiplications, bytes moved and bytes stored, as it pads them.
+"""The cost of channels on a device: multiplications, bytes moved and bytes stored, with padding.
 
-The facts are the profile's `[channel_cost]`; this module only counts with them.
+The constants are those of the profile's table `[channel_cost]`.
 """
 
 from __future__ import annotations
@@ -23,28 +23,31 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Op:
-    """One matrix, or one place where tensors meet, as the device sees it."""
+    """An operation on the device: a matrix, or a merge of several tensors."""
 
     path: str
     inputs: Labels
+    """`[inputs]`."""
     outputs: Labels
+    """`[outputs]`."""
     input_pixels: int
     output_pixels: int
     window: int = 0
-    """Kernel positions; 0 where nothing is multiplied."""
+    """Number of kernel positions; 0 for a merge, which multiplies nothing."""
     fan: int | None = None
-    """Inputs that one output sums over, where removal does not change them."""
+    """Number of inputs that one output sums over, if removal does not change it."""
     groups: int = 1
     counted: bool = False
-    """Whether its weights belong to those that a sparsity is counted over."""
+    """Whether the sparsity is counted over its weights."""
 
 
 def find_ops(trace: Trace, counted: Mapping[str, str]) -> tuple[Op, ...]:
-    """All ops of a traced model.
+    """The operations of a traced model.
 
     Args:
-      trace: as `trace.trace` gives it.
-      counted: the attribute that holds the counted kernel, by the path of its layer.
+      trace: the trace of the model.
+      counted: by the path of a layer, the attribute of its kernel that the sparsity is counted
+        over.
     """
     seen: set[tuple[str, str]] = set()
     ops = []
@@ -83,16 +86,16 @@ def _matrix_op(trace: Trace, found: TracedMatrix, counted: bool) -> Op:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs with some channels left."""
+    """The cost of an operation or a network."""
 
     weights: float
-    """Weights that a sparsity is counted over."""
+    """Number of weights that the sparsity is counted over."""
     macs: float
     """Multiplications of one inference, unpadded."""
     latency: float
-    """Multiplications as the device pads them, and bytes moved in their terms."""
+    """Multiplications of one inference, padded, plus bytes moved in equivalent multiplications."""
     stored: float
-    """Bytes of weights as the device pads them."""
+    """Bytes of weights, padded."""
 
     def __sub__(self, other: Cost) -> Cost:
         return Cost(
@@ -115,19 +118,19 @@ NO_COST = Cost(0, 0, 0, 0)
 
 
 def padded(count: int, multiple: int) -> int:
-    """A number of channels as a device stores or computes it."""
+    """A number of channels, rounded up to a multiple as the device stores or computes it."""
     return -(-count // multiple) * multiple
 
 
 def op_cost(op: Op, inputs: int, outputs: int, cost: ChannelCost, value_bytes: int) -> Cost:
-    """What one op costs.
+    """The cost of an operation.
 
     Args:
-      op: which one.
-      inputs: channels that are left of its inputs.
-      outputs: of its outputs.
-      cost: the device's facts.
-      value_bytes: of a weight or an activation.
+      op: the operation.
+      inputs: number of input channels left.
+      outputs: number of output channels left.
+      cost: the device's constants.
+      value_bytes: bytes of a weight or an activation.
     """
     moved = op.input_pixels * inputs + op.output_pixels * outputs
     if not op.window:
@@ -147,7 +150,14 @@ def op_cost(op: Op, inputs: int, outputs: int, cost: ChannelCost, value_bytes: i
 
 
 class CostModel:
-    """Keeps the bill of a network while channels of its groups go."""
+    """The cost of a network, updated as channels of its groups are removed.
+
+    Args:
+      ops: the operations of the network.
+      groups: the groups that may lose channels.
+      cost: the device's constants.
+      value_bytes: bytes of a weight or an activation.
+    """
 
     def __init__(
         self,
@@ -165,18 +175,18 @@ class CostModel:
         self._touched = _touched(ops, groups)
 
     def copy(self) -> CostModel:
-        """One that stands where this one does and goes on by itself."""
+        """An independent copy of the current state."""
         other = copy.copy(self)
         other._left, other._costs = list(self._left), list(self._costs)
         return other
 
     @property
     def total(self) -> Cost:
-        """Of all ops, as it stands."""
+        """The current cost of all operations."""
         return sum(self._costs, NO_COST)
 
     def saving(self, group: int, count: int) -> Cost:
-        """What it would save if `count` more channels of a group went."""
+        """The cost that removing `count` more channels of a group would save."""
         saved = NO_COST
         for index, inputs, outputs in self._touched[group]:
             saved += self._costs[index] - self._op_cost(
@@ -185,7 +195,7 @@ class CostModel:
         return saved
 
     def remove(self, group: int, count: int) -> None:
-        """Takes `count` channels of a group out."""
+        """Removes `count` channels of a group."""
         for index, inputs, outputs in self._touched[group]:
             self._left[index] = self._after(index, inputs, outputs, count)
             self._costs[index] = self._op_cost(index, self._left[index])
@@ -202,7 +212,7 @@ class CostModel:
 
 
 def _touched(ops: Sequence[Op], groups: Sequence[Group]) -> list[list[tuple[int, int, int]]]:
-    """For every group the ops it touches: index, inputs and outputs that go with each channel."""
+    """For every group its operations: `(index, inputs, outputs)` removed with each channel."""
     owner = {
         label: index for index, group in enumerate(groups) for label in group.channels.tolist()
     }

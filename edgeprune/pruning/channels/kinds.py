@@ -1,4 +1,4 @@
-"""Which rule each kind of layer takes, and in words why some kinds have none."""
+"""The rule of each kind of layer, and the reasons why some kinds have none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LAYER_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         "RepeatVector": shaping.repeat,
     }
 )
-"""By the class name of Keras' own layers."""
+"""Rules by class name, for Keras' own layers."""
 
 _ELEMENTWISE_OPERATIONS = (
     "Absolute Abs Clip Exp Log Log1p Negative Reciprocal Sign Square Sqrt Tanh Relu Relu6 Sigmoid "
@@ -71,7 +71,7 @@ OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         "Concatenate": merging.concatenate,
     }
 )
-"""By the class name of the operations behind `keras.ops` functions."""
+"""Rules by class name, for the operations behind `keras.ops` functions."""
 
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -90,11 +90,11 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 
 
 def rule_for(operation: Any, own: Mapping[type, ChannelRule]) -> ChannelRule | str:
-    """The rule that a layer or operation takes, or the reason why its channels are not followed.
+    """The rule of a layer or operation, or the reason why its channels cannot be followed.
 
     Args:
-      operation: as it stands in a Keras graph.
-      own: the user's rules by class; they win.
+      operation: a layer or operation of a Keras graph.
+      own: the user's rules by class, which take precedence.
     """
     kind = type(operation)
     for given, rule in own.items():

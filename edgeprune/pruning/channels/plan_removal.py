@@ -1,4 +1,4 @@
-"""Removal as a whole: plans how many channels go where, and takes them out of a model."""
+"""Plans how many channels each layer loses, and removes them from a model."""
 
 from __future__ import annotations
 
@@ -42,28 +42,30 @@ from edgeprune.pruning.channels.taylor import taylor_scores
 from edgeprune.pruning.channels.trace import Trace, trace
 
 Importance = Literal["reconstruction", "taylor", "magnitude"]
+"""A criterion of `importance`."""
 ChannelRules = Mapping[type, ChannelRule]
+"""Rules for custom layers, by their class."""
 NO_RULES: ChannelRules = MappingProxyType({})
 
 IMPORTANCE_SAMPLES = 256
-"""Samples that importance is measured on; more cost time and change little."""
+"""Most samples that importance is measured on; more take time and change little."""
 _VALUE_BYTES = {"float32": 4, "float16": 4, "int8": 1}
-"""Of a weight as the device computes with it."""
+"""Bytes of a weight as the device computes with it."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the worth of channels is judged by."""
+    """The measurements that the importance of channels is computed from."""
 
     readers: tuple[ChannelReader, ...]
     moments: Mapping[Key, Moments]
     scores: Array | None = None
-    """By label, where they were weighed by labels."""
+    """float64 `[channels]` by label, if importance is "taylor"."""
     orders: dict[tuple[bytes, int], Elimination] = field(default_factory=dict)
-    """What was worked out before."""
+    """Cache of `order`."""
 
     def order(self, group: Group, at_once: int) -> Elimination:
-        """In which order a group's channels go; remembered, since it may take long."""
+        """The order in which a group's channels are removed; cached, since it may take long."""
         key = group.channels.tobytes(), at_once
         if key not in self.orders:
             self.orders[key] = (
@@ -81,14 +83,18 @@ def gather_evidence(
     importance: Importance | None,
     progress: Progress,
 ) -> Evidence:
-    """Measures what the chosen importance needs; without data magnitude is all there is.
+    """Measures what a criterion of importance needs; without data that is always "magnitude".
 
     Args:
-      model: that was traced.
-      traced: as `trace` gives it.
+      model: the traced model.
+      traced: the trace of the model.
       data: calibration data, with labels for "taylor".
-      importance: "reconstruction" if there is data and it is None, else "magnitude".
-      progress: told what is done.
+      importance: the criterion; "reconstruction" if None.
+      progress: called after each batch.
+
+    Raises:
+      DataError: "taylor" without labels.
+      ModelError: a weight is not finite, or "taylor" with several outputs and no loss.
     """
     if data is None or importance == "magnitude":
         return Evidence((*find_readers(traced, {}), *find_makers(traced)), {})
@@ -101,11 +107,11 @@ def gather_evidence(
 
 
 def groups_of(model: Model, rules: ChannelRules = NO_RULES) -> tuple[Group, ...]:
-    """Which channels of a model must be removed together.
+    """The groups of channels of a model that must be removed together.
 
     Args:
       model: Sequential or Functional, nested models opened.
-      rules: for custom layers, by their class.
+      rules: rules for custom layers, by their class.
     """
     return find_groups(trace(model, rules))
 
@@ -121,17 +127,23 @@ def plan_removal(
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Plan:
-    """Fills in how many channels of each layer stay, or why they must.
+    """Completes a plan: how many channels of each layer are removed, or why none are.
 
     Args:
       model: a built Keras model; not changed.
-      profile: what channels cost there.
-      made: a plan whose rows say which layers may lose channels.
-      data: calibration data; without it, channels are weighed by magnitude.
-      importance: how channels are weighed; see `gather_evidence`.
-      evidence: that was gathered from this model before, in place of the two.
-      rules: for custom layers, by their class.
-      progress: told what is done.
+      profile: the device, which gives the cost of channels.
+      made: a plan whose rows allow layers to lose channels.
+      data: calibration data; without it, importance is magnitude.
+      importance: criterion of importance; see `gather_evidence`.
+      evidence: measurements made on this model before, replacing `data` and `importance`.
+      rules: rules for custom layers, by their class.
+      progress: called after each batch.
+
+    Returns:
+      A new plan.
+
+    Raises:
+      DataError, ModelError: as `gather_evidence`.
     """
     if not can_rebuild(model):
         reason = f"channels cannot be followed through a {type(model).__name__} without a graph"
@@ -164,7 +176,7 @@ def _measure(made: Plan) -> Measure:
 
 
 def _counted(rows: Mapping[str, LayerPlan]) -> dict[str, str]:
-    """The attribute of the kernel that a sparsity is counted over, by the layer's path."""
+    """The attribute of the kernel that the sparsity is counted over, by the layer's path."""
     return {
         path: _kernel_name(row)
         for path, row in rows.items()
@@ -198,7 +210,7 @@ def _filled(
 
 
 def _filled_row(row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, float]) -> LayerPlan:
-    """A row with what its layer loses, or why it loses nothing."""
+    """A row with the fraction that its layer loses, or the reason why it loses nothing."""
     if not row.shape:
         return row
     kernel = _kernel_name(row)
@@ -251,26 +263,27 @@ def remove_planned(
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
-    """Takes the channels out that a plan's rows say, those that are missed least.
+    """Removes the channels that a plan's rows ask for, the least important first.
 
-    With calibration data the weights that read them are corrected by least squares, so that the
-    channels which stay take over what they can.
+    With calibration data, the weights of the channels that stay are adjusted by least squares to
+    compensate.
 
     Args:
       model: a built Keras model; not changed.
-      plan: as `plan` makes it, perhaps edited.
-      data: calibration data; without it, channels are weighed by magnitude and nothing is
-        corrected.
-      importance: how channels are weighed; see `gather_evidence`.
-      evidence: that was gathered from this model before, in place of the two.
-      rules: for custom layers, by their class.
-      progress: told what is done.
+      plan: a plan that `plan` made, possibly edited.
+      data: calibration data; without it, importance is magnitude and no weights are adjusted.
+      importance: criterion of importance; see `gather_evidence`.
+      evidence: measurements made on this model before, replacing `data` and `importance`.
+      rules: rules for custom layers, by their class.
+      progress: called after each batch and each group.
 
     Returns:
       A smaller model with the layers, names and compilation of `model`.
 
     Raises:
-      PlanError: the plan asks for what channels that go together do not allow.
+      PlanError: the plan removes channels that must stay, or different numbers of channels that
+        are removed together.
+      DataError: "taylor" without labels.
       ModelError: a weight is not finite, or a layer cannot be made with fewer channels.
     """
     traced = trace(model, rules)
@@ -293,7 +306,12 @@ def remove_planned(
 
 
 def rest_of(plan: Plan, smaller: Model) -> Plan:
-    """What is left of a plan to be done once channels are gone: rows of the other patterns."""
+    """The rest of a plan once its channels are removed: the rows with other patterns.
+
+    Args:
+      plan: the plan.
+      smaller: the model without those channels.
+    """
     kernels = {path: kernel_variable(layer) for path, layer in unique_layers(smaller).items()}
     rows = []
     for row in plan.layers:

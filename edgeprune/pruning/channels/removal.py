@@ -1,4 +1,4 @@
-"""Builds the smaller model: the same layers by the same names, with fewer channels."""
+"""Builds the smaller model: the same layers with the same names, and fewer channels."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from edgeprune.pruning.channels.rule import ChannelTensor, Labels
 from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
 Kept = npt.NDArray[np.bool_]
-"""`[channels of the trace]`, True for those that stay."""
+"""bool `[channels]` by label; True keeps."""
 
 
 def build_smaller(model: Model, trace: Trace, kept: Kept) -> Model:
-    """A new model without the channels that are not kept; weights that are left stay as they are.
+    """Builds a model without the channels that are not kept; the weights left do not change.
 
     Args:
-      model: that was traced; not changed.
-      trace: as `trace.trace` gives it.
-      kept: by label.
+      model: the traced model; not changed.
+      trace: the trace of the model.
+      kept: bool `[channels]` by label; True keeps.
 
     Returns:
       A model with the layers, names and compilation of `model`.
 
     Raises:
-      ModelError: a layer cannot be made again with fewer channels.
+      ModelError: a layer cannot be rebuilt with fewer channels.
     """
     paths = {id(layer): path for path, layer in unique_layers(model).items()}
     sizes = {path: _sizes(found, kept) for path, found in trace.sizes.items()}
@@ -78,7 +78,7 @@ def _resized(layer: Layer, changed: Mapping[str, Any]) -> Layer:
 
 
 def _carry_weights(model: Model, smaller: Model, trace: Trace, kept: Kept) -> None:
-    """Copies every weight, without the positions of channels that are gone, in place."""
+    """Copies every weight without the positions of removed channels, in place."""
     cuts: dict[str, list[TracedWeight]] = {}
     for weight in trace.weights:
         cuts.setdefault(weight.path, []).append(weight)

@@ -1,4 +1,4 @@
-"""Follows every channel of a model through its graph, from where it is made to where it is used."""
+"""Follows every channel of a model through its graph, from where it is made to where it is read."""
 
 from __future__ import annotations
 
@@ -42,42 +42,42 @@ class TracedWeight:
 
 @dataclass(frozen=True)
 class TracedMatrix:
-    """A matrix where it stands in the graph."""
+    """A matrix, with the layer and the call that it belongs to."""
 
     path: str
     layer: Any
     matrix: Matrix
     key: tuple[str, int]
-    """Of the call, as `graph.Call.key`."""
+    """Key of the call, see `graph.Call.key`."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Where every channel of a model stands. Labels are those of whole channels.
+    """Where every channel of a model occurs.
 
-    All labels are resolved: channels that must be removed together have the same one.
+    All labels are resolved: channels that must be removed together have the same label.
     """
 
     channels: int
-    """Labels run from 0 to this."""
+    """Number of labels, which count from 0."""
     weights: tuple[TracedWeight, ...]
     matrices: tuple[TracedMatrix, ...]
     tensors: Mapping[tuple[str, int], tuple[ChannelTensor, ...]]
-    """What goes into every call of a layer or operation."""
+    """The inputs of every call of a layer or operation, by its key."""
     outputs: Mapping[tuple[str, int], tuple[ChannelTensor, ...]]
-    """What comes out of it."""
+    """The outputs of every call, by its key."""
     inputs: Mapping[str, tuple[ChannelTensor, ...]]
-    """What goes into every nested model, by its path."""
+    """The inputs of every nested model, by its path."""
     sizes: Mapping[str, Mapping[str, Labels | ChannelTensor]]
-    """By layer, the entries of its configuration that count channels."""
+    """By the path of a layer, the entries of its configuration that depend on channels."""
     made_by: Mapping[str, Labels]
     """The channels that each layer makes, by its path."""
     frozen: Mapping[int, str]
-    """Why a channel must stay, by its label."""
+    """Why channels must stay, by label."""
 
 
 class _Tracer:
-    """Goes through a graph once and writes down what rules say; labels are resolved at the end."""
+    """Runs through a graph once and collects the couplings of rules; labels are resolved last."""
 
     def __init__(self, model: Model, rules: Mapping[type, ChannelRule]) -> None:
         self._rules = rules
@@ -100,7 +100,7 @@ class _Tracer:
         return self._resolved()
 
     def _enter(self, path: str, tensors: Sequence[ChannelTensor]) -> None:
-        """Notes what goes into a nested model; its inputs shrink alike at every call."""
+        """Records the inputs of a nested model and couples those of all its calls."""
         for before, now in zip(self._inputs.setdefault(path, tuple(tensors)), tensors, strict=True):
             self._unite(before.labels, now.labels)
 
@@ -109,7 +109,7 @@ class _Tracer:
         return np.arange(self._count - count, self._count)
 
     def _source(self, shape: SampleShape, reason: str) -> ChannelTensor:
-        """A tensor whose channels, along its last axis, come from nowhere and must stay."""
+        """A tensor with new channels along its last axis that must stay."""
         size = shape[-1] if shape and shape[-1] is not None else 1
         labels = self._new(size)
         self._frozen.append((labels, reason))
@@ -156,7 +156,7 @@ class _Tracer:
         inputs: tuple[ChannelTensor, ...],
         shapes: tuple[SampleShape, ...],
     ) -> Coupling:
-        """Freezes what goes in and what comes out."""
+        """Freezes the channels of all inputs and outputs."""
         outputs = tuple(self._source(shape, f"{path}: {reason}") for shape in shapes)
         return Coupling(outputs, frozen=tuple((tensor.labels, reason) for tensor in inputs))
 
@@ -235,6 +235,6 @@ def trace(model: Model, rules: Mapping[type, ChannelRule] = MappingProxyType({})
 
     Args:
       model: Sequential or Functional, nested models opened.
-      rules: of the user's own, by layer class; they win over the built-in ones.
+      rules: the user's rules by layer class, which take precedence over the built-in ones.
     """
     return _Tracer(model, rules).trace(model)

@@ -1,4 +1,4 @@
-"""Notes what enters a layer, wherever in a model its calls stand."""
+"""Records the inputs of a layer, wherever in a model it is called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeprune.pruning.reconstruct.graph import Tensor
 
 
 class RecordedInputs:
-    """What a layer was called with."""
+    """The first argument of every call of a layer; `on_call` is called at each, if set."""
 
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
@@ -20,7 +20,7 @@ class RecordedInputs:
 
 @contextmanager
 def recorded(layer: Layer) -> Iterator[RecordedInputs]:
-    """Notes the first argument of every call of a layer, until left."""
+    """Records the first argument of every call of a layer within the context."""
     seen = RecordedInputs()
     call = layer.call
 

@@ -19,9 +19,15 @@ Side = Literal["dense", "copy"]
 
 
 class Run:
-    """Two models of one architecture on the way through their graph.
+    """Two models of one architecture, run call by call through their graph.
 
     Activations are kept until their last use, and those of the copy only where they differ.
+
+    Args:
+      dense: the dense model.
+      copy: a copy of it, whose layers may be pruned along the way; `dense` itself if none is.
+      x: samples, one array `[n, ...]` per input.
+      store: keeps the activations.
     """
 
     def __init__(self, dense: Model, copy: Model, x: list[Array], store: Store) -> None:
@@ -49,17 +55,17 @@ class Run:
         return self._copy_layers[path]
 
     def mark_changed(self, path: str) -> None:
-        """Says that a layer of the copy computes something else than the dense one from now on."""
+        """Marks a layer of the copy as computing something else than the dense one from now on."""
         self._changed_layers.add(path)
 
     def is_changed(self, index: int) -> bool:
-        """Whether a call gives something else in the copy than in the dense model."""
+        """Whether a call may give another result in the copy than in the dense model."""
         step = self.steps[index]
         inputs = any(("copy", value) in self._store for value in step.inputs)
         return inputs or bool(self._changed_layers & set(self._inside(step)))
 
     def paths(self, index: int) -> list[str]:
-        """The layers that a call runs, in the order of their first call."""
+        """The paths of the layers that a call runs, in the order of their first call."""
         step = self.steps[index]
         inside = self._inside(step)
         if len(inside) <= 1:
@@ -73,12 +79,12 @@ class Run:
         return list(dict.fromkeys(called))
 
     def direct_paths(self, index: int) -> list[str]:
-        """The layer that a call is one of, if it is not one of a model."""
+        """The path of the layer that a call runs itself; empty for an operation or a model."""
         path = self._paths.get(id(self.steps[index].operation))
         return [path] if path else []
 
     def following(self, index: int) -> Layer | None:
-        """The layer that alone takes the only output of a layer's call, if there is one."""
+        """The only layer or operation that reads the only output of a layer's call, if any."""
         outputs = self.steps[index].outputs
         if len(outputs) != 1 or not self.direct_paths(index):
             return None
@@ -86,7 +92,7 @@ class Run:
         return takers[0].operation if len(takers) == 1 else None
 
     def pairs(self, index: int, path: str) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """What enters a layer within a call: (number of the batch, dense, copy), once per use."""
+        """Yields `(batch index, dense input, copy input)` for each use of a layer within a call."""
         step, other = self.steps[index], self._copy_steps[index]
         for batch in range(self.batches):
             before = self._entering(step, self._dense_layers[path], "dense", batch)
@@ -104,7 +110,7 @@ class Run:
         return seen.inputs
 
     def advance(self, index: int) -> None:
-        """Makes the outputs of a call, and forgets inputs that nothing takes any more."""
+        """Computes the outputs of a call, and frees values that nothing reads any more."""
         step, other = self.steps[index], self._copy_steps[index]
         changed = self.is_changed(index)
         for batch in range(self.batches):

@@ -1,8 +1,8 @@
-"""Goes through a model layer by layer and states the least-squares problem of each.
+"""Visits a model layer by layer and sets up the least-squares problem of each.
 
-When the walk reaches a layer, its targets are the dense model's outputs, and its inputs those of
-the copy, whose layers up to there may be pruned already; so a layer also mends what the layers
-before it broke. Batch normalisation behind a changed layer is corrected on the way.
+When a layer is visited, its targets are the dense model's outputs, and its inputs those of the
+copy, whose earlier layers may be pruned already; so each layer also compensates for the errors of
+the layers before it. Batch normalisation behind a changed layer is corrected on the way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgeprune.pruning.reconstruct.store import open_store
 
 @dataclass(frozen=True)
 class LayerProblem:
-    """A layer that the walk has reached."""
+    """A layer that is visited, with its least-squares problem."""
 
     path: str
     kind: str
@@ -38,17 +38,17 @@ class LayerProblem:
     dense: FloatArray
     """Device matrix `[out, in]` of the dense model."""
     row_weights: FloatArray
-    """`[out]`: how much an error of each output counts."""
+    """`[out]`, the weight of each output's error."""
 
     def solve(self, pattern: Pattern, sparsity: float, iterations: int = ITERATIONS) -> Solution:
-        """Mask and weights of a pattern and sparsity."""
+        """Prunes the layer to a pattern and sparsity; see `solve_layer`."""
         return solve_layer(
             self.problem, self.dense, self.row_weights, pattern, sparsity, iterations
         )
 
 
 Visit = Callable[[LayerProblem], FloatArray | None]
-"""Gives the new device matrix of a layer; None leaves it as it is."""
+"""Returns the new device matrix `[out, in]` of a layer; None leaves it unchanged."""
 
 
 def visit_layers(
@@ -61,20 +61,19 @@ def visit_layers(
 ) -> set[str]:
     """Visits layers in the order in which the model calls them, and changes the copy in place.
 
-    A layer that is called several times is visited at the first; at its later calls the inputs are
-    the dense model's, since those of the copy depend on what is about to be chosen.
+    A layer that is called several times is visited at its first call; for its later calls the
+    inputs are the dense model's, since those of the copy depend on the weights to be chosen.
 
     Args:
       dense: a built Keras model; not changed.
-      copy: of the same architecture and weights; `dense` itself if nothing is going to change.
+      copy: a model of the same architecture and weights; `dense` itself if `visit` changes nothing.
       x: samples, one array `[n, ...]` per input.
-      paths: the layers to visit.
-      visit: is called with each.
-      progress: told how far the walk is.
+      paths: paths of the layers to visit.
+      visit: called with each layer.
+      progress: called after each call of the model's graph.
 
     Returns:
-      The paths visited; a layer that the model does not call, or whose columns cannot be made,
-      is not among them.
+      The paths visited, without layers that the model does not call or `columns` does not support.
 
     Raises:
       ModelError: activations are not finite.
@@ -97,7 +96,7 @@ def visit_layers(
 
 
 def _later_calls(dense: Model, x: list[Array], paths: Collection[str]) -> dict[str, Sums]:
-    """What enters layers that are called several times, at every call but the first."""
+    """The sums over all calls but the first, for layers that are called several times."""
     calls: dict[str, list[int]] = {}
     found: dict[str, Sums] = {}
     with open_store() as store:
@@ -138,7 +137,7 @@ def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> 
 
 
 def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
-    """Adds up a layer's inputs and targets over all batches."""
+    """Sums the statistics of a layer's inputs and targets in a call over all batches."""
     dense_layer, layer = run.dense_layer(path), run.copy_layer(path)
     kernel = kernel_variable(layer)
     rows, width = device_matrix.device_shape(type(layer).__name__, tuple(kernel.shape))
@@ -153,7 +152,7 @@ def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
 
 
 def _norm_of_rows(following: Layer | None, rows: int) -> Layer | None:
-    """The batch normalisation behind a layer, if it treats each output of the layer apart."""
+    """The batch normalisation behind a layer, if it normalises each output of the layer alone."""
     if not isinstance(following, keras.layers.BatchNormalization):
         return None
     shape = tuple(following.moving_mean.shape)
@@ -161,7 +160,7 @@ def _norm_of_rows(following: Layer | None, rows: int) -> Layer | None:
 
 
 def _row_weights(following: Layer | None, rows: int) -> FloatArray:
-    """How much batch normalisation scales each output, if that is what follows."""
+    """The factor `[rows]` by which a following batch normalisation scales each output; else 1."""
     if following is None:
         return np.ones(rows)
     deviation = np.sqrt(np.asarray(following.moving_variance, np.float64) + following.epsilon)

@@ -1,7 +1,7 @@
-"""Puts pruning wrappers into models: by one rule for all layers, or by a plan.
+"""Wraps the layers of models for pruning: by one rule for all layers, or by a plan.
 
-Models that come out are new and share nothing with those that went in. A layer that is not wrapped
-is kept, and `kept_layers` says why.
+The models returned are new and share nothing with those given. A layer that is not wrapped is kept,
+and `kept_layers` gives the reason.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from edgeprune.pruning.training.schedule import ConstantSparsity, Schedule
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude
 
 DEFAULT_SCHEDULE = ConstantSparsity(0.5, 0)
-"""TensorFlow Model Optimization's own default."""
+"""The default of TensorFlow Model Optimization."""
 
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """A layer that was left as it is."""
+    """A layer that was not wrapped, and why."""
 
     path: str
     reason: str
@@ -45,7 +45,7 @@ class KeptLayer:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Rides on a model as one attribute; Keras would track a bare tuple."""
+    """Holds kept layers in an attribute of a model; Keras would track a bare tuple."""
 
     layers: tuple[KeptLayer, ...]
 
@@ -68,28 +68,28 @@ def prune_low_magnitude(
 ) -> Any:
     """Wraps a layer, a list of layers, or every layer of a model, to be pruned while it trains.
 
-    Names and meaning are TensorFlow Model Optimization's, with these differences: layers that
-    cannot be wrapped are kept instead of refused, subclassed models are taken, a block on a
-    convolution means its device matrix, and the result holds copies.
+    Names and meaning are those of TensorFlow Model Optimization, with these differences: layers
+    that cannot be wrapped are kept and no error is raised, subclassed models are supported, a block
+    on a convolution applies to its device matrix, and the result holds copies.
 
     Args:
       to_prune: a Keras layer, built or not, a list of them, or a model.
-      pruning_schedule: when masks are made anew, and for which sparsity.
+      pruning_schedule: when masks are updated, and to which sparsity.
       block_size: (height, width) of a tile on a Dense kernel `[in, out]`.
       block_pooling_type: whether the mean ("AVG") or highest ("MAX") magnitude in a tile counts.
       sparsity_m_by_n: (m, n), m zeros in every n consecutive input channels; the schedule then
-        only says when.
-      pruning_policy: an object with `allow_pruning(layer)`, and perhaps
-        `ensure_model_supports_pruning(model)` that raises if it does not.
-      pattern: edgeprune's own way to say it, in place of the two options above.
-      **kwargs: to the wrapper, if one layer is given.
+        only decides when masks are updated.
+      pruning_policy: an object with `allow_pruning(layer)`, and optionally
+        `ensure_model_supports_pruning(model)`, which raises if the model is not supported.
+      pattern: the pattern, replacing `block_size` and `sparsity_m_by_n`.
+      **kwargs: arguments of the wrapper, if one layer is given.
 
     Returns:
-      The same as was given: a model (compiled as before), a layer or a list.
+      What was given, wrapped: a model (compiled as before), a layer or a list of layers.
 
     Raises:
       ModelError: not a layer or model, or one that cannot be copied.
-      PatternError: `block_size` or `sparsity_m_by_n` are not what they should be.
+      PatternError: an invalid `block_size` or `sparsity_m_by_n`.
     """
     pattern = pattern or device_matrix.tfmot_pattern(block_size, sparsity_m_by_n)
     rule = PruningRule(pattern, pruning_schedule, block_pooling_type)
@@ -119,10 +119,10 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
 
     Args:
       model: a built Keras model; not changed.
-      plan: as `plan` makes it, perhaps edited.
-      schedule: its steps and shape are used for every layer; it is scaled to end at the layer's
-        sparsity. An `NofM` has its sparsity from the first mask on.
-      regrow: whether pruned weights are updated while the schedule runs and may come back; see
+      plan: a plan that `plan` made, possibly edited.
+      schedule: the schedule of every layer, scaled to end at the layer's sparsity. An `NofM` has
+        its sparsity from the first mask on.
+      regrow: whether pruned weights are trained while the schedule runs and may regrow; see
         `PruningRule`.
 
     Returns:
@@ -149,9 +149,11 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
 
 
 def kept_layers(wrapped: Any) -> tuple[KeptLayer, ...]:
-    """The layers that were left unwrapped, each with the reason.
+    """The layers that were not wrapped, each with the reason.
 
-    Known of what `prune_low_magnitude` and `wrap` returned; a saved file does not hold it.
+    Args:
+      wrapped: what `prune_low_magnitude` or `wrap` returned. A model that was saved and loaded has
+        lost this information and gives an empty tuple.
     """
     kept = getattr(wrapped, "kept_unwrapped", None)
     return kept.layers if isinstance(kept, _Kept) else ()
@@ -162,7 +164,7 @@ def _no_kernel(layer: Layer) -> str:
 
 
 def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:
-    """Why a layer is not wrapped when no plan says what to do with it; empty if it is."""
+    """Why a layer is not wrapped if there is no plan; empty if it is."""
     kind = type(layer).__name__
     if isinstance(layer, PruneLowMagnitude):
         return "wrapped before"
@@ -177,7 +179,7 @@ def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:
 
 
 def _misfit(layer: Layer, pattern: Pattern) -> str:
-    """Why an `NofM` cannot be laid on the input channels of a convolution; empty if it can."""
+    """Why an `NofM` does not fit the input channels of a convolution; empty if it does."""
     for kind, kernel in kernels_of(layer):
         channels = device_matrix.input_channels(kind, tuple(kernel.shape))
         positions = device_matrix.device_shape(kind, tuple(kernel.shape))[1] // channels

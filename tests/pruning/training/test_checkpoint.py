@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
     content = (tmp_path / FILE).read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"PK not a zip"):
         (tmp_path / FILE).write_bytes(damaged)
-        with pytest.raises(DataError, match="Remove it and start anew"):
+        with pytest.raises(DataError, match="Remove it and start again"):
             read_checkpoint(tmp_path / FILE, {})
 
 
