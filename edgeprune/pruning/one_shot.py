@@ -62,7 +62,7 @@ def prune_one_shot(
       permute: whether channels inside the network may change their order where an `NofM` then
         keeps more weight; see `permute`.
       finetune: whether fine-tuning follows; training that begins here does without.
-      importance: how channels to be removed are weighed; see `channels.prune.gather`.
+      importance: how channels to be removed are weighed; see `plan_removal.gather_evidence`.
       rules: that say how custom layers hand channels on, by their class.
       progress: told what is done.
 

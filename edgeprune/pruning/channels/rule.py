@@ -109,7 +109,7 @@ def only_input(call: LayerCall) -> ChannelTensor:
       CannotFollowError: the layer has several inputs.
     """
     if len(call.inputs) != 1:
-        raise CannotFollowError(f"{len(call.inputs)} inputs where one is known how to be followed")
+        raise CannotFollowError(f"it has {len(call.inputs)} inputs instead of one")
     return call.inputs[0]
 
 

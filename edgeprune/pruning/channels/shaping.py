@@ -56,7 +56,7 @@ def reshape(call: LayerCall) -> Coupling:
 def _known(shape: SampleShape) -> tuple[int, ...]:
     known = tuple(size for size in shape if size is not None)
     if len(known) < len(shape) or math.prod(known) > MAX_POSITIONS or not known:
-        raise CannotFollowError(f"it reshapes {list(shape)}, of a size not known or too large")
+        raise CannotFollowError(f"it reshapes {list(shape)}, whose size is not known or too large")
     return known
 
 

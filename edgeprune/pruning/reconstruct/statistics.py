@@ -14,7 +14,7 @@ from edgeprune.pruning.reconstruct.graph import Tensor
 POSITIONS_PER_COLUMN = 32
 """Approximate number of output positions that are summed per column of the device matrix."""
 MIN_POSITIONS = 32768
-"""Fewest output positions that are summed, where there are so many."""
+"""Fewest output positions that are summed, if the samples have as many."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
         name, _, mode = monitor.partition(":")
         if mode not in ("", "min", "max"):
             raise InputError(
-                f"`monitor` is the name of a metric, perhaps with ':max' or ':min' behind it. "
+                f"`monitor` is the name of a metric, optionally with the suffix ':max' or ':min'. "
                 f"Received: {monitor!r}."
             )
         super().__init__(
@@ -93,7 +93,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             super().on_epoch_end(epoch, logs)
         except ValueError as error:
             raise InputError(
-                f"`monitor`: whether '{self.monitor}' is good when it is high or low is not known. "
+                f"`monitor`: it is not known whether a high or a low '{self.monitor}' is better. "
                 f"Write '{self.monitor}:max' or '{self.monitor}:min'."
             ) from error
 

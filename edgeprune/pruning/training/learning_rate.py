@@ -32,7 +32,7 @@ def compile_for_training(
     an earlier training has used it up, only its highest rate is used.
 
     Args:
-      trainee: the model to be trained, perhaps compiled.
+      trainee: the model to be trained, compiled or not.
       model: the model that is pruned; shows whether its output is a softmax.
       teacher: the model as it was loaded; shows whether it was trained before.
       learning_rate: peak learning rate; the optimizer's own if None.

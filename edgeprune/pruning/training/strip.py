@@ -152,8 +152,8 @@ def check_same_outputs(model: Model, stripped: Model) -> None:
             raise CheckError(
                 f"{model.name}: output {index} of the stripped model must equal that of the "
                 f"wrapped one to {OUTPUT_TOLERANCE:g} of its largest value. Received: a "
-                f"difference of {difference:.3g}. Does a layer compute from something else than "
-                "its weights and inputs?"
+                f"difference of {difference:.3g}. Does a layer depend on anything besides its "
+                "weights and inputs?"
             )
 
 

@@ -188,7 +188,7 @@ def test_a_metric_that_is_not_there_is_named_before_an_epoch_is_spent() -> None:
     assert max((done for _, done, _ in steps), default=0) <= 1
     with pytest.raises(InputError, match="'val_loss' is a metric on validation data"):
         train_pruned(model, rows(model), data(), epochs=1, monitor="val_loss")
-    with pytest.raises(InputError, match="perhaps with ':max' or ':min'"):
+    with pytest.raises(InputError, match="suffix ':max' or ':min'"):
         train_pruned(model, rows(model), data(), epochs=1, monitor="loss:up")
 
 
