@@ -23,7 +23,7 @@ from edgeprune.core.pattern import Block, Unstructured
 from edgeprune.core.plan import MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
 from edgeprune.core.progress import Progress
 from edgeprune.core.terms import Allocation, Goal
-from edgeprune.keras_model.layers import Model, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import LayerMap
 from edgeprune.profiles import kernel_costs as cost_table
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.reconstruct.samples import calibration_samples
@@ -34,6 +34,8 @@ DeviceCost: TypeAlias = Callable[[LayerPlan, float], float]
 
 GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
 """Sparsities at which losses are measured."""
+LOSS_ITERATIONS = 12
+"""ADMM iterations at each sparsity; the relative losses of layers converge early."""
 _BISECTIONS = 40
 _TINY = 1e-300
 """Keeps quotients finite."""
@@ -241,12 +243,8 @@ def with_errors(made: Plan, curves: Mapping[str, Curve]) -> Plan:
     return made.model_copy(update={"layers": layers})
 
 
-LOSS_ITERATIONS = 12
-"""ADMM iterations at each sparsity; the relative losses of layers converge early."""
-
-
 def allocate(
-    model: Model,
+    mapped: LayerMap,
     made: Plan,
     method: Allocation,
     x: list[Array] | None,
@@ -256,7 +254,7 @@ def allocate(
     """Allocates a plan's zeros, and with samples adds the expected error of each layer.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       made: the plan, with its zeros spread evenly.
       method: see `terms.Allocation`.
       x: samples, one array `[n, ...]` per input.
@@ -277,26 +275,25 @@ def allocate(
     if not made.pruned:
         return made
     measured = (
-        measure_losses(model, made, calibration_samples(x), progress) if x is not None else {}
+        measure_losses(mapped, made, calibration_samples(x), progress) if x is not None else {}
     )
     if method == "lamp":
-        made = reallocate(made, _lamp_curves(model, made), cost)
+        made = reallocate(made, _lamp_curves(mapped, made), cost)
     if method == "reconstruction":
         made = reallocate(made, measured, cost)
     return with_errors(made, measured)
 
 
-def _lamp_curves(model: Model, made: Plan) -> dict[str, Curve]:
-    layers = unique_layers(model)
+def _lamp_curves(mapped: LayerMap, made: Plan) -> dict[str, Curve]:
     curves = {}
     for row in filter(can_move, made.layers):
-        kernel = np.asarray(kernel_variable(layers[row.path]))
+        kernel = np.asarray(mapped.kernels[row.path])
         curves[row.path] = lamp_curve(row.path, device_matrix.to_device(row.kind, kernel))
     return curves
 
 
 def measure_losses(
-    model: Model, made: Plan, x: list[Array], progress: Progress
+    mapped: LayerMap, made: Plan, x: list[Array], progress: Progress
 ) -> dict[str, Curve]:
     """Measures the loss of every pruned layer of a plan, as a fraction of its outputs' energy.
 
@@ -304,7 +301,7 @@ def measure_losses(
     sparsity are measured at those of `GRID`, the others at the sparsity of the plan.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       made: the plan.
       x: samples, one array `[n, ...]` per input.
       progress: called for each layer measured.
@@ -322,5 +319,5 @@ def measure_losses(
         losses = [case.solve(pattern, s, LOSS_ITERATIONS).error if s else 0.0 for s in sparsities]
         curves[case.path] = Curve(case.path, row.weights, sparsities, tuple(losses))
 
-    visit_layers(model, model, x, rows, visit, progress)
+    visit_layers(mapped, mapped, x, rows, visit, progress)
     return curves

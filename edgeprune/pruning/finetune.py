@@ -27,7 +27,8 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import QualityWarning
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.interface import infer, predict, softmax_ends
-from edgeprune.keras_model.layers import Model, describe_layers, kernel_variable, unique_layers
+from edgeprune.keras_model.layer_info import describe_layers
+from edgeprune.keras_model.layers import LayerMap, Model
 from edgeprune.pruning.reconstruct.recording import recorded
 from edgeprune.pruning.reconstruct.samples import max_shift
 from edgeprune.pruning.training.distill import OutputKind, output_distance
@@ -66,7 +67,7 @@ TrainingStep: TypeAlias = Callable[[Tensors], None]
 
 
 def distill_outputs(
-    pruned: Model, dense: Model, x: list[Array], progress: Progress = no_progress
+    pruned: LayerMap, dense: LayerMap, x: list[Array], progress: Progress = no_progress
 ) -> None:
     """Distils the outputs and layer inputs of the dense model into a pruned one, in place.
 
@@ -89,15 +90,15 @@ def distill_outputs(
     if len(x[0]) < MIN_SAMPLES or not epochs or tf.distribute.has_strategy():
         return
     held_out = [array[::VALIDATION_STRIDE] for array in x]
-    distance = _mean_output_distance(dense)
-    wanted = predict(dense, held_out)
+    distance = _mean_output_distance(dense.model)
+    wanted = predict(dense.model, held_out)
 
     def judge() -> float:
-        return float(distance(wanted, predict(pruned, held_out)))
+        return float(distance(wanted, predict(pruned.model, held_out)))
 
-    before, weights = judge(), pruned.get_weights()
+    before, weights = judge(), pruned.model.get_weights()
     try:
-        variables = _variables_with_gradient(pruned, [array[:1] for array in x])
+        variables = _variables_with_gradient(pruned.model, [array[:1] for array in x])
     except LookupError as error:  # what TensorFlow raises for an operation without one
         warnings.warn(f"Not fine-tuned: {error}.", QualityWarning, stacklevel=3)
         return
@@ -108,7 +109,7 @@ def distill_outputs(
     _train(step, x, learned, size, epochs, progress)
     # `not <` rather than `>=`, so that NaN, where training diverged, is undone too.
     if not judge() < before:
-        pruned.set_weights(weights)
+        pruned.model.set_weights(weights)
 
 
 def _variables_with_gradient(model: Model, sample: list[Array]) -> list[Any]:
@@ -137,17 +138,17 @@ def _train(
         progress("fine-tuning on the dense model's outputs", epoch + 1, epochs)
 
 
-def affordable_epochs(model: Model, x: list[Array]) -> int:
+def affordable_epochs(mapped: LayerMap, x: list[Array]) -> int:
     """The number of epochs that `MAX_MULTIPLICATIONS` allows, at most `MAX_EPOCHS`.
 
     Args:
-      model: a built Keras model.
+      mapped: a built Keras model.
       x: samples, one array `[n, ...]` per input; only their shapes are used. They give the size of
         feature maps where the model leaves it open.
     """
     cost = sum(
         layer.parameters * (_positions(x) if layer.pixels is None else layer.pixels)
-        for layer in describe_layers(model)
+        for layer in describe_layers(mapped)
         if layer.kind != "Embedding"
     )
     return min(MAX_EPOCHS, int(MAX_MULTIPLICATIONS / (PASSES_PER_STEP * max(cost, 1) * len(x[0]))))
@@ -200,7 +201,7 @@ def _feature_distance(wanted: LayerInputs, given: LayerInputs) -> Any:
 
 
 def _make_step(
-    pruned: Model, dense: Model, variables: list[Any], distance: Distance, steps: int
+    pruned: LayerMap, dense: LayerMap, variables: list[Any], distance: Distance, steps: int
 ) -> TrainingStep:
     """One of `steps` training steps; zeros of kernels stay zero."""
     kept = [np.asarray(variable) != 0 if variable.ndim > 1 else None for variable in variables]
@@ -224,15 +225,15 @@ def _make_step(
     return compiled
 
 
-def _call(model: Model, batch: Tensors) -> tuple[Tensors, LayerInputs]:
+def _call(mapped: LayerMap, batch: Tensors) -> tuple[Tensors, LayerInputs]:
     """The outputs for inference, and the inputs of the layers that can be pruned."""
     with ExitStack() as stack:
         seen = {
             path: stack.enter_context(recorded(layer))
-            for path, layer in unique_layers(model).items()
-            if kernel_variable(layer) is not None
+            for path, layer in mapped.layers.items()
+            if path in mapped.kernels
         }
-        outputs = infer(model, batch)
+        outputs = infer(mapped.model, batch)
     inputs = {
         (path, call): tensor
         for path, layer in seen.items()

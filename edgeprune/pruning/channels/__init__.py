@@ -1,6 +1,5 @@
 """Removal of whole channels from a Keras model, which becomes a smaller plain one.
 
-graph         runs values of any kind through a Keras graph, nested models opened
 rule          the interface of rules: how a layer couples channels
 mixing        rules for layers that sum over channels
 passing       rules for layers that treat each channel alone

@@ -18,24 +18,25 @@ from typing import Any
 import numpy as np
 
 from edgeprune.core.arrays import Array
-from edgeprune.keras_model.layers import Layer, Model, unique_layers
+from edgeprune.keras_model.layers import Layer, LayerMap
 from edgeprune.pruning.channels.removal import Kept
 from edgeprune.pruning.channels.statistics import RIDGE, TINY, Key, Moments
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
 
 
-def correct_weights(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
+def correct_weights(
+    mapped: LayerMap, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]
+) -> None:
     """Adds the weights of removed channels to those of kept ones, in place.
 
     A layer that is called several times, or whose kernel is grouped, keeps its weights.
 
     Args:
-      model: the traced model or a copy of it, with all channels.
+      mapped: the traced model or a copy of it, with all channels.
       trace: the trace of the model.
       kept: bool `[channels]` by label; True keeps.
       moments: moments of the inputs of each matrix.
     """
-    layers = unique_layers(model)
     calls = Counter((found.path, found.matrix.weight) for found in trace.matrices)
     for found in trace.matrices:
         known = moments.get(found.key)
@@ -43,16 +44,18 @@ def correct_weights(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key
         if labels is None or known is None or kept[labels].all() or found.matrix.source is None:
             continue
         if calls[found.path, found.matrix.weight] == 1 and found.matrix.groups == 1:
-            _correct_layer(layers[found.path], found, kept[labels], known)
+            _correct_layer(mapped.layers[found.path], found, kept[labels], known, trace)
 
 
-def _correct_layer(layer: Layer, found: TracedMatrix, stays: Array, moments: Moments) -> None:
+def _correct_layer(
+    layer: Layer, found: TracedMatrix, stays: Array, moments: Moments, trace: Trace
+) -> None:
     variable = getattr(layer, found.matrix.weight)
     kernel = np.asarray(variable, np.float64)
     axes = (found.matrix.input_axis, found.matrix.output_axis)
     moved = np.moveaxis(kernel, axes, (0, 1))
     bias = getattr(layer, "bias", None)
-    centred = bias is not None or _before_normalization(layer)
+    centred = bias is not None or _before_normalization(found, trace)
     share = _shares(moments, stays, found.matrix.inputs, centred)
     removed = moved[~stays]
     if bias is not None:
@@ -78,7 +81,7 @@ def _shares(moments: Moments, stays: Array, labels: Any, centred: bool) -> Array
     return np.asarray(np.linalg.solve(inner, square[np.ix_(kept, gone)]))
 
 
-def _before_normalization(layer: Layer) -> bool:
-    """Whether only batch normalisation reads a layer; its mean is estimated again."""
-    readers = [node.operation for node in layer._outbound_nodes]
+def _before_normalization(found: TracedMatrix, trace: Trace) -> bool:
+    """Whether only batch normalisation reads a layer; it recomputes the mean from its input."""
+    readers = [call.operation for call in trace.graph.readers_of(found.layer)]
     return bool(readers) and all(type(r).__name__ == "BatchNormalization" for r in readers)

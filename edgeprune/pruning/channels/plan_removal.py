@@ -12,10 +12,10 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.pattern import Channels
-from edgeprune.core.plan import LEFT_OUT, LayerPlan, Plan
+from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.copies import copy_model
-from edgeprune.keras_model.layers import Model, can_rebuild, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
 from edgeprune.pruning.channels.correction import correct_weights
@@ -77,7 +77,7 @@ class Evidence:
 
 
 def gather_evidence(
-    model: Model,
+    mapped: LayerMap,
     traced: Trace,
     data: Data | None,
     importance: Importance | None,
@@ -86,7 +86,7 @@ def gather_evidence(
     """Measures what a criterion of importance needs; without data that is always "magnitude".
 
     Args:
-      model: the traced model.
+      mapped: the traced model.
       traced: the trace of the model.
       data: calibration data, with labels for "taylor".
       importance: the criterion; "reconstruction" if None.
@@ -100,9 +100,11 @@ def gather_evidence(
         return Evidence((*find_readers(traced, {}), *find_makers(traced)), {})
     rows = np.linspace(0, len(data) - 1, min(len(data), IMPORTANCE_SAMPLES)).astype(int)
     samples = data.take(rows)
-    moments = measure_moments(model, traced, samples.x, progress)
+    moments = measure_moments(traced, samples.x, progress)
     readers = find_readers(traced, moments)
-    scores = taylor_scores(model, traced, samples, progress) if importance == "taylor" else None
+    scores = (
+        taylor_scores(mapped.model, traced, samples, progress) if importance == "taylor" else None
+    )
     return Evidence(readers, moments, scores)
 
 
@@ -113,11 +115,11 @@ def groups_of(model: Model, rules: ChannelRules = NO_RULES) -> tuple[Group, ...]
       model: Sequential or Functional, nested models opened.
       rules: rules for custom layers, by their class.
     """
-    return find_groups(trace(model, rules))
+    return find_groups(trace(map_layers(model), rules))
 
 
 def plan_removal(
-    model: Model,
+    mapped: LayerMap,
     profile: DeviceProfile,
     made: Plan,
     *,
@@ -130,7 +132,7 @@ def plan_removal(
     """Completes a plan: how many channels of each layer are removed, or why none are.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       profile: the device, which gives the cost of channels.
       made: a plan whose rows allow layers to lose channels.
       data: calibration data; without it, importance is magnitude.
@@ -145,13 +147,14 @@ def plan_removal(
     Raises:
       DataError, ModelError: as `gather_evidence`.
     """
-    if not can_rebuild(model):
-        reason = f"channels cannot be followed through a {type(model).__name__} without a graph"
+    if not can_rebuild(mapped.model):
+        kind = type(mapped.model).__name__
+        reason = f"channels cannot be followed through a {kind} without a graph"
         return made.model_copy(update={"layers": tuple(_left(row, reason) for row in made.layers)})
-    traced = trace(model, rules)
+    traced = trace(mapped, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = evidence or gather_evidence(model, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
     counted = _counted(rows)
     candidates = _candidates(groups, rows, evidence)
 
@@ -165,7 +168,7 @@ def plan_removal(
         candidates,
         cost_model,
         sparsity=made.asked,
-        whole=sum(row.weights for row in made.layers if row.prunable and row.reason != LEFT_OUT),
+        whole=sum(row.weights for row in made.layers if row.counted),
         measure=_measure(made),
     )
     return made.model_copy(update={"layers": _filled(made.layers, groups, candidates, found)})
@@ -177,11 +180,7 @@ def _measure(made: Plan) -> Measure:
 
 def _counted(rows: Mapping[str, LayerPlan]) -> dict[str, str]:
     """The attribute of the kernel that the sparsity is counted over, by the layer's path."""
-    return {
-        path: _kernel_name(row)
-        for path, row in rows.items()
-        if row.prunable and row.reason != LEFT_OUT
-    }
+    return {path: _kernel_name(row) for path, row in rows.items() if row.counted}
 
 
 def _candidates(
@@ -254,7 +253,7 @@ def _left(row: LayerPlan, reason: str) -> LayerPlan:
 
 
 def remove_planned(
-    model: Model,
+    mapped: LayerMap,
     plan: Plan,
     *,
     data: Data | None = None,
@@ -262,14 +261,14 @@ def remove_planned(
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
-) -> Model:
+) -> LayerMap:
     """Removes the channels that a plan's rows ask for, the least important first.
 
     With calibration data, the weights of the channels that stay are adjusted by least squares to
     compensate.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       plan: a plan that `plan` made, possibly edited.
       data: calibration data; without it, importance is magnitude and no weights are adjusted.
       importance: criterion of importance; see `gather_evidence`.
@@ -278,7 +277,7 @@ def remove_planned(
       progress: called after each batch and each group.
 
     Returns:
-      A smaller model with the layers, names and compilation of `model`.
+      A smaller model with the layers, names and compilation of the one given.
 
     Raises:
       PlanError: the plan removes channels that must stay, or different numbers of channels that
@@ -286,11 +285,11 @@ def remove_planned(
       DataError: "taylor" without labels.
       ModelError: a weight is not finite, or a layer cannot be made with fewer channels.
     """
-    traced = trace(model, rules)
+    traced = trace(mapped, rules)
     rows = {row.path: row for row in plan.layers}
     groups = with_reasons(find_groups(traced), rows)
     left = kept_by_plan(groups, rows)
-    evidence = evidence or gather_evidence(model, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
     kept: Kept = np.ones(traced.channels, bool)
     for step, (index, count) in enumerate(left.items()):
         group = groups[index]
@@ -298,24 +297,23 @@ def remove_planned(
             order = evidence.order(group, group.step(multiple_of(group, rows))).order
             kept[group.channels[order[: len(group) - count]]] = False
         progress(f"choosing channels of {group.name}", step + 1, len(left))
-    corrected = model
+    corrected = mapped
     if evidence.moments:
-        corrected = copy_model(model)
+        corrected = map_layers(copy_model(mapped.model))
         correct_weights(corrected, traced, kept, evidence.moments)
     return build_smaller(corrected, traced, kept)
 
 
-def rest_of(plan: Plan, smaller: Model) -> Plan:
+def rest_of(plan: Plan, smaller: LayerMap) -> Plan:
     """The rest of a plan once its channels are removed: the rows with other patterns.
 
     Args:
       plan: the plan.
       smaller: the model without those channels.
     """
-    kernels = {path: kernel_variable(layer) for path, layer in unique_layers(smaller).items()}
     rows = []
     for row in plan.layers:
-        variable = kernels.get(row.path)
+        variable = smaller.kernels.get(row.path)
         shape = tuple(variable.shape) if variable is not None else row.shape
         changed: dict[str, object] = {"shape": shape, "after": None}
         if isinstance(row.pattern, Channels):

@@ -16,8 +16,7 @@ import tensorflow as tf
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.progress import Progress
-from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.channels import graph
+from edgeprune.keras_model.calls import Call
 from edgeprune.pruning.channels.trace import Trace
 
 CALIBRATION_BATCH = 16
@@ -32,7 +31,7 @@ MAX_SQUARE = 4096
 """Largest number of channels for which the covariance is computed; of more, only variances."""
 
 Key = tuple[str, int]
-"""A call of the model, see `graph.Call.key`."""
+"""A call of the model, see `calls.Call.key`."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +105,13 @@ class _Sums:
 
 
 def measure_moments(
-    model: Model,
     trace: Trace,
     x: Sequence[Array],
     progress: Progress,
 ) -> Mapping[Key, Moments]:
-    """Runs a model on calibration data and measures the moments of the inputs of each matrix.
+    """Runs a traced model on calibration data, for the moments of the inputs of each matrix.
 
     Args:
-      model: the traced model.
       trace: the trace of the model.
       x: one array `[n, ...]` per input of the model.
       progress: called after each batch.
@@ -136,15 +133,15 @@ def measure_moments(
         # Strided, so that data sorted by class does not make one-sided batches.
         batch = [tf.constant(array[step::batches]) for array in x]
 
-        def apply(call: graph.Call, tensors: list[Any], added: set[int] = added) -> list[Any]:
+        def apply(call: Call, tensors: list[Any], added: set[int] = added) -> list[Any]:
             if call.key in wanted:
                 source = id(call.node.input_tensors[0])
                 if tensor_of.setdefault(call.key, source) not in added:
                     _add(sums, source, _rows(tensors[0], wanted[call.key]))
                     added.add(source)
-            return graph.compute(call, tensors)
+            return call.run(tensors)
 
-        graph.run(model, batch, apply)
+        trace.graph.apply(batch, apply)
         progress("measuring channels", step + 1, batches)
     found = {source: _moments(part) for source, part in sums.items()}
     return {key: found[source] for key, source in tensor_of.items()}

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from edgeprune.keras_model.layers import Model, unique_layers
-from edgeprune.pruning.channels import graph
+from edgeprune.keras_model.calls import Call, CallGraph, read_calls
+from edgeprune.keras_model.layers import LayerMap
 from edgeprune.pruning.channels.kinds import rule_for
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
@@ -48,7 +48,7 @@ class TracedMatrix:
     layer: Any
     matrix: Matrix
     key: tuple[str, int]
-    """Key of the call, see `graph.Call.key`."""
+    """Key of the call, see `calls.Call.key`."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,17 @@ class Trace:
     """The channels that each layer makes, by its path."""
     frozen: Mapping[int, str]
     """Why channels must stay, by label."""
+    graph: CallGraph
+    """The calls of the traced model."""
 
 
 class _Tracer:
     """Runs through a graph once and collects the couplings of rules; labels are resolved last."""
 
-    def __init__(self, model: Model, rules: Mapping[type, ChannelRule]) -> None:
+    def __init__(self, mapped: LayerMap, rules: Mapping[type, ChannelRule]) -> None:
+        self._mapped = mapped
+        self._graph = read_calls(mapped.model)
         self._rules = rules
-        self._paths = {id(layer): path for path, layer in unique_layers(model).items()}
         self._count = 0
         self._made: dict[str, Labels] = {}
         self._united: list[tuple[Labels, Labels]] = []
@@ -93,9 +96,16 @@ class _Tracer:
         self._inputs: dict[str, tuple[ChannelTensor, ...]] = {}
         self._sizes: dict[str, Mapping[str, Labels | ChannelTensor]] = {}
 
-    def trace(self, model: Model) -> Trace:
-        inputs = [self._source(tuple(tensor.shape[1:]), IS_INPUT) for tensor in model.inputs]
-        outputs = graph.run(model, inputs, self._apply, enter=self._enter)
+    def trace(self) -> Trace:
+        shapes = [tuple(tensor.shape[1:]) for tensor in self._mapped.model.inputs]
+        inputs = [self._source(shape, IS_INPUT) for shape in shapes]
+        known = dict(zip(self._graph.inputs, inputs, strict=True))
+        for call in self._graph.calls:
+            made = self._apply(call, [known[value] for value in call.inputs])
+            known.update(zip(call.outputs, made, strict=True))
+        for path, values in self._graph.entered:
+            self._enter(path, [known[value] for value in values])
+        outputs = [known[value] for value in self._graph.outputs]
         self._frozen[:0] = [(tensor.labels, IS_OUTPUT) for tensor in outputs]
         return self._resolved()
 
@@ -122,8 +132,8 @@ class _Tracer:
             return
         self._united.append((first, other))
 
-    def _apply(self, call: graph.Call, inputs: list[ChannelTensor]) -> Sequence[ChannelTensor]:
-        path = self._paths.get(id(call.operation), call.path)
+    def _apply(self, call: Call, inputs: list[ChannelTensor]) -> Sequence[ChannelTensor]:
+        path = self._mapped.path_of(call.operation) or call.path
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in call.node.output_tensors)
         coupling = self._coupling(call, path, tuple(inputs), shapes)
         self._note(call, path, coupling)
@@ -133,7 +143,7 @@ class _Tracer:
 
     def _coupling(
         self,
-        call: graph.Call,
+        call: Call,
         path: str,
         inputs: tuple[ChannelTensor, ...],
         shapes: tuple[SampleShape, ...],
@@ -168,7 +178,7 @@ class _Tracer:
 
         return new
 
-    def _note(self, call: graph.Call, path: str, coupling: Coupling) -> None:
+    def _note(self, call: Call, path: str, coupling: Coupling) -> None:
         kind = type(call.operation).__name__
         for axis in coupling.weights:
             if getattr(call.operation, axis.weight, None) is None:
@@ -222,6 +232,7 @@ class _Tracer:
             },
             made_by={path: whole[labels] for path, labels in self._made.items()},
             frozen=frozen,
+            graph=self._graph,
         )
 
 
@@ -230,11 +241,11 @@ def _resolved_matrix(matrix: Matrix, whole: Labels) -> Matrix:
     return replace(matrix, outputs=whole[matrix.outputs], inputs=inputs)
 
 
-def trace(model: Model, rules: Mapping[type, ChannelRule] = MappingProxyType({})) -> Trace:
+def trace(mapped: LayerMap, rules: Mapping[type, ChannelRule] = MappingProxyType({})) -> Trace:
     """Follows the channels of a Keras model.
 
     Args:
-      model: Sequential or Functional, nested models opened.
+      mapped: a Sequential or Functional model, nested models opened.
       rules: the user's rules by layer class, which take precedence over the built-in ones.
     """
-    return _Tracer(model, rules).trace(model)
+    return _Tracer(mapped, rules).trace()

@@ -1,7 +1,6 @@
 """Pruning from samples without labels: layer-wise reconstruction of the dense model's outputs.
 
 samples     the samples to calibrate on, with shifted copies of images
-graph       the calls of a Keras model, in order
 recording   the inputs of a layer, wherever it is called
 store       activations until their last use, in memory or on disk
 run         the dense model and its copy side by side

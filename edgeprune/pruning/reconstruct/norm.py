@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from edgeprune.keras_model.calls import Tensor
 from edgeprune.keras_model.layers import Layer
 from edgeprune.pruning.reconstruct.gram import FloatArray
-from edgeprune.pruning.reconstruct.graph import Tensor
 
 SMALLEST_VARIANCE = 1e-12
 """Variance, relative to the dense model's, below which a channel counts as constant."""

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
+from edgeprune.keras_model.calls import Tensor
 from edgeprune.pruning.reconstruct.gram import FactoredGram, FloatArray, Gram, WholeGram
-from edgeprune.pruning.reconstruct.graph import Tensor
 
 POSITIONS_PER_COLUMN = 32
 """Approximate number of output positions that are summed per column of the device matrix."""

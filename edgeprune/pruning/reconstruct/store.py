@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune.pruning.reconstruct.graph import Tensor
+from edgeprune.keras_model.calls import Tensor
 
 MEMORY_BYTES = 2 << 30
 """Most memory for activations; arrays beyond it go to temporary files, one each."""

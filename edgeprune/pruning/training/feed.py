@@ -7,7 +7,7 @@ interrupted run resumes with the same batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +22,9 @@ Augment: TypeAlias = Literal["none", "flip-shift"]
 Batches: TypeAlias = Any
 """Batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them: a `tf.data.Dataset`, `PyDataset` or
 generator."""
+
+Pack: TypeAlias = Callable[[Sequence[Any]], Any]
+"""Makes of one array or tensor per input what a model takes; see `interface.packer_of`."""
 
 MAX_SHIFT = 4
 """Most pixels by which `flip-shift` moves an image in each direction."""
@@ -54,6 +57,7 @@ def make_feed(
     seed: int,
     epochs: range,
     steps_per_epoch: int | None,
+    pack: Pack,
 ) -> Feed:
     """Makes the batches of some epochs.
 
@@ -64,6 +68,7 @@ def make_feed(
       seed: random seed of the order and the augmentation.
       epochs: indices of the epochs; those of a resumed run do not start at 0.
       steps_per_epoch: batches in an epoch, for data without a length.
+      pack: packs one array per input into the structure that the model takes.
 
     Raises:
       DataError: the number of batches is not known, or the inputs cannot be augmented.
@@ -72,7 +77,7 @@ def make_feed(
     if augment not in ("none", "flip-shift"):
         raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
     if isinstance(data, Data):
-        return _from_arrays(data, batch_size, augment, seed, epochs)
+        return _from_arrays(data, batch_size, augment, seed, epochs, pack)
     steps = steps_in_epoch(data, batch_size, steps_per_epoch)
     feed = Feed(data, steps, steps_per_epoch is not None)
     if augment == "none":
@@ -85,12 +90,15 @@ def make_feed(
     return replace(feed, batches=_augmented(data, seed))
 
 
-def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple[Any, Any]:
+def split_off(
+    data: Data | Batches, validation: float | Data | Batches, pack: Pack
+) -> tuple[Any, Any]:
     """Splits data into training data and validation data.
 
     Args:
       data: samples or batches.
       validation: the fraction of the samples to hold out, or other samples or batches.
+      pack: packs one array per input into the structure that the model takes.
 
     Returns:
       The training data, and what `fit` validates on (None for nothing).
@@ -99,7 +107,7 @@ def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple
       InputError: a fraction outside [0, 1), or one of data that is not arrays.
     """
     if isinstance(validation, Data):
-        return data, _for_validation(validation)
+        return data, _for_validation(validation, pack)
     if not isinstance(validation, int | float):
         return data, validation
     if not 0 <= validation < 1:
@@ -116,11 +124,11 @@ def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple
         )
     held_out = max(1, round(validation * len(data)))
     rows = np.random.default_rng(0).permutation(len(data))
-    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]))
+    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]), pack)
 
 
-def _for_validation(data: Data) -> Any:
-    x = data.x if len(data.x) > 1 else data.x[0]
+def _for_validation(data: Data, pack: Pack) -> Any:
+    x = pack(data.x)
     parts = (x,) if data.y is None else (x, data.y)
     return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
 
@@ -151,7 +159,9 @@ def _length(data: Iterable[Any]) -> int:
         ) from error
 
 
-def _from_arrays(data: Data, batch_size: int, augment: Augment, seed: int, epochs: range) -> Feed:
+def _from_arrays(
+    data: Data, batch_size: int, augment: Augment, seed: int, epochs: range, pack: Pack
+) -> Feed:
     """Batches of one size, in a new random order each epoch.
 
     The last batch of an epoch is filled up with samples from its beginning, so that all batches
@@ -176,7 +186,7 @@ def _from_arrays(data: Data, batch_size: int, augment: Augment, seed: int, epoch
         x = tuple(tf.gather(array, rows) for array in arrays)
         if augment != "none":
             x = (flip_and_shift(x[0], tf.stack([tf.constant(seed, tf.int64), index])),)
-        inputs = x if len(x) > 1 else x[0]
+        inputs = pack(x)
         return (inputs,) if labels is None else (inputs, tf.gather(labels, rows))
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
