@@ -24,6 +24,7 @@ from edgeprune.core.data import signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
+from edgeprune.core.spelling import with_article
 from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
@@ -185,9 +186,9 @@ def _require_convertible(model: Model, numerics: Numerics) -> None:
     for path, layer in map_layers(model).layers.items():
         if type(layer).__name__ in {"LSTM", "GRU"} and not layer.unroll:
             raise ModelError(
-                f"{path}: TensorFlow's converter crashes on a {type(layer).__name__} in int8 "
-                "unless it is unrolled (measured with 2.20, 6 of 6 tries). Make the layer with "
-                "unroll=True."
+                f"{path}: TensorFlow's converter crashes on "
+                f"{with_article(type(layer).__name__)} in int8 unless it is unrolled (measured "
+                "with 2.20, 6 of 6 tries). Make the layer with unroll=True."
             )
 
 

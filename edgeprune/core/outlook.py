@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgeprune.core.grid import Grid, Printable, grid
 from edgeprune.core.schema import Table, Text, WrittenPattern
 
 
@@ -34,7 +35,7 @@ class Alternative(Table):
     pattern: WrittenPattern
 
 
-class Outlook(Table):
+class Outlook(Printable, Table):
     """Whether zeros make a network faster on a device whose sparse kernels run whole networks."""
 
     gains: bool | None
@@ -73,3 +74,29 @@ class Outlook(Table):
             )
             parts.append(f"What pays on other devices: {named}.")
         return (" ".join(parts),)
+
+    def grids(self) -> tuple[Grid, ...]:
+        """What is expected of every runtime, and what stands behind it."""
+        rows = [(each.runtime, f"{each.state}: {each.reason}") for each in self.runtimes]
+        facts = (
+            ("it gains", {True: "yes", False: "no", None: "not known"}[self.gains]),
+            ("because it", self.reason),
+            ("rewritten, exactly", ", ".join(f"{r.name} ({r.places})" for r in self.rewrites)),
+            ("in the way", self.breaker),
+            ("remedy", self.remedy),
+            *(
+                (f"{runtime}, expected", _instructions(dense, sparse))
+                for runtime, dense, sparse in self.instructions
+            ),
+            ("elsewhere", ", ".join(f"{e.pattern} on {e.device}" for e in self.elsewhere)),
+        )
+        title = "The network as a whole, with zeros enough"
+        rows += [fact for fact in facts if fact[1]]
+        return (grid(title, ("", "what is expected"), rows),)
+
+
+def _instructions(dense: float, sparse: float) -> str:
+    return (
+        f"{dense / 1e6:.1f} to {sparse / 1e6:.1f} M instructions in layers with weights, "
+        f"{dense / sparse:.2f}x"
+    )

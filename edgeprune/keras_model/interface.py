@@ -11,6 +11,7 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec
 from edgeprune.core.errors import ModelError
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.layers import Model, has_graph, is_model
 
 PREDICT_BATCH = 64
@@ -54,8 +55,9 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
     tensors = getattr(model, "inputs", None)
     if not tensors:
         raise ModelError(
-            f"{model.name}: expected a model with known inputs. Received: a {type(model).__name__} "
-            "without any. Call it once on a keras.Input and make a Functional model of that."
+            f"{model.name}: expected a model with known inputs. Received: "
+            f"{with_article(type(model).__name__)} without any. Call it once on a keras.Input "
+            "and make a Functional model of that."
         )
     return tuple(
         InputSpec(

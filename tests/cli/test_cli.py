@@ -182,7 +182,7 @@ def test_step_by_step_from_model_to_measured_file(run: Run, model: Path) -> None
     done = run("measure", "out.tflite", *device, "--target", "host", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["latency_ms"]["runs"] > 0
-    assert "stands in for the device" in done.stderr
+    assert "is a proxy for the device" in done.stderr
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.core.finding import Finding
 from edgeprune.inspection.inspect_file import Inspection, inspect
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.printing import HOSTILE, check_printed
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -269,3 +272,23 @@ def test_20_megabytes_take_less_than_two_seconds(tmp_path: Path) -> None:
     start = time.process_time()
     assert inspect(path).parameters == 5_000_000
     assert time.process_time() - start < 2
+
+
+def test_an_inspection_prints_sizes_operators_and_findings(tmp_path: Path) -> None:
+    path = dense_net(tmp_path / "m", prune(floats(64, 64), 0.75, (1, 1)))
+    found = replace(
+        inspect(path, "xnnpack-x86"),
+        model="m",
+        sparsity=0.75,
+        findings=(Finding(0, "rule", f"reads {HOSTILE}", "Replace it."),),
+        manifest={"device": "xnnpack-x86", "versions": {"edgeprune": "0.1"}, "model_sha256": "ab"},
+    )
+    check_printed(
+        found,
+        "m: 4096 weights, 0.750 of them zero; sparse inference: none",
+        *(f"file {found.size_bytes}", f"file after gzip {found.gzip_bytes}"),
+        "Made by edgeprune 0.1 for xnnpack-x86 from the model with sha256 ab",
+        *("FULLY_CONNECTED", found.ops[0].kernel),
+        *("Findings", "reads block/", "Replace it."),
+    )
+    assert "Findings" not in str(replace(found, findings=()))

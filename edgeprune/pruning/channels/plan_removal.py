@@ -14,6 +14,7 @@ from edgeprune.core.data import Data
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
@@ -148,8 +149,8 @@ def plan_removal(
       DataError, ModelError: as `gather_evidence`.
     """
     if not can_rebuild(mapped.model):
-        kind = type(mapped.model).__name__
-        reason = f"channels cannot be followed through a {kind} without a graph"
+        kind = with_article(type(mapped.model).__name__)
+        reason = f"channels cannot be followed through {kind} without a graph"
         return made.model_copy(update={"layers": tuple(_left(row, reason) for row in made.layers)})
     traced = trace(mapped, rules)
     rows = {row.path: row for row in made.layers}

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError
+from edgeprune.core.spelling import with_article
 
 Augment: TypeAlias = Literal["none", "flip-shift"]
 Batches: TypeAlias = Any
@@ -85,7 +86,8 @@ def make_feed(
     if not isinstance(data, tf.data.Dataset):
         raise DataError(
             "augment='flip-shift': expected arrays or a tf.data.Dataset. "
-            f"Received: a {type(data).__name__}. Augment in it, and leave `augment` out."
+            f"Received: {with_article(type(data).__name__)}. Augment in it, and leave "
+            "`augment` out."
         )
     return replace(feed, batches=_augmented(data, seed))
 

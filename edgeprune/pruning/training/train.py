@@ -31,6 +31,7 @@ from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import compile_as, copy_model
 from edgeprune.keras_model.interface import own_training, packer_of
 from edgeprune.keras_model.layers import LayerMap, Model
@@ -312,7 +313,8 @@ def _one_shot(mapped: LayerMap, plan: Plan, data: Data | Batches, progress: Prog
     if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         raise InputError(
             "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
-            f"looked at before training. Received: a {type(data).__name__}. Start gradually."
+            "looked at before training. "
+            f"Received: {with_article(type(data).__name__)}. Start gradually."
         )
     found: list[list[Array]] = []
     for inputs in _inputs_of(data):

@@ -16,6 +16,7 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ModelError
 from edgeprune.core.pattern import NofM, Pattern
 from edgeprune.core.plan import Plan, check_plan
+from edgeprune.core.spelling import with_article
 from edgeprune.core.terms import LAYER_KINDS
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rebuild
 from edgeprune.keras_model.interface import own_training
@@ -154,7 +155,7 @@ def kept_layers(wrapped: Any) -> tuple[KeptLayer, ...]:
 
 
 def _no_kernel(layer: Layer) -> str:
-    return f"patterns are not defined on the weights of a {type(layer).__name__}"
+    return f"patterns are not defined on the weights of {with_article(type(layer).__name__)}"
 
 
 def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:

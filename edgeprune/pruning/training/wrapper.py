@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from edgeprune.core.errors import ModelError
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.layers import Layer, Model, layers_inside, map_layers
 from edgeprune.pruning.training.masked_kernel import (
     KERAS_PACKAGE,
@@ -74,7 +75,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         if not kernels:
             raise ModelError(
                 f"{path}: expected a layer with a kernel that patterns are defined on. "
-                f"Received: a {type(layer).__name__}. Leave it unwrapped."
+                f"Received: {with_article(type(layer).__name__)}. Leave it unwrapped."
             )
         for kind, kernel in kernels:
             mask = self.add_weight(

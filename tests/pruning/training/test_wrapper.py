@@ -174,8 +174,8 @@ def test_layers_that_stay_plain_say_why() -> None:
     model = keras.Sequential([keras.Input((6,)), layers.Embedding(9, 4), layers.LSTM(4)])
     wrapped = prune_low_magnitude(model, HALF)
     assert [kept.reason for kept in kept_layers(wrapped)] == [
-        "patterns are not defined on the weights of a Embedding",
-        "patterns are not defined on the weights of a LSTM",
+        "patterns are not defined on the weights of an Embedding",
+        "patterns are not defined on the weights of an LSTM",
     ]
     reasons = {kept.path: kept.reason for kept in kept_layers(prune_low_magnitude(small_net()))}
     assert "depthwise" in reasons["depthwise"]
