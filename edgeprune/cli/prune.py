@@ -166,7 +166,7 @@ def _carried_out(
 def _remove_checkpoint(folder: Path) -> None:
     from edgeprune.pruning.training import checkpoint
 
-    checkpoint.remove(folder)
+    checkpoint.remove_checkpoint(folder)
 
 
 def _say_result(output: Path, pruned: Any, found: Plan) -> None:

@@ -19,7 +19,7 @@ from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
-from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
+from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 
@@ -209,7 +209,7 @@ def read_plan(path: Path) -> Plan:
     try:
         found = Plan.model_validate_json(text)
     except ValidationError as error:
-        raise PlanError(f"{path}: {explain(error, Plan)}") from error
+        raise PlanError(f"{path}: {explain_invalid(error, Plan)}") from error
     paths = [layer.path for layer in found.layers]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 def suggestion(received: str, valid: Iterable[str]) -> str:
-    """` Did you mean '...'?` with the nearest valid word, or nothing."""
+    """` Did you mean '...'?` with the closest valid name; empty if none is close."""
     near = difflib.get_close_matches(received, list(valid), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
 

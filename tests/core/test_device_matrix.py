@@ -16,14 +16,14 @@ from edgeprune.core.device_matrix import (
 )
 from edgeprune.core.errors import PatternError
 from edgeprune.core.pattern import Block, NofM, Pattern, Unstructured
-from edgeprune.core.terms import KINDS
+from edgeprune.core.terms import LAYER_KINDS
 
-RANKS = {kind: 2 if kind == "Dense" else 3 if "1D" in kind else 4 for kind in KINDS}
+RANKS = {kind: 2 if kind == "Dense" else 3 if "1D" in kind else 4 for kind in LAYER_KINDS}
 
 
 @st.composite
 def kernels(draw: st.DrawFn) -> tuple[str, Any]:
-    kind = draw(st.sampled_from(KINDS))
+    kind = draw(st.sampled_from(LAYER_KINDS))
     shape = tuple(draw(st.integers(1, 6)) for _ in range(RANKS[kind]))
     return kind, np.arange(np.prod(shape)).reshape(shape)
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from edgeprune.core.pattern import Block
-from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
+from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
 
 
 class Leaf(Table):
@@ -26,7 +26,7 @@ class Tree(Table):
 def said(content: dict[str, Any]) -> str:
     with pytest.raises(ValidationError) as caught:
         Tree.model_validate(content)
-    return explain(caught.value, Tree)
+    return explain_invalid(caught.value, Tree)
 
 
 def test_a_table_is_read_and_cannot_be_changed() -> None:
@@ -83,4 +83,4 @@ def test_a_fraction_is_a_number_from_0_to_below_1(value: float) -> None:
 def explain_leaf(zeros: float) -> str:
     with pytest.raises(ValidationError) as caught:
         Leaf(zeros=zeros)
-    return explain(caught.value, Leaf)
+    return explain_invalid(caught.value, Leaf)

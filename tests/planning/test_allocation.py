@@ -13,7 +13,7 @@ from edgeprune.core.errors import PlanError
 from edgeprune.core.pattern import Block, NofM
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import no_progress
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.allocation import (
@@ -23,7 +23,7 @@ from edgeprune.planning.allocation import (
     distribute,
     lamp_curve,
     measure_losses,
-    spread,
+    reallocate,
 )
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
@@ -125,7 +125,7 @@ def test_only_counted_layers_whose_pattern_takes_any_sparsity_are_changed() -> N
     made = Plan(device="d", model="m", goal="latency", asked=0.6, layers=rows)
     steep = Curve("a", 64, GRID, tuple(10 * s for s in GRID))
     flat = Curve("b", 64, GRID, tuple(GRID))
-    changed = spread(made, {"a": steep, "b": flat})
+    changed = reallocate(made, {"a": steep, "b": flat})
     assert [layer.sparsity for layer in changed.layers] == [
         pytest.approx(0.25),
         pytest.approx(0.95),
@@ -179,7 +179,7 @@ def test_a_pattern_with_a_sparsity_of_its_own_keeps_it_and_tells_its_error() -> 
 def test_more_than_two_thirds_stay_zero_where_the_network_runs_sparsely_from_there_on() -> None:
     model = build("mobilenet_v1")
     pointwise = profile(rule(Block(2, 1)), prunable={"kinds": ("Conv2D",), "kernel": "1x1"})
-    made = make_plan(describe(map_layers(model)), pointwise, sparsity=0.68)
+    made = make_plan(describe_layers(map_layers(model)), pointwise, sparsity=0.68)
     x = samples(model, 64)
     changed = allocate(map_layers(model), made, "reconstruction", x, no_progress)
     counted = [layer for layer in changed.layers if layer.prunable]

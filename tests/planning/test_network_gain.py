@@ -15,7 +15,7 @@ import pytest
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
 from edgeprune.core.plan import LayerInfo, Plan
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.network_gain import choose_blocks, in_model, judge_network, other_patterns
 from edgeprune.planning.plan_model import plan
@@ -317,7 +317,7 @@ def test_a_model_that_is_not_converted_is_planned_all_the_same() -> None:
     assert made.network is not None
     assert made.network.gains is None
     assert "no fixed size" in made.warnings()[0]
-    assert describe(map_layers(model))[2].pixels is None
+    assert describe_layers(map_layers(model))[2].pixels is None
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeprune.core.progress import no_progress
 from edgeprune.keras_model.layers import map_layers
-from edgeprune.pruning.channels.batch_norm import BATCH_SIZE, estimate_batch_norm
+from edgeprune.pruning.channels.batch_norm import _BATCH_SIZE, estimate_batch_norm
 from tests.support.architectures import samples
 
 L = keras.layers
@@ -19,7 +19,7 @@ def test_batch_norm_gets_the_mean_over_batches_and_frozen_layers_stay() -> None:
     x = L.BatchNormalization(name="moving")(x)
     model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
     before = np.array(model.get_layer("frozen").moving_mean)
-    x = samples(model, 4 * BATCH_SIZE)
+    x = samples(model, 4 * _BATCH_SIZE)
     estimate_batch_norm(map_layers(model), x, no_progress)
     assert model.get_layer("drop").rate == 0.5
     np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)

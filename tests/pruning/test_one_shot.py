@@ -10,7 +10,7 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ModelError, PlanError
 from edgeprune.core.pattern import Block, NofM, Pattern, Unstructured
 from edgeprune.core.plan import Plan
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
@@ -93,7 +93,7 @@ def test_a_shared_layer_is_pruned_once() -> None:
 def test_an_open_input_size_is_not_a_single_pixel() -> None:
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, L.Conv2D(8, 1, name="conv")(inputs))
-    assert {i.path: i for i in describe(map_layers(model))}["conv"].pixels is None
+    assert {i.path: i for i in describe_layers(map_layers(model))}["conv"].pixels is None
     assert [layer.path for layer in plan(model, "xnnpack-arm64").pruned] == ["conv"]
 
 
@@ -132,7 +132,7 @@ class Subclassed(keras.Model):
 def test_a_subclassed_model_is_pruned_and_its_last_layer_feeds_the_output() -> None:
     model = Subclassed(name="own")
     model(np.zeros((1, 16), np.float32))
-    infos = {info.path: info for info in describe(map_layers(model))}
+    infos = {info.path: info for info in describe_layers(map_layers(model))}
     assert [path for path, info in infos.items() if info.feeds_output] == ["second"]
     pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.5))
     assert isinstance(pruned, Subclassed)
@@ -198,6 +198,6 @@ def test_planning_from_a_list_needs_the_same_layers_as_from_the_model() -> None:
     model = build("mobilenet_v1")
     anything = profile(rule(Unstructured()))
     made = plan(model, anything)
-    assert make_plan(describe(map_layers(model)), anything, model=model.name) == made
+    assert make_plan(describe_layers(map_layers(model)), anything, model=model.name) == made
     kernels = {row.path for row in made.layers if row.shape}
     assert {row.path for row in made.pruned} == kernels != set()

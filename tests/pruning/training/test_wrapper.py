@@ -17,11 +17,11 @@ from edgeprune.core.errors import InputError, ModelError, PlanError
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.score import tile_maximum
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
-from edgeprune.pruning.training.masked_kernel import Rule
+from edgeprune.pruning.training.masked_kernel import PruningRule
 from edgeprune.pruning.training.schedule import (
     ConstantSparsity,
     LinearDecay,
@@ -265,10 +265,10 @@ def test_a_block_on_a_dense_kernel_is_height_by_width_of_in_by_out() -> None:
 def test_max_pooling_scores_a_tile_by_its_highest_weight() -> None:
     scores = np.array([[9.0, 0.0, 4.0, 4.0, 1.0]])
     assert tile_maximum(scores, Block(1, 2)).tolist() == [[9, 9, 4, 4, 1]]
-    rule = Rule(Block(1, 2), ConstantSparsity(0.5, 0), "MAX")
+    rule = PruningRule(Block(1, 2), ConstantSparsity(0.5, 0), "MAX")
     kernel = np.array([[5.0], [0.0], [4.0], [4.0]])
     assert rule.mask("Dense", kernel, 0).ravel().tolist() == [True, True, False, False]
-    mean = Rule(Block(1, 2), ConstantSparsity(0.5, 0))
+    mean = PruningRule(Block(1, 2), ConstantSparsity(0.5, 0))
     assert mean.mask("Dense", kernel, 0).ravel().tolist() == [False, False, True, True]
 
 
@@ -298,7 +298,7 @@ def test_masks_obey_their_pattern_and_kernels_hold_the_zeros(
     fit(wrapped, (8,), epochs=3)
     for mask, kernel in zip(masks(wrapped), kernels(wrapped), strict=True):
         matrix = device_matrix.to_device("Dense", mask)
-        rule = Rule(pattern, schedule)
+        rule = PruningRule(pattern, schedule)
         wanted = 0.5 if isinstance(pattern, NofM) else schedule.sparsity_at(12)
         zeros, allowed = int((~matrix).sum()), unit(pattern, matrix.shape[1])
         assert abs(zeros - wanted * matrix.size) <= allowed
@@ -517,7 +517,7 @@ def planned(model: Any, **rows: tuple[Pattern | None, float]) -> Plan:
                 reason="as the test wants",
                 prunable=True,
             )
-            for layer in describe(map_layers(model))
+            for layer in describe_layers(map_layers(model))
             if layer.path in rows
         ),
     )
@@ -561,7 +561,7 @@ def test_wrapping_emits_no_warnings() -> None:
 def test_a_weight_that_may_come_back_gets_the_masked_kernels_gradient_and_its_decay() -> None:
     layer = layers.Dense(4, use_bias=False, name="dense")
     layer.build((None, 8))
-    rule = Rule(NofM(2, 4), PolynomialDecay(0.5, 0.5, 0, 10), regrow=True)
+    rule = PruningRule(NofM(2, 4), PolynomialDecay(0.5, 0.5, 0, 10), regrow=True)
     wrapped = PruneLowMagnitude(layer, (rule,))
     wrapped.build((None, 8))
     wrapped.begin()
@@ -583,8 +583,8 @@ def test_a_weight_that_may_come_back_gets_the_masked_kernels_gradient_and_its_de
 
 
 def test_a_rule_is_read_from_a_file_of_a_version_without_regrowth() -> None:
-    rule = Rule(Block(2, 1), ConstantSparsity(0.5, 0), regrow=True)
+    rule = PruningRule(Block(2, 1), ConstantSparsity(0.5, 0), regrow=True)
     config = rule.get_config()
-    assert Rule.from_config(config) == rule
+    assert PruningRule.from_config(config) == rule
     del config["regrow"]
-    assert not Rule.from_config(config).regrow
+    assert not PruningRule.from_config(config).regrow
