@@ -135,7 +135,7 @@ def _cell(value: float | str | None) -> str:
 
 def show_encoding(result: EncodingResult) -> None:
     """How each weight of a file is stored now, and why."""
-    sparse = sum(tensor.way != "dense" for tensor in result.tensors)
+    sparse = sum(tensor.storage != "dense" for tensor in result.tensors)
     show_table(
         f"{result.output}: {sparse} of {len(result.tensors)} weights stored sparsely, "
         f"{result.bytes_before} to {result.bytes_after} bytes",
@@ -143,7 +143,7 @@ def show_encoding(result: EncodingResult) -> None:
         (
             (
                 f"{tensor.operator} {shorten(tensor.name)}",
-                tensor.way,
+                tensor.storage,
                 f"{tensor.sparsity:.3f}",
                 str(tensor.dense_bytes),
                 str(tensor.sparse_bytes),

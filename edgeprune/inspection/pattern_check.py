@@ -35,4 +35,4 @@ def check_pattern(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
             if lost
             else f"{whole} of {len(found)} weights hold the pattern along their input channels"
         )
-        yield Check(f"pattern {pattern}", not lost, len(lost), 0, message)
+        yield Check(f"pattern {pattern}", not lost, len(lost), 0, message, kind="pattern")

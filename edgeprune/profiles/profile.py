@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import NofM
+from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
@@ -91,10 +92,10 @@ class Strategy(Table):
         return next((rule.pattern for rule in self.rules if isinstance(rule.pattern, NofM)), None)
 
 
-class Runtime(Table):
+class RequiredRuntime(Table):
     """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
 
-    name: Literal["tflite-runtime", "LiteRT", "TFLM"]
+    name: RuntimeName
     version: Text
     source: Text
 
@@ -107,7 +108,8 @@ class Encoding(Table):
     sparsely.
     """
 
-    runtimes: tuple[Literal["tflite-runtime", "LiteRT", "TFLM"], ...]
+    runtimes: tuple[RuntimeName, ...]
+    """Names of some of the profile's own runtimes."""
     sparse_networks: bool = False
     """Whether XNNPACK skips zeros in convolutions when the whole network fits its sparse mode."""
     direct_float32_from: Fraction | None = None
@@ -249,7 +251,7 @@ class DeviceProfile(Table):
     """Layers that are pruned with the prunable ones without being counted among them."""
     left_alone: Text
     """Why layers outside every rule stay dense."""
-    runtimes: tuple[Runtime, ...]
+    runtimes: tuple[RequiredRuntime, ...]
     strategies: tuple[Strategy, ...]
     encoding: Encoding
     limits: Limits
@@ -271,7 +273,14 @@ class DeviceProfile(Table):
                 raise ValueError(f"{name}: expected at least one")
         goals = [goal for strategy in self.strategies for goal in strategy.goals]
         if len(goals) != len(set(goals)):
-            raise ValueError(f"strategies: each goal may stand once. Received: {', '.join(goals)}")
+            raise ValueError(f"strategies: each goal must be unique. Received: {', '.join(goals)}")
+        named = dict.fromkeys(runtime.name for runtime in self.runtimes)
+        unknown = [name for name in self.encoding.runtimes if name not in named]
+        if unknown:
+            raise ValueError(
+                f"encoding.runtimes: expected names among the profile's own runtimes, "
+                f"{', '.join(named)}. Received: {', '.join(unknown)}"
+            )
         return self
 
     def strategy(self, goal: Goal | None = None) -> Strategy:

@@ -27,8 +27,14 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.one_shot import prune_one_shot
 from edgeprune.pruning.training.train import train_pruned
 from edgeprune.report.report import DeviceReport, Report
+from edgeprune.targets.find import TARGETS, find_target
 from edgeprune.targets.measurement import Measurement, Settings
-from edgeprune.targets.measuring import default_target, measure_each, require_ready
+from edgeprune.targets.measuring import (
+    PROXY_TARGET,
+    default_target,
+    measure_each,
+    require_ready,
+)
 from edgeprune.tflite.format.file import read as read_tflite
 from edgeprune.tflite.format.signature import signature_specs
 
@@ -236,8 +242,8 @@ def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tu
             f"Channels were taken out of {len(smaller)} layers, most of them ({most.sparsity:.0%}) "
             f"out of {most.path}: the file is a smaller network without zeros."
         )
-    restored = [tensor for tensor in exported.sparse if tensor.way == "densify"]
-    direct = [tensor for tensor in exported.sparse if tensor.way == "direct"]
+    restored = [tensor for tensor in exported.sparse if tensor.storage == "densify"]
+    direct = [tensor for tensor in exported.sparse if tensor.storage == "direct"]
     if exported.network.on:
         changes = ", ".join(
             f"{change.name} ({change.places})" for change in exported.network.applied
@@ -256,9 +262,10 @@ def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tu
     reasons = {
         tensor.reason
         for tensor in exported.tensors
-        if tensor.way == "dense" and tensor.sparsity > CHECKED_SPARSITY
+        if tensor.storage == "dense" and tensor.sparsity > CHECKED_SPARSITY
     }
-    if reasons and "vela" in profile.targets:
+    instruments = [find_target(name) for name in profile.targets if name in TARGETS]
+    if reasons and any(instrument.capabilities.finds_zeros for instrument in instruments):
         notes.append(
             "The zeros lie in dense weights, where the device's compiler finds them by itself."
         )
@@ -299,7 +306,7 @@ def _judge(
         x=list(test.x),
     )
     report = replace(report, verdict=verdict)
-    if not any(check.name.startswith("runs") and check.ok for check in verdict.checks):
+    if not verdict.ran:
         return report
     tell("measure")
     report = _measured(job, profile, report, [dense, exported.artifact.path])
@@ -345,7 +352,7 @@ def _measured(
 def _targets_for(job: Job, profile: DeviceProfile) -> tuple[str, ...]:
     if not job.targets:
         return (default_target(profile),)
-    known = {*profile.targets, "host"}
+    known = {*profile.targets, PROXY_TARGET}
     return tuple(name for name in job.targets if name.partition(":")[0] in known)
 
 

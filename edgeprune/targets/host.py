@@ -28,7 +28,7 @@ from edgeprune.targets.checks import (
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.timing import choose_runtime, time_files
 from edgeprune.tflite.format.file import Graph
 
@@ -41,6 +41,8 @@ PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 
 class Host:
     """Runs and times files in the runtimes that are installed beside edgeprune."""
+
+    capabilities = Capabilities()
 
     def readiness(self) -> Readiness:
         """Ready if a runtime is installed."""
@@ -92,7 +94,8 @@ class Host:
         runtimes = self.runtimes(case.profile)
         if not runtimes:
             state = self.readiness()
-            yield Check("runs", False, None, None, f"{state.detail}: {state.remedy}")
+            message = f"{state.detail}: {state.remedy}"
+            yield Check("runs", False, None, None, message, kind="runs")
         for runtime in runtimes:
             try:
                 reply = self.run(case.graph, case.inputs, runtime)
@@ -125,11 +128,12 @@ def _check_kernels(case: Case, plain: Reference | WorkerError, reply: Reply) -> 
     """Compares XNNPACK's kernels with the runtime's own plain ones, on the first samples."""
     name = f"kernels ({reply.facts['runtime']})"
     if isinstance(plain, WorkerError):
-        return Check(name, True, None, None, f"not compared: plain kernels do not run ({plain})")
+        message = f"not compared: plain kernels do not run ({plain})"
+        return Check(name, True, None, None, message, kind="kernels")
     outputs = named_outputs(case.graph, reply.outputs)
     found = {output: array[: len(plain.outputs[output])] for output, array in outputs.items()}
     scales = reply.facts["output_scales"]
-    return check_outputs(name, found, plain, numerics(case.graph), scales)
+    return check_outputs(name, found, plain, numerics(case.graph), scales, kind="kernels")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import pytest
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Block, Channels, Unstructured
 from edgeprune.core.plan import LayerInfo, Plan
+from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Goal
 from edgeprune.keras_model.layers import describe
 from edgeprune.planning.network_gain import choose_blocks, in_model, judge_network, other_patterns
@@ -25,10 +26,9 @@ from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.gate import RuntimeName
 from tests.support.gate_networks import FAMILY, Network, save_sparse
 
-RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
+RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
 PROFILE = load_profile("xnnpack-arm64")
 TABLE = kernel_costs.read_costs("xnnpack-arm64")
 BY_NAME = {network.name: network for network in FAMILY}
@@ -66,7 +66,7 @@ def test_a_network_that_fits_gains_and_the_table_says_how_much(tmp_path: Path) -
         ("tflite-runtime", "on"),
         ("LiteRT", "on"),
     ]
-    assert [name for name, _, _ in found.instructions] == list(RUNTIMES)
+    assert [name for name, _, _ in found.instructions] == [each.name for each in RUNTIMES]
     assert all(dense > sparse > 0 for _, dense, sparse in found.instructions)
 
 
@@ -292,7 +292,7 @@ def test_the_table_expects_what_the_emulator_counts(tmp_path: Path) -> None:
         expected.append(judge_network(made, draft, RUNTIMES, layers, TABLE))
         files += [dense, save_sparse(dense, tmp_path / f"{index}-sparse.tflite")]
     for position, runtime in enumerate(RUNTIMES):
-        counts = ARM64_EMULATED.count_each([read(file) for file in files], runtime)
+        counts = ARM64_EMULATED.count_each([read(file) for file in files], runtime.name)
         assert counts[0] > counts[1]
         assert expected[0].gains
         _, dense_cost, sparse_cost = expected[0].instructions[position]

@@ -165,7 +165,7 @@ def direct_net(path: Path) -> Path:
     dense_net(path, prune(GENERATOR.normal(size=(64, 128)), 0.9, (1, 4)))
     draft = load(path)
     plans = plan_encoding(draft.graph, DIRECT)
-    assert [plan.way for plan in plans] == ["direct"]
+    assert [plan.storage for plan in plans] == ["direct"]
     apply_plans(draft, plans)
     write(draft, path)
     return path

@@ -17,7 +17,7 @@ from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.latency import Latency, median_interval, speedup
 from edgeprune.targets.measurement import Measurement, Settings
-from edgeprune.targets.target import Readiness, Remote
+from edgeprune.targets.target import Capabilities, Readiness, Remote
 from edgeprune.tflite.format import file as tflite_file
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ WHERE = "--benchmark-binary PATH names TensorFlow's benchmark_model, built for t
 
 class Adb(Remote):
     """Times files on an Android device with TensorFlow's benchmark program."""
+
+    capabilities = Capabilities()
 
     def __init__(self, address: str) -> None:
         """Takes a serial number as `adb devices` lists it; empty if only one is connected."""

@@ -18,12 +18,11 @@ from scipy.optimize import nnls
 from edgeprune.core.terms import Core
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.kernel_costs import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
+from edgeprune.targets.arm64_emulated.emulator import EMULATED_RUNTIMES
 from edgeprune.targets.arm64_emulated.probes import DepthwiseProbe, PointwiseProbe, Probe
 from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED, installed_versions
 from edgeprune.tflite.format.file import read
-from edgeprune.tflite.gate import RuntimeName
 
-RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
 START = "start/{}/{}"
 """What a layout costs with a stem to so many pixels, however few channels; not part of a table."""
 SIZES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 49: (7, 7)}
@@ -46,8 +45,8 @@ def calibrate(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
             tell("building probes", index, len(probes))
             graphs.append(read(probe.write(Path(name, f"{index:04}.tflite"), sparse=sparse)))
         runtimes = []
-        for step, runtime in enumerate(RUNTIMES):
-            tell(f"counting {len(probes)} networks in {runtime}", step, len(RUNTIMES))
+        for step, runtime in enumerate(EMULATED_RUNTIMES):
+            tell(f"counting {len(probes)} networks in {runtime}", step, len(EMULATED_RUNTIMES))
             counts = ARM64_EMULATED.count_each(graphs, runtime, core=core)
             runtimes.append(solve(probes, counts, runtime, versions[runtime]))
     return CostTable(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.terms import Core
 from edgeprune.targets.child import Launcher
 
@@ -50,7 +51,7 @@ GUEST_PACKAGES = (
     "zlib1g",
 )
 """Python and its libraries for ARM64."""
-RUNTIMES = ("tflite-runtime", "LiteRT")
+EMULATED_RUNTIMES: tuple[RuntimeName, ...] = ("tflite-runtime", "LiteRT")
 """Those of the worker's runtimes whose wheels are there, the reference first."""
 RECORD = "versions.json"
 TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"

@@ -22,12 +22,12 @@ from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
+    EMULATED_RUNTIMES,
     GUEST_PACKAGES,
     PLUGIN_SOURCE,
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
-    RUNTIMES,
     TRY_AGAIN,
     Emulator,
     cached_emulator,
@@ -138,7 +138,7 @@ def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) ->
     tell("building the counting plugin", 3, STEPS)
     packages |= _build_plugin(emulator, machine, archive, downloads / "compiler")
     tell("trying both runtimes", 4, STEPS)
-    for name in RUNTIMES:
+    for name in EMULATED_RUNTIMES:
         _try_runtime(emulator, MODULES[name][0], downloads / "count.log")
     record = {"qemu": _qemu_version(emulator), "wheels": wheels, "debian": packages}
     (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")

@@ -13,19 +13,26 @@ from typing import TYPE_CHECKING
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
 from edgeprune.core.files import describe_file
+from edgeprune.core.runtime import Runtime, RuntimeName
 from edgeprune.core.terms import DEFAULT_CORE, Core
 from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import RUNTIMES, TRY_AGAIN, Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import (
+    EMULATED_RUNTIMES,
+    TRY_AGAIN,
+    Emulator,
+    cached_emulator,
+)
 from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.worker import MODULES
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.gate import known_rules, rules_for
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
@@ -44,11 +51,13 @@ TIME_LIMIT_S = 1800.0
 class Arm64Emulated:
     """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
 
+    capabilities = Capabilities(sparse_networks=True)
+
     def readiness(self) -> Readiness:
         """Ready if it was set up; says how if not."""
         emulator = cached_emulator()
         if emulator.complete():
-            found = ", ".join(f"{name} {_version(emulator, name)}" for name in RUNTIMES)
+            found = ", ".join(f"{name} {_version(emulator, name)}" for name in EMULATED_RUNTIMES)
             return Readiness(True, f"{found} under QEMU {emulator.version('qemu')}")
         try:
             require_machine()
@@ -62,12 +71,12 @@ class Arm64Emulated:
 
         install(tell)
 
-    def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
+    def runtimes(self, profile: DeviceProfile) -> tuple[RuntimeName, ...]:
         """Both runtimes, or the one that the profile names; none before it is set up."""
         if not cached_emulator().complete():
             return ()
         wanted = {runtime.name for runtime in profile.runtimes}
-        return tuple(name for name in RUNTIMES if name in wanted) or RUNTIMES
+        return tuple(name for name in EMULATED_RUNTIMES if name in wanted) or EMULATED_RUNTIMES
 
     def run(
         self,
@@ -158,13 +167,10 @@ class Arm64Emulated:
         threads = settings.threads
         qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
-        chosen = settings.runtime or self.runtimes(profile)[0]
-        if chosen not in RUNTIMES:
-            raise TargetError(
-                f"Target '{NAME}' has these runtimes: {', '.join(RUNTIMES)}. Received: {chosen}."
-            )
+        chosen = _emulated_runtime(settings.runtime or self.runtimes(profile)[0])
         counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
-        warnings = _warnings(graphs, chosen, profile.core)
+        version = _version(_required_emulator(), chosen)
+        warnings = _warnings(graphs, Runtime(chosen, version), profile.core)
         first = counted[0].facts["instructions"]
         found = []
         for index, (graph, reply) in enumerate(zip(graphs, counted, strict=True)):
@@ -230,7 +236,7 @@ def _not_proven(case: Case, readiness: Readiness) -> Iterator[Check]:
             "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
             f"run there only. To run it: {readiness.remedy}"
         )
-        yield Check("outputs (ARM64)", True, None, None, message)
+        yield Check("outputs (ARM64)", True, None, None, message, kind="outputs")
 
 
 def _start(
@@ -309,18 +315,34 @@ def _conditions(threads: int) -> str:
     )
 
 
-def _warnings(graphs: Sequence[Graph], runtime: str, core: Core) -> tuple[str, ...]:
+def _emulated_runtime(wanted: str) -> RuntimeName:
+    """The emulated runtime of a name.
+
+    Raises:
+      TargetError: there is none.
+    """
+    for name in EMULATED_RUNTIMES:
+        if name == wanted:
+            return name
+    raise TargetError(
+        f"Target '{NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
+    )
+
+
+def _warnings(graphs: Sequence[Graph], runtime: Runtime, core: Core) -> tuple[str, ...]:
     """What a count on this core does not say about other cores."""
     sparse = any(graph.subgraphs[0].restores_floats for graph in graphs)
-    if runtime != "tflite-runtime" or not sparse:
+    rules = rules_for(runtime)
+    if not rules.needs_fp16 or not sparse:
         return ()
-    others = "LiteRT 2.1.6 skips zeros there too."
+    able = (str(each.runtime) for each in known_rules() if not each.needs_fp16)
+    others = f"{' and '.join(able)} skips zeros there too."
     if core in FP16_CORES:
         return (
-            f"tflite-runtime 2.14.0 skips zeros on cores with fp16 arithmetic such as {core} only; "
+            f"{rules.runtime} skips zeros on cores with fp16 arithmetic such as {core} only; "
             f"on others (cortex-a35, a53, a57, a72) it stays dense. {others}",
         )
     return (
-        f"tflite-runtime 2.14.0 stays dense on {core}, which has no fp16 arithmetic: zeros gain "
+        f"{rules.runtime} stays dense on {core}, which has no fp16 arithmetic: zeros gain "
         f"nothing there. {others}",
     )

@@ -22,7 +22,7 @@ from edgeprune.targets.edgetpu_model.operators import COMPILED
 from edgeprune.targets.edgetpu_model.opinion import MODEL, Opinion, opinion
 from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 
@@ -36,6 +36,8 @@ CHIP, CPU = "Edge TPU", "CPU"
 
 class EdgeTpuModel:
     """Says what the Edge TPU compiler makes of files, by itself or by its model."""
+
+    capabilities = Capabilities()
 
     def readiness(self) -> Readiness:
         """Always ready; says whether the compiler itself is here."""
@@ -70,7 +72,7 @@ class EdgeTpuModel:
         try:
             found = opinion(case.graph, case.profile)
         except CompilerError as error:
-            yield Check(PROGRAM, False, str(error), "compiles", str(error))
+            yield Check(PROGRAM, False, str(error), "compiles", str(error), kind="compiles")
             return
         yield from checks(found, case.profile.limits.on_chip_bytes)
 

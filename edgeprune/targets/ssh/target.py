@@ -12,7 +12,7 @@ from edgeprune.targets.child import WorkerError, worker_model
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.ssh.connection import Address, Session, client, client_version
-from edgeprune.targets.target import Readiness, Remote
+from edgeprune.targets.target import Capabilities, Readiness, Remote
 from edgeprune.targets.timing import choose_runtime, time_files
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ TIME_LIMIT_S = 900.0
 
 class Ssh(Remote):
     """Runs files on a board with whichever runtime is installed there."""
+
+    capabilities = Capabilities()
 
     def __init__(self, address: str) -> None:
         """Takes an address `[user@]host[:port]`; with an empty one it can only say what it is.

@@ -18,7 +18,7 @@ from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.packages import Package
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.graph import item_bits
@@ -64,6 +64,8 @@ wheel 0.dev20261023182759.
 
 class Tflm:
     """Runs files in TensorFlow Lite Micro, each in a child process."""
+
+    capabilities = Capabilities(says_flash=True)
 
     def readiness(self) -> Readiness:
         """Ready if the package is installed."""
@@ -111,12 +113,12 @@ class Tflm:
         """Whether TFLite Micro takes a file, computes the same, and its arena and flash suffice."""
         misread = _sparse_refusal(case.graph)
         if misread:
-            yield Check("dense weights (TFLM)", False, "sparse", "dense", misread)
+            yield Check("dense weights (TFLM)", False, "sparse", "dense", misread, kind="storage")
             return
         state = self.readiness()
         if not state.ready:
             message = f"not proven on TFLite Micro: {state.detail}. To run it: {state.remedy}"
-            yield Check("runs (TFLM)", True, None, None, message)
+            yield Check("runs (TFLM)", True, None, None, message, kind="runs")
             return
         try:
             reply = self.run(case.graph, case.inputs)
@@ -182,7 +184,8 @@ def _check_operators(reply: Reply) -> Check:
         if missing
         else "TFLite Micro registers every operator"
     )
-    return Check(f"operators ({reply.facts['runtime']})", not missing, len(missing), 0, message)
+    name = f"operators ({reply.facts['runtime']})"
+    return Check(name, not missing, len(missing), 0, message, kind="operators")
 
 
 def _check_reply(case: Case, reply: Reply) -> Iterator[Check]:

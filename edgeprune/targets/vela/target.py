@@ -18,7 +18,7 @@ from edgeprune.targets.limits import check_limit
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.packages import Package
 from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_model, configuration
 from edgeprune.targets.vela.layers import layer_costs
 from edgeprune.tflite.format import file as tflite_file
@@ -33,6 +33,8 @@ PACKAGE = Package(NAME, "ethos-u-vela", "5.2.0")
 
 class Vela:
     """Compiles files for the NPU of a profile, or for another one that was named."""
+
+    capabilities = Capabilities(says_flash=True, finds_zeros=True)
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
         self.accelerator = accelerator
@@ -76,12 +78,12 @@ class Vela:
         """Whether the compiler takes a file, what stays on the CPU, and what memory it takes."""
         misread = _sparse_refusal(case.graph)
         if misread:
-            yield Check("dense weights (vela)", False, "sparse", "dense", misread)
+            yield Check("dense weights (vela)", False, "sparse", "dense", misread, kind="storage")
             return
         state = self.readiness()
         if not state.ready:
             message = f"not compiled: {state.detail}. To compile it: {state.remedy}"
-            yield Check("compiles (vela)", True, None, None, message)
+            yield Check("compiles (vela)", True, None, None, message, kind="compiles")
             return
         hardware = self._hardware(case.profile)
         name = f"compiles ({_runtime(hardware)})"
@@ -89,13 +91,13 @@ class Vela:
             compiled = compile_model(case.graph.path, hardware)
         except WorkerError as error:
             message = f"{case.graph.path.name} cannot be compiled: {error}"
-            yield Check(name, False, str(error), "compiles", message)
+            yield Check(name, False, str(error), "compiles", message, kind="compiles")
             return
         message = (
             f"{compiled.npu_cycles} cycles of the NPU, {compiled.cycles} in all (simulated, "
             f"{hardware})"
         )
-        yield Check(name, True, "compiles", "compiles", message)
+        yield Check(name, True, "compiles", "compiles", message, kind="compiles")
         yield _check_placement(layer_costs(compiled, case.graph))
         yield from _check_memory(compiled, case.profile)
 
@@ -248,8 +250,9 @@ def _check_placement(layers: Sequence[LayerCost]) -> Check:
     message = f"on the CPU: {named}" if on_cpu else "the NPU computes every operator"
     if layers and len(on_cpu) == len(layers):
         message = f"the NPU computes nothing; {message}. Export the model for this device"
-        return Check("operators on the NPU", False, 0, "at least 1", message)
-    return Check("operators on the NPU", True, len(layers) - len(on_cpu), None, message)
+        return Check("operators on the NPU", False, 0, "at least 1", message, kind="placement")
+    on_npu = len(layers) - len(on_cpu)
+    return Check("operators on the NPU", True, on_npu, None, message, kind="placement")
 
 
 def _check_memory(compiled: Compiled, profile: DeviceProfile) -> Iterator[Check]:
