@@ -60,7 +60,7 @@ def calibrate(name: str, core: Any, output: Path) -> None:
 
     require_folder(output)
     from edgeprune.profiles.kernel_costs import to_toml
-    from edgeprune.targets.arm64_emulated.calibrate import calibrate as measure_costs
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate_core as measure_costs
 
     with terminal.progress_bar() as tell:
         table = measure_costs(core, tell)

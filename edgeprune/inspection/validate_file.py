@@ -39,7 +39,7 @@ from edgeprune.tflite.format.signature import input_ports, signature_specs
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
 from edgeprune.tflite.op_versions import version_misses
 
-MAX_SAMPLES = 32
+CHECKED_SAMPLES = 32
 
 
 def validate(
@@ -71,7 +71,7 @@ def validate(
     require_ready(targets)
     graph = tflite_file.read(Path(model))
     inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
-    inputs = [array[:MAX_SAMPLES] for array in inputs]
+    inputs = [array[:CHECKED_SAMPLES] for array in inputs]
     wanted = _reference(Path(reference), graph, inputs, profile) if reference else None
     checks = (
         _check_operators(graph, profile),

@@ -276,7 +276,7 @@ def _operator_amounts(
         return {}
     kernel = graph.tensors[operator.inputs[1]].shape
     _, height, width, channels = graph.tensors[operator.outputs[0]].shape
-    kind: kernel_costs.Layout = "nchw" if sparse else "nhwc"
+    kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
     stride = operator.options.strideH
     if operator.op == "DEPTHWISE_CONV_2D":
         return kernel_costs.depthwise(kernel[1], stride, channels, height * width, kind)
@@ -292,7 +292,7 @@ def _operator_amounts(
 def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Elsewhere, ...]:
     """Devices whose pattern takes most of the model's weights, and needs no network that fits.
 
-    Those that an instrument of this profile speaks for as well come first: they are the same
+    Those that an instrument of this profile measures as well come first: they are the same
     processor, in other numbers.
     """
     found: dict[tuple[bool, str], Pattern] = {}

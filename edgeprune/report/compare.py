@@ -96,7 +96,7 @@ def compare(
       allocation: how zeros are spread over layers; if None, as each profile says.
       training: more options of `train_pruned`, by name.
       scale: mean and standard deviation for uint8 data.
-      targets: instruments, each used for the devices that it speaks for, `host` for all; one per
+      targets: instruments, each used for the devices that it measures, `host` for all; one per
         device, the first of its own that is ready, if empty.
       settings: how to measure.
       progress: told what is done.
@@ -334,7 +334,7 @@ def _measured(
     names = _targets_for(job, profile)
     if not names:
         wanted = ", ".join(profile.targets)
-        note = f"Not measured: none of {', '.join(job.targets)} speaks for it, but {wanted} would."
+        note = f"Not measured: none of {', '.join(job.targets)} measures it, but {wanted} would."
         return replace(report, notes=(*report.notes, note))
     settings = replace(job.settings, artifacts=job.folder)
     outcomes = measure_each(files, profile, names, settings, tell)
@@ -367,7 +367,7 @@ def _in_file_order(job: Job, path: Path) -> Data:
 def _stand_in_notes(profile: DeviceProfile, measurements: Sequence[Measurement]) -> tuple[str, ...]:
     return tuple(
         f"Latency was measured on this computer ({measurement.runtime}, {measurement.conditions}), "
-        f"which stands in for the device: {', '.join(profile.targets)} would speak for it."
+        f"which is a proxy for the device: {', '.join(profile.targets)} would measure it."
         for measurement in measurements
         if measurement.stand_in
     )

@@ -1,8 +1,8 @@
 """The computer that edgeprune runs on, as an instrument: real runtimes in child processes.
 
-It speaks for `xnnpack-x86` where it is such a computer. For other devices it can say whether a file
-loads and computes the same, and its latency stands in for the device's until an instrument for that
-device is there; it is always named as what it is.
+It measures `xnnpack-x86` where it is such a computer. For other devices it can say whether a file
+loads and computes the same, and its latency is a proxy for the device's until an instrument for
+that device is there; it is always named as what it is.
 """
 
 from __future__ import annotations

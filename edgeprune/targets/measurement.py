@@ -24,7 +24,7 @@ class LayerCost:
     """What it runs on, such as `NPU` or `CPU`."""
     cycles: int | None = None
     bytes: int | None = None
-    """Of parameters, as the device stores them."""
+    """Size of its parameters, as the device stores them."""
     note: str = ""
 
 
@@ -80,7 +80,7 @@ class Measurement:
     machine: dict[str, Any] = field(default_factory=dict)
     """What ran it, where that is a machine with a clock: processor, governor, temperatures."""
     stand_in: bool = False
-    """Whether the target is not one of the device's own and only stands in for it."""
+    """Whether the target is not one of the device's own, and only a proxy for it."""
     warnings: tuple[str, ...] = ()
     """What the numbers do not hold for."""
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
 PROCESSES = 4
-ROUNDS = 25
+TIMED_ROUNDS = 25
 SECONDS = 5.0
-"""A process stops timing after so many seconds even if rounds are left, but not before ten."""
+"""Seconds after which a process stops timing even if rounds are left, but not before ten."""
 
 
 class Runner(Protocol):
@@ -124,7 +124,7 @@ def _time(
 ) -> Reply:
     """Times all files in one process; every second one loads them in reverse."""
     models = [worker_model(graph) for graph in graphs]
-    limits = {"rounds": ROUNDS, "seconds": SECONDS, "seed": process}
+    limits = {"rounds": TIMED_ROUNDS, "seconds": SECONDS, "seed": process}
     if process % 2 == 0:
         return run({**job, **limits, "kind": "time", "models": models}, inputs)
     reply = run({**job, **limits, "kind": "time", "models": models[::-1]}, inputs[::-1])

@@ -39,7 +39,7 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BLOCK_SIZES = (2, 4, 8, 16)
 # Tables around a sparse tensor: its SparsityParameters, the second tensor and the DENSIFY operator.
 _OVERHEAD_BYTES = 512
-_LEDGER_LIMIT = 255
+_MOST_BLOCKS = 255
 
 
 @dataclass(frozen=True)
@@ -380,8 +380,8 @@ def _direct_int8_refusal(weight: _Weight, rules: EncodingRules, blocks: Array) -
         return "the sparse kernel would round symmetrically quantized activations differently"
     # On float activations the kernel keeps counts and positions per row in a byte each.
     widest = max(blocks.shape[1] - 1, int(blocks.sum(axis=1).max(initial=0)))
-    if weight.kind == "dynamic-range" and widest > _LEDGER_LIMIT:
-        return f"the sparse kernel counts up to {_LEDGER_LIMIT} blocks per output"
+    if weight.kind == "dynamic-range" and widest > _MOST_BLOCKS:
+        return f"the sparse kernel counts up to {_MOST_BLOCKS} blocks per output"
     return ""
 
 

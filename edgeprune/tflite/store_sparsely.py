@@ -98,7 +98,7 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
             f"{draft.graph.path}: {plan.name!r}: expected a constant and a layout for it. "
             "Received: a plan that is not of this file. Plan the encoding again."
         )
-    sparse = sparse_tensor.encode(sparse_tensor.plain_zeros(values), plan.layout)
+    sparse = sparse_tensor.encode_tensor(sparse_tensor.plain_zeros(values), plan.layout)
     subgraph = draft.model.subgraphs[0]
     draft.model.buffers[tensor.buffer].data = raw_bytes(sparse.values)
     target = subgraph.tensors[tensor.index]

@@ -152,8 +152,8 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     for device in report.devices:
         assert device.accuracy is not None
         assert device.accuracy[0] > 0.95
-    assert any("stands in for the device" in note for note in phone.notes)
-    assert not any("stands in for the device" in note for note in npu.notes)
+    assert any("is a proxy for the device" in note for note in phone.notes)
+    assert not any("is a proxy for the device" in note for note in npu.notes)
     assert [m.target for m in (*npu.dense, *npu.pruned)] == ["vela", "vela"]
     assert any("compiler finds them by itself" in note for note in npu.notes)
     files = {path.name for path in (tmp_path / "out").iterdir()}
@@ -211,12 +211,12 @@ def test_compare_takes_several_targets_for_every_device(
     assert len(content["devices"][1]["pruned"][0]["rounds_ms"]) == 2
 
 
-def test_a_device_that_no_target_speaks_for_is_not_measured(tmp_path: Path) -> None:
+def test_a_device_that_no_target_measures_is_not_measured(tmp_path: Path) -> None:
     model, data = saved_classifier(tmp_path)
     report = compare(model, ["edge-tpu"], data, tmp_path / "out", targets=["ssh:board"])
     assert report.ok
     assert report.devices[0].pruned == ()
-    assert any("none of ssh:board speaks for it" in note for note in report.devices[0].notes)
+    assert any("none of ssh:board measures it" in note for note in report.devices[0].notes)
 
 
 def test_compare_trains_when_asked_to(tmp_path: Path) -> None:

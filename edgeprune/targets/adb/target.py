@@ -23,9 +23,9 @@ from edgeprune.tflite.format import file as tflite_file
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "adb"
-PROCESSES = 5
-"""Every file is loaded and timed so many times, in turn with the others."""
+_NAME = "adb"
+_PROCESSES = 5
+"""How often every file is loaded and timed, in turn with the others."""
 FLAGS = (
     "--use_xnnpack=true",
     "--num_runs=50",
@@ -81,7 +81,7 @@ class Adb(Remote):
             "temperature_c": {"before": before["temperature_c"], "after": after["temperature_c"]},
         }
         program = hashlib.sha256(binary.read_bytes()).hexdigest()[:12]
-        name = f"{NAME}:{self.device.serial}" if self.device.serial else NAME
+        name = f"{_NAME}:{self.device.serial}" if self.device.serial else _NAME
         return tuple(
             Measurement(
                 model=str(path),
@@ -119,8 +119,8 @@ class Adb(Remote):
         """Times all files, in a new random order every round; `[files, rounds]`."""
         benchmarks: list[list[Benchmark]] = [[] for _ in models]
         generator = np.random.default_rng(0)
-        steps = PROCESSES * len(models)
-        for process in range(PROCESSES):
+        steps = _PROCESSES * len(models)
+        for process in range(_PROCESSES):
             for turn, index in enumerate(generator.permutation(len(models))):
                 settings.tell(f"{self.device}: timing", process * len(models) + turn, steps)
                 said = self.device.shell(_command(folder, int(index), settings), check=False)
@@ -134,7 +134,7 @@ class Adb(Remote):
 def _require_binary(path: Path | None) -> Path:
     if path is None or not path.is_file():
         raise TargetError(
-            f"Target '{NAME}': expected {WHERE} (EDGEPRUNE_BENCHMARK_BINARY does too). "
+            f"Target '{_NAME}': expected {WHERE} (EDGEPRUNE_BENCHMARK_BINARY does too). "
             f"Received: {path or 'none'}."
         )
     return path

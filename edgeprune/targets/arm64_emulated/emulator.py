@@ -14,9 +14,9 @@ from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.terms import Core
 from edgeprune.targets.child import Launcher
 
-HERE = Path(__file__).parent
-PLUGIN_SOURCE = HERE / "count.c"
-REQUIREMENTS = HERE / "requirements.txt"
+_HERE = Path(__file__).parent
+PLUGIN_SOURCE = _HERE / "count.c"
+REQUIREMENTS = _HERE / "requirements.txt"
 QEMU_PACKAGES = (
     "qemu-user",
     "libcapstone4",

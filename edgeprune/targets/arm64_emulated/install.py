@@ -32,7 +32,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
     Emulator,
     cached_emulator,
 )
-from edgeprune.targets.worker import MARK, MODULES
+from edgeprune.targets.worker import COUNT_MARK, MODULES
 
 Tell = Callable[[str, int, int], None]
 """Told what is being done, the step's number and the number of steps."""
@@ -74,7 +74,7 @@ COMPILER_OPTIONS = (
 )
 
 
-def install(tell: Tell) -> Emulator:
+def install_emulator(tell: Tell) -> Emulator:
     """Sets the emulator up if it is not; some 75 MB of downloads, 115 MB without a C compiler.
 
     Raises:
@@ -196,7 +196,7 @@ def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
         f"import {module}\n"
         "import os\n"
         "for begin in (1, 0):\n"
-        f"    with contextlib.suppress(OSError): os.getpriority({MARK}, begin)\n"
+        f"    with contextlib.suppress(OSError): os.getpriority({COUNT_MARK}, begin)\n"
     )
     options = [part for part in launcher.command if part != "-B"]
     run_command(

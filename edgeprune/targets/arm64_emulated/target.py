@@ -37,7 +37,7 @@ from edgeprune.tflite.gate import known_rules, rules_for
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "arm64-emulated"
+_NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
 """Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
 REPEATABILITY = 1e-6
@@ -45,7 +45,7 @@ REPEATABILITY = 1e-6
 
 Under another path it is up to 1e-5, since names of other lengths lie elsewhere in memory.
 """
-TIME_LIMIT_S = 1800.0
+_TIME_LIMIT_S = 1800.0
 
 
 class Arm64Emulated:
@@ -63,13 +63,14 @@ class Arm64Emulated:
             require_machine()
         except TargetError as error:
             return Readiness(False, "not for this machine", str(error))
-        return Readiness(False, "not installed", f"edgeprune targets install {NAME}")
+        return Readiness(False, "not installed", f"edgeprune targets install {_NAME}")
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
-        from edgeprune.targets.arm64_emulated.install import install  # locks files as POSIX does
+        # It locks files as POSIX does.
+        from edgeprune.targets.arm64_emulated.install import install_emulator
 
-        install(tell)
+        install_emulator(tell)
 
     def runtimes(self, profile: DeviceProfile) -> tuple[RuntimeName, ...]:
         """Both runtimes, or the one that the profile names; none before it is set up."""
@@ -157,7 +158,7 @@ class Arm64Emulated:
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
-            run_worker(job, inputs, launcher=launcher, time_limit_s=TIME_LIMIT_S)
+            run_worker(job, inputs, launcher=launcher, time_limit_s=_TIME_LIMIT_S)
             return tuple(sum(classes.values()) for classes in _read_counts(log, len(graphs)))
 
     def measure(
@@ -180,7 +181,7 @@ class Arm64Emulated:
                 Measurement(
                     model=str(graph.path),
                     device=profile.name,
-                    target=NAME,
+                    target=_NAME,
                     runtime=f"{reply.facts['runtime']} (QEMU {qemu})",
                     simulated=True,
                     size_bytes=artifact.size_bytes,
@@ -256,15 +257,15 @@ def _start(
         "delegates": delegates,
         "models": [worker_model(graph)],
     }
-    return run_worker(job, [inputs], launcher=launcher, time_limit_s=TIME_LIMIT_S)
+    return run_worker(job, [inputs], launcher=launcher, time_limit_s=_TIME_LIMIT_S)
 
 
 def _required_emulator() -> Emulator:
     emulator = cached_emulator()
     if not emulator.complete():
         raise TargetError(
-            f"Target '{NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
-            f"none. Run: edgeprune targets install {NAME}"
+            f"Target '{_NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
+            f"none. Run: edgeprune targets install {_NAME}"
         )
     return emulator
 
@@ -276,8 +277,9 @@ def installed_versions() -> dict[str, str]:
       TargetError: it is not set up.
     """
     emulator = _required_emulator()
-    runtimes = {name: _version(emulator, name) for name in MODULES}
-    return {"qemu": emulator.version("qemu"), **runtimes}
+    versions = {"qemu": emulator.version("qemu")}
+    versions.update((name, _version(emulator, name)) for name in EMULATED_RUNTIMES)
+    return versions
 
 
 def _version(emulator: Emulator, runtime: str) -> str:
@@ -294,9 +296,9 @@ def _read_counts(log: Path, expected: int) -> tuple[dict[str, int], ...]:
     lines = re.findall(r"^instructions (.+)$", text, re.MULTILINE)
     if len(lines) != expected:
         raise WorkerError(
-            f"{NAME}: expected the plugin to report {expected} counts. Received: "
-            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder} and install "
-            f"anew. {TRY_AGAIN}"
+            f"{_NAME}: expected the plugin to report {expected} counts. Received: "
+            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder}. "
+            f"{TRY_AGAIN}"
         )
     pairs = ([pair.split("=") for pair in line.split()] for line in lines)
     return tuple({name: int(number) for name, number in line} for line in pairs)
@@ -325,7 +327,7 @@ def _emulated_runtime(wanted: str) -> RuntimeName:
         if name == wanted:
             return name
     raise TargetError(
-        f"Target '{NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
+        f"Target '{_NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgeprune.targets.checks import Check
-from edgeprune.targets.edgetpu_model.compiler import PROGRAM
+from edgeprune.targets.edgetpu_model.compiler import COMPILER
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerLog
 from edgeprune.targets.edgetpu_model.fit import streaming_time
 from edgeprune.targets.edgetpu_model.opinion import Opinion
@@ -55,7 +55,7 @@ def _check_compiled_fit(opinion: Opinion, log: CompilerLog) -> Check:
     """Constants of elementwise operators are streamed also where there is room; others are not."""
     ok = log.streamed_bytes <= log.remaining_bytes
     message = (
-        f"{PROGRAM} caches {log.cached_bytes} bytes and streams {log.streamed_bytes}, with "
+        f"{COMPILER} caches {log.cached_bytes} bytes and streams {log.streamed_bytes}, with "
         f"{log.remaining_bytes} left ({opinion.prediction})"
     )
     if not ok:

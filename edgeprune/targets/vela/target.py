@@ -17,9 +17,9 @@ from edgeprune.targets.latency import Speedup
 from edgeprune.targets.limits import check_limit
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.packages import Package
-from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
+from edgeprune.targets.sparse_weights import MAKE_DENSE, sparse_weight
 from edgeprune.targets.target import Capabilities, Readiness
-from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_model, configuration
+from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_for_npu, configuration
 from edgeprune.targets.vela.layers import layer_costs
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
@@ -27,8 +27,8 @@ from edgeprune.tflite.format.file import Graph
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "vela"
-PACKAGE = Package(NAME, "ethos-u-vela", "5.2.0")
+_NAME = "vela"
+VELA_PACKAGE = Package(_NAME, "ethos-u-vela", "5.2.0")
 
 
 class Vela:
@@ -41,13 +41,13 @@ class Vela:
 
     def readiness(self) -> Readiness:
         """Ready if the compiler is installed."""
-        state = PACKAGE.readiness()
+        state = VELA_PACKAGE.readiness()
         more = "; vela:ACCELERATOR compiles for another than the profile's" if state.ready else ""
         return replace(state, detail=state.detail + more)
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Installs the compiler where edgeprune is."""
-        PACKAGE.install(tell)
+        VELA_PACKAGE.install(tell)
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
@@ -55,10 +55,10 @@ class Vela:
         """Compiles every file, and keeps what the compiler made of it (see `compiled_path`)."""
         if settings.runtime is not None:
             raise TargetError(
-                f"Target '{NAME}' compiles and has no runtime to choose. Received: "
+                f"Target '{_NAME}' compiles and has no runtime to choose. Received: "
                 f"{settings.runtime}."
             )
-        PACKAGE.require()
+        VELA_PACKAGE.require()
         hardware = self._hardware(profile)
         graphs = [tflite_file.read(path) for path in models]
         outputs = [compiled_path(path, settings.artifacts, hardware) for path in models]
@@ -88,7 +88,7 @@ class Vela:
         hardware = self._hardware(case.profile)
         name = f"compiles ({_runtime(hardware)})"
         try:
-            compiled = compile_model(case.graph.path, hardware)
+            compiled = compile_for_npu(case.graph.path, hardware)
         except WorkerError as error:
             message = f"{case.graph.path.name} cannot be compiled: {error}"
             yield Check(name, False, str(error), "compiles", message, kind="compiles")
@@ -147,7 +147,7 @@ def _sparse_refusal(graph: Graph) -> str:
         if restored
         else ("and the compiler would ignore that and take wrong weights")
     )
-    return f"weight '{name}' is stored sparsely {how}. {REMEDY}"
+    return f"weight '{name}' is stored sparsely {how}. {MAKE_DENSE}"
 
 
 def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:
@@ -156,7 +156,7 @@ def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:
     if misread:
         raise WorkerError(f"{graph.path}: {misread}")
     try:
-        return compile_model(graph.path, hardware)
+        return compile_for_npu(graph.path, hardware)
     except WorkerError as error:
         raise WorkerError(
             f"{graph.path}: {_runtime(hardware)} does not take it: {error}"
@@ -164,8 +164,8 @@ def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:
 
 
 def _runtime(hardware: Configuration) -> str:
-    found = PACKAGE.installed or PACKAGE.version
-    return f"{PACKAGE.name} {found}, {hardware.accelerator}"
+    found = VELA_PACKAGE.installed or VELA_PACKAGE.version
+    return f"{VELA_PACKAGE.name} {found}, {hardware.accelerator}"
 
 
 def _measurement(
@@ -179,7 +179,7 @@ def _measurement(
     return Measurement(
         model=str(graph.path),
         device=profile.name,
-        target=NAME,
+        target=_NAME,
         runtime=_runtime(hardware),
         simulated=True,
         size_bytes=artifact.size_bytes,

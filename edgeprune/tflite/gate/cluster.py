@@ -6,7 +6,7 @@ what the last node of a cluster writes: that is where a network that fits only p
 and why the pass is followed step by step here, and its layouts are checked afterwards.
 
 Source: `xnn_subgraph_rewrite_for_nchw` in src/subgraph.c, google/XNNPACK b9d4073a6 and 37e59cdb3,
-equal in both but for the FULLY_CONNECTED nodes whose weights the later one counts.
+equal in both except for FULLY_CONNECTED nodes, whose weights the later one counts.
 """
 
 from __future__ import annotations
