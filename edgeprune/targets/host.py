@@ -35,6 +35,7 @@ from edgeprune.tflite.format.file import Graph
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
+_NAME = "host"
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
 
@@ -60,7 +61,7 @@ class Host:
         """
         state = self.readiness()
         if not state.ready:
-            raise TargetError(f"Target 'host' is not ready: {state.detail}. Run: {state.remedy}")
+            raise TargetError(f"Target '{_NAME}' is not ready: {state.detail}. Run: {state.remedy}")
 
     def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
         """The installed runtimes that the profile names; any installed one if it names none."""
@@ -86,8 +87,8 @@ class Host:
     ) -> tuple[Measurement, ...]:
         """Times files in turn, round by round."""
         found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
-        runtime = choose_runtime("host", found, profile, settings.runtime)
-        return time_files(run_worker, models, profile, settings, target="host", runtime=runtime)
+        runtime = choose_runtime(_NAME, found, profile, settings.runtime)
+        return time_files(run_worker, models, profile, settings, target=_NAME, runtime=runtime)
 
     def check(self, case: Case) -> Iterator[Check]:
         """Runs a file in every runtime of the profile, by XNNPACK's kernels and by plain ones."""

@@ -31,7 +31,7 @@ class Capabilities:
     finds_zeros: bool = False
     """Whether it finds zeros in weights that are stored densely."""
     sparse_networks: bool = False
-    """Whether it stands for processors on which XNNPACK may run a network sparsely."""
+    """Whether it measures processors on which XNNPACK may run a network sparsely as a whole."""
 
 
 class Remote:
