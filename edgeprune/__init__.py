@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from edgeprune.inspection.validate_file import validate
     from edgeprune.planning.plan_model import plan
     from edgeprune.profiles.profile import load_profile
-    from edgeprune.pruning.one_shot import prune_one_shot
+    from edgeprune.pruning.carry_out import prune, prune_one_shot, train_pruned
     from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
     from edgeprune.pruning.training.schedule import ConstantSparsity, LinearDecay, PolynomialDecay
+    from edgeprune.pruning.training.settings import Training
     from edgeprune.pruning.training.strip import strip_pruning
-    from edgeprune.pruning.training.train import train_pruned
     from edgeprune.pruning.training.wrap import prune_low_magnitude
     from edgeprune.report.compare import compare
     from edgeprune.targets.measuring import measure
@@ -28,6 +28,7 @@ _MODULES = {
     "ConstantSparsity": "pruning.training.schedule",
     "LinearDecay": "pruning.training.schedule",
     "PolynomialDecay": "pruning.training.schedule",
+    "Training": "pruning.training.settings",
     "PruningSummaries": "pruning.training.callbacks",
     "UpdatePruningStep": "pruning.training.callbacks",
     "compare": "report.compare",
@@ -36,10 +37,11 @@ _MODULES = {
     "load_profile": "profiles.profile",
     "measure": "targets.measuring",
     "plan": "planning.plan_model",
+    "prune": "pruning.carry_out",
     "prune_low_magnitude": "pruning.training.wrap",
-    "prune_one_shot": "pruning.one_shot",
+    "prune_one_shot": "pruning.carry_out",
     "strip_pruning": "pruning.training.strip",
-    "train_pruned": "pruning.training.train",
+    "train_pruned": "pruning.carry_out",
     "validate": "inspection.validate_file",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "LinearDecay",
     "PolynomialDecay",
     "PruningSummaries",
+    "Training",
     "UpdatePruningStep",
     "compare",
     "export",
@@ -55,6 +58,7 @@ __all__ = [
     "load_profile",
     "measure",
     "plan",
+    "prune",
     "prune_low_magnitude",
     "prune_one_shot",
     "strip_pruning",

@@ -54,12 +54,11 @@ def compare(
         "scale": scale,
         "sparsity": sparsity,
         "goal": goal,
-        "epochs": epochs,
         "padding": padding,
         "allocation": allocation,
         "targets": targets,
         "settings": settings,
-        "training": inputs.given(training),
+        "training": inputs.training_of(epochs, training),
     }
     run(context, model, devices.split(","), data, output, as_json, asked)
 

@@ -1,4 +1,4 @@
-"""What several commands make of their arguments: samples, and a plan."""
+"""What several commands make of their arguments: samples, a plan, and how to train."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgeprune.core.data import Data
     from edgeprune.core.plan import Plan
     from edgeprune.profiles.profile import DeviceProfile
+    from edgeprune.pruning.training.settings import Training
 
 
 def samples(
@@ -36,11 +37,14 @@ def make_plan(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> 
     return plan(loaded, profile, **asked).model_copy(update={"model": str(path)})
 
 
-def given(training: dict[str, Any]) -> dict[str, Any]:
-    """The options of training that were given, as `train_pruned` takes them."""
+def training_of(epochs: int, given: dict[str, Any], **more: Any) -> Training | None:
+    """How to train, by the options that were given; None if no epochs were asked for."""
+    if not epochs:
+        return None
     from edgeprune.pruning.training.distill import Distillation
+    from edgeprune.pruning.training.settings import Training
 
-    chosen = {name: value for name, value in training.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
     if "distill" in chosen:
         chosen["distillation"] = Distillation(chosen.pop("distill"))
-    return chosen
+    return Training(epochs=epochs, **chosen, **more)

@@ -13,7 +13,9 @@ from edgeprune.core import errors
 
 if TYPE_CHECKING:
     from edgeprune.core.plan import Plan
+    from edgeprune.planning.fit import Fitted
     from edgeprune.profiles.profile import DeviceProfile
+    from edgeprune.pruning.training.settings import Training
 
 
 @click.command()
@@ -96,78 +98,82 @@ def prune(
         "allocation": allocation,
     }
     _require_no_clash(asked, plan_path, fit)
-    if epochs and data is None:
-        raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
-    if resume and not epochs:
-        raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
+    _require_what_training_needs(epochs, data, resume)
     from edgeprune.core.files import require_keras_name
-    from edgeprune.core.plan import check_plan, read_plan
+    from edgeprune.core.plan import read_plan
     from edgeprune.profiles.profile import load_profile
 
     profile = load_profile(device)
     require_keras_name(output)
-    found = read_plan(plan_path) if plan_path is not None else None
+    given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
     from edgeprune.keras_model.interface import input_specs
-    from edgeprune.keras_model.layers import describe
-    from edgeprune.keras_model.padding import make_symmetric
-    from edgeprune.keras_model.sparsity import reached_sparsity
-    from edgeprune.pruning.one_shot import prune_one_shot
-    from edgeprune.pruning.training import checkpoint as checkpoints
-    from edgeprune.pruning.training.train import train_pruned
 
     loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
     samples = inputs.samples(data, input_specs(loaded), scale, labels=needs_labels)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
-        found = fitted.plan.model_copy(update={"model": str(model)})
-    if found is None:
-        asked["padding"] = padding or ("symmetric" if epochs else "keep")
-        with terminal.progress_bar() as tell:
-            found = inputs.make_plan(loaded, model, profile, x=samples, progress=tell, **asked)
+        given = fitted.plan.model_copy(update={"model": str(model)})
+    asked["padding"] = padding or ("symmetric" if epochs else "keep")
+    found = given or _planned(loaded, model, profile, samples, asked)
     _require_same_device(found, profile, plan_path)
-    check_plan(found, describe(loaded))
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
-    padded = make_symmetric(loaded, found.padding) if found.padding else loaded
-    with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
-        if epochs and samples is not None and found.pruned:
-            pruned = train_pruned(
-                padded,
-                found,
-                samples,
-                epochs=epochs,
-                teacher=loaded,
-                checkpoint=folder,
-                resume=resume,
-                tensorboard=tensorboard,
-                progress=tell,
-                **inputs.given(training),
-            )
-        else:
-            pruned = prune_one_shot(padded, found, samples, progress=tell)
+    how = inputs.training_of(
+        epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
+    )
+    pruned, caught = _carried_out(loaded, found, samples, how)
     save_model(pruned, output)
     if epochs and checkpoint is None:
-        checkpoints.remove(folder)
+        _remove_checkpoint(folder)
     warnings = [*found.warnings(), *caught]
     terminal.warn(warnings)
     if as_json:
-        print_json(
-            {
-                "model": str(model),
-                "device": profile.name,
-                "output": str(output),
-                **_sparsity_json(pruned, found),
-                "fit": fitted.to_json() if fitted else None,
-                "warnings": warnings,
-            }
-        )
+        result = {"model": str(model), "device": profile.name, "output": str(output)}
+        print_json(result | _result_json(pruned, found, fitted, warnings))
     else:
-        reached = reached_sparsity(pruned, found)
-        click.echo(f"{output}: {reached:.3f} of the prunable weights are zero or gone.")
+        _say_result(output, pruned, found)
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
+
+
+def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -> None:
+    if epochs and data is None:
+        raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
+    if resume and not epochs:
+        raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
+
+
+def _planned(
+    loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
+) -> Plan:
+    with terminal.progress_bar() as tell:
+        return inputs.make_plan(loaded, path, profile, x=samples, progress=tell, **asked)
+
+
+def _carried_out(
+    loaded: Any, found: Plan, samples: Any, training: Training | None
+) -> tuple[Any, list[str]]:
+    """The pruned model, and what there is to warn of."""
+    from edgeprune.pruning.carry_out import prune as carry_out
+
+    with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
+        pruned = carry_out(loaded, found, samples, training, progress=tell)
+    return pruned, caught
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    from edgeprune.pruning.training import checkpoint
+
+    checkpoint.remove(folder)
+
+
+def _say_result(output: Path, pruned: Any, found: Plan) -> None:
+    from edgeprune.keras_model.sparsity import reached_sparsity
+
+    reached = reached_sparsity(pruned, found)
+    click.echo(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
 
 
 def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) -> None:
@@ -180,7 +186,7 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
 
 def _fitted(
     loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
-) -> Any:
+) -> Fitted:
     from edgeprune.planning.fit import fit_plan
 
     with terminal.progress_bar() as tell:
@@ -197,7 +203,9 @@ def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None)
         )
 
 
-def _sparsity_json(pruned: Any, found: Plan) -> dict[str, Any]:
+def _result_json(
+    pruned: Any, found: Plan, fitted: Fitted | None, warnings: list[str]
+) -> dict[str, Any]:
     from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 
     return {
@@ -206,4 +214,6 @@ def _sparsity_json(pruned: Any, found: Plan) -> dict[str, Any]:
             {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
             for row in layer_sparsities(pruned, found)
         ],
+        "fit": fitted.to_json() if fitted else None,
+        "warnings": warnings,
     }

@@ -26,7 +26,7 @@ from edgeprune.core.files import Artifact, describe_file, require_folder, write_
 from edgeprune.core.plan import Plan
 from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import infer, input_specs, output_names
-from edgeprune.keras_model.layers import Model, kernel_variable, layers_with_masks, unique_layers
+from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
 from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
@@ -175,7 +175,7 @@ def _require_convertible(model: Model, numerics: Numerics) -> None:
             )
     if numerics != "int8":
         return
-    for path, layer in unique_layers(model).items():
+    for path, layer in map_layers(model).layers.items():
         if type(layer).__name__ in {"LSTM", "GRU"} and not layer.unroll:
             raise ModelError(
                 f"{path}: TensorFlow's converter crashes on a {type(layer).__name__} in int8 "
@@ -274,11 +274,10 @@ def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:
     """
     stored = _stored_matrices(graph)
     notes = []
-    for path, layer in unique_layers(model).items():
-        variable = kernel_variable(layer)
-        if variable is None:
-            continue
-        zeros = device_matrix.to_device(type(layer).__name__, np.asarray(variable)) == 0
+    mapped = map_layers(model)
+    for path, variable in mapped.kernels.items():
+        kind = type(mapped.layers[path]).__name__
+        zeros = device_matrix.to_device(kind, np.asarray(variable)) == 0
         if zeros.mean() < CHECKED_SPARSITY:
             continue
         candidates = stored.get(zeros.shape, [])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import PatternError, PlanError
@@ -70,10 +70,25 @@ class LayerPlan(Table):
     reason: Text
     prunable: bool = False
     """Whether the layer belongs to the profile's set that a sparsity is counted over."""
+    left_out: bool = False
+    """Whether the user left the layer alone; its weights then do not count as asked for."""
     expected_error: float | None = None
     """What reconstruction is expected to leave: squared error over the energy of the outputs."""
     after: tuple[int, ...] | None = None
     """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, row: Any) -> Any:
+        """Plans written before `left_out` existed say it by their reason alone."""
+        if isinstance(row, dict) and "left_out" not in row:
+            return {**row, "left_out": row.get("reason") == LEFT_OUT}
+        return row
+
+    @property
+    def counted(self) -> bool:
+        """Whether the layer's weights count towards the sparsity that was asked for."""
+        return self.prunable and not self.left_out
 
     @property
     def weights(self) -> int:

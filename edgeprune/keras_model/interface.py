@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -65,11 +66,42 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
 
 def infer(model: Model, arrays: list[Any]) -> list[Any]:
     """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
-    if isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input"):
-        packed = keras.tree.pack_sequence_as(model.input, arrays)
+    return list(keras.tree.flatten(call_model(model, arrays, training=False)))
+
+
+def call_model(model: Model, arrays: list[Any], *, training: bool) -> Any:
+    """Calls a model on one array or tensor per input, in the structure that its inputs have.
+
+    Args:
+      model: of any kind.
+      arrays: `[n, ...]` each, in the order of `input_specs`; a model whose inputs are a dict gets
+        a dict.
+      training: as Keras takes it.
+    """
+    structure = _input_structure(model)
+    if structure is not None:
+        packed = keras.tree.pack_sequence_as(structure, arrays)
     else:
         packed = arrays if len(arrays) > 1 else arrays[0]
-    return list(keras.tree.flatten(model(packed, training=False)))
+    return model(packed, training=training)
+
+
+def _input_structure(model: Model) -> Any:
+    """Keras' symbolic inputs as a model takes them: one, a list, a dict; None if not known."""
+    known = isinstance(getattr(model, "inputs", None), list) and hasattr(model, "input")
+    return model.input if known else None
+
+
+def packer_of(model: Model) -> Callable[[Sequence[Any]], Any]:
+    """What packs one array or tensor per input for `fit`: a dict where the model takes one.
+
+    Keras refuses a list in place of a dict whose names are not in alphabetical order. Several
+    inputs become a tuple, since `tf.data` makes one tensor of a list.
+    """
+    structure = _input_structure(model)
+    if isinstance(structure, dict):
+        return lambda parts: keras.tree.pack_sequence_as(structure, list(parts))
+    return lambda parts: tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def output_names(model: Model) -> tuple[str, ...]:

@@ -12,23 +12,25 @@ little, and a model should be trained afterwards. XNNPACK's sparse mode takes sy
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.plan import PaddingPlan
+from edgeprune.keras_model.calls import CallGraph, read_calls
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model
-from edgeprune.keras_model.layers import Layer, Model, calls, can_rebuild, is_model, unique_layers
+from edgeprune.keras_model.layers import Layer, LayerMap, Model, can_rebuild, is_model, map_layers
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 """Rows above and below, columns left and right."""
 
+_PAD_SUFFIX = "_symmetric_pad"
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 
 
-def find_asymmetric(model: Model) -> tuple[PaddingPlan, ...]:
+def find_asymmetric(mapped: LayerMap) -> tuple[PaddingPlan, ...]:
     """Lists what pads a stride-2 convolution on one side more than on the other.
 
     That is a convolution with padding "same", or a `ZeroPadding2D` in front of one with "valid".
@@ -36,8 +38,9 @@ def find_asymmetric(model: Model) -> tuple[PaddingPlan, ...]:
     whose input size is not known.
     """
     rows = []
-    for path, layer in unique_layers(model).items():
-        pads = _pads(layer)
+    graph = read_calls(mapped.model)
+    for path, layer in mapped.layers.items():
+        pads = _pads(layer, graph)
         if pads is not None and any(before != after for before, after in pads):
             before = "same" if _is_convolution(layer) else _written(pads)
             rows.append(PaddingPlan(path=path, before=before, after=_written(_symmetric(pads))))
@@ -52,15 +55,17 @@ def make_symmetric(model: Model, rows: Iterable[PaddingPlan]) -> Model:
 
     Args:
       model: Sequential or Functional, nested or not.
-      rows: as `find_asymmetric` lists them.
+      rows: as `find_asymmetric` lists them; those that are done already are passed over.
 
     Raises:
       ModelError: a row names a layer that does not pad as it says, or the model is subclassed.
     """
-    layers = unique_layers(model)
+    layers, graph = map_layers(model).layers, read_calls(model)
     pads: dict[int, Pads] = {}
     for row in rows:
-        found = _pads(layers[row.path]) if row.path in layers else None
+        if _is_done(row, layers):
+            continue
+        found = _pads(layers[row.path], graph) if row.path in layers else None
         if found is None or _written(_symmetric(found)) != row.after:
             raise ModelError(
                 f"{row.path}: expected a layer whose padding can become {row.after}. Received: "
@@ -73,6 +78,18 @@ def make_symmetric(model: Model, rows: Iterable[PaddingPlan]) -> Model:
     copy.set_weights(model.get_weights())
     compile_as(copy, model)
     return copy
+
+
+def _is_done(row: PaddingPlan, layers: Mapping[str, Layer]) -> bool:
+    """Whether a row's layer is padded as the row wants it."""
+    layer = layers.get(row.path)
+    if layer is not None and _is_convolution(layer):
+        layer = layers.get(f"{row.path}{_PAD_SUFFIX}")
+    return (
+        layer is not None
+        and type(layer).__name__ == "ZeroPadding2D"
+        and _written(layer.padding) == row.after
+    )
 
 
 def _rebuilt(model: Model, pads: dict[int, Pads]) -> Model:
@@ -123,7 +140,7 @@ def _replacement(layer: Layer, pads: dict[int, Pads]) -> tuple[Layer, Layer | No
         return copy_layer(layer), None
     if not _is_convolution(layer):
         return type(layer).from_config({**layer.get_config(), "padding": chosen}), None
-    pad = keras.layers.ZeroPadding2D(chosen, name=f"{layer.name}_symmetric_pad")
+    pad = keras.layers.ZeroPadding2D(chosen, name=f"{layer.name}{_PAD_SUFFIX}")
     return type(layer).from_config({**layer.get_config(), "padding": "valid"}), pad
 
 
@@ -131,15 +148,15 @@ def _is_convolution(layer: Layer) -> bool:
     return type(layer).__name__ in _CONVOLUTIONS
 
 
-def _pads(layer: Layer) -> Pads | None:
+def _pads(layer: Layer, graph: CallGraph) -> Pads | None:
     """What is padded in front of a stride-2 convolution; None where symmetry would not fit."""
     if _is_convolution(layer) and layer.padding == "same":
-        pads, convolutions = _same_pads(layer), [layer]
+        pads, convolutions = _same_pads(layer, graph), [layer]
     elif type(layer).__name__ == "ZeroPadding2D":
-        pads, convolutions = layer.padding, _readers(layer)
+        pads, convolutions = layer.padding, _readers(layer, graph)
     else:
         return None
-    sizes = _input_sizes(layer)
+    sizes = _input_sizes(layer, graph)
     fits = (
         pads is not None
         and sizes is not None
@@ -149,9 +166,9 @@ def _pads(layer: Layer) -> Pads | None:
     return tuple(map(tuple, pads)) if fits and pads is not None else None  # type: ignore[return-value]
 
 
-def _same_pads(layer: Layer) -> Pads | None:
+def _same_pads(layer: Layer, graph: CallGraph) -> Pads | None:
     """What padding "same" comes to, by the rule of TensorFlow: the odd pixel goes behind."""
-    sizes = _input_sizes(layer)
+    sizes = _input_sizes(layer, graph)
     if sizes is None:
         return None
     totals = [
@@ -162,15 +179,16 @@ def _same_pads(layer: Layer) -> Pads | None:
     return rows, columns
 
 
-def _readers(layer: Layer) -> list[Layer]:
+def _readers(layer: Layer, graph: CallGraph) -> list[Layer]:
     """The layers behind a padding, if all of them are plain convolutions without their own."""
-    readers = [node.operation for node in layer._outbound_nodes]
+    readers = [call.operation for call in graph.readers_of(layer)]
     plain = all(_is_convolution(reader) and reader.padding == "valid" for reader in readers)
     return readers if plain else []
 
 
-def _input_sizes(layer: Layer) -> tuple[int, int] | None:
-    shapes = {tuple(node.input_tensors[0].shape[1:3]) for node in calls(layer)}
+def _input_sizes(layer: Layer, graph: CallGraph) -> tuple[int, int] | None:
+    calls = graph.calls_of(layer)
+    shapes = {tuple(call.node.input_tensors[0].shape[1:3]) for call in calls}
     if len(shapes) != 1 or getattr(layer, "data_format", None) == "channels_first":
         return None
     rows, columns = shapes.pop()

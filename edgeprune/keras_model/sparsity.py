@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeprune.core.plan import LayerSparsity, Plan
-from edgeprune.keras_model.layers import Model, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import Model, map_layers
 
 
 def layer_sparsities(model: Model, plan: Plan | None = None) -> tuple[LayerSparsity, ...]:
@@ -16,11 +16,10 @@ def layer_sparsities(model: Model, plan: Plan | None = None) -> tuple[LayerSpars
       plan: that it was pruned by; weights that were removed then count as zeros.
     """
     before = {row.path: row.weights for row in plan.layers} if plan else {}
-    kernels = {path: kernel_variable(layer) for path, layer in unique_layers(model).items()}
     return tuple(
         LayerSparsity(path, whole, whole - int(np.count_nonzero(kernel)))
-        for path, variable in kernels.items()
-        if variable is not None and (kernel := np.asarray(variable)).size
+        for path, variable in map_layers(model).kernels.items()
+        if (kernel := np.asarray(variable)).size
         for whole in [max(before.get(path, 0), kernel.size)]
     )
 

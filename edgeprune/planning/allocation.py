@@ -25,7 +25,7 @@ from edgeprune.core.pattern import Block, Unstructured
 from edgeprune.core.plan import MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
 from edgeprune.core.progress import Progress
 from edgeprune.core.terms import Allocation, Goal
-from edgeprune.keras_model.layers import Model, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import LayerMap
 from edgeprune.profiles import kernel_costs as cost_table
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.reconstruct.samples import calibration
@@ -36,6 +36,8 @@ Cost: TypeAlias = Callable[[LayerPlan, float], float]
 
 GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
 """The sparsities that losses are measured at."""
+ITERATIONS = 12
+"""Iterations of ADMM at each sparsity: what layers lose beside each other shows early."""
 _BISECTIONS = 40
 _TINY = 1e-300
 """Keeps quotients finite."""
@@ -226,12 +228,8 @@ def with_errors(made: Plan, curves: Mapping[str, Curve]) -> Plan:
     return made.model_copy(update={"layers": layers})
 
 
-ITERATIONS = 12
-"""Of ADMM at each sparsity: what layers lose beside each other shows early."""
-
-
 def allocate(
-    model: Model,
+    mapped: LayerMap,
     made: Plan,
     method: Allocation,
     x: list[Array] | None,
@@ -241,7 +239,7 @@ def allocate(
     """Spreads a plan's zeros, and notes every layer's expected error if there are samples.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       made: the plan, its zeros spread evenly.
       method: see `profile.Allocation`.
       x: samples, one array `[n, ...]` per input.
@@ -258,25 +256,24 @@ def allocate(
         )
     if not made.pruned:
         return made
-    measured = measure_losses(model, made, calibration(x), progress) if x is not None else {}
+    measured = measure_losses(mapped, made, calibration(x), progress) if x is not None else {}
     if method == "lamp":
-        made = spread(made, _lamp_curves(model, made), cost)
+        made = spread(made, _lamp_curves(mapped, made), cost)
     if method == "reconstruction":
         made = spread(made, measured, cost)
     return with_errors(made, measured)
 
 
-def _lamp_curves(model: Model, made: Plan) -> dict[str, Curve]:
-    layers = unique_layers(model)
+def _lamp_curves(mapped: LayerMap, made: Plan) -> dict[str, Curve]:
     curves = {}
     for row in filter(can_move, made.layers):
-        kernel = np.asarray(kernel_variable(layers[row.path]))
+        kernel = np.asarray(mapped.kernels[row.path])
         curves[row.path] = lamp_curve(row.path, device_matrix.to_device(row.kind, kernel))
     return curves
 
 
 def measure_losses(
-    model: Model, made: Plan, x: list[Array], progress: Progress
+    mapped: LayerMap, made: Plan, x: list[Array], progress: Progress
 ) -> dict[str, Curve]:
     """What every pruned layer of a plan loses, as a fraction of its outputs' energy.
 
@@ -284,7 +281,7 @@ def measure_losses(
     sparsity are measured along `allocate.GRID`, the others at that of the plan.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       made: the plan.
       x: samples, one array `[n, ...]` per input.
       progress: told how far it is.
@@ -299,5 +296,5 @@ def measure_losses(
         losses = [case.solve(pattern, s, ITERATIONS).error if s else 0.0 for s in sparsities]
         curves[case.path] = Curve(case.path, row.weights, sparsities, tuple(losses))
 
-    walk(model, model, x, rows, visit, progress)
+    walk(mapped, mapped, x, rows, visit, progress)
     return curves

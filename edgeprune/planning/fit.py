@@ -18,7 +18,8 @@ from edgeprune.core.errors import DataError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.terms import Goal
-from edgeprune.keras_model.layers import Model, describe
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, Limit
 from edgeprune.pruning.channels.plan_removal import (
@@ -126,7 +127,8 @@ def fit_plan(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
     goals = [goal for strategy in profile.strategies for goal in strategy.goals]
-    layers = describe(model)
+    mapped = map_layers(model)
+    layers = describe(mapped)
     options: dict[str, Any] = {
         "goal": goal or ("memory" if "memory" in goals else None),
         "only": only,
@@ -140,13 +142,13 @@ def fit_plan(
             f"'{untouched.goal}' that removes none here. Choose another --goal, or a sparsity."
         )
     whole = Fitted(untouched, _needs_of(model, profile, data), ())
-    evidence = gather(model, trace(model, rules), data, None, progress)
+    evidence = gather(mapped, trace(mapped, rules), data, None, progress)
 
     def attempt(sparsity: float) -> Fitted:
         asked = make_plan(layers, profile, sparsity=sparsity, **options)
-        made = plan_removal(model, profile, asked, evidence=evidence, rules=rules)
-        smaller = remove_planned(model, made, evidence=evidence, rules=rules)
-        return Fitted(made, _needs_of(smaller, profile, data), ())
+        made = plan_removal(mapped, profile, asked, evidence=evidence, rules=rules)
+        smaller = remove_planned(mapped, made, evidence=evidence, rules=rules)
+        return Fitted(made, _needs_of(smaller.model, profile, data), ())
 
     return search(whole, attempt, progress)
 

@@ -15,6 +15,7 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Allocation, Goal
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 
@@ -63,7 +64,7 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.layers import describe
+    from edgeprune.keras_model.layer_info import describe
     from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
     from edgeprune.planning.allocation import allocate, device_cost
     from edgeprune.planning.network_gain import fit_to_network
@@ -72,7 +73,8 @@ def plan(
     if isinstance(model, str | Path):
         model = load_model(Path(model))
     profile = load_profile(device)
-    layers = describe(model)
+    mapped = map_layers(model)
+    layers = describe(mapped)
     made = make_plan(
         layers,
         profile,
@@ -85,9 +87,9 @@ def plan(
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.pruning.channels.plan_removal import plan_removal
 
-        made = plan_removal(model, profile, made, data=as_data(x), rules=rules)
+        made = plan_removal(mapped, profile, made, data=as_data(x), rules=rules)
     if padding == "symmetric" and profile.symmetric_padding:
-        made = made.model_copy(update={"padding": find_asymmetric(model)})
+        made = made.model_copy(update={"padding": find_asymmetric(mapped)})
     if profile.encoding.sparse_networks:
         padded = make_symmetric(model, made.padding) if made.padding else model
         made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
@@ -96,4 +98,4 @@ def plan(
         return made
     samples = as_data(x)
     rows = list(samples.x) if samples else None
-    return allocate(model, made, method, rows, progress, device_cost(profile, made.goal, layers))
+    return allocate(mapped, made, method, rows, progress, device_cost(profile, made.goal, layers))

@@ -50,7 +50,8 @@ def make_plan(
         goal=goal or strategy.goals[0],
         asked=asked,
         layers=tuple(
-            _layer_plan(layer, rules[layer.path], profile, asked, raised) for layer in layers
+            _layer_plan(layer, rules[layer.path], profile, asked, raised, layer.path not in chosen)
+            for layer in layers
         ),
     )
 
@@ -168,7 +169,12 @@ def _raised_sparsity(
 
 
 def _layer_plan(
-    layer: LayerInfo, rule: PatternRule | str, profile: DeviceProfile, asked: float, raised: float
+    layer: LayerInfo,
+    rule: PatternRule | str,
+    profile: DeviceProfile,
+    asked: float,
+    raised: float,
+    left_out: bool,
 ) -> LayerPlan:
     pattern = rule.pattern if isinstance(rule, PatternRule) else None
     match pattern:
@@ -188,4 +194,5 @@ def _layer_plan(
         sparsity=sparsity,
         reason=rule.because if isinstance(rule, PatternRule) else rule,
         prunable=_in_set(layer, profile),
+        left_out=left_out,
     )

@@ -27,7 +27,8 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import QualityWarning
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.interface import infer, predict, softmax_ends
-from edgeprune.keras_model.layers import Model, describe, kernel_variable, unique_layers
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import LayerMap, Model
 from edgeprune.pruning.reconstruct.recording import recorded
 from edgeprune.pruning.reconstruct.samples import reach
 from edgeprune.pruning.training.distill import Meaning, output_distance
@@ -62,7 +63,7 @@ Step: TypeAlias = Callable[[Tensors], None]
 
 
 def match_answers(
-    pruned: Model, dense: Model, x: list[Array], progress: Progress = no_progress
+    pruned: LayerMap, dense: LayerMap, x: list[Array], progress: Progress = no_progress
 ) -> None:
     """Trains a pruned model on what the dense one makes of the samples, in place.
 
@@ -85,15 +86,15 @@ def match_answers(
     if len(x[0]) < FEWEST_SAMPLES or not epochs or tf.distribute.has_strategy():
         return
     held_out = [array[::HELD_OUT] for array in x]
-    distance = _distance_of_answers(dense)
-    wanted = predict(dense, held_out)
+    distance = _distance_of_answers(dense.model)
+    wanted = predict(dense.model, held_out)
 
     def judge() -> float:
-        return float(distance(wanted, predict(pruned, held_out)))
+        return float(distance(wanted, predict(pruned.model, held_out)))
 
-    before, weights = judge(), pruned.get_weights()
+    before, weights = judge(), pruned.model.get_weights()
     try:
-        variables = _variables_with_gradient(pruned, [array[:1] for array in x])
+        variables = _variables_with_gradient(pruned.model, [array[:1] for array in x])
     except LookupError as error:  # what TensorFlow raises for an operation without one
         warnings.warn(f"Not fine-tuned: {error}.", QualityWarning, stacklevel=3)
         return
@@ -104,7 +105,7 @@ def match_answers(
     _train(step, x, learned, size, epochs, progress)
     # Also not better where training came apart.
     if not judge() < before:
-        pruned.set_weights(weights)
+        pruned.model.set_weights(weights)
 
 
 def _variables_with_gradient(model: Model, sample: list[Array]) -> list[Any]:
@@ -133,17 +134,17 @@ def _train(
         progress("fine-tuning on what the dense model makes of the samples", epoch + 1, epochs)
 
 
-def affordable_epochs(model: Model, x: list[Array]) -> int:
+def affordable_epochs(mapped: LayerMap, x: list[Array]) -> int:
     """How often the samples can be gone through for `MULTIPLICATIONS`, at most `EPOCHS`.
 
     Args:
-      model: a built Keras model.
+      mapped: a built Keras model.
       x: samples, one array `[n, ...]` per input; their shapes count, and say how large maps are
         where the model does not.
     """
     cost = sum(
         layer.parameters * (_positions(x) if layer.pixels is None else layer.pixels)
-        for layer in describe(model)
+        for layer in describe(mapped)
         if layer.kind != "Embedding"
     )
     return min(EPOCHS, int(MULTIPLICATIONS / (PASSES * max(cost, 1) * len(x[0]))))
@@ -191,7 +192,7 @@ def _distance_inside(wanted: Inside, given: Inside) -> Any:
 
 
 def _make_step(
-    pruned: Model, dense: Model, variables: list[Any], distance: Distance, steps: int
+    pruned: LayerMap, dense: LayerMap, variables: list[Any], distance: Distance, steps: int
 ) -> Step:
     """A step of so many; of variables that are kernels the zeros stay."""
     kept = [np.asarray(variable) != 0 if variable.ndim > 1 else None for variable in variables]
@@ -213,15 +214,15 @@ def _make_step(
     return compiled
 
 
-def _call(model: Model, batch: Tensors) -> tuple[Tensors, Inside]:
+def _call(mapped: LayerMap, batch: Tensors) -> tuple[Tensors, Inside]:
     """Outputs for inference, and what enters the layers that can be pruned."""
     with ExitStack() as stack:
         seen = {
             path: stack.enter_context(recorded(layer))
-            for path, layer in unique_layers(model).items()
-            if kernel_variable(layer) is not None
+            for path, layer in mapped.layers.items()
+            if path in mapped.kernels
         }
-        outputs = infer(model, batch)
+        outputs = infer(mapped.model, batch)
     inside = {
         (path, call): tensor
         for path, layer in seen.items()

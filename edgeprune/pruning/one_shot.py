@@ -1,4 +1,4 @@
-"""Pruning: puts the zeros of a plan into a copy of a Keras model."""
+"""One shot: puts the zeros of a plan into a copy of a Keras model, without training."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import Data, as_data
+from edgeprune.core.data import Data
 from edgeprune.core.errors import ModelError, QualityWarning
 from edgeprune.core.mask import Mask, make_mask
 from edgeprune.core.pattern import Channels, Unstructured
-from edgeprune.core.plan import LayerPlan, Plan, check_plan
+from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.score import magnitude
 from edgeprune.keras_model.copies import copy_model
-from edgeprune.keras_model.layers import Model, describe, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
@@ -31,10 +31,10 @@ from edgeprune.pruning.reconstruct.samples import FEW_SAMPLES, calibration, with
 from edgeprune.pruning.reconstruct.walk import Case, walk
 
 
-def prune_one_shot(
-    model: Model,
+def one_shot(
+    mapped: LayerMap,
     plan: Plan,
-    x: list[Array] | Data | None = None,
+    data: Data | None = None,
     *,
     permute: bool = True,
     finetune: bool = True,
@@ -42,7 +42,7 @@ def prune_one_shot(
     rules: Rules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
-    """Prunes without training and without labels: sets weights to zero, removes whole channels.
+    """Sets weights to zero and removes whole channels, without training and without labels.
 
     With calibration data, every layer is reconstructed in turn: mask and weights are chosen so that
     its outputs stay near those of the dense model, given what the layers before it give now; see
@@ -51,15 +51,14 @@ def prune_one_shot(
     that is a matter of minutes; see `finetune`. Without data, the smallest weights go.
 
     Args:
-      model: a built Keras model; not changed.
-      plan: as `plan` makes it, perhaps edited.
-      x: calibration data, one array `[n, ...]` per input of the model; no labels are needed. A
-        `Data` with labels may stand in its place.
+      mapped: a built Keras model; not changed.
+      plan: one that `check_plan` accepts; its padding is the model's already.
+      data: calibration data, with or without labels.
       permute: whether channels inside the network may change their order where an `NofM` then
         keeps more weight; see `permute`.
-      finetune: whether fine-tuning follows; training that begins here does without.
-      importance: how channels to be removed are weighed; see `channels.prune.gather`.
-      rules: that say how custom layers hand channels on, by their class.
+      finetune: whether fine-tuning follows.
+      importance: how channels to be removed are weighed; see `channels.plan_removal.gather`.
+      rules: for custom layers: how each class passes channels on.
       progress: told what is done.
 
     Returns:
@@ -67,7 +66,6 @@ def prune_one_shot(
       layers.
 
     Raises:
-      PlanError: the plan does not fit the model.
       ModelError: a weight to be pruned or an activation is not finite, or the model cannot be
         copied.
 
@@ -75,29 +73,28 @@ def prune_one_shot(
       QualityWarning: without data, with fewer than 32 samples, and where a layer could only be
         pruned by magnitude.
     """
-    check_plan(plan, describe(model))
-    data = as_data(x)
     _warn_of_few(plan, data)
     smaller, rest = remove_channels(
-        model, plan, data, importance=importance, rules=rules, progress=progress
+        mapped, plan, data, importance=importance, rules=rules, progress=progress
     )
-    if data is not None and smaller is not model:
+    if data is not None and smaller is not mapped:
         estimate_batch_norm(smaller, calibration(list(data.x)), progress)
-    pruned = copy_model(smaller)
+    pruned = map_layers(copy_model(smaller.model))
     rows = {row.path: row for row in rest.pruned}
     _check_finite(pruned, rows)
-    dense = copy_model(pruned) if permute and permute_channels(pruned, rows) else smaller
+    moved = permute and permute_channels(pruned, rows)
+    dense = map_layers(copy_model(pruned.model)) if moved else smaller
     if data is None:
         _prune_by_magnitude(pruned, rest.pruned, progress)
-        return pruned
+        return pruned.model
     samples = calibration(list(data.x))
     left = _reconstruct(dense, pruned, rows, with_moved_copies(samples), progress)
     if left:
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
     if finetune and plan.pruned:
-        match_answers(pruned, dense if smaller is model else model, samples, progress)
-    return pruned
+        match_answers(pruned, dense if smaller is mapped else mapped, samples, progress)
+    return pruned.model
 
 
 def _warn_of_few(plan: Plan, data: Data | None) -> None:
@@ -117,7 +114,11 @@ def _warn(message: str) -> None:
 
 
 def _reconstruct(
-    model: Model, pruned: Model, rows: dict[str, LayerPlan], x: list[Array], progress: Progress
+    dense: LayerMap,
+    pruned: LayerMap,
+    rows: dict[str, LayerPlan],
+    x: list[Array],
+    progress: Progress,
 ) -> list[str]:
     """Prunes by reconstruction, in place; returns the layers that it could not."""
 
@@ -125,20 +126,18 @@ def _reconstruct(
         row = rows[case.path]
         return case.solve(row.pattern or Unstructured(), row.sparsity).matrix
 
-    visited = walk(model, pruned, x, rows, visit, progress) if rows else set()
+    visited = walk(dense, pruned, x, rows, visit, progress) if rows else set()
     return [path for path in rows if path not in visited]
 
 
-def _check_finite(model: Model, rows: dict[str, LayerPlan]) -> None:
-    layers = unique_layers(model)
+def _check_finite(mapped: LayerMap, rows: dict[str, LayerPlan]) -> None:
     for row in rows.values():
-        layer_mask(np.asarray(kernel_variable(layers[row.path])), row)
+        layer_mask(np.asarray(mapped.kernels[row.path]), row)
 
 
-def _prune_by_magnitude(model: Model, rows: tuple[LayerPlan, ...], progress: Progress) -> None:
-    layers = unique_layers(model)
+def _prune_by_magnitude(mapped: LayerMap, rows: tuple[LayerPlan, ...], progress: Progress) -> None:
     for step, row in enumerate(rows):
-        variable = kernel_variable(layers[row.path])
+        variable = mapped.kernels[row.path]
         kernel = np.asarray(variable)
         # Not kernel * mask, which leaves -0.0 for every negative weight.
         mask = layer_mask(kernel, row)
@@ -147,24 +146,24 @@ def _prune_by_magnitude(model: Model, rows: tuple[LayerPlan, ...], progress: Pro
 
 
 def remove_channels(
-    model: Model,
+    mapped: LayerMap,
     plan: Plan,
     data: Data | None = None,
     *,
     importance: Importance | None = None,
     rules: Rules = NO_RULES,
     progress: Progress = no_progress,
-) -> tuple[Model, Plan]:
-    """Takes out the channels that a plan says; `channels.prune.remove_planned` has the details.
+) -> tuple[LayerMap, Plan]:
+    """Removes the channels that a plan names; `channels.plan_removal.remove_planned` does it.
 
     Returns:
       The smaller model, and the plan of what is left to do on it. The same two if the plan removes
       no channels.
     """
     if not any(isinstance(row.pattern, Channels) for row in plan.pruned):
-        return model, plan
+        return mapped, plan
     smaller = remove_planned(
-        model, plan, data=data, importance=importance, rules=rules, progress=progress
+        mapped, plan, data=data, importance=importance, rules=rules, progress=progress
     )
     return smaller, rest_of(plan, smaller)
 

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from edgeprune.core.arrays import Array
 from edgeprune.core.pattern import NofM
 from edgeprune.core.plan import LayerPlan
-from edgeprune.keras_model.layers import Layer, Model, has_graph, unique_layers
-from edgeprune.pruning.reconstruct.graph import Graph, Step, read_graph
+from edgeprune.keras_model.calls import Call, CallGraph, read_calls
+from edgeprune.keras_model.layers import Layer, LayerMap, Model, has_graph
 
 Order = npt.NDArray[np.intp]
 
@@ -67,23 +67,23 @@ class Passage:
     consumers: tuple[Layer, ...]
 
 
-def permute_channels(model: Model, rows: Mapping[str, LayerPlan]) -> list[str]:
+def permute_channels(mapped: LayerMap, rows: Mapping[str, LayerPlan]) -> list[str]:
     """Reorders channels in front of layers that get an `NofM`, in place; outputs stay the same.
 
     Args:
-      model: a built Keras model; only the order of its weights changes.
+      mapped: a built Keras model; only the order of its weights changes.
       rows: the layers to be pruned, by path.
 
     Returns:
       The paths of the layers whose channels were reordered.
     """
-    layers = unique_layers(model)
     patterns = {
-        id(layers[path]): row.pattern for path, row in rows.items() if isinstance(row.pattern, NofM)
+        id(mapped.layers[path]): row.pattern
+        for path, row in rows.items()
+        if isinstance(row.pattern, NofM)
     }
-    paths = {id(layer): path for path, layer in layers.items()}
     changed = []
-    for passage in passages(model) if patterns else ():
+    for passage in passages(mapped.model) if patterns else ():
         pruned = [layer for layer in passage.consumers if id(layer) in patterns]
         if not pruned:
             continue
@@ -92,7 +92,7 @@ def permute_channels(model: Model, rows: Mapping[str, LayerPlan]) -> list[str]:
         order = best_order(weights, pattern)
         if (order != np.arange(len(order))).any():
             _reorder(passage, order)
-            changed += [paths[id(layer)] for layer in pruned]
+            changed += [mapped.paths[id(layer)] for layer in pruned]
     return changed
 
 
@@ -100,40 +100,39 @@ def passages(model: Model) -> tuple[Passage, ...]:
     """The channels of a model whose order is free."""
     if not has_graph(model):
         return ()
-    graph = read_graph(model, len(model.inputs))
-    calls = [id(step.operation) for step in graph.steps]
+    graph = read_calls(model)
     found = (
-        _follow(graph, step)
-        for step in graph.steps
-        if _is_mixing(step.operation) and not _has_softmax(step.operation)
+        _follow(graph, call)
+        for call in graph.calls
+        if _is_mixing(call.operation) and not _has_softmax(call.operation)
     )
     return tuple(
         passage
         for passage in found
         if passage is not None
         and all(
-            calls.count(id(layer)) == 1
+            len(graph.calls_of(layer)) == 1
             for layer in (passage.producer, *passage.between, *passage.consumers)
         )
     )
 
 
-def _follow(graph: Graph, producer: Step) -> Passage | None:
+def _follow(graph: CallGraph, producer: Call) -> Passage | None:
     """Where the output channels of a layer go; None if anything ties them to an order."""
     between: list[Layer] = []
     consumers: list[Layer] = []
     waiting = list(producer.outputs)
     while waiting:
         value = waiting.pop()
-        takers = [step for step in graph.steps if value in step.inputs]
+        takers = graph.takers.get(value, ())
         if value in graph.outputs or not takers:
             return None
-        for step in takers:
-            if _is_mixing(step.operation):
-                consumers.append(step.operation)
-            elif len(step.inputs) == 1 and _passes(step.operation):
-                between += [step.operation] if step.operation.weights else []
-                waiting += step.outputs
+        for call in takers:
+            if _is_mixing(call.operation):
+                consumers.append(call.operation)
+            elif len(call.inputs) == 1 and _passes(call.operation):
+                between += [call.operation] if call.operation.weights else []
+                waiting += call.outputs
             else:
                 return None
     return Passage(producer.operation, tuple(between), tuple(consumers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,11 @@ from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.keras_model.layers import Model
-from edgeprune.keras_model.padding import make_symmetric
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.pruning.one_shot import prune_one_shot
-from edgeprune.pruning.training.train import train_pruned
+from edgeprune.pruning.carry_out import prune
+from edgeprune.pruning.training.settings import Training
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.find import TARGETS, find_target
 from edgeprune.targets.measurement import Measurement, Settings
@@ -51,12 +50,11 @@ class Job:
     folder: Path
     sparsity: float | None
     goal: Goal | None
-    epochs: int
     padding: Literal["keep", "symmetric"]
     allocation: Allocation | None
     targets: tuple[str, ...]
     settings: Settings
-    training: Mapping[str, Any]
+    training: Training | None
     progress: Progress
 
 
@@ -71,7 +69,7 @@ def compare(
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
-    training: Mapping[str, Any] | None = None,
+    training: Training | None = None,
     scale: tuple[float, float] = DEFAULT_SCALE,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
@@ -91,10 +89,10 @@ def compare(
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
       goal: which strategy of the profiles that have several.
-      epochs: of training with masks; 0 prunes in one shot.
+      epochs: short for `training=Training(epochs=epochs)`; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
-      training: more options of `train_pruned`, by name.
+      training: how to train with masks; one shot if None.
       scale: mean and standard deviation for uint8 data.
       targets: instruments, each used for the devices that it measures, `host` for all; one per
         device, the first of its own that is ready, if empty.
@@ -105,6 +103,7 @@ def compare(
       InputError: bad model, data, device or folder, before any work.
       TargetError: a target is unknown or not ready, before any work.
     """
+    training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
     _require_distinct(profiles)
     require_ready(targets)
@@ -112,7 +111,7 @@ def compare(
     model = load_model(Path(model_path))
     split = read_split(Path(data_path), input_specs(model), scale=scale)
     output.mkdir(exist_ok=True)
-    pads = padding or ("symmetric" if epochs else "keep")
+    pads = padding or ("symmetric" if training else "keep")
     job = Job(
         model=model,
         name=str(model_path),
@@ -120,12 +119,11 @@ def compare(
         folder=output,
         sparsity=sparsity,
         goal=goal,
-        epochs=epochs,
         padding=pads,
         allocation=allocation,
         targets=tuple(targets),
         settings=settings or Settings(),
-        training=training or {},
+        training=training,
         progress=progress,
     )
     reports = []
@@ -218,18 +216,9 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
     def tell(what: str, done: int, total: int) -> None:
         job.progress(f"{profile.name}: {what}", done, total)
 
-    model = make_symmetric(job.model, plan.padding) if plan.padding else job.model
-    if job.epochs and plan.pruned:
-        return train_pruned(
-            model,
-            plan,
-            job.split.train,
-            epochs=job.epochs,
-            teacher=job.model,
-            progress=tell,
-            **job.training,
-        )
-    return prune_one_shot(model, plan, list(job.split.train.x), progress=tell)
+    samples = job.split.train
+    data = samples if job.training else Data(samples.x)
+    return prune(job.model, plan, data, job.training, progress=tell)
 
 
 def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tuple[str, ...]:

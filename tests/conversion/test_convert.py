@@ -12,7 +12,7 @@ from edgeprune.conversion.convert import check_zeros, export
 from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile, profile_folder
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import input_ports, output_ports
 from tests.support.architectures import build, samples

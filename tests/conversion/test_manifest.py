@@ -14,7 +14,7 @@ from edgeprune.inspection.inspect_file import inspect
 from edgeprune.inspection.validate_file import validate
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import METADATA_NAME, embed, read_embedded

@@ -13,7 +13,7 @@ from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile, profile_folder
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.targets.checks import Reference, Verdict, check_outputs
 from tests.support.architectures import build, samples
 from tests.support.gate_networks import FAMILY, save_sparse

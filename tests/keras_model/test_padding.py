@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.plan import PaddingPlan
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
 from edgeprune.planning.plan_model import plan
 from tests.support.architectures import build, samples
@@ -33,13 +34,13 @@ def test_a_same_convolution_looks_at_what_symmetric_padding_shows_it(
         else L.Conv2D(4, kernel, 2, padding="same", name="conv")
     )
     model = keras.Sequential([keras.Input((size, size, 3), name="x"), make])
-    rows = find_asymmetric(model)
+    rows = find_asymmetric(map_layers(model))
     assert bool(rows) == (size % 2 == 0)
     if not rows:
         return
     changed = make_symmetric(model, rows)
     assert changed.output_shape == model.output_shape
-    assert find_asymmetric(changed) == ()
+    assert find_asymmetric(map_layers(changed)) == ()
     x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
     half = kernel // 2
     padded = np.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
@@ -56,7 +57,7 @@ def test_the_padding_of_keras_applications_is_found() -> None:
     x = L.ZeroPadding2D(((1, 2), (1, 2)), name="pad_5")(x)
     x = L.DepthwiseConv2D(5, 2, padding="valid", name="dw_5")(x)
     model = keras.Model(inputs, x)
-    rows = find_asymmetric(model)
+    rows = find_asymmetric(map_layers(model))
     assert [(row.path, row.before, row.after) for row in rows] == [
         ("pad", "((0,1),(0,1))", "((1,1),(1,1))"),
         ("pad_5", "((1,2),(1,2))", "((2,2),(2,2))"),
@@ -79,25 +80,28 @@ def test_the_padding_of_keras_applications_is_found() -> None:
 )
 def test_what_is_symmetric_or_needs_no_padding_is_left_alone(layer: Any) -> None:
     layer = type(layer).from_config(layer.get_config())
-    assert find_asymmetric(keras.Sequential([keras.Input((8, 8, 3)), layer])) == ()
+    assert find_asymmetric(map_layers(keras.Sequential([keras.Input((8, 8, 3)), layer]))) == ()
 
 
 def test_a_padding_that_something_else_reads_too_is_left_alone() -> None:
     inputs = keras.Input((8, 8, 3))
     x = L.ZeroPadding2D(((0, 1), (0, 1)), name="pad")(inputs)
     model = keras.Model(inputs, [L.Conv2D(4, 3, 2)(x), L.ReLU()(x)])
-    assert find_asymmetric(model) == ()
+    assert find_asymmetric(map_layers(model)) == ()
 
 
 def test_an_open_size_is_left_alone() -> None:
     inputs = keras.Input((None, None, 3))
-    assert find_asymmetric(keras.Model(inputs, L.Conv2D(4, 3, 2, padding="same")(inputs))) == ()
+    assert (
+        find_asymmetric(map_layers(keras.Model(inputs, L.Conv2D(4, 3, 2, padding="same")(inputs))))
+        == ()
+    )
 
 
 def test_weights_names_and_compilation_are_carried_over() -> None:
     model = build("mobilenet_v1")
     model.compile("sgd", "mse")
-    changed = make_symmetric(model, find_asymmetric(model))
+    changed = make_symmetric(model, find_asymmetric(map_layers(model)))
     names = [layer.name for layer in changed.layers]
     assert [name for name in names if not name.endswith("_symmetric_pad")] == [
         layer.name for layer in model.layers
@@ -123,10 +127,10 @@ def test_layers_inside_nested_models_are_changed_too() -> None:
     )
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, head(inner(inputs)))
-    rows = find_asymmetric(model)
+    rows = find_asymmetric(map_layers(model))
     assert [row.path for row in rows] == ["inner/conv", "head/dw"]
     changed = make_symmetric(model, rows)
-    assert find_asymmetric(changed) == ()
+    assert find_asymmetric(map_layers(changed)) == ()
     assert changed.output_shape == model.output_shape
 
 

@@ -13,6 +13,7 @@ from edgeprune.core.errors import PlanError
 from edgeprune.core.pattern import Block, NofM
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import no_progress
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.allocation import (
     GRID,
@@ -25,7 +26,7 @@ from edgeprune.planning.allocation import (
 )
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from tests.support.architectures import build, samples
 
 losses = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(np.cumsum)
@@ -138,7 +139,7 @@ def test_measured_losses_rise_and_the_plan_tells_them() -> None:
     model = build("mobilenet_v1")
     x = samples(model, 64)
     made = plan(model, "ethos-u55", sparsity=0.7, x=x, allocation="reconstruction")
-    measured = measure_losses(model, made, x, no_progress)
+    measured = measure_losses(map_layers(model), made, x, no_progress)
     for curve in measured.values():
         assert curve.losses[0] == 0
         assert all(b >= a - 0.02 for a, b in itertools.pairwise(curve.losses))
@@ -175,7 +176,7 @@ def test_more_than_two_thirds_stay_zero_where_the_network_runs_sparsely_from_the
     profile = load_profile("xnnpack-arm64")
     made = plan(model, profile, sparsity=0.68)
     x = samples(model, 64)
-    changed = allocate(model, made, "reconstruction", x, no_progress)
+    changed = allocate(map_layers(model), made, "reconstruction", x, no_progress)
     counted = [layer for layer in changed.layers if layer.prunable]
     zeros = sum(layer.weights * layer.sparsity for layer in counted)
     assert zeros * 3 > 2 * sum(layer.weights for layer in counted)

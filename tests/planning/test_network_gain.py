@@ -16,7 +16,8 @@ from edgeprune.core.pattern import Block, Channels, Unstructured
 from edgeprune.core.plan import LayerInfo, Plan
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Goal
-from edgeprune.keras_model.layers import describe
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.network_gain import choose_blocks, in_model, judge_network, other_patterns
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
@@ -273,7 +274,7 @@ def test_a_model_that_is_not_converted_is_planned_all_the_same() -> None:
     assert made.network is not None
     assert made.network.gains is None
     assert "no fixed size" in made.warnings()[0]
-    assert describe(model)[2].pixels is None
+    assert describe(map_layers(model))[2].pixels is None
 
 
 @pytest.mark.slow

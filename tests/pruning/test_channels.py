@@ -12,11 +12,12 @@ from edgeprune.core.errors import DataError, PlanError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.keras_model.interface import infer
-from edgeprune.keras_model.layers import kernel_variable, unique_layers
+from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.fit import TRIES, Fitted, Need, fit_plan, search
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import ChannelCost, PaddedOutputs, load_profile
+from edgeprune.pruning.carry_out import prune_one_shot, train_pruned
 from edgeprune.pruning.channels.cost import Ledger, find_works
 from edgeprune.pruning.channels.distribution import Candidate, spread
 from edgeprune.pruning.channels.group import Group, find_groups
@@ -27,8 +28,6 @@ from edgeprune.pruning.channels.rule import Coupling, LayerCall
 from edgeprune.pruning.channels.statistics import measure_moments
 from edgeprune.pruning.channels.taylor import score
 from edgeprune.pruning.channels.trace import Trace, trace
-from edgeprune.pruning.one_shot import prune_one_shot
-from edgeprune.pruning.training.train import train_pruned
 from tests.support.architectures import build
 from tests.support.channel_networks import NETWORKS, transformer, unet
 
@@ -84,18 +83,18 @@ def silence(traced: Trace, kept: Any) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_without_dead_channels_a_network_computes_the_same(name: str) -> None:
     model = lively(NETWORKS[name])
-    traced = trace(model)
+    traced = trace(map_layers(model))
     groups = find_groups(traced)
     kept = half_gone(traced, groups)
     assert not kept.all()
     silence(traced, kept)
-    smaller = remove(model, traced, kept)
+    smaller = remove(map_layers(model), traced, kept).model
     x = inputs_of(model)
     for before, after in zip(infer(model, x), infer(smaller, x), strict=True):
         scale = float(np.abs(before).max())
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * scale)
     assert smaller.count_params() < model.count_params()
-    assert list(unique_layers(smaller)) == list(unique_layers(model))
+    assert list(map_layers(smaller).layers) == list(map_layers(model).layers)
 
 
 def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() -> None:
@@ -105,12 +104,12 @@ def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() 
     first = model.get_layer("first")
     kernel, bias = (np.array(variable) for variable in first.weights)
     first.set_weights([np.tile(kernel[:, :8], 2), np.tile(bias[:8], 2)])
-    traced = trace(model)
+    traced = trace(map_layers(model))
     (group,) = (group for group in find_groups(traced) if not group.frozen)
     kept = np.ones(traced.channels, bool)
     kept[group.channels[8:]] = False
     silence(traced, kept)
-    smaller = remove(model, traced, kept)
+    smaller = remove(map_layers(model), traced, kept).model
     x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
     np.testing.assert_allclose(smaller(x), model(x), atol=1e-5)
 
@@ -150,10 +149,10 @@ def test_a_dense_behind_a_flatten_loses_every_position_of_a_channel() -> None:
     reader = next(m for m in group.members if m.role == "reads")
     assert reader.each == 4
     model = NETWORKS["flatten"]()
-    traced = trace(model)
+    traced = trace(map_layers(model))
     kept = np.ones(traced.channels, bool)
     kept[find_groups(traced)[1].channels[3]] = False
-    smaller = remove(model, traced, kept)
+    smaller = remove(map_layers(model), traced, kept).model
     lost = [position * 16 + 3 for position in range(4)]
     expected = np.delete(np.array(model.get_layer("last").kernel), lost, axis=0)
     np.testing.assert_array_equal(smaller.get_layer("last").kernel, expected)
@@ -224,7 +223,7 @@ def test_networks_shrink_to_the_sparsity_asked_in_whole_multiples(make: Any, dev
     reached = reached_sparsity(smaller, made)
     assert reached == pytest.approx(made.expected_sparsity)
     assert reached == pytest.approx(0.4, abs=0.12)
-    layers = unique_layers(smaller)
+    layers = map_layers(smaller).layers
     for row in made.pruned:
         assert isinstance(row.pattern, Channels)
         kernel = kernel_variable(layers[row.path])
@@ -279,9 +278,9 @@ def test_a_layer_left_out_keeps_all_that_goes_with_it() -> None:
 def test_elimination_counts_what_the_best_linear_guess_loses() -> None:
     """Against an oracle that solves the least squares problem for every set by itself."""
     model = wide()
-    traced = trace(model)
+    traced = trace(map_layers(model))
     x = np.random.default_rng(0).normal(size=(256, 12)).astype(np.float32)
-    moments = measure_moments(model, traced, [x], lambda *_: None)
+    moments = measure_moments(traced, [x], lambda *_: None)
     readers = find_readers(traced, moments)
     group = next(g for g in find_groups(traced) if g.name == "hidden" and not g.frozen)
     found = eliminate(group, readers, 4)
@@ -315,7 +314,7 @@ def test_channels_that_others_can_stand_in_for_go_without_a_trace() -> None:
 
 def test_taylor_scores_are_the_squared_derivative_by_a_factor_on_the_channel() -> None:
     model = wide()
-    traced = trace(model)
+    traced = trace(map_layers(model))
     generator = np.random.default_rng(0)
     data = Data((generator.normal(size=(8, 12)).astype(np.float32),), np.arange(8) % 4)
     found = score(model, traced, data, lambda *_: None)
@@ -345,7 +344,7 @@ def test_nothing_goes_where_the_device_pads_it_back() -> None:
     model = keras.Sequential(
         [keras.Input((4,)), L.Dense(128, name="hidden"), L.Dense(4, name="scores")]
     )
-    traced = trace(model)
+    traced = trace(map_layers(model))
     group = next(g for g in find_groups(traced) if not g.frozen)
     cost = ChannelCost(
         macs_per_byte=0,

@@ -12,8 +12,10 @@ from edgeprune.core.pattern import Block, Channels, NofM, Pattern
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import predict
-from edgeprune.keras_model.layers import describe
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.pruning import finetune
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.pruning.finetune import (
     BATCH_SIZE,
     EPOCHS,
@@ -22,7 +24,6 @@ from edgeprune.pruning.finetune import (
     batch_size,
     match_answers,
 )
-from edgeprune.pruning.one_shot import prune_one_shot
 from tests.support.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -55,7 +56,7 @@ def plan_of(model: Any, pattern: Pattern, sparsity: float) -> Plan:
             sparsity=sparsity,
             reason="test",
         )
-        for layer in describe(model)
+        for layer in describe(map_layers(model))
         if layer.shape is not None and layer.kind == "Conv2D"
     )
     return Plan(device="any", model="m", goal="latency", asked=sparsity, layers=rows)
@@ -81,7 +82,7 @@ def damaged(dense: Any) -> Any:
 
 def assert_left(model: Any, dense: Any, x: Any) -> None:
     weights = model.get_weights()
-    match_answers(model, dense, [x])
+    match_answers(map_layers(model), map_layers(dense), [x])
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -130,7 +131,7 @@ def test_the_same_samples_give_the_same_weights_and_leave_the_statistics() -> No
     found = []
     for _ in range(2):
         copy = copy_model(before)
-        match_answers(copy, dense, [x])
+        match_answers(map_layers(copy), map_layers(dense), [x])
         found.append(copy)
     for first, second in zip(*(model.get_weights() for model in found), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -174,7 +175,9 @@ def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
     cost = 64 * 64 * 3000 * finetune.PASSES
 
     def asked(count: int) -> int:
-        return affordable_epochs(one_by_one, [np.broadcast_to(np.float32(0), (count, 64, 64, 3))])
+        return affordable_epochs(
+            map_layers(one_by_one), [np.broadcast_to(np.float32(0), (count, 64, 64, 3))]
+        )
 
     assert asked(10) == EPOCHS
     assert asked(int(finetune.MULTIPLICATIONS / (3 * cost))) == 3
@@ -182,7 +185,7 @@ def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
     open_size = keras.Input((None, None, 3))
     any_size = keras.Model(open_size, L.Conv2D(1000, 1, use_bias=False)(open_size))
     x = [np.broadcast_to(np.float32(0), (int(finetune.MULTIPLICATIONS / (3 * cost)), 64, 64, 3))]
-    assert affordable_epochs(any_size, x) == 3
+    assert affordable_epochs(map_layers(any_size), x) == 3
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, BATCH_SIZE), (200, 20), (2000, 1)])
@@ -201,5 +204,5 @@ def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -
         return sum(float(np.mean((wanted - given) ** 2)) for wanted, given in pairs)
 
     before = distance()
-    match_answers(copy, dense, x)
+    match_answers(map_layers(copy), map_layers(dense), x)
     assert distance() < 0.9 * before

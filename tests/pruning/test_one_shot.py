@@ -15,13 +15,14 @@ from edgeprune.core.plan import Plan
 from edgeprune.core.progress import no_progress
 from edgeprune.core.score import magnitude
 from edgeprune.keras_model.files import load_model, save_model
-from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers, walk
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
-from edgeprune.pruning.one_shot import prune_one_shot
 from tests.support.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -38,7 +39,7 @@ def test_pruning_leaves_the_model_alone_and_keeps_the_architecture(name: str) ->
     pruned = prune_one_shot(model, plan(model, "ethos-u55"))
     for old, new in zip(before, weights(model), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert [path for path, _ in walk(pruned)] == [path for path, _ in walk(model)]
+    assert list(map_layers(pruned).layers) == list(map_layers(model).layers)
     assert type(pruned) is type(model)
     assert not {id(v) for v in model.variables} & {id(v) for v in pruned.variables}
 
@@ -47,9 +48,9 @@ def test_pruning_leaves_the_model_alone_and_keeps_the_architecture(name: str) ->
 def test_kept_weights_stay_and_zeros_follow_the_pattern(name: str) -> None:
     model = build(name)
     made = plan(model, "ethos-u55")
-    pruned = unique_layers(prune_one_shot(model, made))
+    pruned = map_layers(prune_one_shot(model, made)).layers
     for row in made.layers:
-        variable = kernel_variable(unique_layers(model)[row.path])
+        variable = kernel_variable(map_layers(model).layers[row.path])
         if variable is None:
             continue
         old, new = np.asarray(variable), np.asarray(kernel_variable(pruned[row.path]))
@@ -97,12 +98,12 @@ def test_the_layers_before_an_output_are_found_behind_layers_that_do_not_mix() -
     x = L.BatchNormalization(name="bn")(L.DepthwiseConv2D(3, name="dw")(x))
     side = L.Conv2D(32, 1, name="side")(inputs)
     model = keras.Model(inputs, [L.ReLU()(x), L.GlobalAveragePooling2D()(side)])
-    feeding = {info.path for info in describe(model) if info.feeds_output}
+    feeding = {info.path for info in describe(map_layers(model)) if info.feeds_output}
     assert feeding == {"last", "side"}
 
 
 def test_only_the_last_layers_of_a_nested_head_feed_the_output() -> None:
-    feeding = {info.path for info in describe(build("nested")) if info.feeds_output}
+    feeding = {info.path for info in describe(map_layers(build("nested"))) if info.feeds_output}
     assert feeding == {"head/out"}
 
 
@@ -113,12 +114,12 @@ def test_a_nested_model_that_only_passes_on_is_looked_behind() -> None:
     tail = keras.Model(tail_in, L.ReLU()(tail_in), name="tail")
     inputs = keras.Input((8,))
     model = keras.Model(inputs, tail(body(inputs)))
-    feeding = {info.path for info in describe(model) if info.feeds_output}
+    feeding = {info.path for info in describe(map_layers(model)) if info.feeds_output}
     assert feeding == {"body/mix"}
 
 
 def test_pixels_are_those_of_the_largest_map_a_layer_makes() -> None:
-    infos = {info.path: info for info in describe(build("mobilenet_v1"))}
+    infos = {info.path: info for info in describe(map_layers(build("mobilenet_v1")))}
     assert infos["stem"].pixels == 16 * 16
     assert infos["block_2_pw"].pixels == 8 * 8
     assert infos["scores"].pixels == 1
@@ -131,7 +132,7 @@ def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
     excited = L.Conv2D(16, 1, activation="sigmoid", name="excite")(squeezed)
     x = L.GlobalAveragePooling2D(keepdims=True)(L.Multiply()([inputs, excited]))
     model = keras.Model(inputs, L.Conv2D(5, 1, name="classes")(x))
-    described = describe(model)
+    described = describe(map_layers(model))
     feeding = {info.path for info in described if info.feeds_map and info.kind == "Conv2D"}
     assert feeding == {"squeeze", "excite"}
 
@@ -139,7 +140,7 @@ def test_a_pixel_that_goes_back_into_a_map_is_told_from_a_classifier() -> None:
 def test_an_open_input_size_is_not_a_single_pixel() -> None:
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, L.Conv2D(8, 1, name="conv")(inputs))
-    assert {i.path: i for i in describe(model)}["conv"].pixels is None
+    assert {i.path: i for i in describe(map_layers(model))}["conv"].pixels is None
     assert [layer.path for layer in plan(model, "xnnpack-arm64").pruned] == ["conv"]
 
 
@@ -178,7 +179,7 @@ class Subclassed(keras.Model):
 def test_a_subclassed_model_is_pruned_and_its_last_layer_feeds_the_output() -> None:
     model = Subclassed(name="own")
     model(np.zeros((1, 16), np.float32))
-    infos = {info.path: info for info in describe(model)}
+    infos = {info.path: info for info in describe(map_layers(model))}
     assert [path for path, info in infos.items() if info.feeds_output] == ["second"]
     pruned = prune_one_shot(model, plan(model, "ethos-u55", sparsity=0.5))
     assert isinstance(pruned, Subclassed)
@@ -226,7 +227,7 @@ def test_frozen_batch_norm_and_dropout_rates_are_left_as_they_were() -> None:
     x = L.BatchNormalization(name="moving")(x)
     model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
     before = np.array(model.get_layer("frozen").moving_mean)
-    estimate_batch_norm(model, samples(model, 200), no_progress)
+    estimate_batch_norm(map_layers(model), samples(model, 200), no_progress)
     assert model.get_layer("drop").rate == 0.5
     np.testing.assert_array_equal(model.get_layer("frozen").moving_mean, before)
     assert np.abs(np.array(model.get_layer("moving").moving_mean)).max() > 0
@@ -272,5 +273,5 @@ def test_saving_to_nowhere_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_planning_from_a_list_needs_the_same_layers_as_from_the_model() -> None:
     model = build("mobilenet_v1")
     profile = load_profile("ethos-u55")
-    assert make_plan(describe(model), profile, model=model.name) == plan(model, profile)
+    assert make_plan(describe(map_layers(model)), profile, model=model.name) == plan(model, profile)
     assert all(layer.pattern == Unstructured() for layer in plan(model, profile).pruned)

@@ -17,17 +17,17 @@ from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import no_progress
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import infer, predict
-from edgeprune.keras_model.layers import describe, kernel_variable, unique_layers
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.planning.plan_model import plan
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.pruning.reconstruct import solve as solving
 from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
-from edgeprune.pruning.reconstruct.graph import read_graph
 from edgeprune.pruning.reconstruct.samples import COPIES, with_moved_copies
 from edgeprune.pruning.reconstruct.statistics import Problem, Sums
 from edgeprune.pruning.reconstruct.store import open_store
 from edgeprune.pruning.reconstruct.walk import Case, walk
-from tests.support.architectures import ARCHITECTURES, build, samples
+from tests.support.architectures import build, samples
 
 L = keras.layers
 PATTERNS: list[tuple[Pattern, float]] = [
@@ -211,19 +211,6 @@ def test_columns_times_the_device_matrix_are_what_the_layer_computes(
     assert fresh.activation is activation
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_running_the_steps_of_a_graph_gives_what_the_model_gives(name: str) -> None:
-    model = build(name)
-    x = samples(model, 3)
-    graph = read_graph(model, len(x))
-    values = dict(zip(graph.inputs, x, strict=True))
-    for step in graph.steps:
-        outputs = step.run([values[key] for key in step.inputs])
-        values |= dict(zip(step.outputs, outputs, strict=True))
-    for key, expected in zip(graph.outputs, infer(model, x), strict=True):
-        np.testing.assert_allclose(values[key], expected, atol=1e-6)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "nested", "every_kind"])
 def test_inputs_are_those_of_the_pruned_prefix_and_targets_those_of_the_dense_model(
@@ -241,7 +228,7 @@ def test_inputs_are_those_of_the_pruned_prefix_and_targets_those_of_the_dense_mo
         return case.solve(Unstructured(), 0.6).matrix
 
     paths = [row.path for row in made.pruned if "/" not in row.path]
-    assert walk(dense, copy, x, paths, visit, no_progress) == set(paths)
+    assert walk(map_layers(dense), map_layers(copy), x, paths, visit, no_progress) == set(paths)
     for path, case in cases.items():
         layer = dense.get_layer(path)
         entering = keras.Model(copy.inputs, copy.get_layer(path).input)
@@ -268,7 +255,7 @@ def test_a_shared_layer_is_fitted_to_the_inputs_of_all_its_calls() -> None:
     model = shared_model()
     x = samples(model, 64)
     cases: list[Case] = []
-    walk(model, model, x, ["shared"], cases.append, no_progress)
+    walk(map_layers(model), map_layers(model), x, ["shared"], cases.append, no_progress)
     layer = model.get_layer("shared")
     first = np.asarray(x[0])
     second = np.maximum(np.asarray(layer(first)), 0)
@@ -365,7 +352,7 @@ def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
 ) -> None:
     model = build("every_kind")
     rows = []
-    for info in describe(model):
+    for info in describe(map_layers(model)):
         fits = info.shape is not None and not isinstance(pattern, NofM)
         if isinstance(pattern, Block) and info.shape is not None:
             out, in_ = device_matrix.device_shape(info.kind, info.shape)
@@ -382,7 +369,7 @@ def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
             )
         )
     made = Plan(device="own", model="m", goal="latency", asked=sparsity, layers=tuple(rows))
-    pruned = unique_layers(prune_one_shot(model, made, samples(model, 40)))
+    pruned = map_layers(prune_one_shot(model, made, samples(model, 40))).layers
     for row in made.pruned:
         kernel = np.asarray(kernel_variable(pruned[row.path]))
         matrix = device_matrix.to_device(row.kind, kernel)

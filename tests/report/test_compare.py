@@ -19,11 +19,11 @@ from edgeprune.core.pattern import Block, Channels, NofM
 from edgeprune.core.plan import Plan
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
-from edgeprune.keras_model.layers import kernel_variable, unique_layers
+from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile, profile_names
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.report.compare import compare
 from edgeprune.targets.checks import numerics
 from edgeprune.targets.measurement import Settings
@@ -71,7 +71,7 @@ def _by_name(model: Any, graph: Any, x: list[Any]) -> list[Any]:
 
 def check_patterns(pruned: Any, made: Plan) -> None:
     """The zeros in the model have the shape of their pattern, and channels are gone."""
-    layers = unique_layers(pruned)
+    layers = map_layers(pruned).layers
     for row in made.pruned:
         kernel = np.asarray(kernel_variable(layers[row.path]))
         zero = to_device(row.kind, kernel) == 0

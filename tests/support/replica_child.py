@@ -17,7 +17,7 @@ def main() -> None:
     """Runs one training of the kind that the first argument names."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    from edgeprune.pruning.training.train import train_pruned
+    from edgeprune.pruning.carry_out import train_pruned
     from edgeprune.pruning.training.wrapper import wrappers
     from tests.pruning.training.test_train import data, net, rows, sparsities
 
@@ -45,7 +45,7 @@ def main() -> None:
             epochs=4,
             batch_size=16,
             augment="flip-shift",
-            start=sys.argv[1],  # type: ignore[arg-type]
+            start=sys.argv[1],
             validation=0.25,
             callbacks=[Watch()],
         )

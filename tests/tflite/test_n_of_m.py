@@ -14,7 +14,7 @@ from edgeprune.core.pattern import NofM, Unstructured
 from edgeprune.inspection.pattern_check import check_pattern
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
-from edgeprune.pruning.one_shot import prune_one_shot
+from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.n_of_m import pattern_fit, pattern_fits
 from tests.support.architectures import build, samples

@@ -10,13 +10,14 @@ import keras
 import numpy as np
 
 from edgeprune.core.arrays import Array
-from edgeprune.keras_model.layers import Model, unique_layers
+from edgeprune.keras_model.interface import call_model
+from edgeprune.keras_model.layers import LayerMap
 
 BATCH_SIZE = 64
 
 
 def estimate_batch_norm(
-    model: Model, x: list[Array], progress: Callable[[str, int, int], None]
+    mapped: LayerMap, x: list[Array], progress: Callable[[str, int, int], None]
 ) -> None:
     """Estimates mean and variance of every batch normalisation anew, in place.
 
@@ -25,7 +26,7 @@ def estimate_batch_norm(
     nothing else of the model changes.
 
     Args:
-      model: a built Keras model; its batch normalisation is changed.
+      mapped: a built Keras model; its batch normalisation is changed.
       x: one array `[n, ...]` per input of the model.
       progress: told which batch is done.
 
@@ -33,19 +34,19 @@ def estimate_batch_norm(
     """
     norms = [
         layer
-        for layer in unique_layers(model).values()
+        for layer in mapped.layers.values()
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     if not norms:
         return
     batches = -(-len(x[0]) // BATCH_SIZE)
-    with _without_dropout(model), _momentum_restored(norms):
+    with _without_dropout(mapped), _momentum_restored(norms):
         for step in range(batches):
             for norm in norms:
                 norm.momentum = step / (step + 1)
             # Strided, so that data sorted by class does not make one-sided batches.
             batch = [np.ascontiguousarray(array[step::batches]) for array in x]
-            model(batch if len(batch) > 1 else batch[0], training=True)
+            call_model(mapped.model, batch, training=True)
             progress("estimating batch normalisation", step + 1, batches)
 
 
@@ -60,9 +61,9 @@ def _momentum_restored(norms: list[Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_dropout(model: Model) -> Iterator[None]:
+def _without_dropout(mapped: LayerMap) -> Iterator[None]:
     """Sets the rate of dropout layers to 0, since statistics are wanted as at inference."""
-    layers = [layer for layer in unique_layers(model).values() if hasattr(layer, "rate")]
+    layers = [layer for layer in mapped.layers.values() if hasattr(layer, "rate")]
     before = [layer.rate for layer in layers]
     try:
         for layer in layers:

@@ -17,24 +17,23 @@ from typing import Any
 import numpy as np
 
 from edgeprune.core.arrays import Array
-from edgeprune.keras_model.layers import Layer, Model, unique_layers
+from edgeprune.keras_model.layers import Layer, LayerMap
 from edgeprune.pruning.channels.removal import Kept
 from edgeprune.pruning.channels.statistics import RIDGE, TINY, Key, Moments
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
 
 
-def correct(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
+def correct(mapped: LayerMap, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
     """Moves weights from the channels that go to those that stay, in place.
 
     A layer that is called several times, or that sums over groups, keeps its weights.
 
     Args:
-      model: the traced model or a copy of it, all channels still there.
+      mapped: the traced model or a copy of it, all channels still there.
       trace: as `trace.trace` gives it.
       kept: by label.
       moments: of what each matrix reads.
     """
-    layers = unique_layers(model)
     calls = Counter((found.path, found.matrix.weight) for found in trace.matrices)
     for found in trace.matrices:
         known = moments.get(found.key)
@@ -42,16 +41,18 @@ def correct(model: Model, trace: Trace, kept: Kept, moments: Mapping[Key, Moment
         if labels is None or known is None or kept[labels].all() or found.matrix.source is None:
             continue
         if calls[found.path, found.matrix.weight] == 1 and found.matrix.groups == 1:
-            _correct_layer(layers[found.path], found, kept[labels], known)
+            _correct_layer(mapped.layers[found.path], found, kept[labels], known, trace)
 
 
-def _correct_layer(layer: Layer, found: TracedMatrix, stays: Array, moments: Moments) -> None:
+def _correct_layer(
+    layer: Layer, found: TracedMatrix, stays: Array, moments: Moments, trace: Trace
+) -> None:
     variable = getattr(layer, found.matrix.weight)
     kernel = np.asarray(variable, np.float64)
     axes = (found.matrix.input_axis, found.matrix.output_axis)
     moved = np.moveaxis(kernel, axes, (0, 1))
     bias = getattr(layer, "bias", None)
-    centred = bias is not None or _before_normalization(layer)
+    centred = bias is not None or _before_normalization(found, trace)
     share = _shares(moments, stays, found.matrix.inputs, centred)
     removed = moved[~stays]
     if bias is not None:
@@ -77,7 +78,7 @@ def _shares(moments: Moments, stays: Array, labels: Any, centred: bool) -> Array
     return np.asarray(np.linalg.solve(inner, square[np.ix_(kept, gone)]))
 
 
-def _before_normalization(layer: Layer) -> bool:
-    """Whether only batch normalisation reads a layer, which finds its mean anew."""
-    readers = [node.operation for node in layer._outbound_nodes]
+def _before_normalization(found: TracedMatrix, trace: Trace) -> bool:
+    """Whether only batch normalization reads a layer; it recomputes the mean from its input."""
+    readers = [call.operation for call in trace.graph.readers_of(found.layer)]
     return bool(readers) and all(type(r).__name__ == "BatchNormalization" for r in readers)

@@ -12,9 +12,9 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.pattern import Channels
-from edgeprune.core.plan import LEFT_OUT, LayerPlan, Plan
+from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.keras_model.copies import copy_model
-from edgeprune.keras_model.layers import Model, can_rebuild, kernel_variable, unique_layers
+from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels import taylor
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
@@ -70,7 +70,7 @@ class Evidence:
 
 
 def gather(
-    model: Model,
+    mapped: LayerMap,
     traced: Trace,
     data: Data | None,
     importance: Importance | None,
@@ -79,7 +79,7 @@ def gather(
     """Measures what the chosen importance needs; without data magnitude is all there is.
 
     Args:
-      model: that was traced.
+      mapped: the model that was traced.
       traced: as `trace` gives it.
       data: calibration data, with labels for "taylor".
       importance: "reconstruction" if there is data and it is None, else "magnitude".
@@ -89,9 +89,11 @@ def gather(
         return Evidence((*find_readers(traced, {}), *find_makers(traced)), {})
     rows = np.linspace(0, len(data) - 1, min(len(data), MAX_SAMPLES)).astype(int)
     samples = data.take(rows)
-    moments = measure_moments(model, traced, samples.x, progress)
+    moments = measure_moments(traced, samples.x, progress)
     readers = find_readers(traced, moments)
-    scores = taylor.score(model, traced, samples, progress) if importance == "taylor" else None
+    scores = (
+        taylor.score(mapped.model, traced, samples, progress) if importance == "taylor" else None
+    )
     return Evidence(readers, moments, scores)
 
 
@@ -102,11 +104,11 @@ def groups_of(model: Model, rules: Rules = NO_RULES) -> tuple[Group, ...]:
       model: Sequential or Functional, nested models opened.
       rules: for custom layers, by their class.
     """
-    return find_groups(trace(model, rules))
+    return find_groups(trace(map_layers(model), rules))
 
 
 def plan_removal(
-    model: Model,
+    mapped: LayerMap,
     profile: DeviceProfile,
     made: Plan,
     *,
@@ -119,7 +121,7 @@ def plan_removal(
     """Fills in how many channels of each layer stay, or why they must.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       profile: what channels cost there.
       made: a plan whose rows say which layers may lose channels.
       data: calibration data; without it, channels are weighed by magnitude.
@@ -128,13 +130,14 @@ def plan_removal(
       rules: for custom layers, by their class.
       progress: told what is done.
     """
-    if not can_rebuild(model):
-        reason = f"channels cannot be followed through a {type(model).__name__} without a graph"
+    if not can_rebuild(mapped.model):
+        kind = type(mapped.model).__name__
+        reason = f"channels cannot be followed through a {kind} without a graph"
         return made.model_copy(update={"layers": tuple(_left(row, reason) for row in made.layers)})
-    traced = trace(model, rules)
+    traced = trace(mapped, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = evidence or gather(model, traced, data, importance, progress)
+    evidence = evidence or gather(mapped, traced, data, importance, progress)
     counted = _counted(rows)
     candidates = _candidates(groups, rows, evidence)
 
@@ -148,7 +151,7 @@ def plan_removal(
         candidates,
         ledger,
         sparsity=made.asked,
-        whole=sum(row.weights for row in made.layers if row.prunable and row.reason != LEFT_OUT),
+        whole=sum(row.weights for row in made.layers if row.counted),
         measure=_measure(made),
     )
     return made.model_copy(update={"layers": _filled(made.layers, groups, candidates, found)})
@@ -160,11 +163,7 @@ def _measure(made: Plan) -> Measure:
 
 def _counted(rows: Mapping[str, LayerPlan]) -> dict[str, str]:
     """The attribute of the kernel that a sparsity is counted over, by the layer's path."""
-    return {
-        path: _kernel_name(row)
-        for path, row in rows.items()
-        if row.prunable and row.reason != LEFT_OUT
-    }
+    return {path: _kernel_name(row) for path, row in rows.items() if row.counted}
 
 
 def _candidates(
@@ -237,7 +236,7 @@ def _left(row: LayerPlan, reason: str) -> LayerPlan:
 
 
 def remove_planned(
-    model: Model,
+    mapped: LayerMap,
     plan: Plan,
     *,
     data: Data | None = None,
@@ -245,14 +244,14 @@ def remove_planned(
     evidence: Evidence | None = None,
     rules: Rules = NO_RULES,
     progress: Progress = lambda *_: None,
-) -> Model:
+) -> LayerMap:
     """Takes the channels out that a plan's rows say, those that are missed least.
 
     With calibration data the weights that read them are corrected by least squares, so that the
     channels which stay take over what they can.
 
     Args:
-      model: a built Keras model; not changed.
+      mapped: a built Keras model; not changed.
       plan: as `plan` makes it, perhaps edited.
       data: calibration data; without it, channels are weighed by magnitude and nothing is
         corrected.
@@ -262,17 +261,17 @@ def remove_planned(
       progress: told what is done.
 
     Returns:
-      A smaller model with the layers, names and compilation of `model`.
+      A smaller model with the layers, names and compilation of the one given.
 
     Raises:
       PlanError: the plan asks for what channels that go together do not allow.
       ModelError: a weight is not finite, or a layer cannot be made with fewer channels.
     """
-    traced = trace(model, rules)
+    traced = trace(mapped, rules)
     rows = {row.path: row for row in plan.layers}
     groups = with_reasons(find_groups(traced), rows)
     left = kept_by_plan(groups, rows)
-    evidence = evidence or gather(model, traced, data, importance, progress)
+    evidence = evidence or gather(mapped, traced, data, importance, progress)
     kept: Kept = np.ones(traced.channels, bool)
     for step, (index, count) in enumerate(left.items()):
         group = groups[index]
@@ -280,19 +279,18 @@ def remove_planned(
             order = evidence.order(group, group.step(multiple_of(group, rows))).order
             kept[group.channels[order[: len(group) - count]]] = False
         progress(f"choosing channels of {group.name}", step + 1, len(left))
-    corrected = model
+    corrected = mapped
     if evidence.moments:
-        corrected = copy_model(model)
+        corrected = map_layers(copy_model(mapped.model))
         correct(corrected, traced, kept, evidence.moments)
     return remove(corrected, traced, kept)
 
 
-def rest_of(plan: Plan, smaller: Model) -> Plan:
+def rest_of(plan: Plan, smaller: LayerMap) -> Plan:
     """What is left of a plan to be done once channels are gone: rows of the other patterns."""
-    kernels = {path: kernel_variable(layer) for path, layer in unique_layers(smaller).items()}
     rows = []
     for row in plan.layers:
-        variable = kernels.get(row.path)
+        variable = smaller.kernels.get(row.path)
         shape = tuple(variable.shape) if variable is not None else row.shape
         changed: dict[str, object] = {"shape": shape, "after": None}
         if isinstance(row.pattern, Channels):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.copies import copy_layer, rebuild
-from edgeprune.keras_model.layers import Layer, Model, unique_layers
+from edgeprune.keras_model.layers import Layer, LayerMap, map_layers
 from edgeprune.pruning.channels.rule import Labels, Tensor
 from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
@@ -18,32 +18,31 @@ Kept = npt.NDArray[np.bool_]
 """`[channels of the trace]`, True for those that stay."""
 
 
-def remove(model: Model, trace: Trace, kept: Kept) -> Model:
+def remove(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
     """A new model without the channels that are not kept; weights that are left stay as they are.
 
     Args:
-      model: that was traced; not changed.
+      mapped: the model that was traced; not changed.
       trace: as `trace.trace` gives it.
       kept: by label.
 
     Returns:
-      A model with the layers, names and compilation of `model`.
+      A model with the layers, names and compilation of the one that was traced.
 
     Raises:
       ModelError: a layer cannot be made again with fewer channels.
     """
-    paths = {id(layer): path for path, layer in unique_layers(model).items()}
     sizes = {path: _sizes(found, kept) for path, found in trace.sizes.items()}
     shapes = {
         path: [_shape(tensor, kept) for tensor in tensors] for path, tensors in trace.inputs.items()
     }
 
     def replace(layer: Layer) -> Layer:
-        changed = sizes.get(paths.get(id(layer), ""), {})
+        changed = sizes.get(mapped.path_of(layer) or "", {})
         return _resized(layer, changed) if changed else copy_layer(layer)
 
-    smaller = rebuild(model, replace, shapes)
-    _carry_weights(model, smaller, trace, kept)
+    smaller = map_layers(rebuild(mapped.model, replace, shapes))
+    _carry_weights(mapped, smaller, trace, kept)
     return smaller
 
 
@@ -77,19 +76,18 @@ def _resized(layer: Layer, changed: Mapping[str, Any]) -> Layer:
         ) from error
 
 
-def _carry_weights(model: Model, smaller: Model, trace: Trace, kept: Kept) -> None:
+def _carry_weights(mapped: LayerMap, smaller: LayerMap, trace: Trace, kept: Kept) -> None:
     """Copies every weight, without the positions of channels that are gone, in place."""
     cuts: dict[str, list[TracedWeight]] = {}
     for weight in trace.weights:
         cuts.setdefault(weight.path, []).append(weight)
-    others = unique_layers(smaller)
-    for path, layer in unique_layers(model).items():
+    for path, layer in mapped.layers.items():
         taken = {id(variable): np.asarray(variable) for variable in layer.weights}
         for cut in cuts.get(path, []):
             variable = getattr(layer, cut.axis.weight)
             places = np.flatnonzero(kept[cut.axis.labels])
             taken[id(variable)] = np.take(taken[id(variable)], places, axis=cut.axis.axis)
-        for variable, target in zip(layer.weights, others[path].weights, strict=True):
+        for variable, target in zip(layer.weights, smaller.layers[path].weights, strict=True):
             values = taken[id(variable)]
             if tuple(target.shape) != values.shape:
                 raise ModelError(

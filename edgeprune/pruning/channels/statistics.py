@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
-from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.channels import graph
+from edgeprune.keras_model.calls import Call
 from edgeprune.pruning.channels.trace import Trace
 
 BATCH_SIZE = 16
@@ -92,15 +91,13 @@ class _Sums:
 
 
 def measure_moments(
-    model: Model,
     trace: Trace,
     x: Sequence[Array],
     progress: Callable[[str, int, int], None],
 ) -> Mapping[Key, Moments]:
-    """Runs a model on calibration data; gives the moments of what each matrix reads.
+    """Runs a traced model on calibration data; gives the moments of what each matrix reads.
 
     Args:
-      model: that was traced.
       trace: as `trace.trace` gives it.
       x: one array `[n, ...]` per input of the model.
       progress: told which batch is done.
@@ -122,15 +119,15 @@ def measure_moments(
         # Strided, so that data sorted by class does not make one-sided batches.
         batch = [tf.constant(array[step::batches]) for array in x]
 
-        def apply(call: graph.Call, tensors: list[Any], added: set[int] = added) -> list[Any]:
+        def apply(call: Call, tensors: list[Any], added: set[int] = added) -> list[Any]:
             if call.key in wanted:
                 source = id(call.node.input_tensors[0])
                 if tensor_of.setdefault(call.key, source) not in added:
                     _add(sums, source, _rows(tensors[0], wanted[call.key]))
                     added.add(source)
-            return graph.compute(call, tensors)
+            return call.run(tensors)
 
-        graph.run(model, batch, apply)
+        trace.graph.apply(batch, apply)
         progress("measuring channels", step + 1, batches)
     found = {source: _moments(part) for source, part in sums.items()}
     return {key: found[source] for key, source in tensor_of.items()}

@@ -16,9 +16,9 @@ import tensorflow as tf
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ModelError
+from edgeprune.keras_model.calls import Call
 from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.channels import graph
 from edgeprune.pruning.channels.statistics import BATCH_SIZE
 from edgeprune.pruning.channels.trace import Trace
 
@@ -53,7 +53,7 @@ def score(
     batches = -(-len(data) // BATCH_SIZE)
     for step in range(batches):
         batch = data.take(slice(step, None, batches))
-        total += _batch_scores(model, wanted, batch, loss, trace.channels)
+        total += _batch_scores(trace, wanted, batch, loss)
         progress("weighing channels by labels", step + 1, batches)
     return total / len(data)
 
@@ -74,25 +74,23 @@ def _loss(model: Model) -> Any:
     return lambda y, outputs: crossentropy(y, outputs[0])
 
 
-def _batch_scores(
-    model: Model, wanted: dict[Any, Any], batch: Data, loss: Any, channels: int
-) -> Array:
+def _batch_scores(trace: Trace, wanted: dict[Any, Any], batch: Data, loss: Any) -> Array:
     watched: dict[int, Any] = {}
     labels: dict[int, tuple[int, Any]] = {}
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
-        def apply(call: graph.Call, tensors: list[Any]) -> list[Any]:
+        def apply(call: Call, tensors: list[Any]) -> list[Any]:
             if call.key in wanted and tensors[0].dtype.is_floating:
                 tape.watch(tensors[0])
                 watched[id(tensors[0])] = tensors[0]
                 labels[id(tensors[0])] = wanted[call.key]
-            return graph.compute(call, tensors)
+            return call.run(tensors)
 
-        outputs = graph.run(model, [tf.constant(array) for array in batch.x], apply)
+        outputs = trace.graph.apply([tf.constant(array) for array in batch.x], apply)
         # The mean over the batch would make each sample's own change so much smaller.
         value = loss(tf.constant(batch.y), outputs) * len(batch)
     gradients = tape.gradient(value, watched)
-    change = np.zeros((channels, len(batch)))
+    change = np.zeros((trace.channels, len(batch)))
     for key, gradient in gradients.items():
         if gradient is not None:
             axis, along = labels[key]

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from edgeprune.keras_model.layers import Model, unique_layers
-from edgeprune.pruning.channels import graph
+from edgeprune.keras_model.calls import Call, CallGraph, read_calls
+from edgeprune.keras_model.layers import LayerMap
 from edgeprune.pruning.channels.kinds import rule_for
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
@@ -48,7 +48,7 @@ class TracedMatrix:
     layer: Any
     matrix: Matrix
     key: tuple[str, int]
-    """Of the call, as `graph.Call.key`."""
+    """Of the call, as `calls.Call.key`."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,17 @@ class Trace:
     """The channels that each layer makes, by its path."""
     frozen: Mapping[int, str]
     """Why a channel must stay, by its label."""
+    graph: CallGraph
+    """The calls of the traced model."""
 
 
 class _Tracer:
     """Goes through a graph once and writes down what rules say; labels are resolved at the end."""
 
-    def __init__(self, model: Model, rules: Mapping[type, Rule]) -> None:
+    def __init__(self, mapped: LayerMap, rules: Mapping[type, Rule]) -> None:
+        self._mapped = mapped
+        self._graph = read_calls(mapped.model)
         self._rules = rules
-        self._paths = {id(layer): path for path, layer in unique_layers(model).items()}
         self._count = 0
         self._made: dict[str, Labels] = {}
         self._united: list[tuple[Labels, Labels]] = []
@@ -93,9 +96,16 @@ class _Tracer:
         self._inputs: dict[str, tuple[Tensor, ...]] = {}
         self._sizes: dict[str, Mapping[str, Labels | Tensor]] = {}
 
-    def trace(self, model: Model) -> Trace:
-        inputs = [self._source(tuple(tensor.shape[1:]), IS_INPUT) for tensor in model.inputs]
-        outputs = graph.run(model, inputs, self._apply, enter=self._enter)
+    def trace(self) -> Trace:
+        shapes = [tuple(tensor.shape[1:]) for tensor in self._mapped.model.inputs]
+        inputs = [self._source(shape, IS_INPUT) for shape in shapes]
+        known = dict(zip(self._graph.inputs, inputs, strict=True))
+        for call in self._graph.calls:
+            made = self._apply(call, [known[value] for value in call.inputs])
+            known.update(zip(call.outputs, made, strict=True))
+        for path, values in self._graph.entered:
+            self._enter(path, [known[value] for value in values])
+        outputs = [known[value] for value in self._graph.outputs]
         self._frozen[:0] = [(tensor.labels, IS_OUTPUT) for tensor in outputs]
         return self._resolved()
 
@@ -122,8 +132,8 @@ class _Tracer:
             return
         self._united.append((first, other))
 
-    def _apply(self, call: graph.Call, inputs: list[Tensor]) -> Sequence[Tensor]:
-        path = self._paths.get(id(call.operation), call.path)
+    def _apply(self, call: Call, inputs: list[Tensor]) -> Sequence[Tensor]:
+        path = self._mapped.path_of(call.operation) or call.path
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in call.node.output_tensors)
         coupling = self._coupling(call, path, tuple(inputs), shapes)
         self._note(call, path, coupling)
@@ -132,7 +142,7 @@ class _Tracer:
         return coupling.outputs
 
     def _coupling(
-        self, call: graph.Call, path: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+        self, call: Call, path: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
     ) -> Coupling:
         rule = rule_for(call.operation, self._rules)
         if isinstance(rule, str):
@@ -160,7 +170,7 @@ class _Tracer:
 
         return new
 
-    def _note(self, call: graph.Call, path: str, coupling: Coupling) -> None:
+    def _note(self, call: Call, path: str, coupling: Coupling) -> None:
         kind = type(call.operation).__name__
         for axis in coupling.weights:
             if getattr(call.operation, axis.weight, None) is None:
@@ -214,6 +224,7 @@ class _Tracer:
             },
             made_by={path: whole[labels] for path, labels in self._made.items()},
             frozen=frozen,
+            graph=self._graph,
         )
 
 
@@ -222,11 +233,11 @@ def _resolved_matrix(matrix: Matrix, whole: Labels) -> Matrix:
     return replace(matrix, outputs=whole[matrix.outputs], inputs=inputs)
 
 
-def trace(model: Model, rules: Mapping[type, Rule] = MappingProxyType({})) -> Trace:
+def trace(mapped: LayerMap, rules: Mapping[type, Rule] = MappingProxyType({})) -> Trace:
     """Follows the channels of a Keras model.
 
     Args:
-      model: Sequential or Functional, nested models opened.
+      mapped: a Sequential or Functional model, nested models opened.
       rules: of the user's own, by layer class; they win over the built-in ones.
     """
-    return _Tracer(model, rules).trace(model)
+    return _Tracer(mapped, rules).trace()

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
+from edgeprune.keras_model.calls import Tensor
 from edgeprune.keras_model.layers import Layer, kernel_variable
-from edgeprune.pruning.reconstruct.graph import Tensor
 
 
 def groups(layer: Layer) -> int:

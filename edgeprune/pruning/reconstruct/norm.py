@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from edgeprune.keras_model.calls import Tensor
 from edgeprune.keras_model.layers import Layer
 from edgeprune.pruning.reconstruct.gram import Matrix
-from edgeprune.pruning.reconstruct.graph import Tensor
 
 SMALLEST_VARIANCE = 1e-12
 """Relative to the dense one: below it a channel counts as constant."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from edgeprune.keras_model.calls import Tensor
 from edgeprune.keras_model.layers import Layer
-from edgeprune.pruning.reconstruct.graph import Tensor
 
 
 class Seen:

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from edgeprune.core.arrays import Array
-from edgeprune.keras_model.layers import Layer, Model, layers_inside, unique_layers
-from edgeprune.pruning.reconstruct.graph import Step, Tensor, read_graph
+from edgeprune.keras_model.calls import Call, Tensor, read_calls
+from edgeprune.keras_model.layers import Layer, LayerMap, layers_inside
 from edgeprune.pruning.reconstruct.recording import recorded
 from edgeprune.pruning.reconstruct.store import Store
 
@@ -24,15 +24,14 @@ class Run:
     Activations are kept until their last use, and those of the copy only where they differ.
     """
 
-    def __init__(self, dense: Model, copy: Model, x: list[Array], store: Store) -> None:
+    def __init__(self, dense: LayerMap, copy: LayerMap, x: list[Array], store: Store) -> None:
         self.batches = -(-len(x[0]) // BATCH_SIZE)
-        self._graph = read_graph(dense, len(x))
-        self.steps = self._graph.steps
-        self._copy_steps = self.steps if copy is dense else read_graph(copy, len(x)).steps
-        self._last_uses = self._graph.last_uses()
-        self._dense_layers = unique_layers(dense)
-        self._copy_layers = unique_layers(copy)
-        self._paths = {id(layer): path for path, layer in self._dense_layers.items()}
+        self._graph = read_calls(dense.model, len(x))
+        self.calls = self._graph.calls
+        same = copy.model is dense.model
+        self._copy_calls = self.calls if same else read_calls(copy.model, len(x)).calls
+        self._dense = dense
+        self._copy = copy
         self._store = store
         self._changed_layers: set[str] = set()
         for value, array in zip(self._graph.inputs, x, strict=True):
@@ -42,11 +41,11 @@ class Run:
 
     def dense_layer(self, path: str) -> Layer:
         """A layer of the dense model."""
-        return self._dense_layers[path]
+        return self._dense.layers[path]
 
     def copy_layer(self, path: str) -> Layer:
         """The same layer of the copy."""
-        return self._copy_layers[path]
+        return self._copy.layers[path]
 
     def mark_changed(self, path: str) -> None:
         """Says that a layer of the copy computes something else than the dense one from now on."""
@@ -54,81 +53,81 @@ class Run:
 
     def is_changed(self, index: int) -> bool:
         """Whether a call gives something else in the copy than in the dense model."""
-        step = self.steps[index]
-        inputs = any(("copy", value) in self._store for value in step.inputs)
-        return inputs or bool(self._changed_layers & set(self._inside(step)))
+        call = self.calls[index]
+        inputs = any(("copy", value) in self._store for value in call.inputs)
+        return inputs or bool(self._changed_layers & set(self._inside(call)))
 
     def paths(self, index: int) -> list[str]:
         """The layers that a call runs, in the order of their first call."""
-        step = self.steps[index]
-        inside = self._inside(step)
+        call = self.calls[index]
+        inside = self._inside(call)
         if len(inside) <= 1:
             return inside
         called: list[str] = []
         with ExitStack() as stack:
             for path in inside:
-                seen = stack.enter_context(recorded(self._dense_layers[path]))
+                seen = stack.enter_context(recorded(self._dense.layers[path]))
                 seen.on_call = lambda path=path: called.append(path)
-            step.run(self._batch("dense", step, 0))
+            call.run(self._batch("dense", call, 0))
         return list(dict.fromkeys(called))
 
     def direct_paths(self, index: int) -> list[str]:
         """The layer that a call is one of, if it is not one of a model."""
-        path = self._paths.get(id(self.steps[index].operation))
+        path = self._dense.path_of(self.calls[index].operation)
         return [path] if path else []
 
     def following(self, index: int) -> Layer | None:
         """The layer that alone takes the only output of a layer's call, if there is one."""
-        outputs = self.steps[index].outputs
+        outputs = self.calls[index].outputs
         if len(outputs) != 1 or not self.direct_paths(index):
             return None
-        takers = [step for step in self.steps if outputs[0] in step.inputs]
+        takers = self._graph.takers.get(outputs[0], ())
         return takers[0].operation if len(takers) == 1 else None
 
     def pairs(self, index: int, path: str) -> Iterator[tuple[int, Tensor, Tensor]]:
         """What enters a layer within a call: (number of the batch, dense, copy), once per use."""
-        step, other = self.steps[index], self._copy_steps[index]
+        call, other = self.calls[index], self._copy_calls[index]
         for batch in range(self.batches):
-            before = self._entering(step, self._dense_layers[path], "dense", batch)
+            before = self._entering(call, self._dense.layers[path], "dense", batch)
             after = before
             if self.is_changed(index):
-                after = self._entering(other, self._copy_layers[path], "copy", batch)
+                after = self._entering(other, self._copy.layers[path], "copy", batch)
             yield from ((batch, *pair) for pair in zip(before, after, strict=True))
 
-    def _entering(self, step: Step, layer: Layer, side: Side, batch: int) -> list[Tensor]:
-        values = self._batch(side, step, batch)
-        if step.operation is layer:
+    def _entering(self, call: Call, layer: Layer, side: Side, batch: int) -> list[Tensor]:
+        values = self._batch(side, call, batch)
+        if call.operation is layer:
             return values[:1]
         with recorded(layer) as seen:
-            step.run(values)
+            call.run(values)
         return seen.inputs
 
     def advance(self, index: int) -> None:
         """Makes the outputs of a call, and forgets inputs that nothing takes any more."""
-        step, other = self.steps[index], self._copy_steps[index]
+        call, other = self.calls[index], self._copy_calls[index]
         changed = self.is_changed(index)
         for batch in range(self.batches):
-            self._keep("dense", step, step.run(self._batch("dense", step, batch)))
+            self._keep("dense", call, call.run(self._batch("dense", call, batch)))
             if changed:
-                self._keep("copy", step, other.run(self._batch("copy", step, batch)))
-        for value in {*step.inputs, *step.outputs}:
-            if self._last_uses.get(value, -1) <= index:
+                self._keep("copy", call, other.run(self._batch("copy", call, batch)))
+        for value in {*call.inputs, *call.outputs}:
+            if self._graph.last_uses.get(value, -1) <= index:
                 self._store.free(("dense", value))
                 self._store.free(("copy", value))
 
-    def _keep(self, side: Side, step: Step, outputs: list[Tensor]) -> None:
-        for value, tensor in zip(step.outputs, outputs, strict=True):
+    def _keep(self, side: Side, call: Call, outputs: list[Tensor]) -> None:
+        for value, tensor in zip(call.outputs, outputs, strict=True):
             self._store.append((side, value), tensor)
 
-    def _batch(self, side: Side, step: Step, batch: int) -> list[Tensor]:
+    def _batch(self, side: Side, call: Call, batch: int) -> list[Tensor]:
         keys = [
             (side, value) if (side, value) in self._store else ("dense", value)
-            for value in step.inputs
+            for value in call.inputs
         ]
         return [self._store.batch(key, batch) for key in keys]
 
-    def _inside(self, step: Step) -> list[str]:
-        if not hasattr(step.operation, "_flatten_layers"):
+    def _inside(self, call: Call) -> list[str]:
+        if not hasattr(call.operation, "_flatten_layers"):
             return []
-        inside = layers_inside(step.operation)
-        return [self._paths[id(layer)] for layer in inside if id(layer) in self._paths]
+        paths = map(self._dense.path_of, layers_inside(call.operation))
+        return [path for path in paths if path is not None]

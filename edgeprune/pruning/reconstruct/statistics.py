@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
+from edgeprune.keras_model.calls import Tensor
 from edgeprune.pruning.reconstruct.gram import FactoredGram, Gram, Matrix, WholeGram
-from edgeprune.pruning.reconstruct.graph import Tensor
 
 POSITIONS_PER_COLUMN = 32
 """How many output positions are summed up for each column of the device matrix, about."""

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune.pruning.reconstruct.graph import Tensor
+from edgeprune.keras_model.calls import Tensor
 
 MEMORY_BYTES = 2 << 30
 """What activations take in memory at most; more of them go to a temporary file each."""

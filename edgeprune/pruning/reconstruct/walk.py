@@ -18,7 +18,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError
 from edgeprune.core.pattern import Pattern
 from edgeprune.core.progress import Progress
-from edgeprune.keras_model.layers import Layer, Model, kernel_variable
+from edgeprune.keras_model.layers import Layer, LayerMap, kernel_variable
 from edgeprune.pruning.reconstruct import norm
 from edgeprune.pruning.reconstruct.columns import columns, groups, has_columns, linear_output
 from edgeprune.pruning.reconstruct.gram import Matrix
@@ -50,8 +50,8 @@ Visit = Callable[[Case], Matrix | None]
 
 
 def walk(
-    dense: Model,
-    copy: Model,
+    dense: LayerMap,
+    copy: LayerMap,
     x: list[Array],
     paths: Collection[str],
     visit: Visit,
@@ -81,7 +81,7 @@ def walk(
     later = _later_calls(dense, x, paths)
     with open_store() as store:
         run = Run(dense, copy, x, store)
-        for index, step in enumerate(run.steps):
+        for index, call in enumerate(run.calls):
             for path in run.paths(index):
                 layer = run.dense_layer(path)
                 if isinstance(layer, keras.layers.BatchNormalization):
@@ -90,17 +90,17 @@ def walk(
                     visited.add(path)
                     _visit(run, index, path, visit, later.get(path))
             run.advance(index)
-            progress(f"reconstructing {step.operation.name}", index + 1, len(run.steps))
+            progress(f"reconstructing {call.operation.name}", index + 1, len(run.calls))
     return visited
 
 
-def _later_calls(dense: Model, x: list[Array], paths: Collection[str]) -> dict[str, Sums]:
+def _later_calls(dense: LayerMap, x: list[Array], paths: Collection[str]) -> dict[str, Sums]:
     """What enters layers that are called several times, at every call but the first."""
     calls: dict[str, list[int]] = {}
     found: dict[str, Sums] = {}
     with open_store() as store:
         run = Run(dense, dense, x, store)
-        for index in range(len(run.steps)):
+        for index in range(len(run.calls)):
             for path in run.direct_paths(index):
                 if path in paths and has_columns(run.dense_layer(path)):
                     calls.setdefault(path, []).append(index)

@@ -7,7 +7,7 @@ nothing else. So a run that was interrupted goes on with the very batches it wou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +22,9 @@ Augment: TypeAlias = Literal["none", "flip-shift"]
 Batches: TypeAlias = Any
 """What `keras.Model.fit` takes that yields `(x, y)` or `(x,)`: `tf.data.Dataset`, `PyDataset`,
 generator."""
+
+Pack: TypeAlias = Callable[[Sequence[Any]], Any]
+"""Makes of one array or tensor per input what a model takes; see `interface.packer_of`."""
 
 MAX_SHIFT = 4
 """Pixels that `flip-shift` moves an image by, at most, in each direction."""
@@ -53,6 +56,7 @@ def make_feed(
     seed: int,
     epochs: range,
     steps_per_epoch: int | None,
+    pack: Pack,
 ) -> Feed:
     """Batches for the epochs in `epochs`.
 
@@ -63,6 +67,7 @@ def make_feed(
       seed: of order and augmentation.
       epochs: numbers of the epochs to come; a resumed run does not start at 0.
       steps_per_epoch: batches in an epoch, for batches without a length.
+      pack: makes of one array per input what the model takes.
 
     Raises:
       DataError: a length is not known, or images cannot be augmented.
@@ -71,7 +76,7 @@ def make_feed(
     if augment not in ("none", "flip-shift"):
         raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
     if isinstance(data, Data):
-        return _from_arrays(data, batch_size, augment, seed, epochs)
+        return _from_arrays(data, batch_size, augment, seed, epochs, pack)
     steps = steps_in_epoch(data, batch_size, steps_per_epoch)
     feed = Feed(data, steps, steps_per_epoch is not None)
     if augment == "none":
@@ -84,18 +89,21 @@ def make_feed(
     return replace(feed, batches=_augmented(data, seed))
 
 
-def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple[Any, Any]:
+def split_off(
+    data: Data | Batches, validation: float | Data | Batches, pack: Pack
+) -> tuple[Any, Any]:
     """What is trained on, and what `fit` validates on (None if nothing).
 
     Args:
       data: samples or batches.
       validation: a fraction of the samples, or other samples or batches.
+      pack: makes of one array per input what the model takes.
 
     Raises:
       InputError: not a fraction, or one of data that is not arrays.
     """
     if isinstance(validation, Data):
-        return data, _for_validation(validation)
+        return data, _for_validation(validation, pack)
     if not isinstance(validation, int | float):
         return data, validation
     if not 0 <= validation < 1:
@@ -112,11 +120,11 @@ def split_off(data: Data | Batches, validation: float | Data | Batches) -> tuple
         )
     held_out = max(1, round(validation * len(data)))
     rows = np.random.default_rng(0).permutation(len(data))
-    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]))
+    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]), pack)
 
 
-def _for_validation(data: Data) -> Any:
-    x = data.x if len(data.x) > 1 else data.x[0]
+def _for_validation(data: Data, pack: Pack) -> Any:
+    x = pack(data.x)
     parts = (x,) if data.y is None else (x, data.y)
     return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
 
@@ -142,7 +150,9 @@ def _length(data: Iterable[Any]) -> int:
         ) from error
 
 
-def _from_arrays(data: Data, batch_size: int, augment: Augment, seed: int, epochs: range) -> Feed:
+def _from_arrays(
+    data: Data, batch_size: int, augment: Augment, seed: int, epochs: range, pack: Pack
+) -> Feed:
     """Batches of one size, in another random order each epoch.
 
     The last batch of an epoch is filled up with samples from its beginning: with one shape of
@@ -167,7 +177,7 @@ def _from_arrays(data: Data, batch_size: int, augment: Augment, seed: int, epoch
         x = tuple(tf.gather(array, rows) for array in arrays)
         if augment != "none":
             x = (flip_and_shift(x[0], tf.stack([tf.constant(seed, tf.int64), index])),)
-        inputs = x if len(x) > 1 else x[0]
+        inputs = pack(x)
         return (inputs,) if labels is None else (inputs, tf.gather(labels, rows))
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)

@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,18 +32,17 @@ from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarn
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.copies import compile_as, copy_model
-from edgeprune.keras_model.interface import own_training
-from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.one_shot import prune_one_shot, remove_channels
+from edgeprune.keras_model.interface import own_training, packer_of
+from edgeprune.keras_model.layers import LayerMap, Model
+from edgeprune.pruning.channels.plan_removal import NO_RULES, Importance, Rules
+from edgeprune.pruning.one_shot import one_shot, remove_channels
 from edgeprune.pruning.reconstruct.samples import MAX_SAMPLES
 from edgeprune.pruning.training.best_epoch import BestEpoch, SaveState, Ticks
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.checkpoint import FILE, Checkpoint, read_checkpoint
 from edgeprune.pruning.training.distill import Distillation, Distilled, meanings_of
 from edgeprune.pruning.training.feed import (
-    Augment,
     Batches,
-    Feed,
     make_feed,
     split_off,
     steps_in_epoch,
@@ -51,43 +50,25 @@ from edgeprune.pruning.training.feed import (
 from edgeprune.pruning.training.labels import check_labels
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
 from edgeprune.pruning.training.schedule import PolynomialDecay, Schedule
+from edgeprune.pruning.training.settings import Start, Training
 from edgeprune.pruning.training.strip import strip_pruning
 from edgeprune.pruning.training.wrap import wrap
 from edgeprune.pruning.training.wrapper import wrappers
 
-Start: TypeAlias = Literal["auto", "one-shot", "gradual"]
-"""Where training with masks starts: from the one-shot solution, or from the dense weights."""
-
-DISTILLATION = Distillation()
-BATCH_SIZE = 64
 RAMP = 0.65
 """Fraction of all steps over which masks move."""
 MASKS_IN_RAMP = 50
 """How often masks are made anew meanwhile."""
 
 
-def train_pruned(
-    model: Model,
+def train(
+    mapped: LayerMap,
     plan: Plan,
     data: Data | Batches,
+    training: Training,
     *,
-    epochs: int,
-    batch_size: int = BATCH_SIZE,
-    learning_rate: float | None = None,
-    augment: Augment = "none",
-    start: Start = "auto",
-    schedule: Schedule | None = None,
-    teacher: Model | None = None,
-    distillation: Distillation = DISTILLATION,
-    validation: float | Data | Batches = 0.0,
-    monitor: str | None = None,
-    patience: int | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    tensorboard: Path | None = None,
-    steps_per_epoch: int | None = None,
-    callbacks: Sequence[Any] = (),
-    seed: int = 0,
+    importance: Importance | None = None,
+    rules: Rules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
@@ -114,131 +95,156 @@ def train_pruned(
     then makes the same masks.
 
     Args:
-      model: a built Keras model; not changed.
-      plan: as `plan` makes it, perhaps edited.
+      mapped: a built Keras model; not changed.
+      plan: one that `check_plan` accepts; its padding is the model's already.
       data: samples with or without labels, or batches `(x, y)` or `(x,)` as `keras.Model.fit`
         takes them.
-      epochs: times that the data is gone through, at least 1.
-      batch_size: samples in a batch; batches that come ready-made keep theirs.
-      learning_rate: peak of the learning rate.
-      augment: "flip-shift" flips images at random and moves them by up to 4 pixels.
-      start: "one-shot" begins with what `prune_one_shot` makes of some samples, "gradual" with the
-        dense weights and a sparsity that rises; "auto" is the first where the data can be looked at
-        before training (all but generators) and no schedule is given.
-      schedule: in place of the one that goes with `start`; see `wrap`.
-      teacher: model that is learned from; `model` itself if None.
-      distillation: weight and temperature of what the teacher says; weight 0 leaves it out.
-      validation: fraction of the samples to hold out, or samples or batches to validate on.
-      monitor: metric that tells the best epoch, as Keras logs it; "val_loss" if there is
-        validation data, else "loss". With ":max" or ":min" behind it where Keras cannot tell.
-      patience: stop when so many epochs with final masks brought no better one; None never stops.
-      checkpoint: folder for the state at the end of each epoch; its parent must be there.
-      resume: go on from the state in `checkpoint`, if there is one. Arrays give the very same
-        result as a run without interruption; batches made elsewhere are gone through as they come.
-      tensorboard: folder to write losses, metrics and the sparsity of every mask to.
-      steps_per_epoch: batches in an epoch, for a generator or a data set without a length.
-      callbacks: more Keras callbacks.
-      seed: makes the run repeatable; it seeds Python, NumPy and Keras, as
-        `keras.utils.set_random_seed` does.
+      training: how.
+      importance: how channels to be removed are weighed; see `channels.plan_removal.gather`.
+      rules: for custom layers: how each class passes channels on.
       progress: told after every step how many of all are done.
 
     Returns:
-      A new model with the architecture and compilation of `model`.
+      A new model with the architecture and compilation of the one given.
 
     Raises:
-      PlanError: the plan does not fit the model.
       DataError: labels do not fit or are missing without a teacher, a length is not known, or
         batches ran out too early.
       ModelError: the model cannot be copied, has several outputs but no loss, or a weight became
         NaN.
-      InputError: a number out of range, an unknown metric, or a checkpoint of another run.
+      InputError: an unknown metric, or a checkpoint of another run.
     """
-    _check_numbers(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience
+    keras.utils.set_random_seed(training.seed)
+    run = _prepare(mapped.model, plan, data, training)
+    teacher = training.teacher or mapped.model
+    known = data if isinstance(data, Data) else None
+    smaller, rest = remove_channels(mapped, plan, known, importance=importance, rules=rules)
+    ready = run.state is not None or run.start == "gradual"
+    origin = smaller.model if ready else _one_shot(smaller, rest, run.data, progress)
+    wrapped = wrap(origin, rest, run.schedule, regrow=True)
+    trainee = _trainee(wrapped, smaller.model, teacher, run.distillation)
+    share = rate_share(_mean_sparsity(plan))
+    compile_for_training(
+        trainee, smaller.model, teacher, training.learning_rate, run.total_steps, share
     )
-    keras.utils.set_random_seed(seed)
-    data, held_out = split_off(data, validation)
+    trainee.optimizer.build(trainee.trainable_variables)
+    if run.state:
+        run.state.restore(trainee)
+    _fit(trainee, wrapped, run, training, progress)
+    _check_finite(wrapped)
+    trained = copy_model(smaller.model)
+    trained.set_weights(strip_pruning(wrapped).get_weights())
+    return trained
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What a training was told, with what follows from the model and the data."""
+
+    data: Data | Batches
+    held_out: Any
+    """Validation data as `fit` takes it; None without."""
+    distillation: Distillation
+    steps: int
+    """Batches in an epoch."""
+    epochs: range
+    """The epochs that are left to do, counted from 0."""
+    start: Start
+    schedule: Schedule
+    identity: dict[str, Any]
+    """By which a checkpoint is known to belong to this run."""
+    state: Checkpoint | None
+    """What to resume from."""
+
+    @property
+    def total_steps(self) -> int:
+        """Batches of all epochs, those done before included."""
+        return self.epochs.stop * self.steps
+
+
+def _prepare(model: Model, plan: Plan, data: Data | Batches, training: Training) -> _Run:
+    data, held_out = split_off(data, training.validation, packer_of(model))
+    _check_monitor(training.monitor, held_out)
+    distillation = _possible(model, data, training.distillation)
+    steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
+    start = _chosen_start(training.start, data, training.schedule)
+    schedule = training.schedule or default_schedule(training.epochs * steps, start)
+    identity = {
+        **_fingerprints(model, plan),
+        "epochs": training.epochs,
+        "batches in an epoch": steps,
+        "batch size": training.batch_size,
+        "learning rate": training.learning_rate,
+        "augment": training.augment,
+        "start": start,
+        "schedule": repr(schedule),
+        "distillation": asdict(distillation),
+        "seed": training.seed,
+    }
+    state = _state_to_resume(training.checkpoint, identity) if training.resume else None
+    epochs = range(state.epochs_done if state else 0, training.epochs)
+    return _Run(data, held_out, distillation, steps, epochs, start, schedule, identity, state)
+
+
+def _check_monitor(monitor: str | None, held_out: Any) -> None:
     if held_out is None and monitor and monitor.startswith("val_"):
         raise InputError(
             f"`monitor`: '{monitor}' is a metric on validation data. Received: none. Hold some out "
             f"(`validation`), or watch '{monitor.removeprefix('val_')}'."
         )
-    distillation = _possible(model, data, distillation)
-    steps = steps_in_epoch(data, batch_size, steps_per_epoch)
-    start = _chosen_start(start, data, schedule)
-    schedule = schedule or default_schedule(epochs * steps, start)
-    run = {
-        **_fingerprints(model, plan),
-        "epochs": epochs,
-        "batches in an epoch": steps,
-        "batch size": batch_size,
-        "learning rate": learning_rate,
-        "augment": augment,
-        "start": start,
-        "schedule": repr(schedule),
-        "distillation": asdict(distillation),
-        "seed": seed,
-    }
-    state = _state_to_resume(checkpoint, run) if resume else None
-    first = state.epochs_done if state else 0
-    teacher, share = teacher or model, rate_share(_mean_sparsity(plan))
-    model, plan = remove_channels(model, plan, data if isinstance(data, Data) else None)
-    best = BestEpoch(
-        monitor or ("loss" if held_out is None else "val_loss"),
-        _first_final_epoch(schedule, epochs, steps, held_out is not None),
-        patience,
-        state.best if state else None,
-        checks_early=not callbacks,
-    )
-    ready = state is not None or start == "gradual"
-    origin = model if ready else _one_shot(model, plan, data, progress)
-    wrapped = wrap(origin, plan, schedule, regrow=True)
-    trainee = _trainee(wrapped, model, teacher, distillation)
-    compile_for_training(trainee, model, teacher, learning_rate, epochs * steps, share)
-    trainee.optimizer.build(trainee.trainable_variables)
-    if state:
-        state.restore(trainee)
+
+
+def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress: Progress) -> None:
+    """Trains in place, to the weights of the best epoch.
+
+    Raises:
+      DataError: batches ran out before the masks were final.
+    """
     feed = make_feed(
-        data,
-        batch_size=batch_size,
-        augment=augment,
-        seed=seed,
-        epochs=range(first, epochs),
-        steps_per_epoch=steps_per_epoch,
+        run.data,
+        batch_size=training.batch_size,
+        augment=training.augment,
+        seed=training.seed,
+        epochs=run.epochs,
+        steps_per_epoch=training.steps_per_epoch,
+        pack=packer_of(wrapped),
     )
-    ticks = Ticks(progress, epochs, steps, first)
-    watching = [
-        *([UpdatePruningStep()] if wrappers(wrapped) else []),
-        *callbacks,
-        best,
-        *([PruningSummaries(tensorboard)] if tensorboard else []),
-        *([SaveState(checkpoint, run, best)] if checkpoint else []),
-        ticks,
-    ]
-    _fit(trainee, feed, range(first, epochs), held_out, watching)
-    if ticks.done < schedule.final_step and not trainee.stop_training:
-        raise DataError(
-            f"The data ran out after {ticks.done} of {epochs * steps} batches, before the "
-            f"sparsity had risen to its end (step {schedule.final_step}). Let the data repeat, "
-            "or give the `steps_per_epoch` that it has."
-        )
-    _check_finite(wrapped)
-    trained = copy_model(model)
-    trained.set_weights(strip_pruning(wrapped).get_weights())
-    return trained
-
-
-def _fit(trainee: Model, feed: Feed, epochs: range, held_out: Any, callbacks: list[Any]) -> None:
+    ticks = Ticks(progress, run.epochs.stop, run.steps, run.epochs.start)
     trainee.fit(
         feed.batches,
-        initial_epoch=epochs.start,
-        epochs=epochs.stop,
+        initial_epoch=run.epochs.start,
+        epochs=run.epochs.stop,
         steps_per_epoch=feed.steps if feed.counted else None,
-        validation_data=held_out,
+        validation_data=run.held_out,
         shuffle=feed.shuffled_by_keras,
-        callbacks=callbacks,
+        callbacks=[*_callbacks(wrapped, run, training), ticks],
         verbose=0,
     )
+    if ticks.done < run.schedule.final_step and not trainee.stop_training:
+        raise DataError(
+            f"The data ran out after {ticks.done} of {run.total_steps} batches, before the "
+            f"sparsity had risen to its end (step {run.schedule.final_step}). Let the data repeat, "
+            "or give the `steps_per_epoch` that it has."
+        )
+
+
+def _callbacks(wrapped: Model, run: _Run, training: Training) -> list[Any]:
+    validated = run.held_out is not None
+    best = BestEpoch(
+        training.monitor or ("val_loss" if validated else "loss"),
+        _first_final_epoch(run.schedule, run.epochs.stop, run.steps, validated),
+        training.patience,
+        run.state.best if run.state else None,
+        checks_early=not training.callbacks,
+    )
+    checkpoint, tensorboard = training.checkpoint, training.tensorboard
+    return [
+        *([UpdatePruningStep()] if wrappers(wrapped) else []),
+        *training.callbacks,
+        best,
+        *([PruningSummaries(tensorboard)] if tensorboard else []),
+        *([SaveState(checkpoint, run.identity, best)] if checkpoint else []),
+    ]
 
 
 def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDecay:
@@ -260,14 +266,6 @@ def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDe
 def _mean_sparsity(plan: Plan) -> float:
     weights = sum(row.weights for row in plan.pruned)
     return sum(row.weights * row.sparsity for row in plan.pruned) / weights if weights else 0.0
-
-
-def _check_numbers(*, learning_rate: float | None, patience: int | None, **counts: int) -> None:
-    for name, value in (*counts.items(), *([] if patience is None else [("patience", patience)])):
-        if value < 1:
-            raise InputError(f"`{name}` is a number of at least 1. Received: {value}.")
-    if learning_rate is not None and not 0 < learning_rate < math.inf:
-        raise InputError(f"`learning_rate` must be positive. Received: {learning_rate}.")
 
 
 def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Distillation:
@@ -297,22 +295,20 @@ def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Disti
 
 
 def _chosen_start(start: Start, data: Data | Batches, schedule: Schedule | None) -> Start:
-    if start not in ("auto", "one-shot", "gradual"):
-        raise InputError(f"`start` is 'auto', 'one-shot' or 'gradual'. Received: {start!r}.")
     if start != "auto":
         return start
     again = isinstance(data, Data | tf.data.Dataset | keras.utils.PyDataset)
     return "one-shot" if again and schedule is None else "gradual"
 
 
-def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress) -> Model:
+def _one_shot(mapped: LayerMap, plan: Plan, data: Data | Batches, progress: Progress) -> Model:
     """The one-shot solution, made from some of the samples or from the first batches.
 
     Raises:
       InputError: batches that can be gone through once only.
     """
     if isinstance(data, Data):
-        return prune_one_shot(model, plan, list(data.x), finetune=False, progress=progress)
+        return one_shot(mapped, plan, Data(data.x), finetune=False, progress=progress)
     if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         raise InputError(
             "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
@@ -324,7 +320,7 @@ def _one_shot(model: Model, plan: Plan, data: Data | Batches, progress: Progress
         if sum(len(parts[0]) for parts in found) >= MAX_SAMPLES:
             break
     x = [np.concatenate(parts)[:MAX_SAMPLES] for parts in zip(*found, strict=True)]
-    return prune_one_shot(model, plan, x, finetune=False, progress=progress)
+    return one_shot(mapped, plan, Data(tuple(x)), finetune=False, progress=progress)
 
 
 def _inputs_of(batches: Batches) -> Iterator[Any]:

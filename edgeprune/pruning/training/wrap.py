@@ -19,14 +19,8 @@ from edgeprune.core.plan import Plan, check_plan
 from edgeprune.core.terms import KINDS
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rebuild
 from edgeprune.keras_model.interface import own_training
-from edgeprune.keras_model.layers import (
-    Layer,
-    Model,
-    can_rebuild,
-    describe,
-    is_model,
-    unique_layers,
-)
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model, map_layers
 from edgeprune.pruning.training.masked_kernel import Rule, kernels_of
 from edgeprune.pruning.training.schedule import ConstantSparsity, Schedule
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude
@@ -131,7 +125,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
       PlanError: the plan does not fit the model.
       ModelError: the model cannot be copied.
     """
-    check_plan(plan, describe(model))
+    check_plan(plan, describe(map_layers(model)))
     rows = {row.path: row for row in plan.layers}
 
     def choose(path: str, layer: Layer) -> _Choice:
@@ -199,7 +193,7 @@ def _wrap_layer(layer: Layer, choose: _Choose, kwargs: dict[str, Any]) -> Layer:
 
 def _wrap_model(model: Model, choose: _Choose) -> Model:
     """Wraps every layer that `choose` gives a rule for, shared layers once."""
-    layers = unique_layers(model)
+    layers = map_layers(model).layers
     choices = {path: choose(path, layer) for path, layer in layers.items()}
     rules = {
         id(layers[path]): choice for path, choice in choices.items() if isinstance(choice, Rule)
@@ -233,7 +227,7 @@ def _rules_inside(layer: Layer, rules: dict[int, Rule]) -> tuple[Rule, ...]:
         return (rules[id(layer)],) if id(layer) in rules else ()
     return tuple(
         Rule(rule.pattern, rule.schedule, rule.pooling, path)
-        for path, inner in unique_layers(layer).items()
+        for path, inner in map_layers(layer).layers.items()
         if (rule := rules.get(id(inner)))
     )
 

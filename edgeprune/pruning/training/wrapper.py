@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from edgeprune.core.errors import ModelError
-from edgeprune.keras_model.layers import Layer, Model, layers_inside, unique_layers
+from edgeprune.keras_model.layers import Layer, Model, layers_inside, map_layers
 from edgeprune.pruning.training.masked_kernel import PACKAGE, MaskedKernel, OnKept, Rule, kernels_of
 
 PREFIX = "prune_low_magnitude_"
@@ -62,7 +62,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         )
 
     def _masked_kernels(self, rule: Rule) -> Iterator[MaskedKernel]:
-        layer = self.layer if not rule.path else unique_layers(self.layer)[rule.path]
+        layer = self.layer if not rule.path else map_layers(self.layer).layers[rule.path]
         path = f"{self.layer.name}/{rule.path}" if rule.path else self.layer.name
         kernels = kernels_of(layer)
         if not kernels:

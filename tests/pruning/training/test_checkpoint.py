@@ -11,9 +11,9 @@ import pytest
 
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError
+from edgeprune.pruning.carry_out import train_pruned
 from edgeprune.pruning.training.best_epoch import BestEpoch
 from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, read_checkpoint, remove
-from edgeprune.pruning.training.train import train_pruned
 from tests.pruning.training.test_train import X, Y, data, net, rows
 
 ARRAYS = (np.arange(6, dtype="float32").reshape(2, 3), np.array([True, False]))

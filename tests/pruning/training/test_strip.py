@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgeprune.core.errors import CheckError, ModelError
-from edgeprune.keras_model.layers import describe, unique_layers
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.training.schedule import ConstantSparsity, PolynomialDecay
@@ -87,8 +88,8 @@ def test_the_plain_architecture_comes_back_with_its_zeros(
     stripped = strip_pruning(prune_now(prune_low_magnitude(model, HALF)))
     assert type(stripped) is type(model)
     assert stripped.name == model.name
-    assert [(path, type(layer)) for path, layer in unique_layers(stripped).items()] == [
-        (path, type(layer)) for path, layer in unique_layers(model).items()
+    assert [(path, type(layer)) for path, layer in map_layers(stripped).layers.items()] == [
+        (path, type(layer)) for path, layer in map_layers(model).layers.items()
     ]
     assert not wrappers(stripped)
     before = {row.path: row for row in layer_sparsities(model)}
@@ -112,7 +113,7 @@ def test_every_architecture_goes_by_a_plan_and_comes_back(name: str, device: str
         row.path.split("/")[-1] for row in made.pruned
     }
     stripped = strip_pruning(prune_now(wrapped))
-    assert describe(stripped) == describe(model)
+    assert describe(map_layers(stripped)) == describe(map_layers(model))
     assert reached_sparsity(stripped, made) == pytest.approx(made.expected_sparsity, abs=0.01)
 
 

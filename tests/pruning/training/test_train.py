@@ -18,6 +18,7 @@ from edgeprune.core.plan import Plan
 from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.carry_out import train_pruned
 from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.pruning.training.learning_rate import (
@@ -27,7 +28,7 @@ from edgeprune.pruning.training.learning_rate import (
     rate_share,
 )
 from edgeprune.pruning.training.schedule import ConstantSparsity
-from edgeprune.pruning.training.train import default_schedule, train_pruned
+from edgeprune.pruning.training.train import default_schedule
 from edgeprune.pruning.training.wrap import wrap
 from edgeprune.pruning.training.wrapper import wrappers
 from tests.pruning.training.test_wrapper import branches, planned

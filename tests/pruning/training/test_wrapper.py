@@ -19,7 +19,8 @@ from edgeprune.core.errors import InputError, ModelError, PatternError, PlanErro
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.score import tile_maximum
-from edgeprune.keras_model.layers import describe
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.masked_kernel import Rule
@@ -520,7 +521,7 @@ def planned(model: Any, **rows: tuple[Pattern | None, float]) -> Plan:
                 reason="as the test wants",
                 prunable=True,
             )
-            for layer in describe(model)
+            for layer in describe(map_layers(model))
             if layer.path in rows
         ),
     )

@@ -1,0 +1,156 @@
+"""Carries out a plan on a Keras model: padding, removal of channels, zeros, training.
+
+The one place that decides what a plan and a `Training` mean together. `prune_one_shot` and
+`train_pruned` are the names that scripts may know it by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import Data, as_data
+from edgeprune.core.errors import DataError
+from edgeprune.core.plan import Plan, check_plan
+from edgeprune.core.progress import Progress, no_progress
+from edgeprune.keras_model.files import load_model
+from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layers import LayerMap, Model, map_layers
+from edgeprune.keras_model.padding import make_symmetric
+from edgeprune.pruning.channels.plan_removal import NO_RULES, Importance, Rules
+from edgeprune.pruning.one_shot import one_shot
+from edgeprune.pruning.training.feed import Batches
+from edgeprune.pruning.training.settings import Training
+from edgeprune.pruning.training.train import train
+
+
+def prune(
+    model: Model | str | Path,
+    plan: Plan,
+    data: Data | list[Array] | Batches | None = None,
+    training: Training | None = None,
+    *,
+    permute: bool = True,
+    finetune: bool = True,
+    importance: Importance | None = None,
+    rules: Rules = NO_RULES,
+    progress: Progress = no_progress,
+) -> Model:
+    """Carries out everything that a plan says on a copy of a model.
+
+    Padding that the plan makes symmetric comes first, then the channels that it removes, then the
+    zeros: in one shot, or while the model trains.
+
+    Args:
+      model: a built Keras model, or the path of a `.keras` file; not changed.
+      plan: as `plan` makes it, perhaps edited.
+      data: samples, one array `[n, ...]` per input of the model, or `Data` with or without labels;
+        for training also batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them.
+      training: how to train with masks; if None, the plan is carried out in one shot, which needs
+        no labels. A plan that prunes nothing trains nothing.
+      permute: one shot: whether channels inside the network may change their order where an
+        `NofM` then keeps more weight.
+      finetune: one shot: whether the weights kept are fine-tuned on the dense model's answers.
+      importance: how channels to be removed are weighed.
+      rules: for custom layers: how each class passes channels on.
+      progress: told what is done.
+
+    Returns:
+      A new, plain model with the zeros in place; where channels were removed, a smaller one with
+      the same layers. It is compiled as `model`.
+
+    Raises:
+      PlanError: the plan does not fit the model.
+      DataError: training without data, or with labels that do not fit; one shot from batches.
+      ModelError: the model cannot be copied, or a weight or an activation is not finite.
+      InputError: an unknown metric, or a checkpoint of another run.
+
+    Warns:
+      QualityWarning: what costs accuracy, such as one shot without data or with few samples.
+    """
+    dense = load_model(Path(model)) if isinstance(model, str | Path) else model
+    samples = as_data(data) if isinstance(data, list) else data
+    mapped = _padded(dense, plan)
+    if training is not None and plan.pruned:
+        if samples is None:
+            raise DataError(
+                "Training needs samples. Received: none. Give `data`, or leave out `training`."
+            )
+        return train(
+            mapped,
+            plan,
+            samples,
+            _with_teacher(training, dense),
+            importance=importance,
+            rules=rules,
+            progress=progress,
+        )
+    if samples is not None and not isinstance(samples, Data):
+        raise DataError(
+            "One shot looks at samples as arrays, one per input. Received: a "
+            f"{type(samples).__name__}. Give arrays, or a `Training`."
+        )
+    return one_shot(
+        mapped,
+        plan,
+        samples,
+        permute=permute,
+        finetune=finetune,
+        importance=importance,
+        rules=rules,
+        progress=progress,
+    )
+
+
+def _padded(model: Model, plan: Plan) -> LayerMap:
+    """The model with the padding that a plan wants, after a look whether the plan fits it."""
+    mapped = map_layers(model)
+    check_plan(plan, describe(mapped))
+    return map_layers(make_symmetric(model, plan.padding)) if plan.padding else mapped
+
+
+def _with_teacher(training: Training, dense: Model) -> Training:
+    """Training that learns from the dense model, as it was before its padding changed."""
+    return training if training.teacher is not None else replace(training, teacher=dense)
+
+
+def prune_one_shot(
+    model: Model,
+    plan: Plan,
+    x: list[Array] | Data | None = None,
+    *,
+    permute: bool = True,
+    finetune: bool = True,
+    importance: Importance | None = None,
+    rules: Rules = NO_RULES,
+    progress: Progress = no_progress,
+) -> Model:
+    """Prunes without training: `prune` by its older name, with calibration data `x`."""
+    return prune(
+        model,
+        plan,
+        x,
+        permute=permute,
+        finetune=finetune,
+        importance=importance,
+        rules=rules,
+        progress=progress,
+    )
+
+
+def train_pruned(
+    model: Model,
+    plan: Plan,
+    data: Data | Batches,
+    *,
+    progress: Progress = no_progress,
+    **training: Any,
+) -> Model:
+    """Trains with masks: `prune` by its older name, with the fields of `Training` by their names.
+
+    Raises:
+      TypeError: an option that `Training` does not have, or no `epochs`.
+    """
+    return prune(model, plan, data, Training(**training), progress=progress)
