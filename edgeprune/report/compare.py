@@ -315,7 +315,7 @@ def _judge(
 def _measured(
     job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
 ) -> DeviceReport:
-    """Measures both files with every target that has something to say of the device."""
+    """Measures both files with every target that measures the device."""
 
     def tell(_: str, what: str, done: int, total: int) -> None:
         job.progress(f"{profile.name}: {what}", done, total)

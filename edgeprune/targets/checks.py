@@ -1,6 +1,6 @@
 """Checks: questions about an artifact, each with its answer, and how outputs are compared.
 
-`validate` asks them, and so does every target that can say something of a file.
+`validate` asks them, and so does every target that can judge a file.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _edgetpu_model(graph: Graph) -> Iterator[Finding]:
 FINDERS: Mapping[str, Callable[[Graph], Iterator[Finding]]] = MappingProxyType(
     {"edgetpu-model": _edgetpu_model}
 )
-"""What finds something in a graph, by the name of the instrument; most have nothing to say."""
+"""What finds something in a graph, by the name of the instrument; most have none."""
 
 
 def target_findings(graph: Graph, targets: Iterable[str]) -> tuple[Finding, ...]:

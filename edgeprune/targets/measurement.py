@@ -16,7 +16,7 @@ DEFAULT_PYTHON = "python3"
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one operator costs by an instrument; None is a thing that it cannot say."""
+    """What one operator costs by an instrument; None is not known to it."""
 
     name: str
     op: str
@@ -30,7 +30,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure; a target takes of it what it can."""
+    """How to measure; a target uses the settings that apply to it."""
 
     runtime: str | None = None
     """The one that a person chose; the reference if None."""
@@ -49,7 +49,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a target said about one artifact; None is a thing that it cannot say."""
+    """What a target said about one artifact; None is not known to it."""
 
     model: str
     device: str

@@ -27,7 +27,7 @@ class Capabilities:
     """What an instrument is able to do that others have to know of it."""
 
     says_flash: bool = False
-    """Whether it says what lies in flash in the end, which is not the file alone."""
+    """Whether it reports what is stored in flash, which is not the file alone."""
     finds_zeros: bool = False
     """Whether it finds zeros in weights that are stored densely."""
     sparse_networks: bool = False

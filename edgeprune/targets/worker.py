@@ -14,7 +14,7 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
                   "affinity": [int, ...] (the processors to run on; any if left out)}
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
-                 whoever counts this process's instructions can see
+                 a counter of this process's instructions can see
     count-each:  {"models": [MODEL, ...]}; of every model one inference between marks, after one
                  to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}

@@ -82,7 +82,7 @@ class Device:
 
     @contextmanager
     def folder(self) -> Iterator[str]:
-        """A folder on the device that is removed in the end, also when the program is interrupted.
+        """A folder on the device that is removed afterwards, also when the program is interrupted.
 
         Raises:
           TargetError: the device is disconnected, and the folder stays; says how to remove it.
@@ -108,7 +108,7 @@ class Device:
         self.adb("push", str(file), path)
 
     def facts(self) -> dict[str, Any]:
-        """What the device is and how warm; None is a thing that it hides."""
+        """What the device is and how warm; None is hidden by the system."""
         lines = [line.strip().partition("=") for line in self.shell(_FACTS).splitlines()]
         found = {key: value.strip() for key, _, value in lines}
         zones = [value.rpartition(":") for key, _, value in lines if key == "zone"]

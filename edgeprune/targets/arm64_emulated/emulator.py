@@ -1,4 +1,4 @@
-"""An emulator as it lies in the cache folder, and how a Python in it is started."""
+"""An emulator in the cache folder, and how a Python in it is started."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
 REPEATABILITY = 1e-6
 """Relative difference between two counts of the same file, with one thread.
 
-Under another path it is up to 1e-5, since names of other lengths lie elsewhere in memory.
+Under another path it is up to 1e-5, since names of other lengths move what follows in memory.
 """
 _TIME_LIMIT_S = 1800.0
 
@@ -231,7 +231,7 @@ ARM64_EMULATED = Arm64Emulated()
 
 
 def _not_proven(case: Case, readiness: Readiness) -> Iterator[Check]:
-    """Says what stays open without the emulator; dense files compute alike on x86 and ARM64."""
+    """Says what stays unproven without the emulator; dense files compute alike on x86 and ARM64."""
     if case.graph.subgraphs[0].restores_floats:
         message = (
             "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "

@@ -1,7 +1,7 @@
 """The instrument `edgetpu-model`: the real compiler where it is installed, else edgeprune's model.
 
 The compiler is closed and has no build for many machines; what it does was read from its outputs.
-Either way nothing is timed: cycles are the compiler's own old estimate, and milliseconds stay open.
+Either way nothing is timed: cycles are the compiler's own old estimate, and no time follows.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Address:
 
 
 def client() -> list[str]:
-    """The command of the SSH client, without options of ours."""
+    """The command of the SSH client, without the options that edgeprune adds."""
     return shlex.split(os.environ.get(CLIENT_VARIABLE, "")) or ["ssh"]
 
 

@@ -34,9 +34,9 @@ _LATER_UNARY = frozenset({"COS", "EXP", "GELU", "LOG", "RSQRT", "SIN", "SQRT", "
 class XnnpackRules:
     """What one runtime's XNNPACK takes into a cluster.
 
-    `reduces` are the reductions.
-    `keep_dims_shape` says that a MEAN that ends a cluster may keep its axes: LiteRT then hands on
-    `[n, c, 1, 1]`. `one_pixel` says that maps of one pixel may change their layout between nodes.
+    `unary` are elementwise operators and `reduces` reductions, by name. `keep_dims_shape` says
+    that a MEAN that ends a cluster may keep its axes: LiteRT then hands on `[n, c, 1, 1]`.
+    `one_pixel` says that maps of one pixel may change their layout between nodes.
     """
 
     runtime: Runtime

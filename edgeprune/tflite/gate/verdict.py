@@ -35,7 +35,7 @@ class OpVerdict:
 
     `cluster` numbers the clusters from 0, None outside. `skips_zeros` says that its kernel leaves
     out the weights that are zero: 1x1 convolutions in a cluster do. `remedy` is empty where
-    nothing is to be mended.
+    nothing needs to change.
     """
 
     index: int
