@@ -1,7 +1,7 @@
 """Prune Keras 3 models for a named device, and prove the gain on it.
 
-The verbs of the command line, as functions. Each is loaded with all that it needs when it is first
-used, so that importing this package costs nearly nothing.
+The verbs of the command line, as functions, and the values that they take. Each is loaded with all
+that it needs when it is first used, so that importing this package costs nearly nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeprune.conversion.convert import export
+    from edgeprune.core.data import Data
+    from edgeprune.core.errors import EdgepruneError
+    from edgeprune.core.plan import Plan
     from edgeprune.inspection.inspect_file import inspect
     from edgeprune.inspection.validate_file import validate
     from edgeprune.planning.plan_model import plan
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ConstantSparsity": "pruning.training.schedule",
+    "Data": "core.data",
+    "EdgepruneError": "core.errors",
     "LinearDecay": "pruning.training.schedule",
+    "Plan": "core.plan",
     "PolynomialDecay": "pruning.training.schedule",
     "Training": "pruning.training.settings",
     "PruningSummaries": "pruning.training.callbacks",
@@ -47,7 +53,10 @@ _MODULES = {
 
 __all__ = [
     "ConstantSparsity",
+    "Data",
+    "EdgepruneError",
     "LinearDecay",
+    "Plan",
     "PolynomialDecay",
     "PruningSummaries",
     "Training",

@@ -1,11 +1,10 @@
 """What all tests share: a quiet TensorFlow, no emulator but where asked for, real data if there.
 
-Tests run in several processes (pytest-xdist); those marked `alone` have the machine to themselves.
+Tests run in several processes (pytest-xdist), on machines that may be busy: none looks at a clock.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,15 +25,6 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 CACHE = "XDG_CACHE_HOME"
 
 collect_ignore = [] if SHARED_DATA.is_dir() else ["shared"]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Lets a test that is marked `alone` wait for those of other processes, and them for it."""
-    shared = item.get_closest_marker("alone") is None
-    with Path(__file__).open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

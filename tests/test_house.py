@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -127,6 +128,21 @@ def test_the_package_has_few_entries_and_no_long_files() -> None:
     assert len(entries) <= MAX_ENTRIES, sorted(entries)
     lines = {name: len(path.read_bytes().splitlines()) for name, path in modules(PACKAGE).items()}
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_the_architecture_page_is_short_and_names_files_and_floors_that_are_there() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?)`", text))
+    roots = (PACKAGE, PACKAGE.parent)
+    missing = {name for name in named if not any((root / name).exists() for root in roots)}
+    assert missing <= {"targets/scope.py"}
+    assert len(named) > 30
+    drawn = re.findall(r"^\|[^|]*\| `([^|]*)` \|", text, re.MULTILINE)
+    rooms = [room.strip("`/ ") for row in drawn for room in row.split(" ")]
+    floors = [_floor(room) for room in rooms]
+    assert floors == sorted(floors)
+    assert set(rooms) == frozenset().union(*FLOORS)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from edgeprune.targets.measurement import Settings
 @options.aim
 @options.epochs
 @options.training
-@options.spread
+@options.allocation_options
 @options.measuring
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="DIR")
 @options.json_document
@@ -60,10 +60,10 @@ def compare(
         "settings": settings,
         "training": inputs.training_of(epochs, training),
     }
-    run(context, model, devices.split(","), data, output, as_json, asked)
+    compare_devices(context, model, devices.split(","), data, output, as_json, asked)
 
 
-def run(
+def compare_devices(
     context: click.Context,
     model: Path,
     names: list[str],

@@ -34,4 +34,4 @@ def demo(context: click.Context, output: Path, as_json: bool) -> None:
     with terminal.progress_bar() as tell:
         model, data = prepare(output, tell)
     asked = {"epochs": PRUNING_EPOCHS}
-    compare.run(context, model, list(DEVICES), data, output, as_json, asked)
+    compare.compare_devices(context, model, list(DEVICES), data, output, as_json, asked)

@@ -19,10 +19,10 @@ from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
 
 DEVICES = ("xnnpack-arm64", "arm-neon-int8", "edge-tpu")
-EPOCHS = 25
+_EPOCHS = 25
 PRUNING_EPOCHS = 12
-"""Of training with masks; the images are few, so epochs are short."""
-BATCH_SIZE = 32
+"""Epochs of training with masks; the images are few, so epochs are short."""
+_BATCH_SIZE = 32
 _BLOCKS = ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
 """Output channels and stride of each depthwise-separable block."""
 
@@ -68,14 +68,14 @@ def build() -> Model:
     return keras.Model(inputs, outputs, name="digits_mobilenet")
 
 
-def train(split: Split, *, epochs: int = EPOCHS, progress: Progress = no_progress) -> Model:
+def train(split: Split, *, epochs: int = _EPOCHS, progress: Progress = no_progress) -> Model:
     """Trains the network; under a minute on two cores.
 
     Deterministic for a version of TensorFlow: seeds are set, for the whole process.
     """
     keras.utils.set_random_seed(0)
     model = build()
-    steps = epochs * -(-len(split.train) // BATCH_SIZE)
+    steps = epochs * -(-len(split.train) // _BATCH_SIZE)
     model.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, steps)),
         loss="sparse_categorical_crossentropy",
@@ -87,7 +87,7 @@ def train(split: Split, *, epochs: int = EPOCHS, progress: Progress = no_progres
     model.fit(
         split.train.x[0],
         split.train.y,
-        batch_size=BATCH_SIZE,
+        batch_size=_BATCH_SIZE,
         epochs=epochs,
         verbose=0,
         callbacks=[told],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
-@options.samples
+@options.data_options
 @click.option(
     "--numerics", type=click.Choice(get_args(Numerics)), help="Number format; the profile's."
 )
@@ -65,7 +65,7 @@ def export(
     from edgeprune.keras_model.interface import input_specs
 
     loaded = load_model(model)
-    x = inputs.calibration(data, input_specs(loaded), scale)
+    x = inputs.read_calibration(data, input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)

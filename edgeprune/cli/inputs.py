@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.settings import Training
 
 
-def samples(
+def read_samples(
     path: Path | None, specs: Any, scale: tuple[float, float], *, labels: bool = False
 ) -> Data | None:
     """The samples of `--data`, if it was given, for a model with these inputs."""
@@ -24,13 +24,15 @@ def samples(
     return read_data(path, specs, scale=scale, labels=labels)
 
 
-def calibration(path: Path | None, specs: Any, scale: tuple[float, float]) -> list[Array] | None:
+def read_calibration(
+    path: Path | None, specs: Any, scale: tuple[float, float]
+) -> list[Array] | None:
     """The inputs alone of `--data`, one array each."""
-    found = samples(path, specs, scale)
+    found = read_samples(path, specs, scale)
     return None if found is None else list(found.x)
 
 
-def make_plan(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> Plan:
+def plan_as_asked(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> Plan:
     """A plan for a model that was loaded from a path, by the options that say what is asked."""
     from edgeprune.planning.plan_model import plan
 

@@ -34,8 +34,8 @@ def measure(
     found = [m for outcome in outcomes for m in outcome.measurements]
     stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
     terminal.warn(
-        f"'{name}' is not {profile.name}: it stands in for the device, for which "
-        f"{', '.join(profile.targets)} would speak."
+        f"'{name}' does not measure {profile.name}: it is a proxy for the device, which "
+        f"{', '.join(profile.targets)} would measure."
         for name in stand_ins
     )
     if as_json and found:

@@ -46,7 +46,7 @@ def read_scale(_: click.Context, __: click.Parameter, value: str | None) -> tupl
 
 
 def read_targets(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of instruments: the option may stand several times, and hold several with commas."""
+    """Names of instruments: the option may be repeated, and each may list several with commas."""
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
@@ -89,7 +89,7 @@ scale = click.option(
     callback=read_scale,
     help="uint8 data becomes (x - MEAN) / STD.  [default: 127.5,127.5]",
 )
-samples = together(
+data_options = together(
     click.option(
         "--data",
         type=PATH,
@@ -103,7 +103,7 @@ chosen_layers = together(
     click.option("--only", metavar="REGEX", help="Prune only layers in whose path REGEX is found."),
     click.option("--skip", metavar="REGEX", help="Leave out layers in whose path REGEX is found."),
 )
-spread = together(
+allocation_options = together(
     click.option(
         "--padding",
         type=click.Choice(["keep", "symmetric"]),
@@ -130,7 +130,7 @@ training = together(
         type=click.Choice(["none", "flip-shift"]),
         default="none",
         show_default=True,
-        help="While training: flip images at random and shift them by up to 4 pixels.",
+        help="While training, flip images at random and shift them by up to 4 pixels.",
     ),
     click.option(
         "--start",
@@ -145,8 +145,12 @@ training = together(
         metavar="W",
         help="Share of the loss that follows the dense model's outputs; 0 leaves it out.",
     ),
-    click.option("--learning-rate", type=float, metavar="R", help="Its peak, while training."),
-    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="While training."),
+    click.option(
+        "--learning-rate", type=float, metavar="R", help="Peak learning rate of training."
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), metavar="N", help="Batch size of training."
+    ),
     click.option(
         "--validation",
         type=float,
@@ -166,10 +170,10 @@ training = together(
         metavar="N",
         help="Stop when N epochs with final masks brought no better one.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of training."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed of training."),
 )
 json_document = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-targets = click.option(
+target_option = click.option(
     "--target",
     "targets",
     multiple=True,
@@ -187,7 +191,7 @@ board_python = click.option(
     help="The Python of boards that ssh reaches (also EDGEPRUNE_BOARD_PYTHON).",
 )
 _measuring = together(
-    targets,
+    target_option,
     click.option(
         "--runtime",
         type=click.Choice(["tflite-runtime", "LiteRT", "TensorFlow"]),

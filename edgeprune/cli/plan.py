@@ -16,9 +16,9 @@ from edgeprune.cli.output import print_json
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
 @options.aim
-@options.samples
+@options.data_options
 @options.chosen_layers
-@options.spread
+@options.allocation_options
 @click.option(
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )
@@ -51,9 +51,9 @@ def plan(
     from edgeprune.keras_model.interface import input_specs
 
     loaded = load_model(model)
-    x = inputs.samples(data, input_specs(loaded), scale)
+    x = inputs.read_samples(data, input_specs(loaded), scale)
     with terminal.progress_bar() as tell:
-        made = inputs.make_plan(
+        made = inputs.plan_as_asked(
             loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked
         )
     if output is not None:

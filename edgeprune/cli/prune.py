@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
 )
 @options.aim
-@options.samples
+@options.data_options
 @options.epochs
 @options.training
 @click.option(
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--tensorboard", type=options.PATH, metavar="DIR", help="Write logs of training here."
 )
 @options.chosen_layers
-@options.spread
+@options.allocation_options
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
 @options.json_document
 @click.pass_context
@@ -80,7 +80,7 @@ def prune(
     the smallest weights go, and accuracy with them.
 
     Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
-    plain model. With --data those go that the others can stand in for best, and the layers behind
+    plain model. With --data those go that the others can replace best, and the layers behind
     are corrected. --fit removes as few as the limits of the device profile allow, with the least
     expected error; where they cannot be met it says how close it came, and ends with 1.
 
@@ -111,7 +111,7 @@ def prune(
 
     loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.samples(data, input_specs(loaded), scale, labels=needs_labels)
+    samples = inputs.read_samples(data, input_specs(loaded), scale, labels=needs_labels)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
@@ -149,7 +149,7 @@ def _planned(
     loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
 ) -> Plan:
     with terminal.progress_bar() as tell:
-        return inputs.make_plan(loaded, path, profile, x=samples, progress=tell, **asked)
+        return inputs.plan_as_asked(loaded, path, profile, x=samples, progress=tell, **asked)
 
 
 def _carried_out(
@@ -166,7 +166,7 @@ def _carried_out(
 def _remove_checkpoint(folder: Path) -> None:
     from edgeprune.pruning.training import checkpoint
 
-    checkpoint.remove(folder)
+    checkpoint.remove_checkpoint(folder)
 
 
 def _say_result(output: Path, pruned: Any, found: Plan) -> None:

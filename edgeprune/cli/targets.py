@@ -30,9 +30,9 @@ def targets(context: click.Context, as_json: bool) -> None:
         tables.show_targets(states)
 
 
-@targets.command()
+@targets.command("install")
 @click.argument("name")
-def install(name: str) -> None:
+def _install(name: str) -> None:
     """Install what an instrument needs, or say how.
 
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
@@ -46,12 +46,12 @@ def install(name: str) -> None:
     click.echo(f"{name} is ready: {target.readiness().detail}.")
 
 
-@targets.command()
+@targets.command("calibrate")
 @click.argument("name", type=click.Choice(["arm64-emulated"]))
 @click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="COSTS.toml")
-def calibrate(name: str, core: Any, output: Path) -> None:
-    """Measure anew what each kernel costs there, for the plan's choice of patterns.
+def _calibrate(name: str, core: Any, output: Path) -> None:
+    """Measure again what each kernel costs there, for the plan's choice of patterns.
 
     Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
     own takes the file as costs = "PATH.toml".
@@ -60,10 +60,10 @@ def calibrate(name: str, core: Any, output: Path) -> None:
 
     require_folder(output)
     from edgeprune.profiles.kernel_costs import to_toml
-    from edgeprune.targets.arm64_emulated.calibrate import calibrate_core as measure_costs
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate_core
 
     with terminal.progress_bar() as tell:
-        table = measure_costs(core, tell)
+        table = calibrate_core(core, tell)
     write_file(output, to_toml(table).encode())
     errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
     click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")

@@ -11,11 +11,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from edgeprune.core.grid import Grid, Printable
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
 NARROWEST = 100
@@ -100,15 +102,20 @@ def progress_bars() -> Iterator[Any]:
         yield tell
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table to standard output; a column with `>` before its name stands to the right."""
+def show_grids(value: Printable) -> None:
+    """Writes what a value prints to standard output, without its notes."""
+    for grid in value.grids():
+        show_grid(grid)
+
+
+def show_grid(grid: Grid) -> None:
+    """Writes a table to standard output, without its notes."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
-    for column in columns:
-        name = column.lstrip(">")
-        table.add_column(name, justify="right" if column.startswith(">") else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+    table = Table(title=grid.title, title_justify="left", header_style="bold", pad_edge=False)
+    for column in grid.columns:
+        table.add_column(column.heading, justify="right" if column.right else "left")
+    for row in grid.rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
     _console().print(table)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import inputs, options
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 from edgeprune.targets.measurement import Settings
 
@@ -21,8 +21,8 @@ from edgeprune.targets.measurement import Settings
     help="A .tflite or .keras file whose outputs are right; without it the file is only "
     "compared with itself run by plain kernels.",
 )
-@options.samples
-@options.targets
+@options.data_options
+@options.target_option
 @options.board_python
 @options.json_document
 @click.pass_context
@@ -42,7 +42,6 @@ def validate(
     Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
     computer and the device's own instruments are always asked, others with --target.
     """
-    from edgeprune.cli import tables
     from edgeprune.inspection import validate_file
     from edgeprune.profiles.profile import load_profile
     from edgeprune.tflite.format import file as tflite_file
@@ -50,7 +49,7 @@ def validate(
 
     profile = load_profile(device)
     graph = tflite_file.read(model)
-    x = inputs.calibration(data, signature_specs(graph), scale)
+    x = inputs.read_calibration(data, signature_specs(graph), scale)
     settings = Settings(python=board_python)
     verdict = validate_file.validate(
         model, profile, reference=reference, x=x, targets=targets, settings=settings
@@ -58,5 +57,5 @@ def validate(
     if as_json:
         print_json(verdict.to_json())
     else:
-        tables.show_verdict(verdict)
+        terminal.show_grids(verdict)
     context.exit(0 if verdict.ok else 1)

@@ -1,1 +1,1 @@
-"""Conversion: a Keras model becomes a .tflite file with a manifest."""
+"""Conversion of a Keras model to a .tflite file with a manifest."""

@@ -1,8 +1,8 @@
-"""Conversion: a Keras model becomes a .tflite file that the device's runtimes load.
+"""Converts a Keras model to a .tflite file that the device's runtimes can load.
 
-The TensorFlow converter does the work. This module fixes what it leaves to chance: a batch of 1,
-input and output names in the signature, number formats, operator versions that the runtimes know,
-and that every zero of the pruned kernels is still a zero in the file.
+The TensorFlow converter does the conversion. This module ensures what it leaves open: a batch of 1,
+input and output names in the signature, number formats, operator versions that the runtimes
+support, and that every zero of the pruned kernels is still a zero in the file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from edgeprune.core.data import signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
+from edgeprune.core.spelling import with_article
 from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
@@ -39,22 +40,23 @@ from edgeprune.tflite.storage_plan import TensorPlan, plan_encoding
 from edgeprune.tflite.store_sparsely import apply_plans, fit_network
 
 MAX_CALIBRATION_SAMPLES = 256
-"""Samples run to find the range of every activation; more cost time and change little."""
+"""Samples run to find the range of every activation; more take time and change little."""
 CHECKED_SPARSITY = 0.1
-"""Kernels with at least this fraction of zeros are looked up in the file."""
+"""Kernels with at least this fraction of zeros are checked in the file."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote, and what is worth knowing about it."""
+    """The file that `export` wrote, and how it is stored."""
 
     artifact: Artifact
     numerics: Numerics
     tensors: tuple[TensorPlan, ...]
     """How each weight is stored, and why."""
     network: Rewritten
-    """Whether the network runs on sparse kernels as a whole, and what was changed for that."""
+    """Whether the whole network runs on sparse kernels, and the rewrites applied for that."""
     warnings: tuple[str, ...]
+    """Sentences for the user."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -73,21 +75,21 @@ def export(
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
-    Weights are stored sparsely where the device's runtimes read that and it is smaller. A manifest
-    is put into the file and beside it.
+    Weights are stored sparsely where the device's runtimes support it and it is smaller. A manifest
+    is embedded in the file and written beside it.
 
     Args:
       model: a built Keras model with fixed input sizes.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
-      x: calibration data, one array `[n, ...]` per input; needed for int8.
+      x: calibration data, one array `[n, ...]` per input; required for int8.
       numerics: number format; the profile's if None.
-      plan: that the model was pruned by; kept in the manifest.
+      plan: the plan that the model was pruned by; recorded in the manifest.
 
     Raises:
       DataError: int8 without calibration data.
       ModelError: a number format that the profile does not have, input sizes that are not fixed, or
-        a model that the TensorFlow converter or the device's runtimes do not take.
+        a model that the TensorFlow converter or the device's runtimes do not support.
       CheckError: a zero of a pruned kernel was lost.
       OutputError: the file cannot be written.
     """
@@ -128,6 +130,12 @@ def convert(
     model: Model, profile: DeviceProfile, numerics: Numerics, x: list[Array] | None
 ) -> bytes:
     """Converts with the settings that the device's runtimes need; returns the file's bytes.
+
+    Args:
+      model: a built Keras model with fixed input sizes.
+      profile: the device.
+      numerics: number format.
+      x: calibration data, one array `[n, ...]` per input; required for int8.
 
     Raises:
       DataError, ModelError: as `export`.
@@ -178,9 +186,9 @@ def _require_convertible(model: Model, numerics: Numerics) -> None:
     for path, layer in map_layers(model).layers.items():
         if type(layer).__name__ in {"LSTM", "GRU"} and not layer.unroll:
             raise ModelError(
-                f"{path}: TensorFlow's converter crashes on a {type(layer).__name__} in int8 "
-                "unless it is unrolled (measured with 2.20, 6 of 6 tries). Make the layer with "
-                "unroll=True."
+                f"{path}: TensorFlow's converter crashes on "
+                f"{with_article(type(layer).__name__)} in int8 unless it is unrolled (measured "
+                "with 2.20, 6 of 6 tries). Make the layer with unroll=True."
             )
 
 
@@ -263,14 +271,18 @@ def _require_known_operators(
 
 
 def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:
-    """Looks every pruned kernel up in the file and checks that its zeros are zeros there.
+    """Checks that the zeros of every pruned kernel are zeros in the converted file.
+
+    Args:
+      model: the pruned model.
+      graph: the converted file.
 
     Returns:
-      A sentence for every kernel of which the file has no tensor of its shape (the converter may
-      fold or split weights).
+      A sentence for every kernel without a tensor of its shape in the file (the converter may fold
+      or split weights).
 
     Raises:
-      CheckError: a tensor of the right shape is there, but zeros are missing in it.
+      CheckError: zeros are missing in every tensor of the kernel's shape.
     """
     stored = _stored_matrices(graph)
     notes = []
@@ -293,7 +305,7 @@ def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:
 
 
 def _stored_matrices(graph: tflite_file.Graph) -> dict[tuple[int, ...], list[Array]]:
-    """Where the constant weights of a file are zero, as device matrices, by shape."""
+    """For each shape, device matrices `[out, in]` of bool that are True where a weight is zero."""
     found: dict[tuple[int, ...], list[Array]] = {}
     for tensor in graph.tensors:
         values = tensor.values() if len(tensor.shape) > 1 else None
@@ -306,7 +318,7 @@ def _stored_matrices(graph: tflite_file.Graph) -> dict[tuple[int, ...], list[Arr
 
 
 def _as_device_matrices(weight: Array) -> list[Array]:
-    """The device matrix of a TFLite weight; two where it may be a depthwise one."""
+    """The device matrix of a TFLite weight; a second one if it may be a depthwise weight."""
     matrices = [weight.reshape(weight.shape[0], -1)]
     if weight.ndim == 4 and weight.shape[0] == 1:
         matrices.append(np.moveaxis(weight[0], -1, 0).reshape(weight.shape[-1], -1))

@@ -1,7 +1,7 @@
-"""The manifest of an artifact: what it was made from, for what, and by which versions.
+"""The manifest of an artifact: the model, plan, device and versions that it was made from.
 
-It lies whole beside the .tflite file as JSON, and in short inside it, since flash is dear: as a
-metadata entry of its own name, which TFLite's tools carry along unread.
+The full manifest is a JSON file beside the .tflite file. Since flash is scarce, the file itself
+holds a short form, as a named metadata entry, which TFLite's tools preserve.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from edgeprune.core.plan import LayerSparsity, Plan
     from edgeprune.profiles.profile import DeviceProfile
 
-SCHEMA_VERSION = 1
+MANIFEST_VERSION = 1
+"""Version of the manifest's schema, its key `schema`."""
 _PACKAGES = ("edgeprune", "tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 
 
@@ -35,18 +36,18 @@ def make_manifest(
     layers: tuple[LayerSparsity, ...],
     sizes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Collects what a manifest says.
+    """Builds the manifest, a dictionary that can be written as JSON.
 
     Args:
-      model_sha256: of the Keras model's architecture and weights.
-      profile: that the artifact was made for; kept whole, since a user's own may change.
+      model_sha256: hash of the Keras model's architecture and weights, see `hash_model`.
+      profile: the device; recorded in full, since a user's own profile may change.
       numerics: number format of the artifact.
-      plan: that the model was pruned by, if it is known.
-      layers: the zeros that the model holds.
-      sizes: bytes, by what they are of.
+      plan: the plan that the model was pruned by, if known.
+      layers: the zeros of each layer of the model.
+      sizes: sizes in bytes, by name.
     """
     return {
-        "schema": SCHEMA_VERSION,
+        "schema": MANIFEST_VERSION,
         "model_sha256": model_sha256,
         "device": profile.name,
         "profile": profile.model_dump(mode="json", by_alias=True),
@@ -71,9 +72,9 @@ def _versions() -> dict[str, str]:
 
 
 def hash_model(config: Mapping[str, Any], weights: list[np.ndarray[Any, Any]]) -> str:
-    """A model's sha256: of its configuration as JSON and its weights in order.
+    """The SHA-256 of a model: of its configuration as JSON and its weights in order.
 
-    The file it was saved to would not do: it holds the time of saving.
+    The saved file cannot be hashed instead, since it contains the time of saving.
     """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for weight in weights:
@@ -83,15 +84,15 @@ def hash_model(config: Mapping[str, Any], weights: list[np.ndarray[Any, Any]]) -
 
 
 def manifest_path(artifact: Path) -> Path:
-    """Where the manifest of an artifact lies: `model.tflite` has `model.manifest.json`."""
+    """The path of an artifact's manifest: `model.manifest.json` for `model.tflite`."""
     return artifact.with_suffix(".manifest.json")
 
 
 def write_beside(artifact: Artifact, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest beside an artifact, with the artifact's own hash and size.
+    """Writes the manifest beside an artifact, with the artifact's hash and sizes added.
 
     Raises:
-      OutputError: it cannot be written.
+      OutputError: the file cannot be written.
     """
     complete = {
         **manifest,

@@ -1,1 +1,1 @@
-"""Frozen values that every room shares, on NumPy alone: patterns, masks, plans, files."""
+"""Frozen values that all other subpackages share, on NumPy alone: patterns, masks, plans, files."""

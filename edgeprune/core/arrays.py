@@ -1,4 +1,4 @@
-"""The type of arrays whose shape and contents are said where they are used."""
+"""The type of arrays whose shape and dtype are documented where they are used."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
-"""A NumPy array of any type and shape."""
+"""A NumPy array of any dtype and shape."""

@@ -1,4 +1,4 @@
-"""Data for calibration, validation and training: reads an `.npz` and fits it to a model."""
+"""Data for calibration, validation and training: reads an `.npz` and checks it against a model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError
 
 DEFAULT_SCALE = (127.5, 127.5)
-"""Mean and standard deviation that take uint8 images to [-1, 1]."""
-HELD_OUT = 0.2
-"""Fraction of the samples kept for measuring accuracy when the file has no test set."""
+"""Mean and standard deviation that scale uint8 images to [-1, 1]."""
+TEST_FRACTION = 0.2
+"""Fraction of the samples that are held out to measure accuracy if the file has no test set."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of a model: its name, shape without the batch axis (None for any size), type."""
+    """An input of a model: name, shape without the batch axis (None for any size) and dtype."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -38,23 +38,25 @@ def signature_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Data:
-    """Samples, one array `[n, ...]` per input of the model, and their labels if there are any."""
+    """Samples with or without labels."""
 
     x: tuple[Array, ...]
+    """One array `[n, ...]` per input of the model."""
     y: Array | None = None
+    """`[n, ...]`."""
 
     def __len__(self) -> int:
         return len(self.x[0])
 
     def take(self, rows: npt.NDArray[np.intp] | slice) -> Data:
-        """The chosen samples."""
+        """The samples of the given rows (indices `[k]` or a slice), in that order."""
         return Data(
             tuple(array[rows] for array in self.x), None if self.y is None else self.y[rows]
         )
 
 
 def as_data(x: list[Array] | Data | None) -> Data | None:
-    """Samples that may be given as plain arrays, one `[n, ...]` per input."""
+    """Wraps plain arrays, one `[n, ...]` per input, as `Data`; returns anything else as it is."""
     return Data(tuple(x)) if isinstance(x, list) else x
 
 
@@ -73,18 +75,18 @@ def read_data(
     scale: tuple[float, float] = DEFAULT_SCALE,
     labels: bool = False,
 ) -> Data:
-    """Reads `x` (and `y` if it is there) from an `.npz`.
+    """Reads `x`, and `y` if present, from an `.npz`.
 
     Args:
       path: an `.npz` with `x`, `[n, ...]`; for a model with several inputs one array per input,
         under the input's name. uint8 becomes `(x - mean) / std`.
       inputs: the inputs of the model, in its order.
       scale: mean and standard deviation for uint8.
-      labels: whether `y` must be there.
+      labels: whether `y` is required.
 
     Raises:
-      DataError: not an `.npz`, an array is missing, has another shape or type, holds NaN or
-        infinity, or the arrays differ in length.
+      DataError: not an `.npz`; an array is missing, has the wrong shape or dtype, or holds NaN or
+        infinity; or the arrays differ in length.
     """
     return _data(path, _read_arrays(path), inputs, "", scale, labels)
 
@@ -95,10 +97,15 @@ def read_split(
     *,
     scale: tuple[float, float] = DEFAULT_SCALE,
 ) -> Split:
-    """Reads samples for training and others for testing, so that accuracy is measured on new ones.
+    """Reads a training set and a test set, so that accuracy is measured on unseen samples.
 
-    The test set is `x_test`, `y_test` (an input's name with `_test` behind it) if the file has
-    them; else every fifth sample is held out.
+    The test set is `x_test`, `y_test` (with several inputs, `<input>_test`) if the file has them;
+    else every fifth sample is held out. With fewer than five samples both sets are all of them.
+
+    Args:
+      path: an `.npz` as `read_data` takes it.
+      inputs: the inputs of the model, in its order.
+      scale: mean and standard deviation for uint8.
 
     Raises:
       DataError: as `read_data`.
@@ -107,9 +114,9 @@ def read_split(
     everything = _data(path, arrays, inputs, "", scale, labels=False)
     if any(name.endswith("_test") for name in arrays):
         return Split(everything, _data(path, arrays, inputs, "_test", scale, labels=False))
-    if len(everything) < 1 / HELD_OUT:
+    if len(everything) < 1 / TEST_FRACTION:
         return Split(everything, everything)
-    held_out = np.arange(len(everything)) % round(1 / HELD_OUT) == 0
+    held_out = np.arange(len(everything)) % round(1 / TEST_FRACTION) == 0
     return Split(
         everything.take(np.flatnonzero(~held_out)), everything.take(np.flatnonzero(held_out))
     )
@@ -168,7 +175,7 @@ def _data(
 
 
 def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
-    """The array that holds each input; a file made for a Keras model serves its .tflite as well."""
+    """The name of each input's array; a file made for a Keras model also fits its .tflite."""
     if len(inputs) == 1:
         return [f"x{suffix}"]
     by_signature = {signature_name(name): name for name in arrays}

@@ -1,7 +1,7 @@
-"""Between Keras kernels and the device matrix; the one module that knows both orders.
+"""Converts between Keras kernels and the device matrix; the one module that knows both layouts.
 
-The device matrix is a weight as the kernel on the device walks it: `[out, in]` in TFLite order, a
-convolution's `kh * kw * in` flattened into `in` with the channel fastest.
+The device matrix is a weight in the order in which the device's kernels read it: `[out, in]` in
+TFLite order, a convolution's `kh * kw * in` flattened into `in` with the channel fastest.
 
     kind               Keras kernel                 TFLite weight             device matrix
     Dense              [in, out]                    [out, in]                 [out, in]
@@ -15,10 +15,10 @@ convolution's `kh * kw * in` flattened into `in` with the channel fastest.
     SeparableConv2D    pointwise [1, 1, in, out]    [out, 1, 1, in]           [out, in]
 
 `in` of a grouped convolution is the number of input channels of one group, `mult` the depth
-multiplier. Separable layers hold
-two kernels; the pointwise one is meant, the depthwise one stays as it is.
+multiplier. A separable layer holds two kernels: the table gives the pointwise one, and the
+depthwise one is never pruned.
 
-Source of the TFLite orders: tensorflow/lite/kernels/{fully_connected,conv,depthwise_conv,
+Source of the TFLite layouts: tensorflow/lite/kernels/{fully_connected,conv,depthwise_conv,
 transpose_conv}.cc, tag v2.14.0.
 """
 
@@ -32,11 +32,11 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import PatternError
 from edgeprune.core.pattern import Block, NofM, Pattern, Unstructured
-from edgeprune.core.terms import KERNEL_AXES, KINDS
+from edgeprune.core.terms import KERNEL_AXES, LAYER_KINDS
 
 
 class _Order(Enum):
-    """Where the output axis of a Keras kernel stands."""
+    """The position of the output axis in a Keras kernel."""
 
     OUT_LAST = "[..., in, out]"
     OUT_BEFORE_IN = "[..., out, in]"
@@ -58,7 +58,9 @@ _ORDER = {
 
 def _order(kind: str, shape: tuple[int, ...]) -> _Order:
     if kind not in _ORDER:
-        raise PatternError(f"Expected a layer kind, one of {', '.join(KINDS)}. Received: {kind!r}.")
+        raise PatternError(
+            f"Expected a layer kind, one of {', '.join(LAYER_KINDS)}. Received: {kind!r}."
+        )
     if len(shape) != KERNEL_AXES[kind]:
         raise PatternError(
             f"A {kind} kernel has {KERNEL_AXES[kind]} axes. Received: shape {list(shape)}."
@@ -69,14 +71,16 @@ def _order(kind: str, shape: tuple[int, ...]) -> _Order:
 def tfmot_pattern(
     block_size: tuple[int, int], sparsity_m_by_n: tuple[int, int] | None = None
 ) -> Pattern:
-    """Reads TensorFlow Model Optimization's two options as a pattern on the device matrix.
+    """Converts two options of TensorFlow Model Optimization to a pattern on the device matrix.
 
-    `block_size` is (height, width) on a Keras Dense kernel `[in, out]`, so (4, 1) is
-    `Block(out=1, in_=4)`. `sparsity_m_by_n` is (zeros, out of) along the input channels, so
-    (1, 4) is `NofM(3, 4)`; it wins over `block_size`, as it does there.
+    Args:
+      block_size: (height, width) on a Keras Dense kernel `[in, out]`; (4, 1) is
+        `Block(out=1, in_=4)`.
+      sparsity_m_by_n: (m, n), m zeros in n consecutive input channels; (1, 4) is `NofM(3, 4)`. As
+        in TensorFlow Model Optimization it takes precedence over `block_size`.
 
     Raises:
-      PatternError: not two whole numbers, or not fewer zeros than weights.
+      PatternError: not two integers, or not `0 < m < n`.
 
     Source: pruning_impl.py (`_maybe_update_block_mask`) and pruning_utils.py
     (`generate_m_by_n_mask`) in tensorflow_model_optimization/python/core/sparsity/keras at 6fbc2ce.
@@ -104,7 +108,15 @@ def _two_integers(name: str, value: tuple[int, int]) -> tuple[int, int]:
 
 
 def device_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """The shape `[out, in]` of the device matrix of a Keras kernel of shape `shape`."""
+    """The shape `[out, in]` of the device matrix of a Keras kernel.
+
+    Args:
+      kind: Keras class name of the layer.
+      shape: shape of the kernel in Keras order, see the module's table.
+
+    Raises:
+      PatternError: an unknown kind, or a wrong number of axes.
+    """
     match _order(kind, shape):
         case _Order.OUT_LAST:
             return shape[-1], math.prod(shape[:-1])
@@ -115,9 +127,16 @@ def device_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def input_channels(kind: str, shape: tuple[int, ...]) -> int:
-    """Input channels that one output sees: the run of columns that belong to one kernel position.
+    """The number of input channels of one output: the columns of one kernel position.
 
-    1 for a depthwise kernel, of which every output sees one channel.
+    1 for a depthwise kernel, each output of which reads one channel.
+
+    Args:
+      kind: Keras class name of the layer.
+      shape: shape of the kernel in Keras order, see the module's table.
+
+    Raises:
+      PatternError: an unknown kind, or a wrong number of axes.
     """
     order = _order(kind, shape)
     if order is _Order.DEPTHWISE:
@@ -126,7 +145,11 @@ def input_channels(kind: str, shape: tuple[int, ...]) -> int:
 
 
 def to_device(kind: str, kernel: Array) -> Array:
-    """Turns a Keras kernel (shapes in the module's table) into its device matrix `[out, in]`."""
+    """Converts a Keras kernel (shapes in the module's table) to its device matrix `[out, in]`.
+
+    Raises:
+      PatternError: an unknown kind, or a wrong number of axes.
+    """
     rows = device_shape(kind, kernel.shape)[0]
     match _order(kind, kernel.shape):
         case _Order.OUT_LAST:
@@ -138,10 +161,10 @@ def to_device(kind: str, kernel: Array) -> Array:
 
 
 def to_keras(kind: str, matrix: Array, shape: tuple[int, ...]) -> Array:
-    """Turns a device matrix `[out, in]` back into a Keras kernel of shape `shape`.
+    """Converts a device matrix `[out, in]` back to a Keras kernel of shape `shape`.
 
     Raises:
-      PatternError: the matrix is not the device matrix of such a kernel.
+      PatternError: the matrix has another shape than the device matrix of such a kernel.
     """
     if matrix.shape != device_shape(kind, shape):
         raise PatternError(

@@ -1,7 +1,7 @@
 """Every error that edgeprune raises on purpose, and the exit code each one ends a command with.
 
     EdgepruneError
-    ├── InputError            2  what was given cannot be used
+    ├── InputError            2  an input cannot be used
     │   ├── ProfileError         a device profile: unknown name, unreadable file, wrong key or value
     │   ├── PatternError         a pattern that does not parse or does not fit
     │   ├── PlanError            a plan that does not parse or does not fit the model
@@ -13,7 +13,7 @@
     └── CheckError            1  a check of a result failed
 
 A message names its subject (file, layer, tensor), what was expected, what was received and how to
-go on. The command line prints it without a traceback.
+fix it. The command line prints it without a traceback.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from collections.abc import Iterator
 
 
 class EdgepruneError(Exception):
-    """Root of the tree; catch it to catch everything that edgeprune raises on purpose."""
+    """Base class of every error that edgeprune raises on purpose."""
 
     exit_code = 2
 
 
 class InputError(EdgepruneError):
-    """What was given cannot be used."""
+    """An input cannot be used."""
 
 
 class ProfileError(InputError):
@@ -72,7 +72,7 @@ class CheckError(EdgepruneError):
 
 
 class QualityWarning(UserWarning):
-    """The result is as asked, but less accurate than it could be."""
+    """The result is valid, but less accurate than it could be."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Files that edgeprune writes: whole or not at all, and what there is to say of them."""
+"""Files that edgeprune writes: atomic writes, and an artifact's sizes and hash."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from edgeprune.core.errors import OutputError, TfliteError
 
 @dataclass(frozen=True)
 class Artifact:
-    """A .tflite file as it lies on disk."""
+    """A .tflite file on disk; sizes in bytes."""
 
     path: Path
     sha256: str
     size_bytes: int
     gzip_bytes: int
-    """Size after gzip at level 6: what a download or an app bundle makes of the zeros."""
+    """Size after gzip at level 6, as in a download or an app bundle, where zeros compress."""
 
 
 def describe_file(path: Path) -> Artifact:
     """Reads a file's hash and sizes.
 
     Raises:
-      TfliteError: there is no such file.
+      TfliteError: the file does not exist or cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -44,7 +44,7 @@ def describe_file(path: Path) -> Artifact:
 
 
 def require_folder(path: Path) -> None:
-    """Checks that a file can be written at `path`, before work for it starts.
+    """Checks that a file can be written at `path`, before any work on it starts.
 
     Raises:
       OutputError: its folder is missing or not writable, or `path` is itself a folder.
@@ -72,11 +72,11 @@ def require_keras_name(path: Path) -> None:
 
 
 def write_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Writes a file whole or not at all: to a temporary name beside it, then renamed.
+    """Writes a file atomically: to a temporary file beside it, which is then renamed.
 
     Args:
-      path: the file; an old one is replaced.
-      parts: written one after the other.
+      path: the file; an existing one is replaced.
+      parts: contents, written one after the other.
 
     Raises:
       OutputError: as `require_folder`, or the disk is full.

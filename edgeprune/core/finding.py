@@ -1,4 +1,4 @@
-"""A finding: something about a file that a person should know or mend."""
+"""A finding: something about a file that the user should know or fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know or to mend; `op` is an operator's index, None for the whole file."""
+    """Something to know or to fix; `op` is an operator's index, None for the whole file."""
 
     op: int | None
     rule: str

@@ -1,9 +1,9 @@
 """Masks: which weights of a device matrix stay, given scores, a pattern and a sparsity.
 
-True keeps. Units (single weights, tiles, whole rows) are pruned in one fixed order: lowest mean
-score first, of equal scores the smaller unit first, and of equal sizes the higher index first. So
-results are deterministic, a higher sparsity always keeps a subset of what a lower one keeps, and
-masking what is masked already changes nothing.
+True keeps a weight. Units (single weights, tiles, whole rows) are pruned in one fixed order: lowest
+mean score first, of equal scores the smaller unit first, and of equal sizes the higher index first.
+So masks are deterministic, nested (a higher sparsity keeps a subset of what a lower one keeps) and
+idempotent.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def make_mask(scores: Scores, pattern: Pattern, sparsity: float) -> Mask:
     """Keeps the best-scoring units of a pattern.
 
     The number of zeros is the one nearest to `sparsity * scores.size` that whole units allow, so it
-    is exact to within one block; at least one unit is always kept. `NofM` has its own sparsity.
+    is exact to within one unit; at least one unit is always kept. `NofM` has its own sparsity.
 
     Args:
-      scores: `[out, in]`, finite; higher is kept longer.
+      scores: `[out, in]`, finite; the lowest are pruned first.
       pattern: see `pattern`.
       sparsity: fraction of zeros, 0 <= sparsity < 1. For `NofM` 0 (keep all) or `1 - n / m`.
 
@@ -55,7 +55,7 @@ def make_mask(scores: Scores, pattern: Pattern, sparsity: float) -> Mask:
 
 
 def check_sparsity(pattern: Pattern, sparsity: float) -> None:
-    """Refuses a sparsity that a pattern cannot have.
+    """Checks that a pattern can have a sparsity.
 
     Raises:
       PatternError: outside [0, 1), not a number, or not the fixed one of an `NofM`.
@@ -85,7 +85,7 @@ def _tile_mask(scores: Scores, out: int, in_: int, sparsity: float) -> Mask:
 
 
 def _keep_best(scores: Scores, sizes: npt.NDArray[np.int_], zeros: float) -> Mask:
-    """Prunes units in order until the number of zero weights is as near to `zeros` as it gets.
+    """Prunes units in order until the number of zero weights is as near to `zeros` as possible.
 
     Args:
       scores: `[units]`, the mean score of each unit.
@@ -95,8 +95,8 @@ def _keep_best(scores: Scores, sizes: npt.NDArray[np.int_], zeros: float) -> Mas
     if sizes.min() == sizes.max():
         order = _pruning_order(scores)
     else:
-        # The last key counts most. Smaller units first: where those pruned before are all zero,
-        # their number then comes out as it did when they were not.
+        # The last key is the primary one. Of equal scores smaller units go first: pruning a pruned
+        # matrix again, whose zeroed units all score 0, then prunes the same number of them.
         order = np.lexsort((-np.arange(scores.size), sizes, scores))
     pruned_after = np.concatenate([[0], np.cumsum(sizes[order])])[:-1]
     count = int(np.argmin(np.abs(pruned_after - zeros)))
@@ -124,7 +124,7 @@ def _n_of_m_mask(scores: Scores, n: int, m: int) -> Mask:
 
 
 def _keep_top(scores: Scores, count: int) -> Mask:
-    """Keeps the `count` best along the last axis."""
+    """Keeps the `count` highest scores along the last axis."""
     kept = np.ones(scores.shape, bool)
     pruned = _pruning_order(scores)[..., : scores.shape[-1] - count]
     np.put_along_axis(kept, pruned, False, axis=-1)
@@ -138,10 +138,10 @@ def _channel_mask(scores: Scores, multiple: int, sparsity: float) -> Mask:
 
 
 def kept_channels(channels: int, multiple: int, sparsity: float) -> int:
-    """How many of `channels` outputs stay: the allowed count nearest to what the sparsity asks.
+    """The number of output channels kept: the allowed count nearest to `(1 - sparsity) * channels`.
 
-    Allowed are the multiples of `multiple` below `channels`, and `channels` itself. Of two counts
-    equally near the larger is taken. Example: 64 channels, multiple 16, sparsity 0.5 keep 32.
+    Allowed are the multiples of `multiple` below `channels`, and `channels` itself; ties go to the
+    larger count. Example: 64 channels with multiple 16 at sparsity 0.5 keep 32.
     """
     allowed = [*range(multiple, channels, multiple), channels]
     wanted = (1 - sparsity) * channels

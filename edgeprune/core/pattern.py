@@ -1,8 +1,8 @@
-"""Patterns: the shape that zeros must take for a device's kernels to skip them.
+"""Patterns: where zeros must lie for a device's kernels to skip them.
 
-Every pattern is defined on the device matrix `[out, in]` (see `layout`) and nowhere else. They are
-frozen values in a closed union, so code that treats them can `match` and be complete. A pattern is
-written as its constructor call, `"Block(2,1)"`, in plans, profiles and reports.
+Every pattern is defined on the device matrix `[out, in]` (see `device_matrix`). Patterns are frozen
+values in a closed union, so that a `match` over them can be exhaustive. In plans, profiles and
+reports a pattern is written as its constructor call, `"Block(2,1)"`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _require_positive(pattern: object, **values: int) -> None:
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Any weight may be zero, each on its own. The same masks as `Block(1, 1)`."""
+    """Each weight may be zero on its own; gives the same masks as `Block(1, 1)`."""
 
     def __str__(self) -> str:
         return "Unstructured"
@@ -37,8 +37,8 @@ class Block:
 
     `Block(2, 1)` is two consecutive outputs that share one input: XNNPACK's SpMM kernels load one
     input value for both. `Block(1, 4)` is four consecutive inputs of one output. Tiles start at
-    row 0 and column 0; where the matrix is not a multiple of the tile, the rest at the lower and
-    right edge forms its own, smaller tiles.
+    row 0 and column 0; where the matrix is not a multiple of the tile, the tiles at the lower and
+    right edge are smaller.
     """
 
     out: int
@@ -53,10 +53,10 @@ class Block:
 
 @dataclass(frozen=True)
 class NofM:
-    """`n` weights are kept of every `m` consecutive inputs of an output; sparsity is `1 - n / m`.
+    """`n` of every `m` consecutive inputs of an output are kept; the sparsity is `1 - n / m`.
 
-    Groups start at column 0 of the device matrix. A rest of `r < m` columns keeps
-    `ceil(r * n / m)` of them.
+    Groups start at column 0 of the device matrix. Of `r < m` remaining columns `ceil(r * n / m)`
+    are kept.
     """
 
     n: int
@@ -81,7 +81,7 @@ class NofM:
 
 @dataclass(frozen=True)
 class Channels:
-    """Whole rows of the device matrix, so that the number kept is a multiple of `multiple`.
+    """Whole rows of the device matrix are removed; the number kept is a multiple of `multiple`.
 
     At least `multiple` rows are kept; a matrix with no more rows than that keeps all of them.
     """

@@ -15,11 +15,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import PatternError, PlanError
+from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
-from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
-from edgeprune.core.spelling import suggestion
+from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
+from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 
 
@@ -117,7 +118,7 @@ class PaddingPlan(Table):
     after: Text
 
 
-class Plan(Table):
+class Plan(Printable, Table):
     """A device, a model and what is done with each layer."""
 
     device: Text
@@ -162,6 +163,38 @@ class Plan(Table):
         """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
         return self.model_dump(mode="json")
 
+    def grids(self) -> tuple[Grid, ...]:
+        """The layers that have a kernel, then changed padding and what the network can gain."""
+        shown = [layer for layer in self.layers if layer.shape]
+        hidden = len(self.layers) - len(shown)
+        layers = grid(
+            f"Plan for {self.device}: sparsity {self.asked:g} asked, "
+            f"{self.expected_sparsity:.3f} expected over the prunable weights",
+            ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why"),
+            map(_layer_cells, shown),
+            *([f"{hidden} more layers have no kernel and are left alone."] if hidden else []),
+        )
+        padding = grid(
+            "Padding made symmetric before training",
+            ("layer", "now", "then"),
+            ((row.path, row.before, row.after) for row in self.padding),
+        )
+        network = self.network.grids() if self.network else ()
+        return (layers, *([padding] if self.padding else []), *network)
+
+
+def _layer_cells(layer: LayerPlan) -> tuple[str, ...]:
+    return (
+        layer.path,
+        layer.kind,
+        "x".join(map(str, layer.shape)),
+        "x".join(map(str, layer.after or ())) if layer.after != layer.shape else "",
+        str(layer.pattern or "-"),
+        f"{layer.sparsity:.3f}" if layer.pattern else "-",
+        brief(layer.expected_error),
+        layer.reason,
+    )
+
 
 def read_plan(path: Path) -> Plan:
     """Reads a plan from a JSON file, as `plan -o` writes it or as it was edited since.
@@ -176,7 +209,7 @@ def read_plan(path: Path) -> Plan:
     try:
         found = Plan.model_validate_json(text)
     except ValidationError as error:
-        raise PlanError(f"{path}: {explain(error, Plan)}") from error
+        raise PlanError(f"{path}: {explain_invalid(error, Plan)}") from error
     paths = [layer.path for layer in found.layers]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
@@ -207,7 +240,7 @@ def _check_row(row: LayerPlan, layer: LayerInfo) -> None:
         return
     if layer.shape is None:
         raise PlanError(
-            f"{row.path}: a {layer.kind} has no kernel that patterns are defined on. "
+            f"{row.path}: {with_article(layer.kind)} has no kernel that patterns are defined on. "
             f"Set its pattern to null. Received: {row.pattern}."
         )
     if row.shape != layer.shape:

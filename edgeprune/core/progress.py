@@ -1,13 +1,13 @@
-"""Telling a person what is being done, wherever that is shown."""
+"""Progress reports of long operations, wherever they are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, the step's number and the number of steps."""
+"""Called with what is being done, the number of steps done and the total number of steps."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
     del what, done, total

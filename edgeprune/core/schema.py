@@ -1,7 +1,7 @@
-"""Frozen tables read from TOML or JSON, and plain words for what is wrong with one.
+"""Frozen tables read from TOML or JSON, and readable messages for invalid ones.
 
-Both device profiles and plans are written by people, so a wrong key is an error that names the
-nearest valid one, instead of a setting that silently does nothing.
+People write device profiles and plans by hand, so an unknown key is an error that names the closest
+valid one, instead of a setting that silently does nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgeprune.core.spelling import suggestion
 
 
 class Table(BaseModel):
-    """A frozen table; keys that it does not know are errors."""
+    """A frozen table; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -41,14 +41,19 @@ def _pattern_from_text(value: object) -> object:
 WrittenPattern = Annotated[
     Pattern, BeforeValidator(_pattern_from_text), PlainSerializer(str, return_type=str)
 ]
-"""A pattern that files hold as text, `"Block(2,1)"`."""
+"""A pattern, written to files as text such as `"Block(2,1)"`."""
 
 Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
-def explain(error: ValidationError, table: type[Table]) -> str:
-    """One line for every problem: the key, what was received and, if unknown, the nearest key."""
+def explain_invalid(error: ValidationError, table: type[Table]) -> str:
+    """One line per problem: the key, the value received and, for an unknown key, the closest one.
+
+    Args:
+      error: as Pydantic raised it.
+      table: the class that was validated, whose keys are suggested.
+    """
     return "\n".join(_explain(problem, table) for problem in error.errors(include_url=False))
 
 

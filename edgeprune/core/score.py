@@ -1,4 +1,4 @@
-"""Scores: how much each weight matters, on the device matrix; the lowest are pruned first."""
+"""Scores: the importance of each weight of the device matrix; the lowest are pruned first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edgeprune.core.pattern import Block
 
 
 def magnitude(matrix: Array) -> npt.NDArray[np.float64]:
-    """Scores each weight by its absolute value; needs no data.
+    """Scores each weight by its absolute value.
 
     Args:
-      matrix: `[out, in]`, any real type.
+      matrix: `[out, in]`, any real dtype.
 
     Returns:
       float64 `[out, in]`, non-negative.
@@ -35,11 +35,11 @@ def magnitude(matrix: Array) -> npt.NDArray[np.float64]:
 
 
 def tile_maximum(scores: npt.NDArray[np.float64], block: Block) -> npt.NDArray[np.float64]:
-    """Gives every weight the highest score in its tile, so that a tile's mean is its maximum.
+    """Replaces every score by the highest of its tile, so that a tile's mean is its maximum.
 
     Args:
-      scores: `[out, in]`.
-      block: tiles as `mask` lays them: from row 0 and column 0, smaller at the far edges.
+      scores: float64 `[out, in]`.
+      block: the tiles, from row 0 and column 0 as in `mask`, smaller at the far edges.
 
     Returns:
       float64 `[out, in]`.

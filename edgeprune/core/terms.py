@@ -1,4 +1,4 @@
-"""The closed sets of words that device profiles, plans and the command line share."""
+"""The closed sets of terms that device profiles, plans and the command line share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from types import MappingProxyType
 from typing import Literal
 
 Numerics = Literal["float32", "float16", "int8"]
-"""`float16` means weights of 16 bits that the runtime computes with in 32; int8 is full int8."""
+"""`float16`: weights are stored in 16 bits, the runtime computes in 32. `int8`: weights and
+activations are int8."""
 Goal = Literal["latency", "flash", "memory"]
 Allocation = Literal["uniform", "lamp", "reconstruction"]
-"""How zeros are spread over layers: evenly, by the weights alone, or by the losses that samples
-show (evenly where there are none)."""
+"""How zeros are allocated to layers: the same sparsity for all, by the weights alone, or by the
+losses measured on samples (the same for all without samples)."""
 Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
-"""ARM64 cores that can be emulated. Source: the names that QEMU 7.2 takes and that were tried."""
+"""ARM64 cores that can be emulated: those among QEMU 7.2's `-cpu` names that were tested."""
 DEFAULT_CORE: Core = "cortex-a76"
 Accelerator = Literal[
     "ethos-u55-32",
@@ -28,7 +29,7 @@ Accelerator = Literal[
     "ethos-u85-1024",
     "ethos-u85-2048",
 ]
-"""Ethos-U NPUs with their multiplications per cycle.
+"""Ethos-U NPUs by name and multiply-accumulates per cycle.
 
 Source: --accelerator-config of ethos-u-vela 5.2.0.
 """
@@ -46,7 +47,7 @@ KERNEL_AXES: Mapping[str, int] = MappingProxyType(
         "DepthwiseConv2D": 4,
     }
 )
-"""How many axes the kernel has; of a separable layer the pointwise one."""
+"""Number of axes of the kernel by Keras class name; of a separable layer, of the pointwise one."""
 
-KINDS = tuple(KERNEL_AXES)
+LAYER_KINDS = tuple(KERNEL_AXES)
 """Keras class names of the layers that have a device matrix."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeprune.core.files import describe_file
 from edgeprune.core.finding import Finding
+from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.inspection.findings import MISREAD, about_network, graph_findings
 from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.targets.file_findings import target_findings
@@ -93,7 +94,7 @@ class TensorReport:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Printable):
     """What `inspect` found; `to_json` is the form of the command line's `--json`.
 
     `parameters` counts the items of all weights (constants with two axes or more) of the main
@@ -127,6 +128,48 @@ class Inspection:
             "weights_sparse": document.pop("sparse_weight_bytes"),
         }
         return document
+
+    @property
+    def made_by(self) -> str:
+        """A clause that says which edgeprune made the file from what; empty if none did."""
+        if not self.manifest:
+            return ""
+        return (
+            f"Made by edgeprune {self.manifest.get('versions', {}).get('edgeprune', '?')} for "
+            f"{self.manifest.get('device', '?')} from the model with sha256 "
+            f"{self.manifest.get('model_sha256', '?')}"
+        )
+
+    def grids(self) -> tuple[Grid, ...]:
+        """Sizes, operators, and findings if there are any."""
+        sizes = grid(
+            f"{self.model}: {self.parameters} weights, {self.sparsity:.3f} of them zero; "
+            f"sparse inference: {self.sparse_inference}",
+            ("size", ">bytes"),
+            (
+                ("file", str(self.size_bytes)),
+                ("file after gzip", str(self.gzip_bytes)),
+                ("weights as stored", str(self.weight_bytes)),
+                ("weights, each in its smaller form", str(self.sparse_weight_bytes)),
+            ),
+            *([f"{self.made_by}."] if self.made_by else []),
+        )
+        operators = grid(
+            "Operators",
+            (">#", "operator", ">version", "kernel", ">zeros", "why"),
+            map(_operator_cells, self.ops),
+        )
+        findings = grid(
+            "Findings",
+            (">operator", "rule", "what", "remedy"),
+            ((brief(f.op), f.rule, f.message, f.remedy) for f in self.findings),
+        )
+        return (sizes, operators, *([findings] if self.findings else []))
+
+
+def _operator_cells(row: OpReport) -> tuple[str, ...]:
+    zeros = "-" if row.sparsity is None else f"{row.sparsity:.3f}"
+    return str(row.index), row.op, str(row.version), row.kernel, zeros, row.reason
 
 
 def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) -> Inspection:

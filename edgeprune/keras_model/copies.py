@@ -1,4 +1,4 @@
-"""Copies of Keras models and layers: equal ones, or with other layers in the same graph."""
+"""Copies of Keras models and layers: exact ones, or with other layers in the same graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def copy_model(model: Model) -> Model:
     """A new model with the same architecture, weights and compilation; shares nothing with `model`.
 
     Raises:
-      ModelError: a subclassed model that cannot be made again from its configuration.
+      ModelError: a subclassed model that cannot be recreated from its configuration.
     """
     try:
         with keras.saving.custom_object_scope(_compiled_with(model)):
@@ -40,10 +40,10 @@ def copy_model(model: Model) -> Model:
 
 
 def copy_layer(layer: Layer) -> Layer:
-    """A new layer of the same configuration, without the weights; models as `copy_model` has them.
+    """A new layer with the same configuration, without weights; models are copied by `copy_model`.
 
     Raises:
-      ModelError: a layer that cannot be made again from its configuration.
+      ModelError: a layer that cannot be recreated from its configuration.
     """
     if is_model(layer):
         return copy_model(layer)
@@ -61,16 +61,16 @@ def rebuild(
     replace: Callable[[Layer], Layer],
     shapes: Mapping[str, Sequence[tuple[int | None, ...]]] = MappingProxyType({}),
 ) -> Model:
-    """A new model of the same graph, in which `replace(layer)` stands for each layer.
+    """A new model with the same graph, in which `replace(layer)` replaces each layer.
 
-    Nested models with a graph are rebuilt too, and a layer that is used several times is replaced
-    once. The new model is compiled as the old one; carrying weights over is left to the caller.
+    Nested models with a graph are rebuilt too, and a shared layer is replaced once. The new model
+    is compiled like the old one; copying weights is left to the caller.
 
     Args:
       model: Sequential or Functional, see `can_rebuild`.
-      replace: makes the new layer; called with every layer and operation but inputs.
-      shapes: of the inputs of nested models, without the batch axis, by their path; those that
-        are not there keep theirs.
+      replace: makes the new layer; called with every layer and operation except inputs.
+      shapes: new input shapes of nested models, without the batch axis, by their path; all other
+        models keep theirs.
 
     Raises:
       ModelError: the graph cannot be built with those layers, or compiled as before.
@@ -94,7 +94,7 @@ def _clone(
     prefix: str,
     made: dict[int, Layer],
 ) -> Model:
-    """As `rebuild`; `made` holds the new layers by the `id` of the old."""
+    """The recursion of `rebuild`; `made` holds the new layers by the `id` of the old."""
 
     def new(layer: Layer) -> Layer:
         if id(layer) not in made:
@@ -117,10 +117,10 @@ def _clone(
 
 
 def _restore_names(model: Model, copy: Model) -> None:
-    """Gives layers of a copy the names they had, in place.
+    """Gives the layers of a copy their original names, in place.
 
-    Keras names input layers anew when it clones a graph, and a subclassed model that leaves names
-    open gets new ones each time it is made.
+    Keras renames input layers when it clones a graph, and generates new names for the layers of a
+    subclassed model that does not set them.
     """
     for layer, other in zip(model.layers, copy.layers, strict=True):
         if type(layer) is type(other):
@@ -130,7 +130,7 @@ def _restore_names(model: Model, copy: Model) -> None:
 
 
 def compile_as(copy: Model, model: Model) -> None:
-    """Compiles a model as another one is, in place; nothing is done if that is not compiled."""
+    """Compiles `copy` like `model`, in place; does nothing if `model` is not compiled."""
     compilation = model.get_compile_config() if model.compiled else None
     if compilation:
         with keras.saving.custom_object_scope(_compiled_with(model)):
@@ -138,7 +138,7 @@ def compile_as(copy: Model, model: Model) -> None:
 
 
 def _compiled_with(model: Model) -> dict[str, Any]:
-    """Classes and functions of the user's own that a model was compiled with, by name."""
+    """User-defined classes and functions that a model was compiled with, by name."""
     # Keras keeps the arguments of compile() here, to save them.
     arguments = getattr(model, "_compile_config", None)
     parts = keras.tree.flatten(arguments.config) if arguments else []

@@ -1,4 +1,4 @@
-"""Loads and saves Keras models, and says what is wrong with a file that does not load."""
+"""Loads and saves Keras models, with readable errors for files that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edgeprune.keras_model.layers import Model
 
 
 def load_model(path: Path) -> Model:
-    """Loads a `.keras` file (or a legacy `.h5`), compiled as it was saved where that is possible.
+    """Loads a `.keras` file (or a legacy `.h5`), compiled as it was saved where possible.
 
     Raises:
-      ModelError: no such file, not a Keras file, or it needs code that is not here.
+      ModelError: the file does not exist, is not a Keras file, or needs code that is not imported.
     """
     if not path.is_file():
         raise ModelError(f"{path}: expected a Keras model file. Received: no such file.")
@@ -41,13 +41,13 @@ def _load(path: Path) -> Model:
     except Exception as error:  # noqa: BLE001  Keras raises whatever a file's layers raise
         first = error
     try:
-        # The loss or optimizer may be what cannot be restored; the layers do not need them.
+        # The loss or the optimizer may be what failed to load; the layers do not need them.
         return keras.models.load_model(path, compile=False)
     except Exception:  # noqa: BLE001
         if "PruneLowMagnitude" in str(first):
             raise ModelError(
                 f"{path}: this model is still wrapped for pruning. Load it in Python after "
-                "`import edgeprune.wrapper`, and save what edgeprune.strip_pruning(model) returns."
+                "`import edgeprune.tfmot`, and save what edgeprune.strip_pruning(model) returns."
             ) from first
         summary = " ".join(str(first).split())[:300]
         raise ModelError(
@@ -59,7 +59,7 @@ def _load(path: Path) -> Model:
 
 
 def save_model(model: Model, path: Path) -> None:
-    """Saves a model as `.keras`; the file appears whole or not at all.
+    """Saves a model as `.keras`, atomically.
 
     Raises:
       OutputError: the name does not end in `.keras`, or the folder is missing or not writable.

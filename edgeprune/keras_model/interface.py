@@ -1,4 +1,4 @@
-"""A Keras model from outside: its inputs and outputs, how it is called, how it trains."""
+"""The interface of a Keras model: its inputs and outputs, inference, and custom training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec
 from edgeprune.core.errors import ModelError
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.layers import Model, has_graph, is_model
 
 PREDICT_BATCH = 64
+"""Samples in a batch of `predict`."""
 
 
 def ends_in_softmax(model: Model) -> bool:
-    """Whether the first output of a model is a softmax, so that it gives probabilities."""
+    """Whether the first output of a model is a softmax, that is, probabilities."""
     return softmax_ends(model)[0]
 
 
 def softmax_ends(model: Model) -> tuple[bool, ...]:
-    """Whether each output of a model is a softmax; of a subclassed model the last layer counts."""
+    """Whether each output of a model is a softmax.
+
+    For a subclassed model, whose graph is not known, this is whether its last layer is one.
+    """
     if not has_graph(model):
         last = model.layers[-1]
         return softmax_ends(last) if is_model(last) else (_is_softmax(last),)
@@ -45,17 +50,18 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
     """The inputs of a model, in its order.
 
     Raises:
-      ModelError: the model does not say what it takes (a subclassed model without an input).
+      ModelError: the model does not declare its inputs (a subclassed one that was never called).
     """
     tensors = getattr(model, "inputs", None)
     if not tensors:
         raise ModelError(
-            f"{model.name}: expected a model with known inputs. Received: a {type(model).__name__} "
-            "without any. Call it once on a keras.Input and make a Functional model of that."
+            f"{model.name}: expected a model with known inputs. Received: "
+            f"{with_article(type(model).__name__)} without any. Call it once on a keras.Input "
+            "and make a Functional model of that."
         )
     return tuple(
         InputSpec(
-            # Not the tensor's name, which Keras sets anew whenever it builds the model again.
+            # Not the tensor's name, which changes whenever Keras rebuilds the model.
             tensor._keras_history.operation.name,
             tuple(tensor.shape[1:]),
             keras.backend.standardize_dtype(tensor.dtype),
@@ -65,7 +71,15 @@ def input_specs(model: Model) -> tuple[InputSpec, ...]:
 
 
 def infer(model: Model, arrays: list[Any]) -> list[Any]:
-    """Runs a model for inference on one array or tensor per input; returns a list of outputs."""
+    """Runs a model for inference.
+
+    Args:
+      model: a built Keras model.
+      arrays: one array or tensor `[n, ...]` per input.
+
+    Returns:
+      One tensor `[n, ...]` per output.
+    """
     return list(keras.tree.flatten(call_model(model, arrays, training=False)))
 
 
@@ -73,10 +87,10 @@ def call_model(model: Model, arrays: list[Any], *, training: bool) -> Any:
     """Calls a model on one array or tensor per input, in the structure that its inputs have.
 
     Args:
-      model: of any kind.
-      arrays: `[n, ...]` each, in the order of `input_specs`; a model whose inputs are a dict gets
-        a dict.
-      training: as Keras takes it.
+      model: any Keras model.
+      arrays: one array or tensor `[n, ...]` per input, in the order of `input_specs`; a model
+        whose inputs are a dict is called with a dict.
+      training: as in `keras.Model.__call__`.
     """
     structure = _input_structure(model)
     if structure is not None:
@@ -105,7 +119,7 @@ def packer_of(model: Model) -> Callable[[Sequence[Any]], Any]:
 
 
 def output_names(model: Model) -> tuple[str, ...]:
-    """A name per output of a model, each once."""
+    """A unique name for each output of a model."""
     names = list(getattr(model, "output_names", ()) or ["output_0"])
     return tuple(
         name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)
@@ -113,11 +127,14 @@ def output_names(model: Model) -> tuple[str, ...]:
 
 
 def predict(model: Model, x: list[Array]) -> list[Array]:
-    """Outputs of a model for inference, float32, one array `[n, ...]` per output.
+    """Runs a model for inference, in batches.
 
     Args:
       model: a built Keras model.
       x: one array `[n, ...]` per input.
+
+    Returns:
+      One float32 array `[n, ...]` per output.
     """
     batches = [
         infer(model, [array[start : start + PREDICT_BATCH] for array in x])
@@ -130,6 +147,6 @@ def predict(model: Model, x: list[Array]) -> list[Array]:
 
 
 def own_training(model: Model) -> list[str]:
-    """The methods by which a model trains in a way of its own, by name."""
+    """The names of the methods that a model overrides to customise training."""
     names = ("train_step", "compute_loss", "compute_metrics")
     return [name for name in names if getattr(type(model), name) is not getattr(keras.Model, name)]

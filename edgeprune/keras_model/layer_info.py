@@ -20,7 +20,7 @@ from edgeprune.keras_model.layers import (
 )
 
 
-def describe(mapped: LayerMap) -> tuple[LayerInfo, ...]:
+def describe_layers(mapped: LayerMap) -> tuple[LayerInfo, ...]:
     """Lists every layer of a model, as `plan` wants them.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from edgeprune.core.terms import KINDS
+from edgeprune.core.terms import LAYER_KINDS
 
 Model = Any
 """A `keras.Model`; Keras ships no type information."""
@@ -74,7 +74,7 @@ def kernel_variable(layer: Layer) -> Any:
     None for a layer that is not built, or whose kind has no device matrix.
     """
     kind = type(layer).__name__
-    if kind not in KINDS or not layer.built:
+    if kind not in LAYER_KINDS or not layer.built:
         return None
     return layer.pointwise_kernel if kind.startswith("Separable") else layer.kernel
 

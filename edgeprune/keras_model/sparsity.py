@@ -1,4 +1,4 @@
-"""The zeros that a Keras model holds, layer by layer."""
+"""Counts the zeros of a Keras model, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def layer_sparsities(model: Model, plan: Plan | None = None) -> tuple[LayerSpars
 
     Args:
       model: a built Keras model.
-      plan: that it was pruned by; weights that were removed then count as zeros.
+      plan: the plan that the model was pruned by; removed weights then count as zeros.
     """
     before = {row.path: row.weights for row in plan.layers} if plan else {}
     return tuple(
@@ -25,7 +25,7 @@ def layer_sparsities(model: Model, plan: Plan | None = None) -> tuple[LayerSpars
 
 
 def reached_sparsity(model: Model, plan: Plan) -> float:
-    """Fraction of zeros and removed weights over a plan's prunable ones, counted in the model."""
+    """Fraction, in [0, 1], of a plan's prunable weights that are zero or removed in the model."""
     counted = {layer.path for layer in plan.layers if layer.prunable}
     rows = [row for row in layer_sparsities(model, plan) if row.path in counted]
     weights = sum(row.weights for row in rows)

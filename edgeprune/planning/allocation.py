@@ -1,12 +1,10 @@
-"""Where to prune: spreads a plan's zeros over its layers, so that the whole loses least.
+"""Allocates a plan's zeros to its layers so that the total loss is smallest.
 
-A layer's loss at a sparsity is measured by reconstruction on samples, or guessed from its weights
-alone. The sum of losses is made smallest for the same number of zeros: along the lower convex hull
-of each layer's losses, zeros are taken where the next one costs least (Lagrange: all layers end at
-one price of a zero). Where a device's costs are known and latency is the goal, the price counts
-what a zero saves there, so that the network costs no more than with its zeros spread evenly.
-
-Pure but for the reading of a cost table; `reconstruct.allocation` measures.
+A layer's loss at a sparsity is measured by reconstruction on samples, or estimated from its weights
+alone. The sum of losses is minimised for a fixed number of zeros: along the lower convex hull of
+each layer's losses, zeros go where the next one adds least (Lagrange: in the end, one more zero
+adds the same loss in every layer). If the device's costs are known and latency is the goal, what a
+zero saves there is weighed in, so that the network costs no more than at one sparsity for all.
 """
 
 from __future__ import annotations
@@ -28,16 +26,16 @@ from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.layers import LayerMap
 from edgeprune.profiles import kernel_costs as cost_table
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.pruning.reconstruct.samples import calibration
-from edgeprune.pruning.reconstruct.walk import Case, walk
+from edgeprune.pruning.reconstruct.samples import calibration_samples
+from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 
-Cost: TypeAlias = Callable[[LayerPlan, float], float]
-"""What a layer of a plan costs on the device at a sparsity."""
+DeviceCost: TypeAlias = Callable[[LayerPlan, float], float]
+"""The cost of a layer of a plan on the device at a sparsity, in the unit of its cost table."""
 
 GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
-"""The sparsities that losses are measured at."""
-ITERATIONS = 12
-"""Iterations of ADMM at each sparsity: what layers lose beside each other shows early."""
+"""Sparsities at which losses are measured."""
+LOSS_ITERATIONS = 12
+"""ADMM iterations at each sparsity; the relative losses of layers converge early."""
 _BISECTIONS = 40
 _TINY = 1e-300
 """Keeps quotients finite."""
@@ -45,19 +43,20 @@ _TINY = 1e-300
 
 @dataclass(frozen=True)
 class Curve:
-    """What a layer loses at rising sparsities, the first of which is 0."""
+    """The loss of a layer as a function of its sparsity, linear between the given points."""
 
     path: str
     weights: int
     sparsities: tuple[float, ...]
+    """Ascending from 0."""
     losses: tuple[float, ...]
 
     def loss(self, sparsity: float) -> float:
-        """By the line through the neighbours."""
+        """The loss at a sparsity, interpolated."""
         return float(np.interp(sparsity, self.sparsities, self.losses))
 
     def hull(self) -> tuple[tuple[float, float], ...]:
-        """The corners (sparsity, loss) of the lower convex hull."""
+        """The vertices `(sparsity, loss)` of the lower convex hull."""
         corners: list[tuple[float, float]] = []
         for point in zip(self.sparsities, self.losses, strict=True):
             while len(corners) > 1 and _slope(corners[-2], point) <= _slope(*corners[-2:]):
@@ -72,7 +71,7 @@ def _slope(first: tuple[float, float], second: tuple[float, float]) -> float:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A part of a layer's hull."""
+    """A segment of a layer's hull: its number of zeros, the loss it adds and the cost it saves."""
 
     path: str
     zeros: float
@@ -85,16 +84,16 @@ def distribute(
     zeros: float,
     costs: Mapping[str, Callable[[float], float]] | None = None,
 ) -> dict[str, float]:
-    """Sparsities of the layers with the smallest sum of losses for so many zeros.
+    """The sparsities with the smallest sum of losses for a number of zeros.
 
     Args:
       curves: one per layer.
-      zeros: over all layers; of more than the curves reach, as many as they do.
-      costs: of every layer on the device by its sparsity. The sum is then no larger than with the
-        zeros spread evenly, at the price of a larger loss.
+      zeros: number of zeros over all layers; if the curves end earlier, as many as they allow.
+      costs: by path, the cost of a layer on the device as a function of its sparsity. The total
+        cost is then no larger than at one sparsity for all layers, in exchange for a larger loss.
 
     Returns:
-      A sparsity per path.
+      The sparsity of each layer, by path.
     """
     weights = sum(curve.weights for curve in curves)
     if not curves or not weights:
@@ -134,10 +133,10 @@ def _pieces(curve: Curve, costs: Mapping[str, Callable[[float], float]] | None) 
 def _cheapest(
     pieces: list[_Piece], sizes: Mapping[str, int], zeros: float, share: float
 ) -> dict[str, float]:
-    """Takes pieces in order of loss per zero and, by a share in [0, 1], of what a zero saves.
+    """Takes segments in order of loss per zero less, weighted by `share` in [0, 1], cost saved.
 
-    A piece of a layer never comes before an earlier one of the same layer: hulls are convex, and
-    what is saved per zero is the same all along where costs are linear.
+    The segments of a layer are taken in their order: hulls are convex, and the cost saved per zero
+    is constant where costs are linear in the sparsity.
     """
     losses = max(sum(piece.loss for piece in pieces), _TINY)
     savings = max(sum(piece.saved for piece in pieces), _TINY)
@@ -157,15 +156,17 @@ def _cheapest(
 
 
 def lamp_curve(path: str, matrix: Array) -> Curve:
-    """What a layer loses by its weights alone: minus the logarithm of the energy that is left.
+    """Estimates a layer's loss from its weights: minus the logarithm of the energy that is left.
 
-    Taking zeros at one price over all layers then takes the weights with the lowest score of
-    Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", 2021, arXiv:2010.07611:
-    the square of a weight over the sum of squares of those not smaller.
+    `distribute` then prunes the weights with the lowest LAMP score: the square of a weight over the
+    sum of squares of all weights of the layer that are not smaller.
 
     Args:
-      path: of the layer.
-      matrix: its weights, of any shape.
+      path: path of the layer.
+      matrix: weights of the layer, of any shape.
+
+    Source: Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", 2021,
+    arXiv:2010.07611.
     """
     squares = np.sort(np.square(matrix.astype(np.float64)).ravel())
     left = np.concatenate([np.cumsum(squares[::-1])[::-1], [0.0]])
@@ -175,8 +176,19 @@ def lamp_curve(path: str, matrix: Array) -> Curve:
     return Curve(path, squares.size, GRID, tuple(losses))
 
 
-def device_cost(profile: DeviceProfile, goal: Goal, layers: Iterable[LayerInfo]) -> Cost | None:
-    """What layers cost by the device's table; None without one, or if latency is not the goal."""
+def device_cost(
+    profile: DeviceProfile, goal: Goal, layers: Iterable[LayerInfo]
+) -> DeviceCost | None:
+    """The cost of layers by the device's cost table.
+
+    Args:
+      profile: the device.
+      goal: the goal of the plan.
+      layers: the layers of the model.
+
+    Returns:
+      The cost function; None if the device has no cost table or latency is not the goal.
+    """
     if goal != "latency" or profile.costs is None:
         return None
     table = cost_table.read_costs(profile.costs)
@@ -187,20 +199,23 @@ def device_cost(profile: DeviceProfile, goal: Goal, layers: Iterable[LayerInfo])
 
 
 def can_move(row: LayerPlan) -> bool:
-    """Whether zeros may move from and to a layer: its pattern does not set its sparsity."""
+    """Whether a pruned layer's sparsity may change: it counts, and its pattern allows any."""
     return row.prunable and row.sparsity > 0 and isinstance(row.pattern, Unstructured | Block)
 
 
-def spread(made: Plan, curves: Mapping[str, Curve], cost: Cost | None = None) -> Plan:
-    """The plan with its zeros moved to where they cost least; as many as before in all.
+def reallocate(made: Plan, curves: Mapping[str, Curve], cost: DeviceCost | None = None) -> Plan:
+    """Moves a plan's zeros between its layers to where the loss is smallest.
 
-    Layers of the profile's prunable set are changed whose pattern takes any sparsity; all others
-    stay as they are.
+    The number of zeros stays the same. Only layers that `can_move` change.
 
     Args:
       made: the plan.
-      curves: of every layer that `can_move`.
-      cost: of a layer on the device, if latency is to be no worse than with zeros spread evenly.
+      curves: losses by path, for every layer that `can_move`.
+      cost: cost of a layer on the device, if the total must not exceed that of the zeros spread
+        evenly.
+
+    Returns:
+      A new plan.
     """
     rows = [row for row in made.layers if can_move(row)]
     zeros = sum(row.weights * row.sparsity for row in rows)
@@ -213,12 +228,12 @@ def spread(made: Plan, curves: Mapping[str, Curve], cost: Cost | None = None) ->
     return made.model_copy(update={"layers": layers})
 
 
-def _cost_of(row: LayerPlan, cost: Cost) -> Callable[[float], float]:
+def _cost_of(row: LayerPlan, cost: DeviceCost) -> Callable[[float], float]:
     return lambda sparsity: cost(row, sparsity)
 
 
 def with_errors(made: Plan, curves: Mapping[str, Curve]) -> Plan:
-    """The plan with the error that reconstruction is expected to leave in each pruned layer."""
+    """Adds to a plan the error that reconstruction is expected to leave in each pruned layer."""
     layers = tuple(
         row.model_copy(update={"expected_error": curves[row.path].loss(row.sparsity)})
         if row.path in curves
@@ -234,17 +249,20 @@ def allocate(
     method: Allocation,
     x: list[Array] | None,
     progress: Progress,
-    cost: Cost | None = None,
+    cost: DeviceCost | None = None,
 ) -> Plan:
-    """Spreads a plan's zeros, and notes every layer's expected error if there are samples.
+    """Allocates a plan's zeros, and with samples adds the expected error of each layer.
 
     Args:
       mapped: a built Keras model; not changed.
-      made: the plan, its zeros spread evenly.
-      method: see `profile.Allocation`.
+      made: the plan, with its zeros spread evenly.
+      method: see `terms.Allocation`.
       x: samples, one array `[n, ...]` per input.
-      progress: told how far the measurement is.
-      cost: of a layer on the device, if latency is not to rise above that of `made`.
+      progress: called for each layer measured.
+      cost: cost of a layer on the device, if the total must not exceed that of `made`.
+
+    Returns:
+      A new plan.
 
     Raises:
       PlanError: the method needs samples and there are none.
@@ -256,11 +274,13 @@ def allocate(
         )
     if not made.pruned:
         return made
-    measured = measure_losses(mapped, made, calibration(x), progress) if x is not None else {}
+    measured = (
+        measure_losses(mapped, made, calibration_samples(x), progress) if x is not None else {}
+    )
     if method == "lamp":
-        made = spread(made, _lamp_curves(mapped, made), cost)
+        made = reallocate(made, _lamp_curves(mapped, made), cost)
     if method == "reconstruction":
-        made = spread(made, measured, cost)
+        made = reallocate(made, measured, cost)
     return with_errors(made, measured)
 
 
@@ -275,26 +295,29 @@ def _lamp_curves(mapped: LayerMap, made: Plan) -> dict[str, Curve]:
 def measure_losses(
     mapped: LayerMap, made: Plan, x: list[Array], progress: Progress
 ) -> dict[str, Curve]:
-    """What every pruned layer of a plan loses, as a fraction of its outputs' energy.
+    """Measures the loss of every pruned layer of a plan, as a fraction of its outputs' energy.
 
-    Each layer is pruned alone, in a model that is dense otherwise. Layers whose pattern takes any
-    sparsity are measured along `allocate.GRID`, the others at that of the plan.
+    Each layer is pruned alone, in an otherwise dense model. Layers whose pattern allows any
+    sparsity are measured at those of `GRID`, the others at the sparsity of the plan.
 
     Args:
       mapped: a built Keras model; not changed.
       made: the plan.
       x: samples, one array `[n, ...]` per input.
-      progress: told how far it is.
+      progress: called for each layer measured.
+
+    Returns:
+      A curve per layer, by path.
     """
     rows = {row.path: row for row in made.pruned}
     curves: dict[str, Curve] = {}
 
-    def visit(case: Case) -> None:
+    def visit(case: LayerProblem) -> None:
         row = rows[case.path]
         sparsities = GRID if can_move(row) else (0.0, row.sparsity)
         pattern = row.pattern or Unstructured()
-        losses = [case.solve(pattern, s, ITERATIONS).error if s else 0.0 for s in sparsities]
+        losses = [case.solve(pattern, s, LOSS_ITERATIONS).error if s else 0.0 for s in sparsities]
         curves[case.path] = Curve(case.path, row.weights, sparsities, tuple(losses))
 
-    walk(mapped, mapped, x, rows, visit, progress)
+    visit_layers(mapped, mapped, x, rows, visit, progress)
     return curves

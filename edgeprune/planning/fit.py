@@ -1,7 +1,7 @@
 """Removes as few channels as a device's limits allow: its flash, arena or on-chip memory.
 
-What a file takes is asked of the device's own instrument, since padding, alignment and the runtime
-have their share in it; so the file is made, measured, and the plan made anew, a few times.
+What a file needs depends on padding, alignment and the runtime, so it is measured on the device's
+own target: a few times, a plan is made, exported and measured, and its sparsity is adjusted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
+from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Goal
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, Limit
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
-    Rules,
-    gather,
+    ChannelRules,
+    gather_evidence,
     plan_removal,
     remove_planned,
 )
@@ -34,19 +35,18 @@ from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.measuring import default_target, measure
 
 TRIES = 6
+"""Sparsities tried, each with an export and a measurement."""
 CLOSE_ENOUGH = 0.97
-"""Of the tightest limit, from which on no smaller removal is looked for."""
+"""Fraction of the tightest limit at which the search stops."""
 MARGIN = 0.985
-"""Of the tightest limit, which is aimed at."""
-MOST = 0.95
-"""Sparsity beyond which nothing is tried."""
-
-Progress = Callable[[str, int, int], None]
+"""Fraction of the tightest limit that the search aims at."""
+MAX_SPARSITY = 0.95
+"""Highest sparsity tried."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a file takes of something that the device has so much of, in bytes."""
+    """The bytes that a file needs of one memory, and how many the device has."""
 
     name: str
     value: int
@@ -54,7 +54,7 @@ class Need:
 
     @property
     def share(self) -> float:
-        """1 is just full."""
+        """Fraction of the limit that is used; above 1 it does not fit."""
         return self.value / self.limit
 
     def __str__(self) -> str:
@@ -63,16 +63,16 @@ class Need:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The least removal that fits, or the one that came closest."""
+    """The plan that removes least and fits, or the one that came closest."""
 
     plan: Plan
     needs: tuple[Need, ...]
     dense: tuple[Need, ...]
-    """What the whole model takes."""
+    """The needs of the model before removal."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything fits."""
+        """Whether every need is within its limit."""
         return all(need.share <= 1 for need in self.needs)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Fitted:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As part of what `prune --json` prints."""
+        """The part of `prune --json` that describes the fit."""
         return {
             "ok": self.ok,
             "needs": [
@@ -102,20 +102,20 @@ def fit_plan(
     goal: Goal | None = None,
     only: str | None = None,
     skip: str | None = None,
-    rules: Rules = NO_RULES,
-    progress: Progress = lambda *_: None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
 ) -> Fitted:
-    """Finds the plan with the least removal of which the exported file fits a device.
+    """Finds the plan that removes least and whose exported file fits a device.
 
     Args:
       model: a built Keras model; not changed.
-      profile: whose limits are to be kept.
-      data: calibration data, which an int8 export needs.
-      goal: what is weighed; "memory" if the profile serves that and None.
+      profile: the device, with its limits.
+      data: calibration data; required for an int8 export.
+      goal: goal of the plan; if None, "memory" where the profile has a strategy for it.
       only: as in `plan`.
       skip: as in `plan`.
       rules: as in `plan`.
-      progress: told which try is done.
+      progress: called for each try.
 
     Raises:
       ProfileError: the profile sets no limit that its instrument can measure.
@@ -128,7 +128,7 @@ def fit_plan(
         )
     goals = [goal for strategy in profile.strategies for goal in strategy.goals]
     mapped = map_layers(model)
-    layers = describe(mapped)
+    layers = describe_layers(mapped)
     options: dict[str, Any] = {
         "goal": goal or ("memory" if "memory" in goals else None),
         "only": only,
@@ -142,7 +142,7 @@ def fit_plan(
             f"'{untouched.goal}' that removes none here. Choose another --goal, or a sparsity."
         )
     whole = Fitted(untouched, _needs_of(model, profile, data), ())
-    evidence = gather(mapped, trace(mapped, rules), data, None, progress)
+    evidence = gather_evidence(mapped, trace(mapped, rules), data, None, progress)
 
     def attempt(sparsity: float) -> Fitted:
         asked = make_plan(layers, profile, sparsity=sparsity, **options)
@@ -154,12 +154,15 @@ def fit_plan(
 
 
 def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress) -> Fitted:
-    """Draws a line between what is known to fit and what is known not to, and tries where it meets.
+    """Searches the lowest sparsity that fits, by interpolating between tries on either side.
 
     Args:
-      whole: what nothing removed gives.
-      attempt: gives what a sparsity gives.
-      progress: told which try is done.
+      whole: the result with nothing removed.
+      attempt: gives the result at a sparsity.
+      progress: called for each try.
+
+    Returns:
+      The lowest sparsity found that fits; if none does, the result that came closest.
     """
     if whole.ok:
         return Fitted(whole.plan, whole.needs, whole.needs)
@@ -167,12 +170,12 @@ def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress
     best, closest = None, whole
     for number in range(TRIES):
         progress("fitting", number + 1, TRIES)
-        sparsity = min(_meets(outside, inside), MOST)
+        sparsity = min(_interpolated(outside, inside), MAX_SPARSITY)
         found = attempt(sparsity)
         share = _share(found)
         closest = min(closest, found, key=_share)
         if share > 1:
-            if sparsity == MOST:
+            if sparsity == MAX_SPARSITY:
                 break
             outside = (sparsity, share)
             continue
@@ -187,11 +190,11 @@ def _share(found: Fitted) -> float:
     return max(need.share for need in found.needs)
 
 
-def _meets(outside: tuple[float, float], inside: tuple[float, float]) -> float:
-    """The sparsity at which the line between two known points reaches `MARGIN`."""
+def _interpolated(outside: tuple[float, float], inside: tuple[float, float]) -> float:
+    """The sparsity at which the line between two `(sparsity, share)` points reaches `MARGIN`."""
     (left, high), (right, low) = outside, inside
     aim = (high - MARGIN) / max(high - low, 1e-9)
-    # Never so near to either end that nothing new is learnt.
+    # Away from both ends, so that each try narrows the interval.
     return left + min(max(aim, 0.05), 0.95) * (right - left)
 
 

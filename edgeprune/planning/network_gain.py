@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import EdgepruneError
-from edgeprune.core.outlook import Elsewhere, Outlook, PlannedRewrite, RuntimeOutlook
+from edgeprune.core.outlook import Alternative, Outlook, PlannedRewrite, RuntimeOutlook
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.runtime import Runtime
@@ -289,7 +289,7 @@ def _operator_amounts(
     return kernel_costs.sparse_pointwise(outputs, inputs, height * width, block, sparsity)
 
 
-def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Elsewhere, ...]:
+def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Alternative, ...]:
     """Devices whose pattern takes most of the model's weights, and needs no network that fits.
 
     Those that an instrument of this profile measures as well come first: they are the same
@@ -305,7 +305,7 @@ def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple
         if 2 * sum(weights for weights, _ in taken) > sum(row.weights for row in rows):
             shared = bool(set(other.targets) & set(profile.targets))
             found[not shared, name] = max(taken, key=lambda row: row[0])[1]
-    return tuple(Elsewhere(device=key[1], pattern=found[key]) for key in sorted(found))
+    return tuple(Alternative(device=key[1], pattern=found[key]) for key in sorted(found))
 
 
 def in_model(tensor: str, layers: Iterable[LayerInfo]) -> str:

@@ -64,7 +64,7 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.layer_info import describe
+    from edgeprune.keras_model.layer_info import describe_layers
     from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
     from edgeprune.planning.allocation import allocate, device_cost
     from edgeprune.planning.network_gain import fit_to_network
@@ -74,7 +74,7 @@ def plan(
         model = load_model(Path(model))
     profile = load_profile(device)
     mapped = map_layers(model)
-    layers = describe(mapped)
+    layers = describe_layers(mapped)
     made = make_plan(
         layers,
         profile,

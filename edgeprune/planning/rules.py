@@ -14,7 +14,7 @@ from edgeprune.core.errors import PatternError, PlanError
 from edgeprune.core.mask import check_sparsity
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
-from edgeprune.core.spelling import suggestion
+from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 from edgeprune.profiles.profile import DeviceProfile, PatternRule, Selection, Strategy
 
@@ -96,7 +96,7 @@ def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> P
     if not layer.parameters:
         return "no weights"
     if layer.shape is None:
-        return f"patterns are not defined on the weights of a {layer.kind}"
+        return f"patterns are not defined on the weights of {with_article(layer.kind)}"
     outside = _mismatch(layer, layer.shape, profile.prunable)
     if outside and (profile.also is None or _mismatch(layer, layer.shape, profile.also)):
         return f"{outside}: {profile.left_alone}"
@@ -114,7 +114,7 @@ def _mismatch(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> st
     outputs, inputs = device_matrix.device_shape(layer.kind, shape)
     positions = inputs // device_matrix.input_channels(layer.kind, shape)
     if layer.kind not in wanted.kinds:
-        return f"a {layer.kind}"
+        return with_article(layer.kind)
     if wanted.kernel == "1x1" and positions > 1:
         return f"a kernel of {positions} positions, not 1x1"
     if layer.pixels is not None and layer.pixels < wanted.min_pixels:

@@ -31,7 +31,7 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo
-from edgeprune.core.schema import Table, Text, explain
+from edgeprune.core.schema import Table, Text, explain_invalid
 from edgeprune.core.terms import Core
 from edgeprune.profiles.profile import profile_folder, read_toml
 
@@ -83,7 +83,7 @@ def read_costs(name: str | Path) -> CostTable:
     try:
         table = CostTable.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ProfileError(f"{path}: {explain(error, CostTable)}") from error
+        raise ProfileError(f"{path}: {explain_invalid(error, CostTable)}") from error
     for runtime in table.runtimes:
         missing = sorted(feature_names() - runtime.costs.keys())
         if missing:

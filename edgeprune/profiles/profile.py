@@ -17,11 +17,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import NofM
 from edgeprune.core.runtime import RuntimeName
-from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain
+from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
     DEFAULT_CORE,
-    KINDS,
+    LAYER_KINDS,
     Accelerator,
     Allocation,
     Core,
@@ -39,9 +39,9 @@ PROFILE_SCHEMA = 1
 
 
 def _known_kind(value: str) -> str:
-    if value not in KINDS:
-        near = suggestion(value, KINDS)
-        raise ValueError(f"unknown layer kind '{value}'.{near} Known: {', '.join(KINDS)}")
+    if value not in LAYER_KINDS:
+        near = suggestion(value, LAYER_KINDS)
+        raise ValueError(f"unknown layer kind '{value}'.{near} Known: {', '.join(LAYER_KINDS)}")
     return value
 
 
@@ -56,7 +56,7 @@ LayerKind = Annotated[str, AfterValidator(_known_kind)]
 class Selection(Table):
     """Which layers are meant, by kind and by the shape of their kernel and feature map."""
 
-    kinds: tuple[LayerKind, ...] = KINDS
+    kinds: tuple[LayerKind, ...] = LAYER_KINDS
     kernel: Literal["any", "1x1"] = "any"
     min_pixels: Count = 1
     """Fewest output positions (height * width) of one sample."""
@@ -353,4 +353,4 @@ def _parse(content: dict[str, Any], path: Path) -> DeviceProfile:
     try:
         return DeviceProfile.model_validate(content)
     except ValidationError as error:
-        raise ProfileError(f"{path}: {explain(error, DeviceProfile)}") from error
+        raise ProfileError(f"{path}: {explain_invalid(error, DeviceProfile)}") from error

@@ -16,10 +16,10 @@ from edgeprune.core.errors import DataError
 from edgeprune.core.plan import Plan, check_plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import load_model
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.keras_model.padding import make_symmetric
-from edgeprune.pruning.channels.plan_removal import NO_RULES, Importance, Rules
+from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.training.feed import Batches
 from edgeprune.pruning.training.settings import Training
@@ -35,7 +35,7 @@ def prune(
     permute: bool = True,
     finetune: bool = True,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Carries out everything that a plan says on a copy of a model.
@@ -107,7 +107,7 @@ def prune(
 def _padded(model: Model, plan: Plan) -> LayerMap:
     """The model with the padding that a plan wants, after a look whether the plan fits it."""
     mapped = map_layers(model)
-    check_plan(plan, describe(mapped))
+    check_plan(plan, describe_layers(mapped))
     return map_layers(make_symmetric(model, plan.padding)) if plan.padding else mapped
 
 
@@ -124,7 +124,7 @@ def prune_one_shot(
     permute: bool = True,
     finetune: bool = True,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Prunes without training: `prune` by its older name, with calibration data `x`."""

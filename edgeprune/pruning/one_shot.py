@@ -20,15 +20,19 @@ from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
+    ChannelRules,
     Importance,
-    Rules,
     remove_planned,
     rest_of,
 )
-from edgeprune.pruning.finetune import match_answers
+from edgeprune.pruning.finetune import distill_outputs
 from edgeprune.pruning.permute import permute_channels
-from edgeprune.pruning.reconstruct.samples import FEW_SAMPLES, calibration, with_moved_copies
-from edgeprune.pruning.reconstruct.walk import Case, walk
+from edgeprune.pruning.reconstruct.samples import (
+    FEW_SAMPLES,
+    calibration_samples,
+    with_moved_copies,
+)
+from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 
 
 def one_shot(
@@ -39,7 +43,7 @@ def one_shot(
     permute: bool = True,
     finetune: bool = True,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Sets weights to zero and removes whole channels, without training and without labels.
@@ -57,7 +61,7 @@ def one_shot(
       permute: whether channels inside the network may change their order where an `NofM` then
         keeps more weight; see `permute`.
       finetune: whether fine-tuning follows.
-      importance: how channels to be removed are weighed; see `channels.plan_removal.gather`.
+      importance: how channels to be removed are weighed; see `plan_removal.gather_evidence`.
       rules: for custom layers: how each class passes channels on.
       progress: told what is done.
 
@@ -78,7 +82,7 @@ def one_shot(
         mapped, plan, data, importance=importance, rules=rules, progress=progress
     )
     if data is not None and smaller is not mapped:
-        estimate_batch_norm(smaller, calibration(list(data.x)), progress)
+        estimate_batch_norm(smaller, calibration_samples(list(data.x)), progress)
     pruned = map_layers(copy_model(smaller.model))
     rows = {row.path: row for row in rest.pruned}
     _check_finite(pruned, rows)
@@ -87,13 +91,13 @@ def one_shot(
     if data is None:
         _prune_by_magnitude(pruned, rest.pruned, progress)
         return pruned.model
-    samples = calibration(list(data.x))
+    samples = calibration_samples(list(data.x))
     left = _reconstruct(dense, pruned, rows, with_moved_copies(samples), progress)
     if left:
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
     if finetune and plan.pruned:
-        match_answers(pruned, dense if smaller is mapped else mapped, samples, progress)
+        distill_outputs(pruned, dense if smaller is mapped else mapped, samples, progress)
     return pruned.model
 
 
@@ -122,11 +126,11 @@ def _reconstruct(
 ) -> list[str]:
     """Prunes by reconstruction, in place; returns the layers that it could not."""
 
-    def visit(case: Case) -> Array:
+    def visit(case: LayerProblem) -> Array:
         row = rows[case.path]
         return case.solve(row.pattern or Unstructured(), row.sparsity).matrix
 
-    visited = walk(dense, pruned, x, rows, visit, progress) if rows else set()
+    visited = visit_layers(dense, pruned, x, rows, visit, progress) if rows else set()
     return [path for path in rows if path not in visited]
 
 
@@ -151,7 +155,7 @@ def remove_channels(
     data: Data | None = None,
     *,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> tuple[LayerMap, Plan]:
     """Removes the channels that a plan names; `channels.plan_removal.remove_planned` does it.

@@ -30,10 +30,10 @@ from edgeprune.keras_model.layers import Layer, LayerMap, Model, has_graph
 
 Order = npt.NDArray[np.intp]
 
-ROUNDS = 30
-"""Pairs of groups that are tried, for each group."""
-MAX_ROWS = 512
-"""Rows of weights that an order is judged by; of more, every so-many-th."""
+PAIRS_PER_GROUP = 30
+"""Number of pairs of groups that are tried, per group."""
+MAX_JUDGED_ROWS = 512
+"""Most rows of weights that an order is evaluated on; of more, evenly spaced ones are taken."""
 _MIXING = ("Dense", "Conv1D", "Conv2D")
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 _ALIKE = (
@@ -181,27 +181,35 @@ def _reorder(passage: Passage, order: Order) -> None:
 
 
 def kept_weight(weights: Array, pattern: NofM) -> float:
-    """The sum of the magnitudes `[rows, channels]` that an `NofM` keeps, channels a multiple."""
+    """The sum of the magnitudes that an `NofM` keeps.
+
+    Args:
+      weights: magnitudes `[rows, channels]`; `channels` is a multiple of `pattern.m`.
+      pattern: the pattern along the channels.
+    """
     groups = np.sort(weights.reshape(len(weights), -1, pattern.m), axis=-1)
     return float(groups[..., -pattern.n :].sum())
 
 
 def best_order(weights: Array, pattern: NofM) -> Order:
-    """An order of channels that keeps more weight; the given one if the channels do not divide.
+    """An order of channels in which an `NofM` keeps more weight.
 
     Args:
       weights: magnitudes `[rows, channels]`.
-      pattern: what is kept.
+      pattern: the pattern along the channels.
+
+    Returns:
+      `[channels]`, indices; the given order if `channels` is not a multiple of `pattern.m`.
     """
     channels = weights.shape[1]
     order = np.arange(channels)
     groups = channels // pattern.m
     if channels % pattern.m or groups < 2:
         return order
-    judged = weights[:: -(-len(weights) // MAX_ROWS)]
+    judged = weights[:: -(-len(weights) // MAX_JUDGED_ROWS)]
     splits = _splits(pattern.m)
     generator = np.random.default_rng(0)
-    for _ in range(ROUNDS * groups):
+    for _ in range(PAIRS_PER_GROUP * groups):
         first, second = generator.choice(groups, 2, replace=False)
         places = np.concatenate(
             [np.arange(group * pattern.m, (group + 1) * pattern.m) for group in (first, second)]
@@ -213,7 +221,7 @@ def best_order(weights: Array, pattern: NofM) -> Order:
 
 
 def _splits(m: int) -> Order:
-    """Every way to split `2 m` channels into two groups; the first leaves them as they are."""
+    """`[splits, 2 m]`: every way to split `2 m` channels into two groups, the given one first."""
     everything = range(2 * m)
     splits = [
         [*chosen, *(other for other in everything if other not in chosen)]

@@ -1,7 +1,7 @@
 """Rankings: the same model across devices, each number only beside numbers of its own kind.
 
 Milliseconds, instructions and cycles are never put into one order, nor is what was measured with
-what was simulated, nor a device with a computer that stands in for it. Cycles are of one device
+what was simulated, nor a device with a computer that is a proxy for it. Cycles are of one device
 each, since the clocks that they belong to differ.
 """
 
@@ -11,16 +11,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgeprune.core.grid import Grid, grid
+
 if TYPE_CHECKING:
     from edgeprune.targets.measurement import Measurement
 
 
 Unit = Literal["ms", "instructions", "cycles"]
+INTERVAL = "95 % interval"
 UNITS: tuple[Unit, ...] = ("ms", "instructions", "cycles")
 
 
 @dataclass(frozen=True)
-class Cost:
+class InferenceCost:
     """What one inference costs by an instrument."""
 
     value: float
@@ -38,24 +41,18 @@ class Cost:
         return f"{self.number} {self.unit}"
 
 
-def cost_of(measurement: Measurement) -> Cost | None:
+def cost_of(measurement: Measurement) -> InferenceCost | None:
     """Latency, else instructions, else cycles; None if the instrument says nothing of work.
 
-    Of latency it is the median, or the average where that alone is known.
+    Latency counts by its median, or by the average where that alone is known.
     """
     time = measurement.latency_ms
     if time is not None:
         value = time.median if time.median is not None else time.mean
-        return None if value is None else Cost(value, "ms")
+        return None if value is None else InferenceCost(value, "ms")
     if measurement.instructions is not None:
-        return Cost(measurement.instructions, "instructions")
-    return None if measurement.cycles is None else Cost(measurement.cycles, "cycles")
-
-
-def kind_of(measurement: Measurement) -> str:
-    """Whether the numbers were measured or simulated, and if so on the device."""
-    kind = "simulated" if measurement.simulated else "measured"
-    return f"{kind}, stands in" if measurement.stand_in else kind
+        return InferenceCost(measurement.instructions, "instructions")
+    return None if measurement.cycles is None else InferenceCost(measurement.cycles, "cycles")
 
 
 def cost_change(dense: Measurement | None, pruned: Measurement | None) -> str:
@@ -73,8 +70,8 @@ class Entry:
 
     dense: Measurement
     pruned: Measurement
-    cost: Cost
-    """Of the pruned file."""
+    cost: InferenceCost
+    """What one inference of the pruned file costs."""
 
     @property
     def change(self) -> str:
@@ -97,6 +94,30 @@ class Ranking:
         of = f" of {self.entries[0].pruned.device}" if self.unit == "cycles" else ""
         return f"{names[self.unit]}{of} ({self.kind})"
 
+    def grid(self) -> Grid:
+        """The entries below each other, with the interval of the pruned file's latency."""
+        return grid(
+            f"{self.title}: the cheapest first",
+            (">", "device", "by", ">dense → pruned", INTERVAL, "kind", "times faster"),
+            (
+                (
+                    str(place),
+                    entry.pruned.device,
+                    f"{entry.pruned.target}, {entry.pruned.runtime}",
+                    entry.change,
+                    _interval(entry.pruned),
+                    self.kind,
+                    str(entry.pruned.speedup or "-"),
+                )
+                for place, entry in enumerate(self.entries, 1)
+            ),
+        )
+
+
+def _interval(measurement: Measurement) -> str:
+    time = measurement.latency_ms
+    return f"[{time.ci95[0]:.3f}, {time.ci95[1]:.3f}] ms" if time and time.ci95 else "-"
+
 
 def rank(pairs: Iterable[tuple[Measurement, Measurement]]) -> tuple[Ranking, ...]:
     """Puts what may be compared into an order; what an instrument says nothing of is left out.
@@ -109,7 +130,7 @@ def rank(pairs: Iterable[tuple[Measurement, Measurement]]) -> tuple[Ranking, ...
         cost = cost_of(pruned)
         if cost is not None:
             device = pruned.device if cost.unit == "cycles" else ""
-            key = (cost.unit, kind_of(pruned), device)
+            key = (cost.unit, pruned.kind, device)
             groups.setdefault(key, []).append(Entry(dense, pruned, cost))
     ordered = sorted(groups, key=lambda key: (UNITS.index(key[0]), key[1], key[2]))
     return tuple(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.grid import Grid, Printable, brief, grid, passed_or_failed
 from edgeprune.core.terms import Numerics
 from edgeprune.targets.measurement import Settings
 from edgeprune.tflite.format.file import Graph
@@ -70,7 +71,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Printable):
     """All checks of an artifact against a device profile."""
 
     model: str
@@ -91,6 +92,24 @@ class Verdict:
         """The JSON form of the command-line contract."""
         checks = [asdict(check) for check in self.checks]
         return {"model": self.model, "device": self.device, "ok": self.ok, "checks": checks}
+
+    def grids(self) -> tuple[Grid, ...]:
+        """Every check, and the outcome."""
+        made = grid(
+            f"{self.model} for {self.device}: {passed_or_failed(self.ok)}",
+            ("check", "result", ">value", ">limit", "what it means"),
+            (
+                (
+                    check.name,
+                    passed_or_failed(check.ok),
+                    brief(check.value),
+                    brief(check.limit),
+                    check.message,
+                )
+                for check in self.checks
+            ),
+        )
+        return (made,)
 
 
 @dataclass(frozen=True)

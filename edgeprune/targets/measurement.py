@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgeprune.core.grid import Grid, Printable, grid, shorten_name
 from edgeprune.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from edgeprune.targets.latency import Latency, Speedup
 
 DEFAULT_PYTHON = "python3"
+_Cells: TypeAlias = Callable[["Measurement"], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class LayerCost:
     """What it runs on, such as `NPU` or `CPU`."""
     cycles: int | None = None
     bytes: int | None = None
-    """Size of its parameters, as the device stores them."""
+    """Bytes of its parameters, as the device stores them."""
     note: str = ""
 
 
@@ -48,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(Printable):
     """What a target said about one artifact; None is not known to it."""
 
     model: str
@@ -80,7 +84,7 @@ class Measurement:
     machine: dict[str, Any] = field(default_factory=dict)
     """What ran it, where that is a machine with a clock: processor, governor, temperatures."""
     stand_in: bool = False
-    """Whether the target is not one of the device's own, and only a proxy for it."""
+    """Whether the target is not one of the device's own, and its numbers are a proxy."""
     warnings: tuple[str, ...] = ()
     """What the numbers do not hold for."""
 
@@ -90,3 +94,132 @@ class Measurement:
         if self.speedup is not None:
             content["speedup"]["significant"] = self.speedup.significant
         return content
+
+    @property
+    def kind(self) -> str:
+        """Whether the numbers were measured or simulated, and if so on the device."""
+        kind = "simulated" if self.simulated else "measured"
+        return f"{kind} on a proxy" if self.stand_in else kind
+
+    @property
+    def source(self) -> str:
+        """What the numbers are and where they come from: `measured by host, LiteRT 2.3.0`."""
+        return f"{self.kind} by {self.target}, {self.runtime}"
+
+    def grids(self) -> tuple[Grid, ...]:
+        """What was found, as `Measurements` of one file prints it."""
+        return (comparison_grid([self]),)
+
+
+class Measurements(Printable, tuple[Measurement, ...]):
+    """Measurements in order: a tuple that prints as one table for each target."""
+
+    __slots__ = ()
+
+    def grids(self) -> tuple[Grid, ...]:
+        """For each target, its files below each other, with conditions and warnings."""
+        return tuple(
+            comparison_grid(list(measured))
+            for _, measured in groupby(self, key=lambda m: (m.device, m.source, _numbers(m)[0]))
+        )
+
+
+def comparison_grid(measurements: Sequence[Measurement]) -> Grid:
+    """What one target found of several files, and the sizes of these.
+
+    Args:
+      measurements: at least one, all with the same kind of number.
+    """
+    first = measurements[0]
+    headings, cells = _numbers(first)
+    return grid(
+        f"{first.device}: {first.source}",
+        ("model", *headings, ">bytes", ">gzip", "faster"),
+        (
+            (m.model, *cells(m), str(m.size_bytes), str(m.gzip_bytes), str(m.speedup or "-"))
+            for m in measurements
+        ),
+        *_notes(measurements),
+    )
+
+
+def operator_grid(measurement: Measurement) -> Grid:
+    """What every operator costs."""
+    return grid(
+        f"{measurement.model}: operator by operator",
+        ("makes", "operator", "runs on", ">cycles", ">parameter bytes", "note"),
+        (
+            (
+                shorten_name(row.name),
+                row.op,
+                row.where,
+                _count(row.cycles),
+                _count(row.bytes),
+                row.note,
+            )
+            for row in measurement.layers
+        ),
+    )
+
+
+def warnings_of(measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    """What the numbers do not hold for; where files differ in it, with their names."""
+    first = measurements[0]
+    named = ((m, f"{m.model}: " if m.warnings != first.warnings else "") for m in measurements)
+    return tuple(
+        f"{name}{warning}" for m, name in named if name or m is first for warning in m.warnings
+    )
+
+
+def _notes(measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    averages = (
+        f"{m.model}: {m.latency_ms} over {m.latency_ms.runs} rounds."
+        for m in measurements
+        if m.latency_ms is not None and m.latency_ms.median is None
+    )
+    conditions = dict.fromkeys(m.conditions for m in measurements if m.conditions)
+    costs = ["`layers` holds the cost of every operator."] if measurements[0].layers else []
+    return (*averages, *conditions, *costs, *warnings_of(measurements))
+
+
+def _numbers(first: Measurement) -> tuple[tuple[str, ...], _Cells]:
+    """Headings and cells of the kind of number that was found: latency, instructions or cost."""
+    if first.latency_ms is not None:
+        return (">median ms", ">95 % interval", ">p90 ms", ">rounds"), _latency_cells
+    if first.instructions is not None:
+        return (">M instructions", ">vector", ">loads, stores", ">branches", ">other"), _count_cells
+    return (">cycles", ">memory, bytes", ">operators on the device, on the CPU"), _cost_cells
+
+
+def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
+    time = measurement.latency_ms
+    if time is None:
+        return "-", "-", "-", "-"
+    interval = "-" if time.ci95 is None else f"{time.ci95[0]:.3f} to {time.ci95[1]:.3f}"
+    return _milliseconds(time.median), interval, _milliseconds(time.p90), str(time.runs)
+
+
+def _count_cells(measurement: Measurement) -> tuple[str, ...]:
+    classes = measurement.instruction_classes
+    kinds = (classes.get(name) for name in ("vector", "loads_stores", "branches", "other"))
+    return tuple(map(_millions, (measurement.instructions, *kinds)))
+
+
+def _cost_cells(measurement: Measurement) -> tuple[str, ...]:
+    memory = (f"{name.removesuffix('_bytes')} {n}" for name, n in measurement.memory.items())
+    counts = (measurement.ops_on_device, measurement.ops_on_cpu)
+    npu = "" if measurement.npu_cycles is None else f"\nNPU {measurement.npu_cycles}"
+    cycles = f"{_count(measurement.cycles)}{npu}"
+    return cycles, "\n".join(memory) or "-", ", ".join(map(_count, counts))
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _milliseconds(time: float | None) -> str:
+    return "-" if time is None else f"{time:.3f}"
+
+
+def _millions(number: int | None) -> str:
+    return "-" if number is None else f"{number / 1e6:.3f}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgeprune.core.errors import EdgepruneError, TargetError
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.find import TARGETS, find_target
-from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Settings
+from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Measurements, Settings
 from edgeprune.targets.target import Remote
 
 PROXY_TARGET = "host"
@@ -29,7 +29,7 @@ def measure(
     artifacts: Path | None = None,
     board_python: str = DEFAULT_PYTHON,
     benchmark_binary: str | Path | None = None,
-) -> tuple[Measurement, ...]:
+) -> Measurements:
     """Measures .tflite files with one or more instruments, in turn with each other.
 
     Args:
@@ -46,7 +46,8 @@ def measure(
       benchmark_binary: TensorFlow's `benchmark_model`, for phones that `adb` reaches.
 
     Returns:
-      The measurements of all files by the first target, then by the next one.
+      The measurements of all files by the first target, then by the next one; a tuple that prints
+      as a table.
 
     Raises:
       TargetError: the target is unknown or not ready, or it does not have the runtime.
@@ -61,7 +62,7 @@ def measure(
         if outcome.error is not None:
             raise outcome.error
         found += outcome.measurements
-    return tuple(found)
+    return Measurements(found)
 
 
 @dataclass(frozen=True)

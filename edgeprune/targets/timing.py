@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
 PROCESSES = 4
-TIMED_ROUNDS = 25
+ROUNDS = 25
 SECONDS = 5.0
 """Seconds after which a process stops timing even if rounds are left, but not before ten."""
 
@@ -124,7 +124,7 @@ def _time(
 ) -> Reply:
     """Times all files in one process; every second one loads them in reverse."""
     models = [worker_model(graph) for graph in graphs]
-    limits = {"rounds": TIMED_ROUNDS, "seconds": SECONDS, "seed": process}
+    limits = {"rounds": ROUNDS, "seconds": SECONDS, "seed": process}
     if process % 2 == 0:
         return run({**job, **limits, "kind": "time", "models": models}, inputs)
     reply = run({**job, **limits, "kind": "time", "models": models[::-1]}, inputs[::-1])

@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import edgeprune
+from edgeprune.core.data import Data
+from edgeprune.core.errors import EdgepruneError
+from edgeprune.core.plan import Plan
 from tests.support.tiny_tflite import fully_connected
 
 RUNTIMES = (
@@ -36,7 +41,7 @@ NOT_FOR_A_LOOK = (
 
 def run(code: str) -> str:
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -63,7 +68,7 @@ def test_the_package_imports_none_of_its_modules_before_a_name_is_used() -> None
     assert run(code) == "[]"
 
 
-def test_the_package_offers_its_verbs_and_they_are_functions() -> None:
+def test_the_package_offers_its_verbs_and_values_and_they_are_callable() -> None:
     code = (
         "import edgeprune\n"
         "print(all(callable(getattr(edgeprune, n)) for n in edgeprune.__all__))\n"
@@ -71,6 +76,16 @@ def test_the_package_offers_its_verbs_and_they_are_functions() -> None:
         "print(set(edgeprune.__all__) <= set(dir(edgeprune)))"
     )
     assert run(code).split() == ["True", "True", "True"]
+
+
+def test_what_users_annotate_and_catch_is_at_the_top_of_the_package() -> None:
+    assert edgeprune.Plan is Plan
+    assert edgeprune.Data is Data
+    assert edgeprune.EdgepruneError is EdgepruneError
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert resources.files("edgeprune").joinpath("py.typed").is_file()
 
 
 def test_no_module_takes_the_name_of_a_verb() -> None:

@@ -11,11 +11,11 @@ import pytest
 from edgeprune.conversion.convert import check_zeros, export
 from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import load_profile, profile_folder
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import input_ports, output_ports
 from tests.support.architectures import build, samples
+from tests.support.profiles import profile
 
 L = keras.layers
 
@@ -133,12 +133,13 @@ def test_a_missing_folder_is_refused_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_operators_that_the_runtime_lacks_are_refused(tmp_path: Path) -> None:
-    """A profile that names a runtime from before GELU existed at version 2."""
-    text = (profile_folder() / "xnnpack-x86.toml").read_text()
-    path = tmp_path / "own.toml"
-    path.write_text(text)
+    """TFLite Micro has no GELU; LiteRT does."""
     inputs = keras.Input((8, 8, 4), name="x")
     model = keras.Model(inputs, keras.ops.gelu(L.Conv2D(4, 1)(inputs), approximate=False))
-    exported = export(model, load_profile(path), tmp_path / "m.tflite")
+    tflm = {"name": "TFLM", "version": "0.dev20261023182759", "source": "imagined"}
+    with pytest.raises(ModelError, match=r"GELU version \d \(TFLM .* has it not at all\)"):
+        export(model, profile(runtimes=(tflm,)), tmp_path / "m.tflite")
+    assert list(tmp_path.iterdir()) == []
+    exported = export(model, profile(), tmp_path / "m.tflite")
     graph = tflite_file.read(exported.artifact.path)
     assert {operator.op for operator in graph.operators} >= {"CONV_2D", "GELU"}

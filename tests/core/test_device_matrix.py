@@ -7,16 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.core.device_matrix import device_shape, input_channels, to_device, to_keras
+from edgeprune.core.device_matrix import (
+    device_shape,
+    input_channels,
+    tfmot_pattern,
+    to_device,
+    to_keras,
+)
 from edgeprune.core.errors import PatternError
-from edgeprune.core.terms import KINDS
+from edgeprune.core.pattern import Block, NofM, Pattern, Unstructured
+from edgeprune.core.terms import LAYER_KINDS
 
-RANKS = {kind: 2 if kind == "Dense" else 3 if "1D" in kind else 4 for kind in KINDS}
+RANKS = {kind: 2 if kind == "Dense" else 3 if "1D" in kind else 4 for kind in LAYER_KINDS}
 
 
 @st.composite
 def kernels(draw: st.DrawFn) -> tuple[str, Any]:
-    kind = draw(st.sampled_from(KINDS))
+    kind = draw(st.sampled_from(LAYER_KINDS))
     shape = tuple(draw(st.integers(1, 6)) for _ in range(RANKS[kind]))
     return kind, np.arange(np.prod(shape)).reshape(shape)
 
@@ -77,3 +84,23 @@ def test_wrong_shapes_and_kinds_are_refused() -> None:
         device_shape("LSTM", (3, 4))
     with pytest.raises(PatternError, match=r"\[5, 3\]"):
         to_keras("Dense", np.zeros((5, 3)), (5, 3))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (((1, 1), None), Unstructured()),
+        (((4, 1), None), Block(1, 4)),
+        (((1, 2), None), Block(2, 1)),
+        (((2, 3), (1, 4)), NofM(3, 4)),
+        (((1, 1), [2, 4]), NofM(2, 4)),
+    ],
+)
+def test_tfmot_options_read_as_patterns(given: Any, expected: Pattern) -> None:
+    assert tfmot_pattern(*given) == expected
+
+
+@pytest.mark.parametrize("given", [((1,), None), ((1, 1), (4, 4)), ((1, 1), (2.0, 4)), (3, None)])
+def test_tfmot_options_that_make_no_sense_are_refused(given: Any) -> None:
+    with pytest.raises(PatternError):
+        tfmot_pattern(*given)

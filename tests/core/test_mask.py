@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Any
 
 import numpy as np
@@ -10,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeprune.core.errors import ModelError, PatternError
+from edgeprune.core.errors import PatternError
 from edgeprune.core.mask import kept_channels, make_mask, zero_fraction
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
-from edgeprune.core.score import magnitude
+from tests.support.mask_oracle import mask_by_loops
 
 SHAPES = st.tuples(st.integers(1, 13), st.integers(1, 13))
 # Few distinct values, so that ties are common.
@@ -24,78 +22,21 @@ TILED: st.SearchStrategy[Pattern] = st.one_of(
 )
 
 
-def oracle(scores: Any, pattern: Pattern, sparsity: float) -> list[list[bool]]:
-    """The same masks by loops over units, written from the documentation alone."""
-    rows, columns = scores.shape
-    kept = [[True] * columns for _ in range(rows)]
-    if sparsity == 0:
-        return kept
-    units = _units(rows, columns, pattern)
-    for group, allowed in units:
-        means = [sum(scores[r][c] for r, c in unit) / len(unit) for unit in group]
-        # Lowest mean first; of equal means the smaller unit, of equal sizes the later one first.
-        order = sorted(range(len(group)), key=lambda i: (means[i], len(group[i]), -i))
-        for index in order[: _how_many(group, order, allowed, sparsity, scores.size)]:
-            for r, c in group[index]:
-                kept[r][c] = False
-    return kept
-
-
-def _units(rows: int, columns: int, pattern: Pattern) -> list[tuple[list[Any], Any]]:
-    match pattern:
-        case Unstructured():
-            return _units(rows, columns, Block(1, 1))
-        case Block(out, in_):
-            tiles = [
-                [
-                    (r, c)
-                    for r in range(top, min(top + out, rows))
-                    for c in range(left, min(left + in_, columns))
-                ]
-                for top in range(0, rows, out)
-                for left in range(0, columns, in_)
-            ]
-            return [(tiles, "nearest")]
-        case NofM(n, m):
-            return [
-                ([[(r, c)] for c in range(left, min(left + m, columns))], (n, m))
-                for r in range(rows)
-                for left in range(0, columns, m)
-            ]
-        case Channels(multiple):
-            return [([[(r, c) for c in range(columns)] for r in range(rows)], multiple)]
-
-
-def _how_many(group: Any, order: Any, allowed: Any, sparsity: float, size: int) -> int:
-    """How many units of a group to prune."""
-    if isinstance(allowed, tuple):
-        n, m = allowed
-        return int(len(group) - math.ceil(len(group) * n / m))
-    if allowed == "nearest":
-        counts = list(itertools.accumulate((len(group[i]) for i in order), initial=0))[:-1]
-        best: int = min(range(len(counts)), key=lambda k: (abs(counts[k] - sparsity * size), k))
-        return best
-    rows = len(group)
-    choices = [k for k in range(1, rows + 1) if k == rows or k % allowed == 0]
-    kept: int = min(choices, key=lambda k: (abs(k - (1 - sparsity) * rows), -k))
-    return rows - kept
-
-
 @given(SCORES, TILED, SPARSITIES)
 @settings(max_examples=300)
 def test_tiled_masks_equal_the_loop_oracle(scores: Any, pattern: Pattern, sparsity: float) -> None:
-    assert make_mask(scores, pattern, sparsity).tolist() == oracle(scores, pattern, sparsity)
+    assert make_mask(scores, pattern, sparsity).tolist() == mask_by_loops(scores, pattern, sparsity)
 
 
 @given(SCORES, st.sampled_from([NofM(2, 4), NofM(1, 4), NofM(1, 2), NofM(4, 8), NofM(3, 5)]))
 def test_n_of_m_masks_equal_the_loop_oracle(scores: Any, pattern: NofM) -> None:
     mask = make_mask(scores, pattern, pattern.sparsity)
-    assert mask.tolist() == oracle(scores, pattern, pattern.sparsity)
+    assert mask.tolist() == mask_by_loops(scores, pattern, pattern.sparsity)
 
 
 @given(SCORES, st.integers(1, 9).map(Channels), SPARSITIES)
 def test_channel_masks_equal_the_loop_oracle(scores: Any, pattern: Channels, s: float) -> None:
-    assert make_mask(scores, pattern, s).tolist() == oracle(scores, pattern, s)
+    assert make_mask(scores, pattern, s).tolist() == mask_by_loops(scores, pattern, s)
 
 
 @given(SCORES, TILED, SPARSITIES)
@@ -178,8 +119,3 @@ def test_n_of_m_refuses_another_sparsity_and_says_its_own() -> None:
 def test_scores_must_be_a_matrix() -> None:
     with pytest.raises(PatternError, match="shape"):
         make_mask(np.ones(4), Unstructured(), 0.5)
-
-
-def test_weights_that_are_not_numbers_are_counted_and_refused() -> None:
-    with pytest.raises(ModelError, match="2 NaN or infinite"):
-        magnitude(np.array([[1.0, np.nan], [np.inf, 0.0]]))

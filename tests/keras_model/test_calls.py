@@ -14,7 +14,7 @@ import pytest
 from edgeprune.keras_model.calls import Call, read_calls
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import call_model, infer, input_specs
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from tests.support.architectures import ARCHITECTURES, build, samples
 
@@ -132,7 +132,7 @@ def test_a_layer_map_names_every_layer_once_and_knows_the_way_back() -> None:
     assert {mapped.path_of(layer) for layer in mapped.layers.values()} == set(mapped.layers)
     assert mapped.path_of(L.ReLU()) is None
     kernels = {path: tuple(kernel.shape) for path, kernel in mapped.kernels.items()}
-    infos = {info.path: info.shape for info in describe(mapped) if info.shape is not None}
+    infos = {info.path: info.shape for info in describe_layers(mapped) if info.shape is not None}
     assert kernels == infos
     assert kernels
 

@@ -12,7 +12,6 @@ from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Unstructured
 from edgeprune.core.plan import LayerInfo
 from edgeprune.profiles import kernel_costs
-from edgeprune.profiles.profile import load_profile
 
 TABLE = kernel_costs.read_costs("xnnpack-arm64")
 
@@ -68,14 +67,35 @@ def test_no_cost_is_negative_and_more_zeros_never_cost_more(
     assert kernel_costs.layer_cost(TABLE, layer, None, 0.0) > 0
 
 
+def test_a_layers_cost_is_the_mean_over_runtimes_of_its_features() -> None:
+    """3 outputs of 10 inputs on 33 pixels, a tile of 32 and one of 1; half of the weights stay.
+
+    Blocks of 2: one of two outputs and one single output, 5 stored each. With one instruction for
+    each feature of the first runtime and three of the second that is
+    2 tiles * (5 + 1) + 2 tiles * (5 + 1) = 24 and 72; dense 3 * 10 = 30 and 90.
+    """
+    runtimes = tuple(
+        kernel_costs.RuntimeCosts(
+            name="r", version="1", costs=dict.fromkeys(kernel_costs.feature_names(), cost), error=0
+        )
+        for cost in (1.0, 3.0)
+    )
+    table = TABLE.model_copy(update={"runtimes": runtimes})
+    layer = pointwise(10, 3, 33)
+    assert kernel_costs.layer_cost(table, layer, Block(2, 1), 0.5) == 48
+    assert kernel_costs.layer_cost(table, layer, None, 0.0) == pytest.approx(60)
+
+
 @given(st.integers(1, 3000))
 def test_between_measured_sizes_a_cost_lies_between_theirs(pixels: int) -> None:
     amounts = kernel_costs.stem(8, pixels, "nchw")
     assert 1 <= len(amounts) <= 2
     sizes = {int(name.rsplit("/", 1)[1]): amount for name, amount in amounts.items()}
+    assert sum(size * amount for size, amount in sizes.items()) == pytest.approx(8 * pixels)
     if pixels < kernel_costs.MAP_PIXELS[-1]:
-        assert sum(size * amount for size, amount in sizes.items()) == pytest.approx(8 * pixels)
         assert sum(sizes.values()) == pytest.approx(8)
+    else:
+        assert sizes == {196: pytest.approx(8 * pixels / 196)}
 
 
 def test_figures_that_were_counted_by_hand() -> None:
@@ -126,12 +146,3 @@ def test_a_table_goes_to_toml_and_back(tmp_path: Path) -> None:
         kernel_costs.read_costs(path)
     with pytest.raises(ProfileError, match="gone"):
         kernel_costs.read_costs("gone")
-
-
-def test_every_profile_names_a_table_that_is_there_and_of_its_runtimes() -> None:
-    profile = load_profile("xnnpack-arm64")
-    assert profile.costs is not None
-    table = kernel_costs.read_costs(profile.costs)
-    assert table.core == profile.core
-    versions = {runtime.name: runtime.version for runtime in profile.runtimes}
-    assert {runtime.name: runtime.version for runtime in table.runtimes} == versions

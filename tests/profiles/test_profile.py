@@ -5,22 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
-from edgeprune.profiles.profile import load_profile, profile_folder, profile_names
-from edgeprune.tflite.op_versions import op_versions
-
-NAMES = (
-    "arm-neon-int8",
-    "cortex-m-tflm",
-    "edge-tpu",
-    "ethos-u55",
-    "ethos-u85",
-    "xnnpack-arm64",
-    "xnnpack-x86",
-)
+from edgeprune.profiles.profile import load_profile, profile_folder
 
 
 def own_profile(tmp_path: Path, *changes: tuple[str, str]) -> Path:
@@ -32,53 +19,6 @@ def own_profile(tmp_path: Path, *changes: tuple[str, str]) -> Path:
     path = tmp_path / "own.toml"
     path.write_text(text)
     return path
-
-
-def test_the_seven_devices_are_there() -> None:
-    assert profile_names() == NAMES
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_profile_is_named_after_its_file_and_every_fact_has_a_source(name: str) -> None:
-    profile = load_profile(name)
-    assert profile.name == name
-    sourced: list[Any] = [
-        *(rule for strategy in profile.strategies for rule in strategy.rules),
-        *profile.runtimes,
-        *profile.facts,
-        profile.limits.flash_bytes,
-        profile.limits.arena_bytes,
-        profile.limits.on_chip_bytes,
-    ]
-    assert all(len(entry.source) > 10 for entry in sourced)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_operators_of_every_runtime_a_profile_names_are_known(name: str) -> None:
-    for runtime in load_profile(name).runtimes:
-        assert f"{runtime.name} {runtime.version}" in op_versions()
-
-
-@pytest.mark.parametrize(
-    ("name", "goal", "pattern"),
-    [
-        ("xnnpack-arm64", None, Block(2, 1)),
-        ("xnnpack-x86", None, Channels(8)),
-        ("xnnpack-x86", "flash", Block(1, 4)),
-        ("arm-neon-int8", None, Channels(16)),
-        ("arm-neon-int8", "flash", Block(1, 16)),
-        ("edge-tpu", None, Channels(16)),
-        ("edge-tpu", "memory", Channels(64)),
-        ("ethos-u85", "latency", NofM(2, 4)),
-        ("ethos-u55", None, Unstructured()),
-        ("ethos-u55", "latency", Channels(16)),
-        ("cortex-m-tflm", "memory", Channels(4)),
-    ],
-)
-def test_the_pattern_that_pays_is_the_one_of_the_device_table(
-    name: str, goal: Any, pattern: Any
-) -> None:
-    assert load_profile(name).strategy(goal).rules[0].pattern == pattern
 
 
 def test_a_profile_cannot_be_changed() -> None:
@@ -153,9 +93,3 @@ def test_a_goal_that_a_profile_does_not_serve_is_refused(tmp_path: Path) -> None
     path = own_profile(tmp_path, ('goals = ["memory"]', "goals = []"))
     with pytest.raises(ProfileError, match="one of latency, flash"):
         load_profile(path).strategy("memory")
-
-
-def test_profiles_are_plain_toml() -> None:
-    for name in NAMES:
-        with (profile_folder() / f"{name}.toml").open("rb") as file:
-            assert tomllib.load(file)["name"] == name

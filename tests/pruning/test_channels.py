@@ -18,15 +18,15 @@ from edgeprune.planning.fit import TRIES, Fitted, Need, fit_plan, search
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import ChannelCost, PaddedOutputs, load_profile
 from edgeprune.pruning.carry_out import prune_one_shot, train_pruned
-from edgeprune.pruning.channels.cost import Ledger, find_works
-from edgeprune.pruning.channels.distribution import Candidate, spread
+from edgeprune.pruning.channels.cost import CostModel, find_ops
+from edgeprune.pruning.channels.distribution import Candidate, distribute_removal
 from edgeprune.pruning.channels.group import Group, find_groups
 from edgeprune.pruning.channels.importance import by_scores, eliminate, find_readers
 from edgeprune.pruning.channels.plan_removal import groups_of
-from edgeprune.pruning.channels.removal import remove
+from edgeprune.pruning.channels.removal import build_smaller
 from edgeprune.pruning.channels.rule import Coupling, LayerCall
 from edgeprune.pruning.channels.statistics import measure_moments
-from edgeprune.pruning.channels.taylor import score
+from edgeprune.pruning.channels.taylor import taylor_scores
 from edgeprune.pruning.channels.trace import Trace, trace
 from tests.support.architectures import build
 from tests.support.channel_networks import NETWORKS, transformer, unet
@@ -88,7 +88,7 @@ def test_without_dead_channels_a_network_computes_the_same(name: str) -> None:
     kept = half_gone(traced, groups)
     assert not kept.all()
     silence(traced, kept)
-    smaller = remove(map_layers(model), traced, kept).model
+    smaller = build_smaller(map_layers(model), traced, kept).model
     x = inputs_of(model)
     for before, after in zip(infer(model, x), infer(smaller, x), strict=True):
         scale = float(np.abs(before).max())
@@ -109,7 +109,7 @@ def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() 
     kept = np.ones(traced.channels, bool)
     kept[group.channels[8:]] = False
     silence(traced, kept)
-    smaller = remove(map_layers(model), traced, kept).model
+    smaller = build_smaller(map_layers(model), traced, kept).model
     x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
     np.testing.assert_allclose(smaller(x), model(x), atol=1e-5)
 
@@ -152,7 +152,7 @@ def test_a_dense_behind_a_flatten_loses_every_position_of_a_channel() -> None:
     traced = trace(map_layers(model))
     kept = np.ones(traced.channels, bool)
     kept[find_groups(traced)[1].channels[3]] = False
-    smaller = remove(map_layers(model), traced, kept).model
+    smaller = build_smaller(map_layers(model), traced, kept).model
     lost = [position * 16 + 3 for position in range(4)]
     expected = np.delete(np.array(model.get_layer("last").kernel), lost, axis=0)
     np.testing.assert_array_equal(smaller.get_layer("last").kernel, expected)
@@ -317,7 +317,7 @@ def test_taylor_scores_are_the_squared_derivative_by_a_factor_on_the_channel() -
     traced = trace(map_layers(model))
     generator = np.random.default_rng(0)
     data = Data((generator.normal(size=(8, 12)).astype(np.float32),), np.arange(8) % 4)
-    found = score(model, traced, data, lambda *_: None)
+    found = taylor_scores(model, traced, data, lambda *_: None)
     group = next(g for g in find_groups(traced) if g.name == "more")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     step, channel = 1e-2, 5
@@ -354,9 +354,9 @@ def test_nothing_goes_where_the_device_pads_it_back() -> None:
     )
     candidate = Candidate(group, by_scores(np.linspace(1, 2, 128)), 16)
     counted = {"hidden": "kernel", "scores": "kernel"}
-    found = spread(
+    found = distribute_removal(
         [candidate],
-        Ledger(find_works(traced, counted), [group], cost, 1),
+        CostModel(find_ops(traced, counted), [group], cost, 1),
         sparsity=0.4,
         whole=128 * 8,
         measure="stored",

@@ -12,17 +12,17 @@ from edgeprune.core.pattern import Block, Channels, NofM, Pattern
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import predict
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.pruning import finetune
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.pruning.finetune import (
-    BATCH_SIZE,
-    EPOCHS,
-    FEWEST_SAMPLES,
+    MAX_BATCH_SIZE,
+    MAX_EPOCHS,
+    MIN_SAMPLES,
     affordable_epochs,
     batch_size,
-    match_answers,
+    distill_outputs,
 )
 from tests.support.architectures import ARCHITECTURES, build, samples
 
@@ -56,7 +56,7 @@ def plan_of(model: Any, pattern: Pattern, sparsity: float) -> Plan:
             sparsity=sparsity,
             reason="test",
         )
-        for layer in describe(map_layers(model))
+        for layer in describe_layers(map_layers(model))
         if layer.shape is not None and layer.kind == "Conv2D"
     )
     return Plan(device="any", model="m", goal="latency", asked=sparsity, layers=rows)
@@ -82,7 +82,7 @@ def damaged(dense: Any) -> Any:
 
 def assert_left(model: Any, dense: Any, x: Any) -> None:
     weights = model.get_weights()
-    match_answers(map_layers(model), map_layers(dense), [x])
+    distill_outputs(map_layers(model), map_layers(dense), [x])
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -131,7 +131,7 @@ def test_the_same_samples_give_the_same_weights_and_leave_the_statistics() -> No
     found = []
     for _ in range(2):
         copy = copy_model(before)
-        match_answers(map_layers(copy), map_layers(dense), [x])
+        distill_outputs(map_layers(copy), map_layers(dense), [x])
         found.append(copy)
     for first, second in zip(*(model.get_weights() for model in found), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -146,13 +146,13 @@ def test_without_a_better_answer_to_samples_held_out_nothing_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dense = small_net()
-    monkeypatch.setattr(finetune, "LEARNING_RATE", 1e6)
+    monkeypatch.setattr(finetune, "PEAK_LEARNING_RATE", 1e6)
     assert_left(damaged(dense), dense, images(SOME))
 
 
 def test_few_samples_change_nothing() -> None:
     dense = small_net()
-    assert_left(damaged(dense), dense, images(FEWEST_SAMPLES - 1))
+    assert_left(damaged(dense), dense, images(MIN_SAMPLES - 1))
 
 
 def test_a_model_with_nothing_to_train_is_left() -> None:
@@ -172,23 +172,25 @@ def test_a_model_that_cannot_be_trained_is_left_with_a_warning() -> None:
 def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
     inputs = keras.Input((64, 64, 3))
     one_by_one = keras.Model(inputs, L.Conv2D(1000, 1, use_bias=False)(inputs))
-    cost = 64 * 64 * 3000 * finetune.PASSES
+    cost = 64 * 64 * 3000 * finetune.PASSES_PER_STEP
 
     def asked(count: int) -> int:
         return affordable_epochs(
             map_layers(one_by_one), [np.broadcast_to(np.float32(0), (count, 64, 64, 3))]
         )
 
-    assert asked(10) == EPOCHS
-    assert asked(int(finetune.MULTIPLICATIONS / (3 * cost))) == 3
-    assert asked(int(finetune.MULTIPLICATIONS / cost) + 1) == 0
+    assert asked(10) == MAX_EPOCHS
+    assert asked(int(finetune.MAX_MULTIPLICATIONS / (3 * cost))) == 3
+    assert asked(int(finetune.MAX_MULTIPLICATIONS / cost) + 1) == 0
     open_size = keras.Input((None, None, 3))
     any_size = keras.Model(open_size, L.Conv2D(1000, 1, use_bias=False)(open_size))
-    x = [np.broadcast_to(np.float32(0), (int(finetune.MULTIPLICATIONS / (3 * cost)), 64, 64, 3))]
+    x = [
+        np.broadcast_to(np.float32(0), (int(finetune.MAX_MULTIPLICATIONS / (3 * cost)), 64, 64, 3))
+    ]
     assert affordable_epochs(map_layers(any_size), x) == 3
 
 
-@pytest.mark.parametrize(("side", "size"), [(32, BATCH_SIZE), (200, 20), (2000, 1)])
+@pytest.mark.parametrize(("side", "size"), [(32, MAX_BATCH_SIZE), (200, 20), (2000, 1)])
 def test_large_images_make_small_batches(side: int, size: int) -> None:
     assert batch_size([np.broadcast_to(np.float32(0), (200, side, side, 3))]) == size
 
@@ -204,5 +206,5 @@ def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -
         return sum(float(np.mean((wanted - given) ** 2)) for wanted, given in pairs)
 
     before = distance()
-    match_answers(map_layers(copy), map_layers(dense), x)
+    distill_outputs(map_layers(copy), map_layers(dense), x)
     assert distance() < 0.9 * before

@@ -50,7 +50,7 @@ def test_a_permuted_model_computes_the_same(name: str) -> None:
     changed = permute_channels(
         map_layers(copy), {row.path: row for row in plan(model, "ethos-u85").pruned}
     )
-    assert changed or name in {"conv1d", "every_kind", "nested"}
+    assert bool(changed) is (name != "every_kind")
     pairs = zip(predict(model, x), predict(copy, x), strict=True)
     for expected, found in pairs:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

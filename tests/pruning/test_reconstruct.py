@@ -17,16 +17,16 @@ from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import no_progress
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import infer, predict
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.pruning.reconstruct import solve as solving
 from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
-from edgeprune.pruning.reconstruct.samples import COPIES, with_moved_copies
+from edgeprune.pruning.reconstruct.samples import MAX_COPIES, with_moved_copies
 from edgeprune.pruning.reconstruct.statistics import Problem, Sums
 from edgeprune.pruning.reconstruct.store import open_store
-from edgeprune.pruning.reconstruct.walk import Case, walk
+from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 from tests.support.architectures import build, samples
 
 L = keras.layers
@@ -134,7 +134,7 @@ def test_no_solution_is_worse_than_magnitude_with_refitted_weights(
     inputs, dense, targets = correlated(seed, 40, 1, width, rows)
     problem = problem_of(inputs, targets, with_bias=True)
     row_weights = np.random.default_rng(seed).uniform(0.1, 2, rows)
-    solution = solving.solve(problem, dense, row_weights, pattern, sparsity)
+    solution = solving.solve_layer(problem, dense, row_weights, pattern, sparsity)
     mask = make_mask(np.abs(dense), pattern, sparsity)
     plain = solving.refit(solving._damped(problem, dense), mask, dense)
     assert solution.error <= solving.relative_error(problem, plain, row_weights)
@@ -150,9 +150,9 @@ def test_a_wide_layer_in_32_bits_is_solved_as_well_as_in_64(
 ) -> None:
     inputs, dense, targets = correlated(4, positions, 1, width, 8)
     problem = problem_of(inputs, targets, with_bias=True)
-    double = solving.solve(problem, dense, np.ones(8), NofM(2, 4), 0.5)
+    double = solving.solve_layer(problem, dense, np.ones(8), NofM(2, 4), 0.5)
     monkeypatch.setattr(solving, "WIDE", width)
-    single = solving.solve(problem, dense, np.ones(8), NofM(2, 4), 0.5)
+    single = solving.solve_layer(problem, dense, np.ones(8), NofM(2, 4), 0.5)
     assert single.error == pytest.approx(double.error, rel=0.05, abs=1e-4)
 
 
@@ -160,7 +160,7 @@ def test_admm_finds_a_much_better_mask_where_inputs_are_correlated() -> None:
     inputs, dense, targets = correlated(5, 2000, 1, 64, 32)
     problem = problem_of(inputs, targets)
     for pattern, sparsity in (PATTERNS[0], PATTERNS[1], PATTERNS[3]):
-        solution = solving.solve(problem, dense, np.ones(32), pattern, sparsity)
+        solution = solving.solve_layer(problem, dense, np.ones(32), pattern, sparsity)
         mask = make_mask(np.abs(dense), pattern, sparsity)
         plain = solving.refit(solving._damped(problem, dense), mask, dense)
         assert solution.error < 0.8 * solving.relative_error(problem, plain, np.ones(32))
@@ -221,14 +221,16 @@ def test_inputs_are_those_of_the_pruned_prefix_and_targets_those_of_the_dense_mo
     copy = copy_model(dense)
     x = samples(dense, 24)
     made = plan(dense, "ethos-u55", sparsity=0.6)
-    cases: dict[str, Case] = {}
+    cases: dict[str, LayerProblem] = {}
 
-    def visit(case: Case) -> Any:
+    def visit(case: LayerProblem) -> Any:
         cases[case.path] = case
         return case.solve(Unstructured(), 0.6).matrix
 
     paths = [row.path for row in made.pruned if "/" not in row.path]
-    assert walk(map_layers(dense), map_layers(copy), x, paths, visit, no_progress) == set(paths)
+    assert visit_layers(map_layers(dense), map_layers(copy), x, paths, visit, no_progress) == set(
+        paths
+    )
     for path, case in cases.items():
         layer = dense.get_layer(path)
         entering = keras.Model(copy.inputs, copy.get_layer(path).input)
@@ -254,8 +256,8 @@ def shared_model() -> Any:
 def test_a_shared_layer_is_fitted_to_the_inputs_of_all_its_calls() -> None:
     model = shared_model()
     x = samples(model, 64)
-    cases: list[Case] = []
-    walk(map_layers(model), map_layers(model), x, ["shared"], cases.append, no_progress)
+    cases: list[LayerProblem] = []
+    visit_layers(map_layers(model), map_layers(model), x, ["shared"], cases.append, no_progress)
     layer = model.get_layer("shared")
     first = np.asarray(x[0])
     second = np.maximum(np.asarray(layer(first)), 0)
@@ -352,7 +354,7 @@ def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
 ) -> None:
     model = build("every_kind")
     rows = []
-    for info in describe(map_layers(model)):
+    for info in describe_layers(map_layers(model)):
         fits = info.shape is not None and not isinstance(pattern, NofM)
         if isinstance(pattern, Block) and info.shape is not None:
             out, in_ = device_matrix.device_shape(info.kind, info.shape)
@@ -411,7 +413,7 @@ def test_a_plan_that_prunes_nothing_changes_nothing() -> None:
 def test_moved_copies_of_images_follow_the_images_themselves() -> None:
     images = np.random.default_rng(0).random((3, 16, 20, 2)).astype(np.float32)
     (found,) = with_moved_copies([images])
-    assert len(found) == COPIES * 3
+    assert len(found) == MAX_COPIES * 3
     np.testing.assert_array_equal(found[:3], images)
     for number, copy in enumerate(found[3:]):
         image = images[number % 3]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.report.ranking import cost_change, cost_of, kind_of, rank
+from edgeprune.report.ranking import cost_change, cost_of, rank
 from edgeprune.targets.latency import Latency
 from edgeprune.targets.measurement import Measurement
 
@@ -76,8 +76,8 @@ def test_an_average_is_taken_where_no_median_is_known() -> None:
     [
         ({}, "measured"),
         ({"simulated": True}, "simulated"),
-        ({"stand_in": True}, "measured, stands in"),
+        ({"stand_in": True}, "measured on a proxy"),
     ],
 )
 def test_a_kind_says_what_was_measured_where(facts: dict[str, Any], kind: str) -> None:
-    assert kind_of(measurement(**facts)) == kind
+    assert measurement(**facts).kind == kind

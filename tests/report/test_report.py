@@ -4,8 +4,10 @@ import pytest
 
 from edgeprune.cli import measurement_tables
 from edgeprune.report.report import DeviceReport, Report
+from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.latency import Speedup, latency, speedup
 from edgeprune.targets.measurement import LayerCost, Measurement
+from tests.support.printing import HOSTILE, check_printed
 
 
 def counted(instructions: int, **facts: object) -> Measurement:
@@ -124,4 +126,39 @@ def test_several_targets_are_ranked_within_their_kind_only(
     assert written.index("ssh:quick") < written.index("ssh:slow")
     page = report.to_html()
     assert page.index("ssh:quick, LiteRT") < page.index("ssh:slow, LiteRT")
-    assert "4.000 → 4.000 ms (measured)" in page
+    assert "Latency, ms (measured): the cheapest first" in page
+    assert "4.000 → 4.000 ms" in page
+
+
+def test_a_report_prints_each_device_its_measurements_and_what_failed() -> None:
+    failed = Verdict(
+        "m.tflite", "xnnpack-arm64", (Check("size", False, 9, 8, HOSTILE, kind="size"),)
+    )
+    device = DeviceReport(
+        *("xnnpack-arm64", "float", 0.8, 0.79),
+        verdict=failed,
+        dense=(DENSE,),
+        pruned=(PRUNED,),
+        accuracy=(0.9, 0.88),
+        notes=("A note.",),
+    )
+    broken = DeviceReport("edge-tpu", "int8", error="does not convert")
+    facts = (
+        *("0.8 / 0.790", "0.900", "0.880", "200.0 M", "100.0 M", "FAILED", "A note."),
+        "xnnpack-arm64: simulated by arm64-emulated, tflite-runtime 2.14.0",
+        *("2.00x by instructions", "1 inference", "other cores stay dense", "Error: size: block/"),
+    )
+    check_printed(device, *facts)
+    check_printed(Report("m.keras", (device, broken)), *facts, "edge-tpu: Error: does not convert")
+
+
+def test_the_page_has_accessible_tables_and_no_markup_from_names() -> None:
+    verdict = Verdict(
+        "m.tflite", "xnnpack-arm64", (Check(HOSTILE, True, None, None, "good", kind="runs"),)
+    )
+    page = Report("m.keras", (DeviceReport("xnnpack-arm64", "float", verdict=verdict),)).to_html()
+    assert page.count("<table>") == page.count("<caption") == 2
+    assert page.count('scope="col"') == 9 + 5
+    assert page.count('scope="row"') == 2
+    assert "<script" not in page
+    assert '<strong class="ok">passed</strong>' in page

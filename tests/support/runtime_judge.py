@@ -43,7 +43,7 @@ def outputs(runtime: str, models: Sequence[Path], folder: Path) -> list[list[Arr
     """
     answer = folder / "answer.npz"
     command = [sys.executable, "-c", _SCRIPT, runtime, *map(str, models), str(answer)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise RuntimeError(f"{runtime}: exit {done.returncode}: {done.stderr[-600:]}")
     with np.load(answer) as loaded:

@@ -54,7 +54,7 @@ class Server:
             f"UserKnownHostsFile {self.folder / 'known_hosts'}",
         )
 
-    def left_behind(self, wait_s: float = 10.0) -> list[str]:
+    def left_behind(self, wait_s: float = 60.0) -> list[str]:
         """What is in the board's temporary folder, after giving a session time to end."""
         deadline = time.monotonic() + wait_s
         while list(self.temporary.iterdir()) and time.monotonic() < deadline:
@@ -115,11 +115,11 @@ def ssh_server(folder: Path) -> Iterator[Server]:
         server = Server(folder, port, process)
         server.cut_connections()
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -227,10 +226,8 @@ def test_a_compiler_that_does_not_end_is_killed_with_its_children(folder: Path) 
     program = folder / "edgetpu_compiler"
     program.write_text(f"#!/bin/sh\n/bin/sleep 300 &\necho $! > {folder / 'pid'}\nwait\n")
     program.chmod(0o755)
-    model, start = folder / "dense.tflite", time.monotonic()
     with pytest.raises(CompilerError, match="time limit of 3 s"):
-        run_compiler(str(program), model, time_limit_s=3)
-    assert time.monotonic() - start < 100
+        run_compiler(str(program), folder / "dense.tflite", time_limit_s=3)
     pid = (folder / "pid").read_text().strip()
     state = Path(f"/proc/{pid}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"

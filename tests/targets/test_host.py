@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgeprune.targets.child import WORKER, WorkerError, run_worker
 from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measuring import measure
+from edgeprune.targets.timing import PROCESSES, ROUNDS
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.tiny_tflite import fully_connected
 
@@ -90,35 +92,37 @@ def test_a_file_on_which_a_runtime_crashes_is_a_failed_check(
     assert "SIGSEGV" in failed[0].message
 
 
-@pytest.mark.alone
 def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> None:
-    """The second file has 400 times the weights of the first: no clock can miss that."""
     small = fully_connected(tmp_path / "small.tflite", WEIGHTS)
-    large = fully_connected(tmp_path / "large.tflite", np.ones((1024, 2048)))
+    large = fully_connected(tmp_path / "large.tflite", np.ones((256, 512)))
     first, second = measure([small, large], "xnnpack-x86")
     assert (first.model, second.model) == (str(small), str(large))
-    assert first.latency_ms is not None
-    assert second.latency_ms is not None
-    assert first.latency_ms.median is not None
-    assert second.latency_ms.median is not None
-    assert second.latency_ms.median > 2 * first.latency_ms.median
+    for found in (first, second):
+        rounds = [ms for process in found.rounds_ms for ms in process]
+        assert found.latency_ms is not None
+        assert found.latency_ms.ci95 is not None
+        assert found.latency_ms.median == statistics.median(rounds)
+        assert found.latency_ms.runs == len(rounds)
+        low, high = found.latency_ms.ci95
+        assert 0 < min(rounds) <= low <= high <= max(rounds)
+    # A slow machine times fewer rounds than 25, but both files equally often in each process.
+    counts = [[len(process) for process in found.rounds_ms] for found in (first, second)]
+    assert counts[0] == counts[1]
+    assert all(10 <= count <= ROUNDS for count in counts[0])
     assert first.speedup is None
     assert second.speedup is not None
-    assert second.speedup.significant
-    assert second.speedup.median < 0.5
+    ratios = [
+        ours / theirs
+        for process in zip(first.rounds_ms, second.rounds_ms, strict=True)
+        for ours, theirs in zip(*process, strict=True)
+    ]
+    assert second.speedup.median == statistics.median(ratios)
+    assert second.speedup.of == "latency"
     assert (first.target, first.simulated) == ("host", False)
     assert first.runtime == f"tflite-runtime {installed_runtimes()['tflite-runtime']}"
     assert first.size_bytes == small.stat().st_size
-    assert len(first.rounds_ms) == 4
+    assert len(first.rounds_ms) == PROCESSES == 4
     assert "1 thread(s)" in first.conditions
-
-
-@pytest.mark.alone
-def test_the_same_file_twice_is_no_significant_difference(tmp_path: Path) -> None:
-    path = fully_connected(tmp_path / "m.tflite", np.ones((256, 256)))
-    second = measure([path, path], "xnnpack-x86")[1]
-    assert second.speedup is not None
-    assert 0.8 < second.speedup.median < 1.25
 
 
 def test_a_file_that_does_not_run_is_named_before_any_timing(tmp_path: Path) -> None:

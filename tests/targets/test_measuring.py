@@ -36,6 +36,23 @@ def test_a_model_is_not_faster_than_itself(rounds: list[list[float]]) -> None:
     assert str(found).startswith("no significant difference")
 
 
+def test_statistics_of_rounds_worked_by_hand() -> None:
+    found = latency([[1.0, 2.0, 3.0], [4.0, 10.0]])
+    assert (found.median, found.mean, found.runs) == (3.0, 4.0, 5)
+    assert found.p90 == pytest.approx(4 + 0.6 * (10 - 4))
+
+
+def test_the_interval_is_over_processes_before_rounds() -> None:
+    """Of two processes, each steady, one in four resamples has the first only, or the second."""
+    assert latency([[1.0] * 5, [3.0] * 5]).ci95 == (1.0, 3.0)
+    assert latency([[1.0] * 5, [1.0] * 5]).ci95 == (1.0, 1.0)
+
+
+def test_a_speedup_is_the_median_of_the_ratios_within_rounds() -> None:
+    """2, 4 and 3; the ratio of the medians would be 20 / 10 = 2."""
+    assert speedup([[20.0, 20.0, 30.0]], [[10.0, 5.0, 10.0]]).median == 3.0
+
+
 def noisy(scale: float, shifts: list[float], seed: int) -> list[list[float]]:
     """Rounds of several processes; every process has a bias of its own."""
     generator = np.random.default_rng(seed)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.progress import Progress
 from edgeprune.keras_model.interface import call_model
 from edgeprune.keras_model.layers import LayerMap
 
-BATCH_SIZE = 64
+_BATCH_SIZE = 64
 
 
-def estimate_batch_norm(
-    mapped: LayerMap, x: list[Array], progress: Callable[[str, int, int], None]
-) -> None:
-    """Estimates mean and variance of every batch normalisation anew, in place.
+def estimate_batch_norm(mapped: LayerMap, x: list[Array], progress: Progress) -> None:
+    """Re-estimates mean and variance of every batch normalisation, in place.
 
     The momentum of batch `i` (from 0) is `i / (i + 1)`, so that the moving average becomes the
     plain mean over all batches. Layers that are frozen (`trainable=False`) keep their statistics;
@@ -28,7 +27,7 @@ def estimate_batch_norm(
     Args:
       mapped: a built Keras model; its batch normalisation is changed.
       x: one array `[n, ...]` per input of the model.
-      progress: told which batch is done.
+      progress: called after each batch.
 
     Source: Wu and Johnson, "Rethinking Batch in BatchNorm", 2021, arXiv:2105.07576, section 3.
     """
@@ -39,7 +38,7 @@ def estimate_batch_norm(
     ]
     if not norms:
         return
-    batches = -(-len(x[0]) // BATCH_SIZE)
+    batches = -(-len(x[0]) // _BATCH_SIZE)
     with _without_dropout(mapped), _momentum_restored(norms):
         for step in range(batches):
             for norm in norms:
@@ -62,7 +61,7 @@ def _momentum_restored(norms: list[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_dropout(mapped: LayerMap) -> Iterator[None]:
-    """Sets the rate of dropout layers to 0, since statistics are wanted as at inference."""
+    """Sets the rate of dropout layers to 0, as at inference."""
     layers = [layer for layer in mapped.layers.values() if hasattr(layer, "rate")]
     before = [layer.rate for layer in layers]
     try:

@@ -1,4 +1,4 @@
-"""Between a plan's rows, which speak of layers, and groups: which may go, and how many stay."""
+"""Maps a plan's rows, which describe layers, to channel groups: which may go, how many stay."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from edgeprune.core.plan import LayerPlan
 from edgeprune.pruning.channels.group import Group
 
 Rows = Mapping[str, LayerPlan]
-"""A plan's rows by the path of their layer."""
+"""The rows of a plan by the path of their layer."""
 
 
 def outputs_of(row: LayerPlan) -> int:
-    """Output channels of a row's layer before anything is removed."""
+    """The number of output channels of a row's layer before removal."""
     return device_matrix.device_shape(row.kind, row.shape)[0]
 
 
 def with_reasons(groups: Sequence[Group], rows: Rows) -> tuple[Group, ...]:
-    """Freezes every group that a plan does not let go, with the reason."""
+    """Freezes every group whose removal the plan does not allow, and gives the reason."""
     return tuple(
         group if group.frozen else replace(group, frozen=_why_kept(group, rows)) for group in groups
     )
@@ -40,17 +40,17 @@ def _why_kept(group: Group, rows: Rows) -> str:
 
 
 def multiple_of(group: Group, rows: Rows) -> int:
-    """The multiple that the counts of all layers which make a group's channels must keep."""
+    """The multiple that the channel counts of all layers that make a group must remain."""
     patterns = [rows[m.path].pattern for m in group.makers if m.path in rows]
     return math.lcm(*(p.multiple for p in patterns if isinstance(p, Channels)))
 
 
 def kept_by_plan(groups: Sequence[Group], rows: Rows) -> dict[int, int]:
-    """How many channels of each group stay, by its index, as a plan's rows say.
+    """The number of channels of each group that stay according to a plan, by the group's index.
 
     Raises:
-      PlanError: layers whose channels go together are asked for different counts, or channels must
-        stay that a row wants removed.
+      PlanError: the rows of layers whose channels are removed together keep different counts, or a
+        row removes channels that must stay.
     """
     kept = {index: _kept(group, rows) for index, group in enumerate(groups) if not group.frozen}
     for path, row in rows.items():

@@ -1,8 +1,9 @@
-"""Lets the channels that are left take over from those that go, as well as a linear guess can.
+"""Adjusts the weights of the kept channels to compensate for the removed ones.
 
-What a removed channel carried is guessed from the ones that stay at the same position, by least
-squares over the calibration data; the weights that read it then move to those. The mean goes into
-the bias. With covariance `C`, removed `R`, kept `K`: `W_K += C_KK^-1 C_KR W_R`.
+A removed channel is predicted linearly from the kept ones at the same position, by least squares
+over the calibration data, and the weights that read it are added to those of the kept channels
+accordingly; its mean goes into the bias. With covariance `C`, removed channels `R` and kept ones
+`K`: `W_K += C_KK^-1 C_KR W_R`.
 
 Source: He, Zhang and Sun, "Channel pruning for accelerating very deep neural networks", 2017,
 arXiv:1707.06168, section 3.1 (their second step, here per position so that any window works).
@@ -23,16 +24,18 @@ from edgeprune.pruning.channels.statistics import RIDGE, TINY, Key, Moments
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
 
 
-def correct(mapped: LayerMap, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]) -> None:
-    """Moves weights from the channels that go to those that stay, in place.
+def correct_weights(
+    mapped: LayerMap, trace: Trace, kept: Kept, moments: Mapping[Key, Moments]
+) -> None:
+    """Adds the weights of removed channels to those of kept ones, in place.
 
-    A layer that is called several times, or that sums over groups, keeps its weights.
+    A layer that is called several times, or whose kernel is grouped, keeps its weights.
 
     Args:
-      mapped: the traced model or a copy of it, all channels still there.
-      trace: as `trace.trace` gives it.
-      kept: by label.
-      moments: of what each matrix reads.
+      mapped: the traced model or a copy of it, with all channels.
+      trace: the trace of the model.
+      kept: bool `[channels]` by label; True keeps.
+      moments: moments of the inputs of each matrix.
     """
     calls = Counter((found.path, found.matrix.weight) for found in trace.matrices)
     for found in trace.matrices:
@@ -66,7 +69,7 @@ def _correct_layer(
 
 
 def _shares(moments: Moments, stays: Array, labels: Any, centred: bool) -> Array:
-    """`[kept, removed]`, how much of each removed channel each kept one takes over."""
+    """`[kept, removed]`: the coefficients that predict each removed channel from the kept ones."""
     kept, gone = np.flatnonzero(stays), np.flatnonzero(~stays)
     if moments.covariance.ndim == 1 or len(np.unique(labels)) < len(labels):
         return np.zeros((len(kept), len(gone)))
@@ -79,6 +82,6 @@ def _shares(moments: Moments, stays: Array, labels: Any, centred: bool) -> Array
 
 
 def _before_normalization(found: TracedMatrix, trace: Trace) -> bool:
-    """Whether only batch normalization reads a layer; it recomputes the mean from its input."""
+    """Whether only batch normalisation reads a layer; it recomputes the mean from its input."""
     readers = [call.operation for call in trace.graph.readers_of(found.layer)]
     return bool(readers) and all(type(r).__name__ == "BatchNormalization" for r in readers)

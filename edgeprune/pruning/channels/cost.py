@@ -1,6 +1,6 @@
-"""What channels cost on a device: multiplications, bytes moved and bytes stored, as it pads them.
+"""The cost of channels on a device: multiplications, bytes moved and bytes stored, with padding.
 
-The facts are the profile's `[channel_cost]`; this module only counts with them.
+The constants are those of the profile's table `[channel_cost]`.
 """
 
 from __future__ import annotations
@@ -22,53 +22,56 @@ Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Work:
-    """One matrix, or one place where tensors meet, as the device sees it."""
+class Op:
+    """An operation on the device: a matrix, or a merge of several tensors."""
 
     path: str
     inputs: Labels
+    """`[inputs]`."""
     outputs: Labels
+    """`[outputs]`."""
     input_pixels: int
     output_pixels: int
     window: int = 0
-    """Kernel positions; 0 where nothing is multiplied."""
+    """Number of kernel positions; 0 for a merge, which multiplies nothing."""
     fan: int | None = None
-    """Inputs that one output sums over, where removal does not change them."""
+    """Number of inputs that one output sums over, if removal does not change it."""
     groups: int = 1
     counted: bool = False
-    """Whether its weights belong to those that a sparsity is counted over."""
+    """Whether the sparsity is counted over its weights."""
 
 
-def find_works(trace: Trace, counted: Mapping[str, str]) -> tuple[Work, ...]:
-    """All works of a traced model.
+def find_ops(trace: Trace, counted: Mapping[str, str]) -> tuple[Op, ...]:
+    """The operations of a traced model.
 
     Args:
-      trace: as `trace.trace` gives it.
-      counted: the attribute that holds the counted kernel, by the path of its layer.
+      trace: the trace of the model.
+      counted: by the path of a layer, the attribute of its kernel that the sparsity is counted
+        over.
     """
     seen: set[tuple[str, str]] = set()
-    works = []
+    ops = []
     for found in trace.matrices:
         first = (found.path, found.matrix.weight) not in seen
         seen.add((found.path, found.matrix.weight))
         is_counted = first and counted.get(found.path) == found.matrix.weight
-        works.append(_matrix_work(trace, found, is_counted))
+        ops.append(_matrix_op(trace, found, is_counted))
     for key, tensors in trace.tensors.items():
         if len(tensors) > 1:
             made = trace.outputs[key][0]
             pixels = pixels_of(made.shape, made.axis)
             together = np.concatenate([tensor.labels for tensor in tensors])
-            works.append(Work(key[0], together, made.labels, pixels, pixels))
-    return tuple(works)
+            ops.append(Op(key[0], together, made.labels, pixels, pixels))
+    return tuple(ops)
 
 
-def _matrix_work(trace: Trace, found: TracedMatrix, counted: bool) -> Work:
+def _matrix_op(trace: Trace, found: TracedMatrix, counted: bool) -> Op:
     matrix = found.matrix
     source = trace.tensors[found.key][0]
     whole_groups = "groups" in trace.sizes.get(found.path, {})
     inputs = matrix.outputs if matrix.inputs is None else matrix.inputs
     fan = 1 if matrix.inputs is None else None
-    return Work(
+    return Op(
         path=found.path,
         inputs=inputs,
         outputs=matrix.outputs,
@@ -82,28 +85,28 @@ def _matrix_work(trace: Trace, found: TracedMatrix, counted: bool) -> Work:
 
 
 @dataclass(frozen=True)
-class Bill:
-    """What a network costs with some channels left."""
+class Cost:
+    """The cost of an operation or a network."""
 
     weights: float
-    """Weights that a sparsity is counted over."""
+    """Number of weights that the sparsity is counted over."""
     macs: float
     """Multiplications of one inference, unpadded."""
     latency: float
-    """Multiplications as the device pads them, and bytes moved in their terms."""
+    """Multiplications of one inference, padded, plus bytes moved in equivalent multiplications."""
     stored: float
-    """Bytes of weights as the device pads them."""
+    """Bytes of weights, padded."""
 
-    def __sub__(self, other: Bill) -> Bill:
-        return Bill(
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(
             self.weights - other.weights,
             self.macs - other.macs,
             self.latency - other.latency,
             self.stored - other.stored,
         )
 
-    def __add__(self, other: Bill) -> Bill:
-        return Bill(
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
             self.weights + other.weights,
             self.macs + other.macs,
             self.latency + other.latency,
@@ -111,104 +114,111 @@ class Bill:
         )
 
 
-NOTHING = Bill(0, 0, 0, 0)
+NO_COST = Cost(0, 0, 0, 0)
 
 
 def padded(count: int, multiple: int) -> int:
-    """A number of channels as a device stores or computes it."""
+    """A number of channels, rounded up to a multiple as the device stores or computes it."""
     return -(-count // multiple) * multiple
 
 
-def bill(work: Work, inputs: int, outputs: int, cost: ChannelCost, value_bytes: int) -> Bill:
-    """What one work costs.
+def op_cost(op: Op, inputs: int, outputs: int, cost: ChannelCost, value_bytes: int) -> Cost:
+    """The cost of an operation.
 
     Args:
-      work: which one.
-      inputs: channels that are left of its inputs.
-      outputs: of its outputs.
-      cost: the device's facts.
-      value_bytes: of a weight or an activation.
+      op: the operation.
+      inputs: number of input channels left.
+      outputs: number of output channels left.
+      cost: the device's constants.
+      value_bytes: bytes of a weight or an activation.
     """
-    moved = work.input_pixels * inputs + work.output_pixels * outputs
-    if not work.window:
-        return Bill(0, 0, cost.macs_per_byte * moved * value_bytes, 0)
-    fan = work.fan or inputs // work.groups
-    weights = work.window * fan * outputs
-    positions = work.output_pixels * work.window
+    moved = op.input_pixels * inputs + op.output_pixels * outputs
+    if not op.window:
+        return Cost(0, 0, cost.macs_per_byte * moved * value_bytes, 0)
+    fan = op.fan or inputs // op.groups
+    weights = op.window * fan * outputs
+    positions = op.output_pixels * op.window
     computed = positions * padded(fan, cost.compute_inputs) * cost.computed_outputs(outputs)
     kept = padded(outputs, cost.stored_inputs) if fan == 1 else cost.stored_outputs_of(outputs)
-    stored = work.window * padded(fan, cost.stored_inputs) * kept
-    return Bill(
-        weights=weights if work.counted else 0,
+    stored = op.window * padded(fan, cost.stored_inputs) * kept
+    return Cost(
+        weights=weights if op.counted else 0,
         macs=positions * fan * outputs,
         latency=computed + cost.macs_per_byte * (moved + weights) * value_bytes,
         stored=stored * value_bytes,
     )
 
 
-class Ledger:
-    """Keeps the bill of a network while channels of its groups go."""
+class CostModel:
+    """The cost of a network, updated as channels of its groups are removed.
+
+    Args:
+      ops: the operations of the network.
+      groups: the groups that may lose channels.
+      cost: the device's constants.
+      value_bytes: bytes of a weight or an activation.
+    """
 
     def __init__(
         self,
-        works: Sequence[Work],
+        ops: Sequence[Op],
         groups: Sequence[Group],
         cost: ChannelCost,
         value_bytes: int,
     ) -> None:
-        self._works = works
+        self._ops = ops
         self._cost = cost
         self._value_bytes = value_bytes
-        self._known: dict[tuple[int, int, int], Bill] = {}
-        self._left = [(len(work.inputs), len(work.outputs)) for work in works]
-        self._bills = [self._bill(index, self._left[index]) for index in range(len(works))]
-        self._touched = _touched(works, groups)
+        self._known: dict[tuple[int, int, int], Cost] = {}
+        self._left = [(len(op.inputs), len(op.outputs)) for op in ops]
+        self._costs = [self._op_cost(index, self._left[index]) for index in range(len(ops))]
+        self._touched = _touched(ops, groups)
 
-    def copy(self) -> Ledger:
-        """One that stands where this one does and goes on by itself."""
+    def copy(self) -> CostModel:
+        """An independent copy of the current state."""
         other = copy.copy(self)
-        other._left, other._bills = list(self._left), list(self._bills)
+        other._left, other._costs = list(self._left), list(self._costs)
         return other
 
     @property
-    def total(self) -> Bill:
-        """Of all works, as it stands."""
-        return sum(self._bills, NOTHING)
+    def total(self) -> Cost:
+        """The current cost of all operations."""
+        return sum(self._costs, NO_COST)
 
-    def saving(self, group: int, count: int) -> Bill:
-        """What it would save if `count` more channels of a group went."""
-        saved = NOTHING
+    def saving(self, group: int, count: int) -> Cost:
+        """The cost that removing `count` more channels of a group would save."""
+        saved = NO_COST
         for index, inputs, outputs in self._touched[group]:
-            saved += self._bills[index] - self._bill(
+            saved += self._costs[index] - self._op_cost(
                 index, self._after(index, inputs, outputs, count)
             )
         return saved
 
     def remove(self, group: int, count: int) -> None:
-        """Takes `count` channels of a group out."""
+        """Removes `count` channels of a group."""
         for index, inputs, outputs in self._touched[group]:
             self._left[index] = self._after(index, inputs, outputs, count)
-            self._bills[index] = self._bill(index, self._left[index])
+            self._costs[index] = self._op_cost(index, self._left[index])
 
     def _after(self, index: int, inputs: int, outputs: int, count: int) -> tuple[int, int]:
         left = self._left[index]
         return left[0] - inputs * count, left[1] - outputs * count
 
-    def _bill(self, index: int, left: tuple[int, int]) -> Bill:
+    def _op_cost(self, index: int, left: tuple[int, int]) -> Cost:
         key = (index, *left)
         if key not in self._known:
-            self._known[key] = bill(self._works[index], *left, self._cost, self._value_bytes)
+            self._known[key] = op_cost(self._ops[index], *left, self._cost, self._value_bytes)
         return self._known[key]
 
 
-def _touched(works: Sequence[Work], groups: Sequence[Group]) -> list[list[tuple[int, int, int]]]:
-    """For every group the works it touches: index, inputs and outputs that go with each channel."""
+def _touched(ops: Sequence[Op], groups: Sequence[Group]) -> list[list[tuple[int, int, int]]]:
+    """For every group its operations: `(index, inputs, outputs)` removed with each channel."""
     owner = {
         label: index for index, group in enumerate(groups) for label in group.channels.tolist()
     }
     found: list[list[tuple[int, int, int]]] = [[] for _ in groups]
-    for index, work in enumerate(works):
-        inputs, outputs = (_by_group(labels, owner) for labels in (work.inputs, work.outputs))
+    for index, op in enumerate(ops):
+        inputs, outputs = (_by_group(labels, owner) for labels in (op.inputs, op.outputs))
         for group in sorted({*inputs, *outputs}):
             size = len(groups[group])
             each = inputs.get(group, 0) // size, outputs.get(group, 0) // size

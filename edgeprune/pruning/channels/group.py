@@ -1,4 +1,4 @@
-"""Groups: channels that stand in the same places of the same layers, and go one by one.
+"""Groups: channels that are coupled across the same layers and can be removed one by one.
 
 A channel of a group may be a position of several weights at once: an output of one convolution, an
 entry of the batch normalisation behind it, an input of the next. Removing it removes all of them.
@@ -17,11 +17,12 @@ from edgeprune.pruning.channels.rule import Labels
 from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
 Role = Literal["makes", "carries", "reads"]
+"""Whether a layer computes channels, passes them on with a weight each, or sums over them."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A weight's axis that loses a position, or several, with each channel of the group."""
+    """An axis of a weight that loses one or more positions with each channel of the group."""
 
     path: str
     kind: str
@@ -29,9 +30,9 @@ class Member:
     axis: int
     role: Role
     each: int
-    """Positions per channel."""
+    """Number of positions per channel."""
     positions: Labels
-    """`[channels * each]`, ascending."""
+    """`[channels * each]`, indices along the axis, ascending."""
 
     def __str__(self) -> str:
         places = _ranges(self.positions)
@@ -43,12 +44,12 @@ class Group:
     """Channels that are coupled alike, any number of which may be removed."""
 
     name: str
-    """The path of the first layer that makes them."""
+    """Path of the first layer that makes the channels."""
     channels: Labels
-    """`[n]`, their labels."""
+    """`[n]`, labels of the channels."""
     members: tuple[Member, ...]
     frozen: str = ""
-    """Why they must stay; empty if they may go."""
+    """Why the channels must stay; empty if they may be removed."""
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -64,7 +65,7 @@ class Group:
         return tuple(member for member in self.members if member.role == "makes")
 
     def step(self, multiple: int) -> int:
-        """How few channels may go so that every maker's count stays a multiple of `multiple`."""
+        """The fewest channels whose removal keeps every maker's count a multiple of `multiple`."""
         return max(
             (multiple // math.gcd(multiple, member.each) for member in self.makers), default=1
         )
@@ -79,9 +80,9 @@ def _ranges(positions: Labels) -> str:
 
 
 def find_groups(trace: Trace) -> tuple[Group, ...]:
-    """Sorts the channels of a model into groups, in the order of the model.
+    """Partitions the channels of a model into groups, in the order of the model.
 
-    Channels that no weight knows, such as those of an input that nothing mixes, are in none.
+    Channels without a weight, such as those of an input that no layer reads, are in no group.
     """
     places: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for index, weight in enumerate(trace.weights):

@@ -1,16 +1,16 @@
-"""How much is lost when channels of a group go: in which order, and what each step costs.
+"""The importance of channels: in which order those of a group are removed, at what loss each.
 
-Three ways, by what is there to go by:
+There are three criteria, depending on the data:
 
-- `reconstruction`, from samples without labels: how much of what the layers behind put out can no
-  longer be told from the channels that are left, by the best linear guess. With the covariance `C`
-  of a layer's inputs and its weights `W`, removing the set `R` loses
-  `tr(W_R [(C^-1)_RR]^-1 W_R^T)`, here as a fraction of all that the layer puts out; the weights
-  left then take over what they can, and the next step starts from there.
-- `taylor`, from samples with labels: the square of how the loss changes when a channel is zero, to
+- `reconstruction`, from samples without labels: the part of the following layers' outputs that
+  cannot be predicted linearly from the channels that are left. With the covariance `C` of a layer's
+  inputs and its weights `W`, removing the set `R` loses `tr(W_R [(C^-1)_RR]^-1 W_R^T)`, here as a
+  fraction of the energy of the layer's outputs; the weights left are then adjusted to compensate,
+  and the next step starts from there.
+- `taylor`, from samples with labels: the squared change of the loss when a channel is zero, to
   first order.
-- `magnitude`, without data: the same as the first with inputs that are all equally strong and know
-  nothing of each other, and the weights that make the channels beside those that read them.
+- `magnitude`, without data: as `reconstruction`, for uncorrelated inputs of equal variance, and
+  over the weights that make the channels as well as those that read them.
 
 Sources: Hassibi and Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon",
 NIPS 1992 (the formula for one input); He, Zhang and Sun, "Channel pruning for accelerating very
@@ -33,29 +33,28 @@ from edgeprune.pruning.channels.rule import Labels, Matrix
 from edgeprune.pruning.channels.statistics import TINY, Key, Moments
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
 
-LOOKS = 32
-"""How often, at most, it is worked out anew what the channels that are left can take over."""
-
-
+MAX_UPDATES = 32
+"""How often the losses of the channels left are recomputed, at most."""
 EXACT = 512
-"""Channels of a group up to which it is reckoned in float64."""
+"""Largest number of channels of a group for which float64 is used."""
 COUPLED = 0.05
-"""Squared partial correlation above which two channels do not go between the same two looks."""
+"""Squared partial correlation above which two channels are not removed in the same update."""
 
 
 @dataclass(frozen=True)
 class Elimination:
-    """The order in which the channels of a group go, worst first, and the loss of each step."""
+    """The order in which the channels of a group are removed, and the loss of each."""
 
     order: Labels
-    """`[n]`, indices into `Group.channels`; the last ones stay longest."""
+    """`[n]`, indices into `Group.channels`, the least important first."""
     losses: Array
-    """`[n]`, what going on to this channel adds. Of no unit; alike for all groups of a model."""
+    """`[n]`, the loss that each channel adds, in that order. It has no unit, and is comparable
+    between all groups of a model."""
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A matrix that reads channels, and what it reads."""
+class ChannelReader:
+    """A matrix that reads channels, with the moments of its inputs."""
 
     path: str
     labels: Labels
@@ -64,27 +63,32 @@ class Reader:
     """float64 `[inputs, rest]`."""
     grouped: bool
     moments: Moments | None
+    """None if the inputs are not known."""
     total: float
-    """What the matrix puts out, by which losses are divided."""
+    """Energy of the outputs, by which losses are divided."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What one reader knows of one group of `s` channels, each of which it reads once."""
+    """The statistics of one reader for one group, of which it reads `s` channels, each once."""
 
     products: Array
-    """Of the weights, as a fraction of all that the reader puts out, `[s, s]`."""
+    """`[s, s]`: products of the weights, divided by the energy of the reader's outputs."""
     inverse: Array
-    """Of the covariance, `[s, s]`."""
+    """`[s, s]`: inverse of the covariance."""
     floor: Array
-    """`[s]`, one over each channel's variance: what is left of its own once others take over is no
-    more than that, so the inverse's diagonal is never below, but for rounding."""
+    """`[s]`: one over each channel's variance, the smallest possible diagonal of `inverse`, since
+    the variance that others cannot predict is no more than the whole; enforced against rounding."""
     which: Labels
-    """`[s]`, their indices in the group, ascending."""
+    """`[s]`: indices of the channels in the group, ascending."""
 
 
-def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[Reader, ...]:
+def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[ChannelReader, ...]:
     """The matrices of a traced model that sum over channels.
+
+    Args:
+      trace: the trace of the model.
+      moments: moments of the inputs of matrices; empty without data.
 
     Raises:
       ModelError: a weight is not finite.
@@ -96,8 +100,12 @@ def find_readers(trace: Trace, moments: Mapping[Key, Moments]) -> tuple[Reader, 
     )
 
 
-def find_makers(trace: Trace) -> tuple[Reader, ...]:
-    """The same matrices by the channels that they make, for want of knowing what comes in."""
+def find_makers(trace: Trace) -> tuple[ChannelReader, ...]:
+    """The same matrices, as if they read the channels that they make; for use without data.
+
+    Raises:
+      ModelError: a weight is not finite.
+    """
     return tuple(
         _reader(replace(found, matrix=_turned(found.matrix)), None)
         for found in trace.matrices
@@ -116,7 +124,7 @@ def _turned(matrix: Matrix) -> Matrix:
     )
 
 
-def _reader(found: TracedMatrix, moments: Moments | None) -> Reader:
+def _reader(found: TracedMatrix, moments: Moments | None) -> ChannelReader:
     matrix = found.matrix
     kernel = np.asarray(getattr(found.layer, matrix.weight), np.float64)
     if not np.isfinite(kernel).all():
@@ -134,24 +142,24 @@ def _reader(found: TracedMatrix, moments: Moments | None) -> Reader:
         total = float(np.sum(np.square(weights).sum(1) * moments.variance))
     else:
         total = float(np.sum(weights * (moments.covariance @ weights)))
-    return Reader(found.path, labels, weights, grouped, moments, max(total, 1e-30))
+    return ChannelReader(found.path, labels, weights, grouped, moments, max(total, 1e-30))
 
 
 def _by_input(kernel: Array, input_axis: int, output_axis: int, groups: int) -> Array:
-    """A kernel as `[inputs, rest]`; of a grouped one each input sees its group's outputs only."""
+    """A kernel as `[inputs, rest]`; in a grouped one each input has its group's outputs only."""
     moved = np.moveaxis(kernel, (input_axis, output_axis), (0, 1))
     inputs, outputs = moved.shape[:2]
     split = moved.reshape(inputs, groups, outputs // groups, -1)
     return np.moveaxis(split, 1, 0).reshape(groups * inputs, -1)
 
 
-def eliminate(group: Group, readers: Sequence[Reader], at_once: int) -> Elimination:
-    """Orders the channels of a group by how little is lost when they go.
+def eliminate(group: Group, readers: Sequence[ChannelReader], at_once: int) -> Elimination:
+    """Orders the channels of a group by the loss of their removal, the smallest first.
 
     Args:
-      group: whose channels go.
-      readers: of the whole model.
-      at_once: fewest channels that go between two looks at what the others have to take over.
+      group: the group.
+      readers: the readers of the whole model.
+      at_once: fewest channels that are removed between two updates of the losses.
     """
     alone = np.zeros(len(group))
     blocks = []
@@ -164,11 +172,11 @@ def eliminate(group: Group, readers: Sequence[Reader], at_once: int) -> Eliminat
             np.add.at(alone, which, _losses_alone(reader, places))
         else:
             blocks.append(_block(reader, places, which))
-    return _eliminated(alone, blocks, max(at_once, len(group) // LOOKS))
+    return _eliminated(alone, blocks, max(at_once, len(group) // MAX_UPDATES))
 
 
-def _is_alone(reader: Reader, which: Labels) -> bool:
-    """Whether a reader cannot say what other channels would take over."""
+def _is_alone(reader: ChannelReader, which: Labels) -> bool:
+    """Whether a reader gives no covariance by which other channels could compensate."""
     moments = reader.moments
     return (
         moments is None
@@ -178,20 +186,20 @@ def _is_alone(reader: Reader, which: Labels) -> bool:
     )
 
 
-def _losses_alone(reader: Reader, places: Labels) -> Array:
+def _losses_alone(reader: ChannelReader, places: Labels) -> Array:
     strength = np.square(reader.weights[places]).sum(1)
     energy = 1.0 if reader.moments is None else reader.moments.variance[places]
     return np.asarray(strength * energy / reader.total)
 
 
-def _block(reader: Reader, places: Labels, which: Labels) -> _Block:
+def _block(reader: ChannelReader, places: Labels, which: Labels) -> _Block:
     moments = reader.moments
     if moments is None:
         raise ValueError(f"{reader.path}: moments are needed")
     order = np.argsort(which)
     places = places[order]
     weights = reader.weights[places]
-    # Channels that go one after another cost digits; large groups go in few steps.
+    # Each removal loses precision; large groups are removed in few steps.
     precision = np.float64 if len(places) <= EXACT else np.float32
     inverse = moments.inverse[np.ix_(places, places)].astype(precision)
     floor = 1 / np.maximum(1 / np.diag(inverse), moments.variance[places])
@@ -213,14 +221,14 @@ def _eliminated(alone: Array, blocks: list[_Block], at_once: int) -> Elimination
             more, blocks[at] = _without(block, worst)
             lost += more
         left[worst] = False
-        # The worst of the worst first, so that a part of a step is its cheaper part.
+        # The least important first, so that a part of a step is its cheaper part.
         order.append(worst[np.argsort(scores[worst], kind="stable")])
         losses.append(np.full(len(worst), lost / len(worst)))
     return Elimination(np.concatenate(order), np.concatenate(losses))
 
 
 def _worst(scores: Array, blocks: list[_Block], count: int) -> Labels:
-    """The channels with the lowest scores, but of two that stand in for each other only one."""
+    """The channels with the lowest scores, but only one of two that are correlated."""
     candidates = np.argsort(scores, kind="stable")[: 2 * count]
     coupled = np.zeros((len(candidates), len(candidates)), bool)
     for block in blocks:
@@ -242,7 +250,7 @@ def _each_loss(block: _Block) -> Array:
 
 
 def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:
-    """What is lost when channels go, and the block of the others, which have taken over."""
+    """The loss of removing channels, and the block of the others, adjusted to compensate."""
     away = np.isin(block.which, gone)
     if not away.any():
         return 0.0, block
@@ -265,6 +273,6 @@ def _without(block: _Block, gone: Labels) -> tuple[float, _Block]:
 
 
 def by_scores(scores: Array) -> Elimination:
-    """The elimination of channels whose losses do not depend on each other."""
+    """The elimination of channels with independent losses `[n]`."""
     order = np.argsort(scores, kind="stable")
     return Elimination(order, scores[order])

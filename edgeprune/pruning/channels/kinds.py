@@ -1,4 +1,4 @@
-"""Which rule each kind of layer takes, and in words why some kinds have none."""
+"""The rule of each kind of layer, and the reasons why some kinds have none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edgeprune.pruning.channels import merging, mixing, passing, shaping
-from edgeprune.pruning.channels.rule import Rule
+from edgeprune.pruning.channels.rule import ChannelRule
 
 _ELEMENTWISE = (
     "ReLU LeakyReLU ELU Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise "
@@ -24,7 +24,7 @@ _GLOBAL = (
 )
 _MERGING = "Add Subtract Multiply Maximum Minimum Average"
 
-LAYER_RULES: Mapping[str, Rule] = MappingProxyType(
+LAYER_RULES: Mapping[str, ChannelRule] = MappingProxyType(
     {
         "Dense": mixing.dense,
         **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), mixing.convolution),
@@ -54,7 +54,7 @@ LAYER_RULES: Mapping[str, Rule] = MappingProxyType(
         "RepeatVector": shaping.repeat,
     }
 )
-"""By the class name of Keras' own layers."""
+"""Rules by class name, for Keras' own layers."""
 
 _ELEMENTWISE_OPERATIONS = (
     "Absolute Abs Clip Exp Log Log1p Negative Reciprocal Sign Square Sqrt Tanh Relu Relu6 Sigmoid "
@@ -63,7 +63,7 @@ _ELEMENTWISE_OPERATIONS = (
 )
 _MERGING_OPERATIONS = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
 
-OPERATION_RULES: Mapping[str, Rule] = MappingProxyType(
+OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
     {
         **dict.fromkeys(_ELEMENTWISE_OPERATIONS.split(), passing.elementwise),
         **dict.fromkeys(_MERGING_OPERATIONS.split(), merging.elementwise_merge),
@@ -71,7 +71,7 @@ OPERATION_RULES: Mapping[str, Rule] = MappingProxyType(
         "Concatenate": merging.concatenate,
     }
 )
-"""By the class name of the operations behind `keras.ops` functions."""
+"""Rules by class name, for the operations behind `keras.ops` functions."""
 
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -89,12 +89,12 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def rule_for(operation: Any, own: Mapping[type, Rule]) -> Rule | str:
-    """The rule that a layer or operation takes, or the reason why its channels are not followed.
+def rule_for(operation: Any, own: Mapping[type, ChannelRule]) -> ChannelRule | str:
+    """The rule of a layer or operation, or the reason why its channels cannot be followed.
 
     Args:
-      operation: as it stands in a Keras graph.
-      own: the user's rules by class; they win.
+      operation: a layer or operation of a Keras graph.
+      own: the user's rules by class, which take precedence.
     """
     kind = type(operation)
     for given, rule in own.items():

@@ -1,4 +1,4 @@
-"""Rules for layers that bring several tensors together: sums, products, concatenation."""
+"""Rules for layers that join several tensors: sums, products, concatenation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.pruning.channels.rule import CannotFollowError, Coupling, Labels, LayerCall, Tensor
+from edgeprune.pruning.channels.rule import (
+    CannotFollowError,
+    ChannelTensor,
+    Coupling,
+    Labels,
+    LayerCall,
+)
 
 
 def elementwise_merge(call: LayerCall) -> Coupling:
-    """Channels that meet go together; one value that is spread over all channels stays.
+    """Channels at the same position are coupled; a channel that is broadcast to all must stay.
 
-    Constants are taken if they are the same for all channels.
+    Constants are supported if they are the same for all channels.
+
+    Raises:
+      CannotFollowError: a constant with several values, or tensors whose channels do not align.
     """
     if any(np.size(constant) > 1 for constant in _constants(call)):
         raise CannotFollowError("it takes a constant with a value for each channel")
@@ -21,7 +30,7 @@ def elementwise_merge(call: LayerCall) -> Coupling:
     narrow = [tensor for tensor in call.inputs if tensor.labels.size != channels]
     first = wide[0].labels
     return Coupling(
-        (Tensor(call.outputs[0], axis, first),),
+        (ChannelTensor(call.outputs[0], axis, first),),
         united=tuple((first, tensor.labels) for tensor in wide[1:]),
         frozen=tuple((tensor.labels, "it is spread over all channels") for tensor in narrow),
     )
@@ -35,8 +44,8 @@ def _constants(call: LayerCall) -> list[Any]:
     ]
 
 
-def _common_axis(tensors: tuple[Tensor, ...]) -> tuple[int, int]:
-    """The channel axis that tensors share, and how many channels the widest of them has."""
+def _common_axis(tensors: tuple[ChannelTensor, ...]) -> tuple[int, int]:
+    """The channel axis that tensors share, and the number of channels of the widest."""
     if len({len(tensor.shape) for tensor in tensors}) > 1:
         raise CannotFollowError("it joins tensors of different rank")
     channels = max(tensor.labels.size for tensor in tensors)
@@ -51,7 +60,11 @@ def _common_axis(tensors: tuple[Tensor, ...]) -> tuple[int, int]:
 
 
 def concatenate(call: LayerCall) -> Coupling:
-    """Along the channels they stand behind each other; else those that meet go together."""
+    """Concatenates the channels; along another axis, channels at the same position are coupled.
+
+    Raises:
+      CannotFollowError: the tensors' channels lie along different axes.
+    """
     axes = {tensor.axis for tensor in call.inputs}
     if len(axes) > 1:
         raise CannotFollowError("it joins tensors whose channels lie along different axes")
@@ -59,9 +72,11 @@ def concatenate(call: LayerCall) -> Coupling:
     rank = len(call.inputs[0].shape)
     shape = call.outputs[0]
     if call.layer.axis % (rank + 1) - 1 == axis:
-        return Coupling((Tensor(shape, axis, np.concatenate([t.labels for t in call.inputs])),))
+        return Coupling(
+            (ChannelTensor(shape, axis, np.concatenate([t.labels for t in call.inputs])),)
+        )
     first: Labels = call.inputs[0].labels
     return Coupling(
-        (Tensor(shape, axis, first),),
+        (ChannelTensor(shape, axis, first),),
         united=tuple((first, tensor.labels) for tensor in call.inputs[1:]),
     )

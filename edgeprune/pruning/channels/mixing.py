@@ -1,4 +1,4 @@
-"""Rules for layers that make new channels out of sums over old ones."""
+"""Rules for layers that make new channels as sums over old ones, and for depthwise kernels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelTensor,
     Coupling,
     Labels,
     LayerCall,
     Matrix,
-    Tensor,
     WeightAxis,
     channel_axis,
     only_input,
@@ -22,11 +22,11 @@ from edgeprune.pruning.channels.rule import (
 )
 
 MIXING_ACTIVATIONS = frozenset({"softmax", "log_softmax", "sparsemax", "glu", "normalize"})
-"""Activations of Keras that read all channels to make one."""
+"""Activations of Keras whose every output depends on all channels."""
 
 
 def activation_freezes(activation: Any) -> str:
-    """Why channels behind an activation must stay; empty if it works on each value alone."""
+    """Why channels behind an activation must stay; empty if it is elementwise."""
     name = getattr(activation, "__name__", type(activation).__name__)
     module = getattr(activation, "__module__", type(activation).__module__) or ""
     if not module.startswith("keras."):
@@ -42,15 +42,15 @@ def _frozen(layer: Any, labels: Labels) -> tuple[tuple[Labels, str], ...]:
 
 
 def dense(call: LayerCall) -> Coupling:
-    """Kernel `[in, out]` on the last axis; along another axis the channels pass by."""
+    """A kernel `[in, out]` on the last axis; channels along another axis are passed on."""
     layer, source = call.layer, only_input(call)
     shape = call.outputs[0]
     last = len(shape) - 1
     if source.axis != last:
-        return Coupling((Tensor(shape, source.axis, source.labels),))
+        return Coupling((ChannelTensor(shape, source.axis, source.labels),))
     made = call.new(layer.units)
     return Coupling(
-        outputs=(Tensor(shape, last, made),),
+        outputs=(ChannelTensor(shape, last, made),),
         weights=(
             WeightAxis("kernel", 0, source.labels),
             WeightAxis("kernel", 1, made),
@@ -63,7 +63,7 @@ def dense(call: LayerCall) -> Coupling:
 
 
 def convolution(call: LayerCall) -> Coupling:
-    """Kernel `[..., in / groups, out]`; see `_grouped` for groups."""
+    """A kernel `[..., in / groups, out]`; see `_grouped` for groups."""
     layer, source = call.layer, only_input(call)
     axis = channel_axis(layer, len(source.shape))
     require_axis(source, axis)
@@ -71,7 +71,7 @@ def convolution(call: LayerCall) -> Coupling:
     rank = len(layer.kernel_size)
     axes, united, sizes = _grouped(layer.groups, source.labels, made, rank)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, made),),
+        outputs=(ChannelTensor(call.outputs[0], axis, made),),
         weights=(
             *axes,
             WeightAxis("kernel", rank + 1, made),
@@ -100,12 +100,12 @@ def _grouped(
 ) -> tuple[tuple[WeightAxis, ...], tuple[tuple[Labels, Labels], ...], dict[str, Labels]]:
     """How the groups of a convolution couple channels.
 
-    Many narrow groups go as a whole, with their inputs and outputs. A few wide ones all stay and
-    lose the same positions each, so that they stay equally wide.
+    Many narrow groups are removed as a whole, with their inputs and outputs. A few wide ones all
+    stay, and each loses the same positions, so that they remain equally wide.
 
     Returns:
-      The kernel's input axis if channels leave it, what is united, and what changes in the
-      configuration.
+      The kernel's input axis if it loses positions, the channels that are coupled, and the entries
+      of the configuration that change.
     """
     if groups == 1:
         return (WeightAxis("kernel", rank, inputs),), (), {}
@@ -118,12 +118,16 @@ def _grouped(
 
 
 def _with_first(rows: Labels) -> tuple[Labels, Labels]:
-    """Every row beside the first one."""
+    """The first row, repeated, and all rows, both flat: channels to be coupled pairwise."""
     return np.broadcast_to(rows[0], rows.shape).reshape(-1), rows.reshape(-1)
 
 
 def transposed_convolution(call: LayerCall) -> Coupling:
-    """Kernel `[..., out, in]`."""
+    """A kernel `[..., out, in]`.
+
+    Raises:
+      CannotFollowError: the layer has groups.
+    """
     layer, source = call.layer, only_input(call)
     axis = channel_axis(layer, len(source.shape))
     require_axis(source, axis)
@@ -132,7 +136,7 @@ def transposed_convolution(call: LayerCall) -> Coupling:
     made = call.new(layer.filters)
     rank = len(layer.kernel_size)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, made),),
+        outputs=(ChannelTensor(call.outputs[0], axis, made),),
         weights=(
             WeightAxis("kernel", rank, made),
             WeightAxis("kernel", rank + 1, source.labels),
@@ -156,13 +160,13 @@ def transposed_convolution(call: LayerCall) -> Coupling:
 
 
 def depthwise_convolution(call: LayerCall) -> Coupling:
-    """Kernel `[..., in, multiplier]`: output `c * multiplier + m` goes with input `c`."""
+    """A kernel `[..., in, multiplier]`: output `c * multiplier + m` is coupled to input `c`."""
     layer, source = call.layer, only_input(call)
     axis = channel_axis(layer, len(source.shape))
     require_axis(source, axis)
     outputs = np.repeat(source.labels, layer.depth_multiplier)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, outputs),),
+        outputs=(ChannelTensor(call.outputs[0], axis, outputs),),
         weights=(
             WeightAxis("kernel", len(layer.kernel_size), source.labels),
             WeightAxis("bias", 0, outputs),
@@ -181,7 +185,7 @@ def depthwise_convolution(call: LayerCall) -> Coupling:
 
 
 def separable_convolution(call: LayerCall) -> Coupling:
-    """A depthwise kernel `[..., in, multiplier]`, then a pointwise one."""
+    """A depthwise kernel `[..., in, multiplier]`, then a pointwise one `[..., in * mult, out]`."""
     layer, source = call.layer, only_input(call)
     axis = channel_axis(layer, len(source.shape))
     require_axis(source, axis)
@@ -190,7 +194,7 @@ def separable_convolution(call: LayerCall) -> Coupling:
     between = np.repeat(source.labels, layer.depth_multiplier)
     pixels = pixels_of(call.outputs[0], axis)
     return Coupling(
-        outputs=(Tensor(call.outputs[0], axis, made),),
+        outputs=(ChannelTensor(call.outputs[0], axis, made),),
         weights=(
             WeightAxis("depthwise_kernel", rank, source.labels),
             WeightAxis("pointwise_kernel", rank, between),
@@ -213,11 +217,11 @@ def separable_convolution(call: LayerCall) -> Coupling:
 
 
 def embedding(call: LayerCall) -> Coupling:
-    """A table `[words, out]`; what comes in are indices, not channels."""
+    """A table `[words, out]`; its inputs are indices, not channels, and must stay."""
     made = call.new(call.layer.output_dim)
     shape = call.outputs[0]
     return Coupling(
-        outputs=(Tensor(shape, len(shape) - 1, made),),
+        outputs=(ChannelTensor(shape, len(shape) - 1, made),),
         weights=(WeightAxis("_embeddings", 1, made),),
         sizes={"output_dim": made},
         frozen=((call.inputs[0].labels, "it is read as indices"),),

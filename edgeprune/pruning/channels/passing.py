@@ -1,4 +1,4 @@
-"""Rules for layers that hand each channel on: activations, normalisation, pooling, padding."""
+"""Rules for layers that pass each channel on: activations, normalisation, pooling, padding."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from edgeprune.pruning.channels.mixing import activation_freezes
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelTensor,
     Coupling,
     LayerCall,
-    Tensor,
     WeightAxis,
     channel_axis,
     only_input,
@@ -18,7 +18,11 @@ from edgeprune.pruning.channels.rule import (
 
 
 def elementwise(call: LayerCall) -> Coupling:
-    """Every value is worked on alone, or all of them alike."""
+    """A function of each value alone; the shape stays.
+
+    Raises:
+      CannotFollowError: the output has another shape than the input.
+    """
     source = only_input(call)
     if call.outputs[0] != source.shape:
         raise CannotFollowError("its output has another shape than its input")
@@ -26,7 +30,11 @@ def elementwise(call: LayerCall) -> Coupling:
 
 
 def activation(call: LayerCall) -> Coupling:
-    """A layer that is an activation; some of them read all channels at once."""
+    """An activation layer.
+
+    Raises:
+      CannotFollowError: the activation reads all channels at once, or is a custom one.
+    """
     reason = activation_freezes(call.layer.activation)
     if reason:
         raise CannotFollowError(reason)
@@ -34,19 +42,23 @@ def activation(call: LayerCall) -> Coupling:
 
 
 def rescaling(call: LayerCall) -> Coupling:
-    """One scale and offset for all channels."""
+    """One scale and offset for all channels.
+
+    Raises:
+      CannotFollowError: the scale or the offset differs between channels.
+    """
     if np.size(call.layer.scale) > 1 or np.size(call.layer.offset) > 1:
         raise CannotFollowError("it has a scale for each channel in its configuration")
     return elementwise(call)
 
 
 def _own_axis(axis: int, rank: int) -> int:
-    """An axis as Keras layers give it, with the batch, counted without it."""
+    """Converts an axis of a Keras layer, which counts the batch axis, to one without it."""
     return axis % (rank + 1) - 1
 
 
 def batch_normalization(call: LayerCall) -> Coupling:
-    """Four vectors along the channels; each channel is normalised alone."""
+    """Four vectors `[channels]`; each channel is normalised alone."""
     source = only_input(call)
     require_axis(source, _own_axis(call.layer.axis, len(source.shape)))
     names = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -54,12 +66,12 @@ def batch_normalization(call: LayerCall) -> Coupling:
 
 
 def layer_normalization(call: LayerCall) -> Coupling:
-    """Scale and offset along the normalised axes; mean and variance are those of what is left."""
+    """Scale and offset along the normalised axes, over the channels that are left."""
     return _normalized(call, ("gamma", "beta"))
 
 
 def rms_normalization(call: LayerCall) -> Coupling:
-    """A scale along the normalised axes; the mean square is that of what is left."""
+    """A scale along the normalised axes, over the channels that are left."""
     return _normalized(call, ("scale",))
 
 
@@ -75,7 +87,10 @@ def _normalized(call: LayerCall, names: tuple[str, ...]) -> Coupling:
 
 
 def group_normalization(call: LayerCall) -> Coupling:
-    """Whole groups go, so that mean and variance of the others stay; one group is as a layer's."""
+    """Whole groups are removed, which keeps the statistics of the others.
+
+    A single group is treated like layer normalisation.
+    """
     source = only_input(call)
     require_axis(source, _own_axis(call.layer.axis, len(source.shape)))
     labels, groups = source.labels, call.layer.groups
@@ -88,7 +103,7 @@ def group_normalization(call: LayerCall) -> Coupling:
 
 
 def prelu(call: LayerCall) -> Coupling:
-    """A slope for each value, or for each channel where the other axes are shared."""
+    """A slope for each value; along shared axes one for all positions."""
     source = only_input(call)
     if source.axis + 1 in (call.layer.shared_axes or ()):
         return Coupling((source,))
@@ -96,7 +111,7 @@ def prelu(call: LayerCall) -> Coupling:
 
 
 def layer_scale(call: LayerCall) -> Coupling:
-    """A factor for each channel, as in Keras' own ConvNeXt."""
+    """A factor for each channel, as in Keras' ConvNeXt."""
     source = only_input(call)
     require_axis(source, len(source.shape) - 1)
     return Coupling(
@@ -110,19 +125,23 @@ def spatial(call: LayerCall) -> Coupling:
     """Pooling, padding, cropping, resizing: positions change, channels do not."""
     source = only_input(call)
     require_axis(source, channel_axis(call.layer, len(source.shape)))
-    return Coupling((Tensor(call.outputs[0], source.axis, source.labels),))
+    return Coupling((ChannelTensor(call.outputs[0], source.axis, source.labels),))
 
 
 def global_pooling(call: LayerCall) -> Coupling:
-    """One value for each channel, the other axes of size 1 or gone."""
+    """One value for each channel; the other axes have size 1 or are dropped."""
     source = only_input(call)
     require_axis(source, channel_axis(call.layer, len(source.shape)))
     shape = call.outputs[0]
-    return Coupling((Tensor(shape, source.axis if len(shape) > 1 else 0, source.labels),))
+    return Coupling((ChannelTensor(shape, source.axis if len(shape) > 1 else 0, source.labels),))
 
 
 def reduction(call: LayerCall) -> Coupling:
-    """A mean, sum or extreme of `keras.ops` over axes without channels."""
+    """A mean, sum or extremum of `keras.ops` over axes other than the channels.
+
+    Raises:
+      CannotFollowError: it reduces over channels or samples.
+    """
     source = only_input(call)
     rank = len(source.shape)
     given = call.layer.axis
@@ -130,4 +149,4 @@ def reduction(call: LayerCall) -> Coupling:
     if not axes or -1 in axes or source.axis in axes:
         raise CannotFollowError("it reduces over all channels or samples")
     gone = 0 if call.layer.keepdims else sum(axis < source.axis for axis in axes)
-    return Coupling((Tensor(call.outputs[0], source.axis - gone, source.labels),))
+    return Coupling((ChannelTensor(call.outputs[0], source.axis - gone, source.labels),))

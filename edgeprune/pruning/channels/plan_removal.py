@@ -1,8 +1,8 @@
-"""Removal as a whole: plans how many channels go where, and takes them out of a model."""
+"""Plans how many channels each layer loses, and removes them from a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -13,52 +13,60 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.pruning.channels import taylor
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
-from edgeprune.pruning.channels.correction import correct
-from edgeprune.pruning.channels.cost import Ledger, find_works
-from edgeprune.pruning.channels.distribution import Candidate, Distribution, Measure, spread
+from edgeprune.pruning.channels.correction import correct_weights
+from edgeprune.pruning.channels.cost import CostModel, find_ops
+from edgeprune.pruning.channels.distribution import (
+    Candidate,
+    Distribution,
+    Measure,
+    distribute_removal,
+)
 from edgeprune.pruning.channels.group import Group, find_groups
 from edgeprune.pruning.channels.importance import (
+    ChannelReader,
     Elimination,
-    Reader,
     by_scores,
     eliminate,
     find_makers,
     find_readers,
 )
-from edgeprune.pruning.channels.removal import Kept, remove
-from edgeprune.pruning.channels.rule import Rule
+from edgeprune.pruning.channels.removal import Kept, build_smaller
+from edgeprune.pruning.channels.rule import ChannelRule
 from edgeprune.pruning.channels.statistics import Key, Moments, measure_moments
+from edgeprune.pruning.channels.taylor import taylor_scores
 from edgeprune.pruning.channels.trace import Trace, trace
 
 Importance = Literal["reconstruction", "taylor", "magnitude"]
-Rules = Mapping[type, Rule]
-NO_RULES: Rules = MappingProxyType({})
-Progress = Callable[[str, int, int], None]
+"""A criterion of `importance`."""
+ChannelRules = Mapping[type, ChannelRule]
+"""Rules for custom layers, by their class."""
+NO_RULES: ChannelRules = MappingProxyType({})
 
-MAX_SAMPLES = 256
-"""Samples that importance is measured on; more cost time and change little."""
+IMPORTANCE_SAMPLES = 256
+"""Most samples that importance is measured on; more take time and change little."""
 _VALUE_BYTES = {"float32": 4, "float16": 4, "int8": 1}
-"""Of a weight as the device computes with it."""
+"""Bytes of a weight as the device computes with it."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the worth of channels is judged by."""
+    """The measurements that the importance of channels is computed from."""
 
-    readers: tuple[Reader, ...]
+    readers: tuple[ChannelReader, ...]
     moments: Mapping[Key, Moments]
     scores: Array | None = None
-    """By label, where they were weighed by labels."""
+    """float64 `[channels]` by label, if importance is "taylor"."""
     orders: dict[tuple[bytes, int], Elimination] = field(default_factory=dict)
-    """What was worked out before."""
+    """Cache of `order`."""
 
     def order(self, group: Group, at_once: int) -> Elimination:
-        """In which order a group's channels go; remembered, since it may take long."""
+        """The order in which a group's channels are removed; cached, since it may take long."""
         key = group.channels.tobytes(), at_once
         if key not in self.orders:
             self.orders[key] = (
@@ -69,40 +77,44 @@ class Evidence:
         return self.orders[key]
 
 
-def gather(
+def gather_evidence(
     mapped: LayerMap,
     traced: Trace,
     data: Data | None,
     importance: Importance | None,
     progress: Progress,
 ) -> Evidence:
-    """Measures what the chosen importance needs; without data magnitude is all there is.
+    """Measures what a criterion of importance needs; without data that is always "magnitude".
 
     Args:
-      mapped: the model that was traced.
-      traced: as `trace` gives it.
+      mapped: the traced model.
+      traced: the trace of the model.
       data: calibration data, with labels for "taylor".
-      importance: "reconstruction" if there is data and it is None, else "magnitude".
-      progress: told what is done.
+      importance: the criterion; "reconstruction" if None.
+      progress: called after each batch.
+
+    Raises:
+      DataError: "taylor" without labels.
+      ModelError: a weight is not finite, or "taylor" with several outputs and no loss.
     """
     if data is None or importance == "magnitude":
         return Evidence((*find_readers(traced, {}), *find_makers(traced)), {})
-    rows = np.linspace(0, len(data) - 1, min(len(data), MAX_SAMPLES)).astype(int)
+    rows = np.linspace(0, len(data) - 1, min(len(data), IMPORTANCE_SAMPLES)).astype(int)
     samples = data.take(rows)
     moments = measure_moments(traced, samples.x, progress)
     readers = find_readers(traced, moments)
     scores = (
-        taylor.score(mapped.model, traced, samples, progress) if importance == "taylor" else None
+        taylor_scores(mapped.model, traced, samples, progress) if importance == "taylor" else None
     )
     return Evidence(readers, moments, scores)
 
 
-def groups_of(model: Model, rules: Rules = NO_RULES) -> tuple[Group, ...]:
-    """Which channels of a model must be removed together.
+def groups_of(model: Model, rules: ChannelRules = NO_RULES) -> tuple[Group, ...]:
+    """The groups of channels of a model that must be removed together.
 
     Args:
       model: Sequential or Functional, nested models opened.
-      rules: for custom layers, by their class.
+      rules: rules for custom layers, by their class.
     """
     return find_groups(trace(map_layers(model), rules))
 
@@ -115,41 +127,47 @@ def plan_removal(
     data: Data | None = None,
     importance: Importance | None = None,
     evidence: Evidence | None = None,
-    rules: Rules = NO_RULES,
-    progress: Progress = lambda *_: None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
 ) -> Plan:
-    """Fills in how many channels of each layer stay, or why they must.
+    """Completes a plan: how many channels of each layer are removed, or why none are.
 
     Args:
       mapped: a built Keras model; not changed.
-      profile: what channels cost there.
-      made: a plan whose rows say which layers may lose channels.
-      data: calibration data; without it, channels are weighed by magnitude.
-      importance: how channels are weighed; see `gather`.
-      evidence: that was gathered from this model before, in place of the two.
-      rules: for custom layers, by their class.
-      progress: told what is done.
+      profile: the device, which gives the cost of channels.
+      made: a plan whose rows allow layers to lose channels.
+      data: calibration data; without it, importance is magnitude.
+      importance: criterion of importance; see `gather_evidence`.
+      evidence: measurements made on this model before, replacing `data` and `importance`.
+      rules: rules for custom layers, by their class.
+      progress: called after each batch.
+
+    Returns:
+      A new plan.
+
+    Raises:
+      DataError, ModelError: as `gather_evidence`.
     """
     if not can_rebuild(mapped.model):
-        kind = type(mapped.model).__name__
-        reason = f"channels cannot be followed through a {kind} without a graph"
+        kind = with_article(type(mapped.model).__name__)
+        reason = f"channels cannot be followed through {kind} without a graph"
         return made.model_copy(update={"layers": tuple(_left(row, reason) for row in made.layers)})
     traced = trace(mapped, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = evidence or gather(mapped, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
     counted = _counted(rows)
     candidates = _candidates(groups, rows, evidence)
 
-    ledger = Ledger(
-        find_works(traced, counted),
+    cost_model = CostModel(
+        find_ops(traced, counted),
         [candidate.group for candidate in candidates],
         profile.channel_cost,
         _VALUE_BYTES[profile.numerics],
     )
-    found = spread(
+    found = distribute_removal(
         candidates,
-        ledger,
+        cost_model,
         sparsity=made.asked,
         whole=sum(row.weights for row in made.layers if row.counted),
         measure=_measure(made),
@@ -162,7 +180,7 @@ def _measure(made: Plan) -> Measure:
 
 
 def _counted(rows: Mapping[str, LayerPlan]) -> dict[str, str]:
-    """The attribute of the kernel that a sparsity is counted over, by the layer's path."""
+    """The attribute of the kernel that the sparsity is counted over, by the layer's path."""
     return {path: _kernel_name(row) for path, row in rows.items() if row.counted}
 
 
@@ -192,7 +210,7 @@ def _filled(
 
 
 def _filled_row(row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, float]) -> LayerPlan:
-    """A row with what its layer loses, or why it loses nothing."""
+    """A row with the fraction that its layer loses, or the reason why it loses nothing."""
     if not row.shape:
         return row
     kernel = _kernel_name(row)
@@ -242,36 +260,37 @@ def remove_planned(
     data: Data | None = None,
     importance: Importance | None = None,
     evidence: Evidence | None = None,
-    rules: Rules = NO_RULES,
-    progress: Progress = lambda *_: None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
 ) -> LayerMap:
-    """Takes the channels out that a plan's rows say, those that are missed least.
+    """Removes the channels that a plan's rows ask for, the least important first.
 
-    With calibration data the weights that read them are corrected by least squares, so that the
-    channels which stay take over what they can.
+    With calibration data, the weights of the channels that stay are adjusted by least squares to
+    compensate.
 
     Args:
       mapped: a built Keras model; not changed.
-      plan: as `plan` makes it, perhaps edited.
-      data: calibration data; without it, channels are weighed by magnitude and nothing is
-        corrected.
-      importance: how channels are weighed; see `gather`.
-      evidence: that was gathered from this model before, in place of the two.
-      rules: for custom layers, by their class.
-      progress: told what is done.
+      plan: a plan that `plan` made, possibly edited.
+      data: calibration data; without it, importance is magnitude and no weights are adjusted.
+      importance: criterion of importance; see `gather_evidence`.
+      evidence: measurements made on this model before, replacing `data` and `importance`.
+      rules: rules for custom layers, by their class.
+      progress: called after each batch and each group.
 
     Returns:
       A smaller model with the layers, names and compilation of the one given.
 
     Raises:
-      PlanError: the plan asks for what channels that go together do not allow.
+      PlanError: the plan removes channels that must stay, or different numbers of channels that
+        are removed together.
+      DataError: "taylor" without labels.
       ModelError: a weight is not finite, or a layer cannot be made with fewer channels.
     """
     traced = trace(mapped, rules)
     rows = {row.path: row for row in plan.layers}
     groups = with_reasons(find_groups(traced), rows)
     left = kept_by_plan(groups, rows)
-    evidence = evidence or gather(mapped, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
     kept: Kept = np.ones(traced.channels, bool)
     for step, (index, count) in enumerate(left.items()):
         group = groups[index]
@@ -282,12 +301,17 @@ def remove_planned(
     corrected = mapped
     if evidence.moments:
         corrected = map_layers(copy_model(mapped.model))
-        correct(corrected, traced, kept, evidence.moments)
-    return remove(corrected, traced, kept)
+        correct_weights(corrected, traced, kept, evidence.moments)
+    return build_smaller(corrected, traced, kept)
 
 
 def rest_of(plan: Plan, smaller: LayerMap) -> Plan:
-    """What is left of a plan to be done once channels are gone: rows of the other patterns."""
+    """The rest of a plan once its channels are removed: the rows with other patterns.
+
+    Args:
+      plan: the plan.
+      smaller: the model without those channels.
+    """
     rows = []
     for row in plan.layers:
         variable = smaller.kernels.get(row.path)

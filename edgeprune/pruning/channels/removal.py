@@ -1,4 +1,4 @@
-"""Builds the smaller model: the same layers by the same names, with fewer channels."""
+"""Builds the smaller model: the same layers with the same names, and fewer channels."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy.typing as npt
 from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.copies import copy_layer, rebuild
 from edgeprune.keras_model.layers import Layer, LayerMap, map_layers
-from edgeprune.pruning.channels.rule import Labels, Tensor
+from edgeprune.pruning.channels.rule import ChannelTensor, Labels
 from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
 Kept = npt.NDArray[np.bool_]
-"""`[channels of the trace]`, True for those that stay."""
+"""bool `[channels]` by label; True keeps."""
 
 
-def remove(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
-    """A new model without the channels that are not kept; weights that are left stay as they are.
+def build_smaller(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
+    """Builds a model without the channels that are not kept; the weights left do not change.
 
     Args:
-      mapped: the model that was traced; not changed.
-      trace: as `trace.trace` gives it.
-      kept: by label.
+      mapped: the traced model; not changed.
+      trace: the trace of the model.
+      kept: bool `[channels]` by label; True keeps.
 
     Returns:
       A model with the layers, names and compilation of the one that was traced.
 
     Raises:
-      ModelError: a layer cannot be made again with fewer channels.
+      ModelError: a layer cannot be rebuilt with fewer channels.
     """
     sizes = {path: _sizes(found, kept) for path, found in trace.sizes.items()}
     shapes = {
@@ -46,11 +46,11 @@ def remove(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
     return smaller
 
 
-def _sizes(found: Mapping[str, Labels | Tensor], kept: Kept) -> dict[str, Any]:
+def _sizes(found: Mapping[str, Labels | ChannelTensor], kept: Kept) -> dict[str, Any]:
     """The entries of a layer's configuration that change."""
     changed: dict[str, Any] = {}
     for key, labels in found.items():
-        if isinstance(labels, Tensor):
+        if isinstance(labels, ChannelTensor):
             if not kept[labels.labels].all():
                 changed[key] = _shape(labels, kept)
         elif not kept[labels].all():
@@ -58,7 +58,7 @@ def _sizes(found: Mapping[str, Labels | Tensor], kept: Kept) -> dict[str, Any]:
     return changed
 
 
-def _shape(tensor: Tensor, kept: Kept) -> tuple[int | None, ...]:
+def _shape(tensor: ChannelTensor, kept: Kept) -> tuple[int | None, ...]:
     if tensor.shape and tensor.shape[tensor.axis] is not None:
         left = int(kept[tensor.labels].sum())
         return (*tensor.shape[: tensor.axis], left, *tensor.shape[tensor.axis + 1 :])
@@ -77,7 +77,7 @@ def _resized(layer: Layer, changed: Mapping[str, Any]) -> Layer:
 
 
 def _carry_weights(mapped: LayerMap, smaller: LayerMap, trace: Trace, kept: Kept) -> None:
-    """Copies every weight, without the positions of channels that are gone, in place."""
+    """Copies every weight without the positions of removed channels, in place."""
     cuts: dict[str, list[TracedWeight]] = {}
     for weight in trace.weights:
         cuts.setdefault(weight.path, []).append(weight)

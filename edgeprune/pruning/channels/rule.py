@@ -1,7 +1,7 @@
-"""What a rule is: how one layer couples the channels of its inputs, weights and outputs.
+"""The interface of rules: how one layer couples the channels of its inputs, weights and outputs.
 
-Every channel has a label, a number. A rule is a pure function: it is given the labels that come in
-and says which labels go out, which weight axes carry them, and which of them stand or fall
+Every channel has a label, an integer. A rule is a pure function from the labels of a layer's inputs
+to those of its outputs, the weight axes along which they lie, and the channels that must be removed
 together. It knows one kind of layer and nothing of the graph.
 """
 
@@ -15,22 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 Labels: TypeAlias = npt.NDArray[np.int64]
-"""`[channels]`, the label of the channel at each position; a label may stand at several."""
-Shape: TypeAlias = tuple[int | None, ...]
-"""Of a tensor, without its batch axis."""
+"""`[channels]`, the label of the channel at each position; a label may occur several times."""
+SampleShape: TypeAlias = tuple[int | None, ...]
+"""The shape of a tensor without its batch axis; None for a size that is not known."""
 
 
 class CannotFollowError(Exception):
-    """A rule cannot say what becomes of channels; the message says why. They then stay."""
+    """A rule cannot follow channels, which then stay; the message gives the reason."""
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """What is known of a tensor: its shape, and the labels along its one channel axis."""
+class ChannelTensor:
+    """A tensor with its channels: its shape, and the labels along its one channel axis."""
 
-    shape: Shape
+    shape: SampleShape
     axis: int
-    """Of the channels, counted without the batch axis, never negative."""
+    """The channel axis, counted without the batch axis, never negative."""
     labels: Labels
 
 
@@ -42,89 +42,92 @@ class WeightAxis:
     """Attribute of the layer that holds the `keras.Variable`; a missing or None one is skipped."""
     axis: int
     labels: Labels
+    """`[size of the axis]`."""
 
 
 @dataclass(frozen=True)
 class Matrix:
     """A weight that makes each output channel a sum over input channels.
 
-    It is what a device spends its multiplications and most of its bytes on, and where a channel
-    that is removed is missed.
+    Matrices determine the cost of a layer, and the loss when one of its input channels is removed.
     """
 
     weight: str
+    """Attribute of the layer that holds the `keras.Variable`."""
     outputs: Labels
+    """`[outputs]`."""
     output_axis: int
     inputs: Labels | None = None
-    """Labels that the weight sums over; None for a depthwise weight, which sums over no channel."""
+    """`[inputs]`, summed over; None for a depthwise weight, which sums over no channel."""
     input_axis: int = 0
     groups: int = 1
     window: int = 1
-    """Kernel positions: `kh * kw`."""
+    """Number of kernel positions, `kh * kw`."""
     pixels: int = 1
-    """Positions that the weight is applied at, for one sample."""
+    """Number of positions at which the weight is applied, for one sample."""
     source: int | None = 0
-    """Which input of the layer it reads; None if it reads something in between."""
+    """Index of the layer's input that it reads; None if it reads an intermediate result."""
 
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer, as a rule sees it."""
+    """One call of a layer, the argument of a rule."""
 
     layer: Any
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Shape, ...]
+    inputs: tuple[ChannelTensor, ...]
+    outputs: tuple[SampleShape, ...]
     arguments: tuple[Any, ...]
-    """All that the layer was called with, flat, tensors and constants."""
+    """All arguments of the call, flat, tensors and constants."""
     new: Callable[[int], Labels]
-    """Gives labels for that many channels which the layer makes; at every call the same."""
+    """Gives the labels of that many channels which the layer makes; the same for every call."""
 
 
 @dataclass(frozen=True)
 class Coupling:
-    """What a rule says."""
+    """How a layer couples channels, the result of a rule."""
 
-    outputs: tuple[Tensor, ...]
+    outputs: tuple[ChannelTensor, ...]
     weights: tuple[WeightAxis, ...] = ()
-    sizes: Mapping[str, Labels | Tensor] = field(default_factory=dict)
-    """Entries of the layer's configuration that count channels: how many of these labels are left,
-    or, of a tensor, its shape with the channels that are left."""
+    sizes: Mapping[str, Labels | ChannelTensor] = field(default_factory=dict)
+    """Entries of the layer's configuration that depend on channels: for labels their number, for a
+    tensor its shape, after removal."""
     united: tuple[tuple[Labels, Labels], ...] = ()
-    """Pairs of arrays, position by position: channels that must be removed together."""
+    """Pairs of arrays of one shape; channels at the same position must be removed together."""
     frozen: tuple[tuple[Labels, str], ...] = ()
     """Channels that must stay, and why."""
     matrices: tuple[Matrix, ...] = ()
 
 
-Rule: TypeAlias = Callable[[LayerCall], Coupling]
+ChannelRule: TypeAlias = Callable[[LayerCall], Coupling]
+"""Raises `CannotFollowError` where it cannot follow channels."""
 
 
-def only_input(call: LayerCall) -> Tensor:
-    """The one tensor that a layer takes.
+def only_input(call: LayerCall) -> ChannelTensor:
+    """The only input of a layer.
 
     Raises:
-      CannotFollowError: it takes several.
+      CannotFollowError: the layer has several inputs.
     """
     if len(call.inputs) != 1:
-        raise CannotFollowError(f"{len(call.inputs)} inputs where one is known how to be followed")
+        raise CannotFollowError(f"it has {len(call.inputs)} inputs instead of one")
     return call.inputs[0]
 
 
 def channel_axis(layer: Any, rank: int) -> int:
-    """Where a layer with a `data_format` has its channels, in a tensor of `rank` without batch."""
+    """The channel axis of a layer's tensors; axis and `rank` do not count the batch axis."""
     return 0 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
 
 
-def require_axis(tensor: Tensor, axis: int) -> None:
-    """Checks that channels lie along an axis.
+def require_axis(tensor: ChannelTensor, axis: int) -> None:
+    """Checks that the channels of a tensor lie along an axis.
 
     Raises:
-      CannotFollowError: they lie along another one.
+      CannotFollowError: they lie along another axis.
     """
     if tensor.axis != axis:
         raise CannotFollowError("channels lie along another axis than this layer's")
 
 
-def pixels_of(shape: Shape, axis: int) -> int:
-    """Positions of a tensor beside its channel axis; 1 for each size that is not known."""
+def pixels_of(shape: SampleShape, axis: int) -> int:
+    """The number of positions of a tensor without its channel axis; unknown sizes count as 1."""
     return int(np.prod([size or 1 for at, size in enumerate(shape) if at != axis], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Rules for layers that move values about: flatten, reshape, permute, repeat."""
+"""Rules for layers that move values: flatten, reshape, permute, repeat."""
 
 from __future__ import annotations
 
@@ -8,30 +8,37 @@ import numpy as np
 
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelTensor,
     Coupling,
     Labels,
     LayerCall,
-    Shape,
-    Tensor,
+    SampleShape,
     only_input,
 )
 
 MAX_POSITIONS = 1 << 24
-"""Values of one sample that are followed one by one through a reshape."""
+"""Most values of one sample that are followed one by one through a reshape."""
 
 
 def flatten(call: LayerCall) -> Coupling:
-    """Channels repeat for every position, as the values lie in memory."""
+    """Channels repeat for every position, in memory order.
+
+    Raises:
+      CannotFollowError: as `reshape`, or channels come first.
+    """
     if getattr(call.layer, "data_format", None) == "channels_first":
         raise CannotFollowError("it flattens channels that lie first")
     return reshape(call)
 
 
 def reshape(call: LayerCall) -> Coupling:
-    """Values are followed one by one; the new shape may spread channels over several axes.
+    """Follows values one by one; the new shape may split channels over several axes.
 
-    Then all that share a position on the last of those axes go together, as they must when groups
-    of channels are shuffled.
+    Then all that share a position on the last of those axes are coupled, as is necessary when
+    groups of channels are shuffled.
+
+    Raises:
+      CannotFollowError: a size is not known, or there are more than `MAX_POSITIONS` values.
     """
     source = only_input(call)
     before, after = _known(source.shape), _known(call.outputs[0])
@@ -41,15 +48,15 @@ def reshape(call: LayerCall) -> Coupling:
     axes = [axis for axis in range(len(after)) if _varies(everywhere, axis)]
     axis = axes[-1] if axes else len(after) - 1
     labels, united = _along(everywhere, axis, len(axes) > 1)
-    made = Tensor(after, axis, labels)
+    made = ChannelTensor(after, axis, labels)
     sizes = {"target_shape": made} if hasattr(call.layer, "target_shape") else {}
     return Coupling((made,), sizes=sizes, united=united)
 
 
-def _known(shape: Shape) -> tuple[int, ...]:
+def _known(shape: SampleShape) -> tuple[int, ...]:
     known = tuple(size for size in shape if size is not None)
     if len(known) < len(shape) or math.prod(known) > MAX_POSITIONS or not known:
-        raise CannotFollowError(f"it reshapes {list(shape)}, of a size not known or too large")
+        raise CannotFollowError(f"it reshapes {list(shape)}, whose size is not known or too large")
     return known
 
 
@@ -60,7 +67,7 @@ def _varies(labels: Labels, axis: int) -> bool:
 def _along(
     everywhere: Labels, axis: int, several: bool
 ) -> tuple[Labels, tuple[tuple[Labels, Labels], ...]]:
-    """The labels along one axis, and those that must go with them."""
+    """The labels along one axis, and the pairs of labels that are coupled."""
     rows = np.moveaxis(everywhere, axis, -1).reshape(-1, everywhere.shape[axis])
     if not several:
         return rows[0].copy(), ()
@@ -70,12 +77,12 @@ def _along(
 
 
 def permute(call: LayerCall) -> Coupling:
-    """Axes change places, channels with them."""
+    """Permutes the axes, the channel axis among them."""
     source = only_input(call)
     axis = list(call.layer.dims).index(source.axis + 1)
-    return Coupling((Tensor(call.outputs[0], axis, source.labels),))
+    return Coupling((ChannelTensor(call.outputs[0], axis, source.labels),))
 
 
 def repeat(call: LayerCall) -> Coupling:
-    """`[channels]` becomes `[n, channels]`."""
-    return Coupling((Tensor(call.outputs[0], 1, only_input(call).labels),))
+    """Repeats `[channels]` to `[n, channels]`."""
+    return Coupling((ChannelTensor(call.outputs[0], 1, only_input(call).labels),))

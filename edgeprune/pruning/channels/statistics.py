@@ -1,12 +1,12 @@
-"""What flows through a network: second moments of the channels that each matrix reads.
+"""Statistics of the activations of a network: moments of the channels that each matrix reads.
 
 One pass over the calibration data, batch by batch and layer by layer, so that memory holds one
-batch of activations and one square of channels per tensor.
+batch of activations and one covariance matrix per tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,57 +15,71 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.progress import Progress
 from edgeprune.keras_model.calls import Call
 from edgeprune.pruning.channels.trace import Trace
 
-BATCH_SIZE = 16
+CALIBRATION_BATCH = 16
+"""Samples in a batch."""
 MAX_ROWS = 1024
-"""Positions of a batch that enter the moments; of more, every so many-th is taken."""
+"""Most positions of a batch that enter the moments; of more, evenly spaced ones are taken."""
 RIDGE = 1e-3
-"""Of the mean variance, added to each: channels that never change would have no inverse."""
+"""Fraction of the mean variance added to the diagonal, so that the covariance has an inverse."""
 TINY = 1e-12
-"""A variance below which a channel counts as constant."""
+"""Variance below which a channel counts as constant."""
 MAX_SQUARE = 4096
-"""Channels of a tensor up to which all pairs are kept; of more, each channel alone."""
+"""Largest number of channels for which the covariance is computed; of more, only variances."""
 
 Key = tuple[str, int]
+"""A call of the model, see `calls.Call.key`."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the channels of one tensor, over samples and positions."""
+    """Mean and covariance of a tensor's channels over samples and positions."""
 
     rows: int
+    """Number of samples times positions."""
     mean: Array
     """float64 `[channels]`."""
     covariance: Array
-    """float32 `[channels, channels]`, `shrunk`, or `[channels]` where only each alone is known."""
+    """float32 `[channels, channels]`, `shrunk`; or `[channels]`, variances only."""
 
     @property
     def variance(self) -> Array:
-        """`[channels]`."""
+        """The variances, `[channels]`."""
         diagonal = self.covariance if self.covariance.ndim == 1 else np.diag(self.covariance)
         return np.asarray(diagonal)
 
     @cached_property
     def inverse(self) -> Array:
-        """float32 `[channels, channels]`, the inverse of the covariance, safely positive."""
+        """The inverse of the covariance plus a ridge, float32 `[channels, channels]`.
+
+        It is positive definite. The covariance must be a matrix.
+        """
         square = self.covariance.astype(np.float64)
         ridge = RIDGE * max(float(np.mean(self.variance)), TINY)
         square[np.diag_indices_from(square)] += ridge
         try:
             np.linalg.cholesky(square)
             return np.linalg.inv(square).astype(np.float32)
-        except np.linalg.LinAlgError:  # rounding of the sums has left a variance below zero
+        except np.linalg.LinAlgError:  # rounding has left a negative eigenvalue
             strengths, axes = np.linalg.eigh(square)
             return np.asarray((axes / np.maximum(strengths, ridge)) @ axes.T, np.float32)
 
 
 def shrunk(covariance: Array, rows: int) -> Array:
-    """A covariance drawn towards its diagonal as samples are few.
+    """Shrinks a covariance towards its diagonal, the more the fewer samples there are.
 
-    What few samples show of how channels depend on each other is mostly chance. By how much is
-    the oracle approximating shrinkage of the matrix of correlations towards the identity.
+    Correlations estimated from few samples are mostly noise. The amount is that of oracle
+    approximating shrinkage (OAS) of the correlation matrix towards the identity.
+
+    Args:
+      covariance: `[channels, channels]`.
+      rows: number of samples that it was estimated from.
+
+    Returns:
+      `[channels, channels]`, with the same diagonal.
 
     Source: Chen, Wiesel, Eldar and Hero, "Shrinkage algorithms for MMSE covariance estimation",
     IEEE Transactions on Signal Processing 58(10), 2010, equation 23.
@@ -82,7 +96,7 @@ def shrunk(covariance: Array, rows: int) -> Array:
 
 @dataclass
 class _Sums:
-    """Of what is left once `shift` is taken off, so that large means cost no digits."""
+    """First and second moments, summed about `shift`, which limits rounding for large means."""
 
     shift: Any
     rows: int
@@ -93,17 +107,17 @@ class _Sums:
 def measure_moments(
     trace: Trace,
     x: Sequence[Array],
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Mapping[Key, Moments]:
-    """Runs a traced model on calibration data; gives the moments of what each matrix reads.
+    """Runs a traced model on calibration data, for the moments of the inputs of each matrix.
 
     Args:
-      trace: as `trace.trace` gives it.
+      trace: the trace of the model.
       x: one array `[n, ...]` per input of the model.
-      progress: told which batch is done.
+      progress: called after each batch.
 
     Returns:
-      By the key of the call that reads the tensor, for its first input.
+      The moments of the first input of each call with a matrix, by the key of the call.
     """
     wanted = {
         found.key: trace.tensors[found.key][0].axis
@@ -113,7 +127,7 @@ def measure_moments(
     # Several layers may read one tensor, which is measured once.
     sums: dict[int, _Sums] = {}
     tensor_of: dict[Key, int] = {}
-    batches = -(-len(x[0]) // BATCH_SIZE)
+    batches = -(-len(x[0]) // CALIBRATION_BATCH)
     for step in range(batches):
         added: set[int] = set()
         # Strided, so that data sorted by class does not make one-sided batches.
@@ -134,7 +148,7 @@ def measure_moments(
 
 
 def _rows(tensor: Any, axis: int) -> Any:
-    """A tensor as float32 `[positions, channels]`, at most `MAX_ROWS` of them."""
+    """A tensor as float32 `[positions, channels]`, at most `MAX_ROWS` positions."""
     rank = len(tensor.shape)
     order = [at for at in range(rank) if at != axis + 1] + [axis + 1]
     last = tf.transpose(tensor, order) if order != list(range(rank)) else tensor

@@ -1,4 +1,4 @@
-"""Scores channels by labels: the square of how the loss changes without them, to first order.
+"""Scores channels by labels: the squared change of the loss without them, to first order.
 
 Source: Molchanov et al., "Importance estimation for neural network pruning", 2019,
 arXiv:1906.10771, equation 8, on activations.
@@ -6,7 +6,6 @@ arXiv:1906.10771, equation 8, on activations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,30 +15,29 @@ import tensorflow as tf
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ModelError
+from edgeprune.core.progress import Progress
 from edgeprune.keras_model.calls import Call
 from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.channels.statistics import BATCH_SIZE
+from edgeprune.pruning.channels.statistics import CALIBRATION_BATCH
 from edgeprune.pruning.channels.trace import Trace
 
 
-def score(
-    model: Model, trace: Trace, data: Data, progress: Callable[[str, int, int], None]
-) -> Array:
+def taylor_scores(model: Model, trace: Trace, data: Data, progress: Progress) -> Array:
     """The mean over samples of the squared first-order change of the loss.
 
     Args:
-      model: that was traced; its own loss is taken, else sparse categorical cross-entropy.
-      trace: as `trace.trace` gives it.
+      model: the traced model; its own loss is used, else sparse categorical cross-entropy.
+      trace: the trace of the model.
       data: samples with labels.
-      progress: told which batch is done.
+      progress: called after each batch.
 
     Returns:
       float64 `[channels]`, by label.
 
     Raises:
       DataError: there are no labels.
-      ModelError: several outputs and no loss that goes without saying.
+      ModelError: the model has several outputs and no loss.
     """
     if data.y is None:
         raise DataError("Importance by Taylor expansion needs labels `y`. Received: `x` alone.")
@@ -50,7 +48,7 @@ def score(
         if found.matrix.source is not None and found.matrix.inputs is not None
     }
     total = np.zeros(trace.channels)
-    batches = -(-len(data) // BATCH_SIZE)
+    batches = -(-len(data) // CALIBRATION_BATCH)
     for step in range(batches):
         batch = data.take(slice(step, None, batches))
         total += _batch_scores(trace, wanted, batch, loss)
@@ -65,8 +63,8 @@ def _loss(model: Model) -> Any:
         )
     if len(model.outputs) > 1:
         raise ModelError(
-            f"{model.name}: expected a compiled model, since one with several outputs has no loss "
-            "that goes without saying. Compile it with its losses before saving."
+            f"{model.name}: expected a compiled model, since one with several outputs has no "
+            "default loss. Compile it with its losses before saving."
         )
     crossentropy = keras.losses.SparseCategoricalCrossentropy(
         from_logits=not ends_in_softmax(model)
@@ -87,7 +85,7 @@ def _batch_scores(trace: Trace, wanted: dict[Any, Any], batch: Data, loss: Any) 
             return call.run(tensors)
 
         outputs = trace.graph.apply([tf.constant(array) for array in batch.x], apply)
-        # The mean over the batch would make each sample's own change so much smaller.
+        # The sum, since the mean would divide each sample's change by the batch size.
         value = loss(tf.constant(batch.y), outputs) * len(batch)
     gradients = tape.gradient(value, watched)
     change = np.zeros((trace.channels, len(batch)))
@@ -96,6 +94,6 @@ def _batch_scores(trace: Trace, wanted: dict[Any, Any], batch: Data, loss: Any) 
             axis, along = labels[key]
             product = np.asarray(gradient * watched[key])
             others = tuple(at for at in range(1, product.ndim) if at != axis + 1)
-            # Along the first axis, so that a label that stands twice is added twice.
+            # `np.add.at`, so that a label that occurs twice is added twice.
             np.add.at(change, along, product.sum(axis=others).T)
     return np.asarray(np.square(change).sum(axis=1))

@@ -1,4 +1,4 @@
-"""Follows every channel of a model through its graph, from where it is made to where it is used."""
+"""Follows every channel of a model through its graph, from where it is made to where it is read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from edgeprune.keras_model.layers import LayerMap
 from edgeprune.pruning.channels.kinds import rule_for
 from edgeprune.pruning.channels.rule import (
     CannotFollowError,
+    ChannelRule,
+    ChannelTensor,
     Coupling,
     Labels,
     LayerCall,
     Matrix,
-    Rule,
-    Shape,
-    Tensor,
+    SampleShape,
     WeightAxis,
 )
 
@@ -42,46 +42,46 @@ class TracedWeight:
 
 @dataclass(frozen=True)
 class TracedMatrix:
-    """A matrix where it stands in the graph."""
+    """A matrix, with the layer and the call that it belongs to."""
 
     path: str
     layer: Any
     matrix: Matrix
     key: tuple[str, int]
-    """Of the call, as `calls.Call.key`."""
+    """Key of the call, see `calls.Call.key`."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Where every channel of a model stands. Labels are those of whole channels.
+    """Where every channel of a model occurs.
 
-    All labels are resolved: channels that must be removed together have the same one.
+    All labels are resolved: channels that must be removed together have the same label.
     """
 
     channels: int
-    """Labels run from 0 to this."""
+    """Number of labels, which count from 0."""
     weights: tuple[TracedWeight, ...]
     matrices: tuple[TracedMatrix, ...]
-    tensors: Mapping[tuple[str, int], tuple[Tensor, ...]]
-    """What goes into every call of a layer or operation."""
-    outputs: Mapping[tuple[str, int], tuple[Tensor, ...]]
-    """What comes out of it."""
-    inputs: Mapping[str, tuple[Tensor, ...]]
-    """What goes into every nested model, by its path."""
-    sizes: Mapping[str, Mapping[str, Labels | Tensor]]
-    """By layer, the entries of its configuration that count channels."""
+    tensors: Mapping[tuple[str, int], tuple[ChannelTensor, ...]]
+    """The inputs of every call of a layer or operation, by its key."""
+    outputs: Mapping[tuple[str, int], tuple[ChannelTensor, ...]]
+    """The outputs of every call, by its key."""
+    inputs: Mapping[str, tuple[ChannelTensor, ...]]
+    """The inputs of every nested model, by its path."""
+    sizes: Mapping[str, Mapping[str, Labels | ChannelTensor]]
+    """By the path of a layer, the entries of its configuration that depend on channels."""
     made_by: Mapping[str, Labels]
     """The channels that each layer makes, by its path."""
     frozen: Mapping[int, str]
-    """Why a channel must stay, by its label."""
+    """Why channels must stay, by label."""
     graph: CallGraph
     """The calls of the traced model."""
 
 
 class _Tracer:
-    """Goes through a graph once and writes down what rules say; labels are resolved at the end."""
+    """Runs through a graph once and collects the couplings of rules; labels are resolved last."""
 
-    def __init__(self, mapped: LayerMap, rules: Mapping[type, Rule]) -> None:
+    def __init__(self, mapped: LayerMap, rules: Mapping[type, ChannelRule]) -> None:
         self._mapped = mapped
         self._graph = read_calls(mapped.model)
         self._rules = rules
@@ -91,10 +91,10 @@ class _Tracer:
         self._frozen: list[tuple[Labels, str]] = []
         self._weights: dict[tuple[str, str, int], TracedWeight] = {}
         self._matrices: list[TracedMatrix] = []
-        self._tensors: dict[tuple[str, int], tuple[Tensor, ...]] = {}
-        self._outputs: dict[tuple[str, int], tuple[Tensor, ...]] = {}
-        self._inputs: dict[str, tuple[Tensor, ...]] = {}
-        self._sizes: dict[str, Mapping[str, Labels | Tensor]] = {}
+        self._tensors: dict[tuple[str, int], tuple[ChannelTensor, ...]] = {}
+        self._outputs: dict[tuple[str, int], tuple[ChannelTensor, ...]] = {}
+        self._inputs: dict[str, tuple[ChannelTensor, ...]] = {}
+        self._sizes: dict[str, Mapping[str, Labels | ChannelTensor]] = {}
 
     def trace(self) -> Trace:
         shapes = [tuple(tensor.shape[1:]) for tensor in self._mapped.model.inputs]
@@ -109,8 +109,8 @@ class _Tracer:
         self._frozen[:0] = [(tensor.labels, IS_OUTPUT) for tensor in outputs]
         return self._resolved()
 
-    def _enter(self, path: str, tensors: Sequence[Tensor]) -> None:
-        """Notes what goes into a nested model; its inputs shrink alike at every call."""
+    def _enter(self, path: str, tensors: Sequence[ChannelTensor]) -> None:
+        """Records the inputs of a nested model and couples those of all its calls."""
         for before, now in zip(self._inputs.setdefault(path, tuple(tensors)), tensors, strict=True):
             self._unite(before.labels, now.labels)
 
@@ -118,12 +118,12 @@ class _Tracer:
         self._count += count
         return np.arange(self._count - count, self._count)
 
-    def _source(self, shape: Shape, reason: str) -> Tensor:
-        """A tensor whose channels, along its last axis, come from nowhere and must stay."""
+    def _source(self, shape: SampleShape, reason: str) -> ChannelTensor:
+        """A tensor with new channels along its last axis that must stay."""
         size = shape[-1] if shape and shape[-1] is not None else 1
         labels = self._new(size)
         self._frozen.append((labels, reason))
-        return Tensor(shape, max(len(shape) - 1, 0), labels)
+        return ChannelTensor(shape, max(len(shape) - 1, 0), labels)
 
     def _unite(self, first: Labels, other: Labels) -> None:
         if first.shape != other.shape:
@@ -132,7 +132,7 @@ class _Tracer:
             return
         self._united.append((first, other))
 
-    def _apply(self, call: Call, inputs: list[Tensor]) -> Sequence[Tensor]:
+    def _apply(self, call: Call, inputs: list[ChannelTensor]) -> Sequence[ChannelTensor]:
         path = self._mapped.path_of(call.operation) or call.path
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in call.node.output_tensors)
         coupling = self._coupling(call, path, tuple(inputs), shapes)
@@ -142,7 +142,11 @@ class _Tracer:
         return coupling.outputs
 
     def _coupling(
-        self, call: Call, path: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+        self,
+        call: Call,
+        path: str,
+        inputs: tuple[ChannelTensor, ...],
+        shapes: tuple[SampleShape, ...],
     ) -> Coupling:
         rule = rule_for(call.operation, self._rules)
         if isinstance(rule, str):
@@ -156,9 +160,13 @@ class _Tracer:
             return self._stuck(path, str(error), inputs, shapes)
 
     def _stuck(
-        self, path: str, reason: str, inputs: tuple[Tensor, ...], shapes: tuple[Shape, ...]
+        self,
+        path: str,
+        reason: str,
+        inputs: tuple[ChannelTensor, ...],
+        shapes: tuple[SampleShape, ...],
     ) -> Coupling:
-        """Freezes what goes in and what comes out."""
+        """Freezes the channels of all inputs and outputs."""
         outputs = tuple(self._source(shape, f"{path}: {reason}") for shape in shapes)
         return Coupling(outputs, frozen=tuple((tensor.labels, reason) for tensor in inputs))
 
@@ -199,11 +207,11 @@ class _Tracer:
             for label in np.unique(whole[labels]).tolist():
                 frozen.setdefault(label, reason)
 
-        def tensor(given: Tensor) -> Tensor:
+        def tensor(given: ChannelTensor) -> ChannelTensor:
             return replace(given, labels=whole[given.labels])
 
-        def size_of(given: Labels | Tensor) -> Labels | Tensor:
-            return tensor(given) if isinstance(given, Tensor) else whole[given]
+        def size_of(given: Labels | ChannelTensor) -> Labels | ChannelTensor:
+            return tensor(given) if isinstance(given, ChannelTensor) else whole[given]
 
         return Trace(
             channels=count,
@@ -233,11 +241,11 @@ def _resolved_matrix(matrix: Matrix, whole: Labels) -> Matrix:
     return replace(matrix, outputs=whole[matrix.outputs], inputs=inputs)
 
 
-def trace(mapped: LayerMap, rules: Mapping[type, Rule] = MappingProxyType({})) -> Trace:
+def trace(mapped: LayerMap, rules: Mapping[type, ChannelRule] = MappingProxyType({})) -> Trace:
     """Follows the channels of a Keras model.
 
     Args:
       mapped: a Sequential or Functional model, nested models opened.
-      rules: of the user's own, by layer class; they win over the built-in ones.
+      rules: the user's rules by layer class, which take precedence over the built-in ones.
     """
     return _Tracer(mapped, rules).trace()

@@ -1,12 +1,13 @@
 """Pruning from samples without labels: layer-wise reconstruction of the dense model's outputs.
 
-graph       the calls of a Keras model, in order
+samples     the samples to calibrate on, with shifted copies of images
+recording   the inputs of a layer, wherever it is called
 store       activations until their last use, in memory or on disk
 run         the dense model and its copy side by side
-columns     what a layer's device matrix is multiplied with
-gram        gram matrices of columns, whole or factored
-statistics  sums over positions, and the least-squares problem they state
+columns     a layer's inputs as the columns that its device matrix is multiplied with
+gram        Gram matrices of columns, whole or factored
+statistics  sums over positions, and the least-squares problem that they define
 solve       mask and weights of one layer
-norm        batch normalisation whose input changed
-walk        all of it, layer by layer
+norm        correction of batch normalisation whose input changed
+walk        the whole reconstruction, layer by layer
 """

@@ -1,7 +1,7 @@
-"""What the device matrix of a layer is multiplied with: the layer's inputs as columns.
+"""A layer's inputs as the columns that its device matrix is multiplied with (im2col).
 
 For every output position a layer computes `matrix @ column + bias`; `columns` gives those columns,
-and `linear_output` what comes out before the layer's own activation function.
+and `linear_output` the result, before the layer's activation function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgeprune.keras_model.layers import Layer, kernel_variable
 
 
 def groups(layer: Layer) -> int:
-    """How many parts of its input a layer treats apart: each row of the matrix sees one part.
+    """The number of channel groups of a layer; each row of its matrix reads one group.
 
     Rows of one group are consecutive. The channels of a depthwise convolution are groups.
     """
@@ -31,7 +31,7 @@ def groups(layer: Layer) -> int:
 
 
 def has_columns(layer: Layer) -> bool:
-    """Whether columns can be made: all kinds with a device matrix, channels last."""
+    """Whether `columns` supports a layer: its kind has a device matrix, and channels are last."""
     kernel = kernel_variable(layer)
     return kernel is not None and getattr(layer, "data_format", None) != "channels_first"
 
@@ -41,7 +41,7 @@ def columns(layer: Layer, inputs: Tensor) -> Tensor:
 
     Args:
       layer: of a kind that has a device matrix, channels last.
-      inputs: what the layer is called with, `[n, ..., channels]`.
+      inputs: input of the layer, `[n, ..., channels]`.
 
     Returns:
       float32 tensor `[positions, groups, in]`, positions in the order of the flattened output.
@@ -68,7 +68,15 @@ def columns(layer: Layer, inputs: Tensor) -> Tensor:
 
 
 def linear_output(layer: Layer, inputs: Tensor) -> Tensor:
-    """What a layer computes before its activation function, float32 `[positions, out]`."""
+    """The output of a layer before its activation function.
+
+    Args:
+      layer: of a kind that has a device matrix, channels last.
+      inputs: input of the layer, `[n, ..., channels]`.
+
+    Returns:
+      float32 tensor `[positions, out]`.
+    """
     with _without_activation(layer):
         outputs = layer(inputs)
     return tf.reshape(tf.cast(outputs, tf.float32), [-1, outputs.shape[-1]])
@@ -85,7 +93,7 @@ def _without_activation(layer: Layer) -> Iterator[None]:
 
 
 def _patches(layer: Layer, inputs: Tensor) -> Tensor:
-    """`[n, h, w, kh * kw * channels]`, channel fastest, as a convolution sees its input."""
+    """The input patches of a convolution, `[n, h, w, kh * kw * channels]`, channel fastest."""
     size, strides, rates = (
         tuple(value) for value in (layer.kernel_size, layer.strides, layer.dilation_rate)
     )
@@ -104,7 +112,7 @@ def _patches(layer: Layer, inputs: Tensor) -> Tensor:
 
 
 def _depthwise_part(layer: Layer, inputs: Tensor) -> Tensor:
-    """What the pointwise kernel of a separable convolution is applied to."""
+    """The input `[n, ..., channels]` of the pointwise kernel of a separable convolution."""
     return keras.ops.depthwise_conv(
         inputs,
         layer.depthwise_kernel,
@@ -116,7 +124,7 @@ def _depthwise_part(layer: Layer, inputs: Tensor) -> Tensor:
 
 
 def _transposed_patches(layer: Layer, inputs: Tensor) -> Tensor:
-    """`[n, h, w, taps * channels]`: for each tap of the kernel, what it meets at every output.
+    """The inputs of all taps of a transposed kernel at every output, `[n, h, w, taps * channels]`.
 
     A transposed convolution with a kernel that is the identity at one tap and 0 elsewhere gives
     that tap's input.

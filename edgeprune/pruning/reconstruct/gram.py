@@ -1,4 +1,4 @@
-"""Gram matrices of columns: held whole, or as the columns themselves where these are fewer."""
+"""Gram matrices of columns: stored whole, or as factors where there are few positions."""
 
 from __future__ import annotations
 
@@ -13,151 +13,152 @@ import scipy.linalg
 
 from edgeprune.core.arrays import Array
 
-Matrix = npt.NDArray[np.floating[Any]]
-"""Of 64 bits, or of 32 where a problem is wide."""
-Apply = Callable[[Matrix], Matrix]
-"""Maps rows `[r, n]` to rows `[r, n]`."""
+FloatArray = npt.NDArray[np.floating[Any]]
+"""float64, or float32 where a problem is wide."""
+Apply = Callable[[FloatArray], FloatArray]
+"""A linear map from rows `[r, n]` to rows `[r, n]`."""
 
 
 class Gram(ABC):
-    """`[n, n]`, symmetric: mean of column times column, plus a multiple of the identity."""
+    """A symmetric matrix `[n, n]`: the mean of `column @ column.T`, plus a diagonal damping."""
 
     @property
     @abstractmethod
-    def diagonal(self) -> Matrix:
-        """`[n]`."""
+    def diagonal(self) -> FloatArray:
+        """The diagonal, `[n]`."""
 
     @abstractmethod
-    def times(self, rows: Matrix) -> Matrix:
-        """`rows @ gram`, `[r, n]`."""
+    def times(self, rows: FloatArray) -> FloatArray:
+        """The product `rows @ gram`, `[r, n]`."""
 
     @abstractmethod
     def damped(self, amount: float) -> Gram:
-        """With `amount` more on the diagonal."""
+        """The matrix with `amount` added to the diagonal."""
 
     @abstractmethod
-    def scaled(self, scale: Matrix) -> Gram:
-        """Of columns divided by `scale`, `[n]`; damping is taken in."""
+    def scaled(self, scale: FloatArray) -> Gram:
+        """The matrix with rows and columns divided by `scale`, `[n]`, its damping included."""
 
     @abstractmethod
     def inverse(self) -> Apply:
-        """What multiplies rows by the inverse; the matrix must be positive definite."""
+        """A function that multiplies rows by the inverse; the matrix must be positive definite."""
 
     @abstractmethod
     def single(self) -> Gram:
-        """In 32 bits."""
+        """The matrix in float32."""
 
     @abstractmethod
     def kept(self, columns: Array) -> Gram:
-        """Of some of the columns, by index."""
+        """The submatrix of some columns, given by their indices `[k]`."""
 
     @property
     @abstractmethod
     def inverse_work(self) -> float:
-        """Floating-point operations that `inverse` takes, about."""
+        """Approximate number of floating-point operations of `inverse`."""
 
     @property
     @abstractmethod
     def times_work(self) -> float:
-        """Floating-point operations that `times` takes for a row, about."""
+        """Approximate number of floating-point operations of `times`, per row."""
 
 
 @dataclass(frozen=True)
 class WholeGram(Gram):
-    """The matrix itself."""
+    """A Gram matrix stored as such."""
 
-    matrix: Matrix
+    matrix: FloatArray
+    """`[n, n]`."""
 
     @property
-    def diagonal(self) -> Matrix:
-        """`[n]`."""
+    def diagonal(self) -> FloatArray:
+        """The diagonal, `[n]`."""
         return np.diagonal(self.matrix)
 
-    def times(self, rows: Matrix) -> Matrix:
-        """`rows @ gram`."""
+    def times(self, rows: FloatArray) -> FloatArray:
+        """The product `rows @ gram`, `[r, n]`."""
         return rows @ self.matrix
 
     def damped(self, amount: float) -> Gram:
-        """With `amount` more on the diagonal."""
+        """The matrix with `amount` added to the diagonal."""
         matrix = self.matrix.copy()
         matrix[np.diag_indices_from(matrix)] += amount
         return WholeGram(matrix)
 
-    def scaled(self, scale: Matrix) -> Gram:
-        """Of columns divided by `scale`."""
+    def scaled(self, scale: FloatArray) -> Gram:
+        """The matrix with rows and columns divided by `scale`, `[n]`."""
         return WholeGram(self.matrix / scale[:, None] / scale)
 
     def single(self) -> Gram:
-        """In 32 bits."""
+        """The matrix in float32."""
         return WholeGram(self.matrix.astype(np.float32))
 
     def inverse(self) -> Apply:
-        """By Cholesky's factors."""
+        """Solves with the Cholesky factors."""
         factor = scipy.linalg.cho_factor(self.matrix, check_finite=False)
         return lambda rows: scipy.linalg.cho_solve(factor, rows.T, check_finite=False).T
 
     def kept(self, columns: Array) -> Gram:
-        """Of some of the columns."""
+        """The submatrix of some columns, given by their indices `[k]`."""
         return WholeGram(self.matrix[np.ix_(columns, columns)])
 
     @property
     def inverse_work(self) -> float:
-        """A third of a cube."""
+        """`n**3 / 3`, the Cholesky factorisation."""
         return len(self.matrix) ** 3 / 3
 
     @property
     def times_work(self) -> float:
-        """A square."""
+        """`2 * n**2`."""
         return 2.0 * len(self.matrix) ** 2
 
 
 @dataclass(frozen=True)
 class FactoredGram(Gram):
-    """`factor.T @ factor + diag(damping)` with fewer rows than columns."""
+    """A Gram matrix stored as `factor.T @ factor + diag(damping)`, with `positions < n`."""
 
-    factor: Matrix
+    factor: FloatArray
     """`[positions, n]`."""
-    damping: Matrix
+    damping: FloatArray
     """`[n]`."""
 
     @property
-    def diagonal(self) -> Matrix:
-        """`[n]`."""
-        squares: Matrix = np.square(self.factor).sum(axis=0)
+    def diagonal(self) -> FloatArray:
+        """The diagonal, `[n]`."""
+        squares: FloatArray = np.square(self.factor).sum(axis=0)
         return squares + self.damping
 
-    def times(self, rows: Matrix) -> Matrix:
-        """`rows @ gram`."""
+    def times(self, rows: FloatArray) -> FloatArray:
+        """The product `rows @ gram`, `[r, n]`."""
         return (rows @ self.factor.T) @ self.factor + rows * self.damping
 
     def damped(self, amount: float) -> Gram:
-        """With `amount` more on the diagonal."""
+        """The matrix with `amount` added to the diagonal."""
         return FactoredGram(self.factor, self.damping + amount)
 
-    def scaled(self, scale: Matrix) -> Gram:
-        """Of columns divided by `scale`."""
+    def scaled(self, scale: FloatArray) -> Gram:
+        """The matrix with rows and columns divided by `scale`, `[n]`."""
         return FactoredGram(self.factor / scale, self.damping / scale**2)
 
     def single(self) -> Gram:
-        """In 32 bits."""
+        """The matrix in float32."""
         return FactoredGram(self.factor.astype(np.float32), self.damping.astype(np.float32))
 
     def inverse(self) -> Apply:
-        """By Woodbury's identity, so that only `[positions, positions]` is inverted."""
+        """Solves by the Woodbury identity, so that only `[positions, positions]` is factored."""
         weighted = self.factor / self.damping
         core = weighted @ self.factor.T
         core[np.diag_indices_from(core)] += 1
         factor = scipy.linalg.cho_factor(core, check_finite=False)
 
-        def apply(rows: Matrix) -> Matrix:
+        def apply(rows: FloatArray) -> FloatArray:
             inner = scipy.linalg.cho_solve(factor, weighted @ rows.T, check_finite=False)
-            applied: Matrix = rows / self.damping - inner.T @ weighted
+            applied: FloatArray = rows / self.damping - inner.T @ weighted
             return applied
 
         return apply
 
     def kept(self, columns: Array) -> Gram:
-        """Of some of the columns; held whole where they are the fewer."""
+        """The submatrix of some columns; stored whole if there are no more than positions."""
         factor, damping = self.factor[:, columns], self.damping[columns]
         if factor.shape[1] <= factor.shape[0]:
             return WholeGram(np.asarray(factor.T @ factor + np.diag(damping)))
@@ -165,11 +166,11 @@ class FactoredGram(Gram):
 
     @property
     def inverse_work(self) -> float:
-        """Making and decomposing `[positions, positions]`."""
+        """Building and factoring the matrix `[positions, positions]`."""
         positions, width = self.factor.shape
         return 2.0 * positions**2 * width + positions**3 / 3
 
     @property
     def times_work(self) -> float:
-        """Once through the factor and back."""
+        """Two products with the factor."""
         return 4.0 * self.factor.size

@@ -1,4 +1,4 @@
-"""Corrects a batch normalisation whose input changed, in closed form."""
+"""Corrects the statistics of a batch normalisation whose input changed, in closed form."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import tensorflow as tf
 
 from edgeprune.keras_model.calls import Tensor
 from edgeprune.keras_model.layers import Layer
-from edgeprune.pruning.reconstruct.gram import Matrix
+from edgeprune.pruning.reconstruct.gram import FloatArray
 
 SMALLEST_VARIANCE = 1e-12
-"""Relative to the dense one: below it a channel counts as constant."""
+"""Variance, relative to the dense model's, below which a channel counts as constant."""
 
 
 @dataclass(frozen=True)
-class Moments:
+class MeanVariance:
     """Mean and variance per channel, `[channels]`."""
 
-    mean: Matrix
-    variance: Matrix
+    mean: FloatArray
+    variance: FloatArray
 
 
 class MomentSums:
-    """Adds up a batch normalisation's input."""
+    """Accumulates mean and variance of a batch normalisation's input."""
 
     def __init__(self, axis: int) -> None:
         self._axis = axis
         self._count = 0
-        self._sum: Matrix = np.zeros(())
-        self._squares: Matrix = np.zeros(())
+        self._sum: FloatArray = np.zeros(())
+        self._squares: FloatArray = np.zeros(())
 
     def add(self, tensor: Tensor) -> None:
-        """Adds a batch, channels along the layer's axis."""
+        """Adds a batch, a tensor of any shape with channels along the layer's axis."""
         values = tf.cast(tensor, tf.float64)
         axis = self._axis % len(values.shape)
         others = [other for other in range(len(values.shape)) if other != axis]
@@ -41,28 +41,30 @@ class MomentSums:
         self._sum = self._sum + tf.reduce_sum(values, others).numpy()
         self._squares = self._squares + tf.reduce_sum(tf.square(values), others).numpy()
 
-    def moments(self) -> Moments:
-        """Over everything added."""
+    def moments(self) -> MeanVariance:
+        """Mean and variance of all batches added."""
         mean = self._sum / self._count
-        return Moments(mean, np.maximum(self._squares / self._count - mean**2, 0.0))
+        return MeanVariance(mean, np.maximum(self._squares / self._count - mean**2, 0.0))
 
 
-def correct(norm: Layer, dense_norm: Layer, before: Moments, after: Moments) -> None:
-    """Sets a layer's statistics so that its outputs have the mean and variance they had, in place.
+def correct_statistics(
+    norm: Layer, dense_norm: Layer, before: MeanVariance, after: MeanVariance
+) -> None:
+    """Sets a layer's statistics so that its outputs keep their mean and variance, in place.
 
-    With mean `m`, variance `v` on the dense model's samples and `m'`, `v'` on the pruned one's,
-    the layer's own `(x - mean) / sqrt(var + eps)` keeps both moments of its output with
+    If its input has mean `m` and variance `v` in the dense model and `m'`, `v'` in the pruned one,
+    both moments of its output `(x - mean) / sqrt(var + eps)` are kept by
 
         var' + eps = (var + eps) * v' / v,   mean' = m' - (m - mean) * sqrt(v' / v)
 
-    which leaves the layer as it is if its input did not change. A channel that was or is
-    constant keeps its variance.
+    which changes nothing if its input did not change. A channel that was or is constant keeps its
+    variance.
 
     Args:
-      norm: the pruned model's batch normalisation.
-      dense_norm: the dense model's.
-      before: what enters the dense one.
-      after: what enters the pruned one.
+      norm: the batch normalisation of the pruned model.
+      dense_norm: the same layer of the dense model.
+      before: mean and variance of the input of `dense_norm`.
+      after: mean and variance of the input of `norm`.
     """
     mean = np.asarray(dense_norm.moving_mean, np.float64)
     variance = np.asarray(dense_norm.moving_variance, np.float64)

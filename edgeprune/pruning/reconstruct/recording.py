@@ -1,4 +1,4 @@
-"""Notes what enters a layer, wherever in a model its calls stand."""
+"""Records the inputs of a layer, wherever in a model it is called."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgeprune.keras_model.calls import Tensor
 from edgeprune.keras_model.layers import Layer
 
 
-class Seen:
-    """What a layer was called with."""
+class RecordedInputs:
+    """The first argument of every call of a layer; `on_call` is called at each, if set."""
 
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
@@ -19,9 +19,9 @@ class Seen:
 
 
 @contextmanager
-def recorded(layer: Layer) -> Iterator[Seen]:
-    """Notes the first argument of every call of a layer, until left."""
-    seen = Seen()
+def recorded(layer: Layer) -> Iterator[RecordedInputs]:
+    """Records the first argument of every call of a layer within the context."""
+    seen = RecordedInputs()
     call = layer.call
 
     def recording(*args: Any, **kwargs: Any) -> Any:

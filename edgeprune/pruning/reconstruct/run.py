@@ -14,18 +14,24 @@ from edgeprune.keras_model.layers import Layer, LayerMap, layers_inside
 from edgeprune.pruning.reconstruct.recording import recorded
 from edgeprune.pruning.reconstruct.store import Store
 
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 Side = Literal["dense", "copy"]
 
 
 class Run:
-    """Two models of one architecture on the way through their graph.
+    """Two models of one architecture, run call by call through their graph.
 
     Activations are kept until their last use, and those of the copy only where they differ.
+
+    Args:
+      dense: the dense model.
+      copy: a copy of it, whose layers may be pruned along the way; `dense` itself if none is.
+      x: samples, one array `[n, ...]` per input.
+      store: keeps the activations.
     """
 
     def __init__(self, dense: LayerMap, copy: LayerMap, x: list[Array], store: Store) -> None:
-        self.batches = -(-len(x[0]) // BATCH_SIZE)
+        self.batches = -(-len(x[0]) // _BATCH_SIZE)
         self._graph = read_calls(dense.model, len(x))
         self.calls = self._graph.calls
         same = copy.model is dense.model
@@ -48,17 +54,17 @@ class Run:
         return self._copy.layers[path]
 
     def mark_changed(self, path: str) -> None:
-        """Says that a layer of the copy computes something else than the dense one from now on."""
+        """Marks a layer of the copy as computing something else than the dense one from now on."""
         self._changed_layers.add(path)
 
     def is_changed(self, index: int) -> bool:
-        """Whether a call gives something else in the copy than in the dense model."""
+        """Whether a call may give another result in the copy than in the dense model."""
         call = self.calls[index]
         inputs = any(("copy", value) in self._store for value in call.inputs)
         return inputs or bool(self._changed_layers & set(self._inside(call)))
 
     def paths(self, index: int) -> list[str]:
-        """The layers that a call runs, in the order of their first call."""
+        """The paths of the layers that a call runs, in the order of their first call."""
         call = self.calls[index]
         inside = self._inside(call)
         if len(inside) <= 1:
@@ -72,12 +78,12 @@ class Run:
         return list(dict.fromkeys(called))
 
     def direct_paths(self, index: int) -> list[str]:
-        """The layer that a call is one of, if it is not one of a model."""
+        """The path of the layer that a call runs itself; empty for an operation or a model."""
         path = self._dense.path_of(self.calls[index].operation)
         return [path] if path else []
 
     def following(self, index: int) -> Layer | None:
-        """The layer that alone takes the only output of a layer's call, if there is one."""
+        """The only layer or operation that reads the only output of a layer's call, if any."""
         outputs = self.calls[index].outputs
         if len(outputs) != 1 or not self.direct_paths(index):
             return None
@@ -85,7 +91,7 @@ class Run:
         return takers[0].operation if len(takers) == 1 else None
 
     def pairs(self, index: int, path: str) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """What enters a layer within a call: (number of the batch, dense, copy), once per use."""
+        """Yields `(batch index, dense input, copy input)` for each use of a layer within a call."""
         call, other = self.calls[index], self._copy_calls[index]
         for batch in range(self.batches):
             before = self._entering(call, self._dense.layers[path], "dense", batch)
@@ -103,7 +109,7 @@ class Run:
         return seen.inputs
 
     def advance(self, index: int) -> None:
-        """Makes the outputs of a call, and forgets inputs that nothing takes any more."""
+        """Computes the outputs of a call, and frees values that nothing reads any more."""
         call, other = self.calls[index], self._copy_calls[index]
         changed = self.is_changed(index)
         for batch in range(self.batches):

@@ -1,4 +1,4 @@
-"""The samples that one shot looks at."""
+"""The samples that one-shot pruning calibrates on."""
 
 from __future__ import annotations
 
@@ -9,53 +9,61 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.pruning.training.feed import shift
 
-MAX_SAMPLES = 1024
-"""Of more samples than that, as many are taken, evenly spread."""
-COPIES = 4
-"""What images are made up to by moving them: themselves and up to three more."""
-PIXELS = 5_000_000
-"""Pixels of all images together up to which they are copied, since copies take time.
+RECONSTRUCTION_SAMPLES = 1024
+"""Most samples used; of more, evenly spaced ones are taken."""
+MAX_COPIES = 4
+"""Most versions of each image: itself and up to three shifted copies."""
+MAX_PIXELS = 5_000_000
+"""Most pixels of all images and their copies, since copies take time.
 
-Moved images tell nearly as much as new ones. 2:4 on 1,024 images of 16x16, the network of
+Shifted images help nearly as much as new ones. 2:4 on 1,024 images of 16x16, the network of
 scripts/bench_accuracy: the mean squared distance of the logits from the dense model's was 0.244
-with the images alone, 0.218 with three moved copies of each, 0.218 with 4,096 images.
+with the images alone, 0.218 with three shifted copies of each, 0.218 with 4,096 images.
 """
-SMALLEST_SIDE = 16
-MOST_CHANNELS = 4
+MIN_SIDE = 16
+"""Fewest pixels a side of what is taken for an image."""
+MAX_CHANNELS = 4
+"""Most channels of what is taken for an image."""
 FEW_SAMPLES = 32
-"""Fewer samples than that are warned of."""
+"""Fewer samples than that cause a warning."""
 
 
-def calibration(x: list[Array]) -> list[Array]:
-    """The samples to look at, of one array `[n, ...]` per input."""
+def calibration_samples(x: list[Array]) -> list[Array]:
+    """At most `RECONSTRUCTION_SAMPLES` of the samples `x`, one array `[n, ...]` per input."""
     count = len(x[0])
-    if count <= MAX_SAMPLES:
+    if count <= RECONSTRUCTION_SAMPLES:
         return x
-    chosen = np.arange(MAX_SAMPLES) * count // MAX_SAMPLES
+    chosen = np.arange(RECONSTRUCTION_SAMPLES) * count // RECONSTRUCTION_SAMPLES
     return [array[chosen] for array in x]
 
 
-def reach(x: list[Array]) -> int:
-    """Pixels by which images may be moved at random; 0 for samples that are not taken for images.
+def max_shift(x: list[Array]) -> int:
+    """The number of pixels that images may be shifted by; 0 if the samples are not images.
 
     Args:
       x: samples; images if there is one input `[n, h, w, c]` of at most 4 channels and at least 16
         pixels a side.
     """
     images = x[0]
-    if len(x) != 1 or images.ndim != 4 or images.shape[3] > MOST_CHANNELS:
+    if len(x) != 1 or images.ndim != 4 or images.shape[3] > MAX_CHANNELS:
         return 0
     side = min(images.shape[1:3])
-    return 0 if side < SMALLEST_SIDE else max(2, side // 16)
+    return 0 if side < MIN_SIDE else max(2, side // 16)
 
 
 def with_moved_copies(x: list[Array]) -> list[Array]:
-    """Images followed by copies that are moved at random by a few pixels; other samples as given.
+    """Adds copies that are shifted at random by a few pixels; samples that are not images stay.
 
-    The copies need no labels: what is learned from them is what the dense model makes of them.
+    The copies need no labels, since the targets are the dense model's outputs on them.
+
+    Args:
+      x: samples, one array `[n, ...]` per input; images as in `max_shift`.
+
+    Returns:
+      The images `[k * n, h, w, c]`, the given ones first; `k` is at most `MAX_COPIES`.
     """
-    moved_by = reach(x)
-    copies = min(COPIES, PIXELS // math.prod(x[0].shape[:3])) if moved_by else 1
+    moved_by = max_shift(x)
+    copies = min(MAX_COPIES, MAX_PIXELS // math.prod(x[0].shape[:3])) if moved_by else 1
     if copies < 2:
         return x
     generator = np.random.default_rng(0)

@@ -1,9 +1,10 @@
-"""Finds mask and weights of one layer: ADMM chooses the mask, least squares fits what it keeps.
+"""Finds mask and weights of one layer: ADMM chooses the mask, least squares fits the kept weights.
 
-Minimised is the mean squared distance between the layer's outputs and their targets, plus a small
-multiple of the distance between the weights and the dense ones, over matrices with the pattern.
+The objective is the mean squared distance between the layer's outputs and their targets, plus a
+small multiple of the squared distance between the weights and the dense ones, over matrices with
+the pattern.
 
-Source: alternating directions with projection onto the pattern as in Boza, "Fast and Effective
+Source: ADMM with projection onto the pattern as in Boza, "Fast and Effective
 Weight Update for Pruned Large Language Models", 2024, arXiv:2401.02938 (columns scaled to one norm,
 sparsity raised over the first iterations), and Meng et al., "ALPS", 2024, arXiv:2406.07831.
 """
@@ -17,50 +18,54 @@ from threadpoolctl import threadpool_limits
 
 from edgeprune.core.mask import Mask, make_mask
 from edgeprune.core.pattern import Channels, NofM, Pattern
-from edgeprune.pruning.reconstruct.gram import Gram, Matrix
+from edgeprune.pruning.reconstruct.gram import FloatArray, Gram
 from edgeprune.pruning.reconstruct.statistics import Problem
 
 DAMPING = 1e-3
-"""Weight of the distance to the dense weights, in terms of the mean energy of the columns."""
+"""Weight of the distance to the dense weights, relative to the mean energy of the columns."""
 ITERATIONS = 30
+"""ADMM iterations."""
 PENALTIES = (0.1, 0.3, 1.0)
-"""Penalties of ADMM, each for an equal part of the iterations; columns have energy 1."""
+"""ADMM penalties, each for an equal part of the iterations; columns are scaled to energy 1."""
 WIDE = 1024
-"""Columns from which masks and weights are computed in 32 bits, which takes half the time."""
+"""Number of columns from which on float32 is used, which takes half the time."""
 EXACT_WORK = 2e10
-"""Floating-point operations up to which least squares is solved support by support."""
-TOLERANCE = 1e-4
+"""Most floating-point operations for which least squares is solved exactly, support by support."""
+CG_TOLERANCE = 1e-4
 """Residual, relative to the right-hand side, at which conjugate gradients stop."""
 MAX_STEPS = 60
+"""Most steps of conjugate gradients."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A layer's device matrix with its zeros, and what it costs."""
+    """A layer's pruned device matrix and its error."""
 
-    matrix: Matrix
+    matrix: FloatArray
+    """`[out, in]`, zero where the mask is False."""
     mask: Mask
+    """`[out, in]`."""
     error: float
-    """Squared distance from the targets over the targets' energy, rows weighted."""
+    """As `relative_error`."""
 
 
-def solve(
+def solve_layer(
     problem: Problem,
-    dense: Matrix,
-    row_weights: Matrix,
+    dense: FloatArray,
+    row_weights: FloatArray,
     pattern: Pattern,
     sparsity: float,
     iterations: int = ITERATIONS,
 ) -> Solution:
-    """The better of two masks, by magnitude and by ADMM, each with its best weights.
+    """Prunes a layer: the better of two masks, by magnitude and by ADMM, with refitted weights.
 
     Args:
-      problem: the layer's statistics.
+      problem: the layer's least-squares problem.
       dense: device matrix `[out, in]` of the dense model.
-      row_weights: `[out]`, how much an error of each output counts.
-      pattern: what zeros must look like.
+      row_weights: `[out]`, the weight of each output's error.
+      pattern: the pattern of the zeros.
       sparsity: fraction of zeros.
-      iterations: of ADMM.
+      iterations: number of ADMM iterations.
     """
     damped = _damped(problem, dense)
     if dense.shape[1] >= WIDE:
@@ -76,15 +81,21 @@ def solve(
     return min(solutions, key=lambda solution: solution.error)
 
 
-def relative_error(problem: Problem, matrix: Matrix, row_weights: Matrix) -> float:
-    """Squared distance from the targets over their energy, each row's weighted by its square."""
+def relative_error(problem: Problem, matrix: FloatArray, row_weights: FloatArray) -> float:
+    """The squared distance from the targets over the energy of the targets.
+
+    Args:
+      problem: the layer's least-squares problem.
+      matrix: device matrix `[out, in]`.
+      row_weights: `[out]`, the weight of each output; it enters as its square.
+    """
     weights = row_weights**2
     energy = float(weights @ problem.energy)
     return float(weights @ problem.errors(matrix)) / energy if energy > 0 else 0.0
 
 
-def _damped(problem: Problem, dense: Matrix) -> Problem:
-    """The problem with a pull towards the dense weights, so that every support has one solution."""
+def _damped(problem: Problem, dense: FloatArray) -> Problem:
+    """Adds a penalty on the distance to the dense weights, which makes every solution unique."""
     energies = np.array([float(gram.diagonal.mean()) for gram in problem.grams])
     pulls = np.where(energies > 0, DAMPING * energies, 1.0)
     return replace(
@@ -94,13 +105,13 @@ def _damped(problem: Problem, dense: Matrix) -> Problem:
     )
 
 
-def refit(problem: Problem, mask: Mask, start: Matrix) -> Matrix:
-    """The least-squares weights on the kept entries of a mask; all others are 0.
+def refit(problem: Problem, mask: Mask, start: FloatArray) -> FloatArray:
+    """The least-squares weights `[r, n]` on the kept entries of a mask; all others are 0.
 
     Args:
-      problem: with positive definite gram matrices.
+      problem: a problem whose Gram matrices are positive definite.
       mask: `[r, n]`.
-      start: `[r, n]`, where the search starts if the problem is too large to be solved at once.
+      start: `[r, n]`, the initial weights if the problem is too large to be solved exactly.
     """
     matrix = np.zeros(mask.shape)
     for group, gram in enumerate(problem.grams):
@@ -109,15 +120,15 @@ def refit(problem: Problem, mask: Mask, start: Matrix) -> Matrix:
     return matrix
 
 
-def _refit_group(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix:
-    """Rows that keep the same columns are solved together."""
+def _refit_group(gram: Gram, cross: FloatArray, mask: Mask, start: FloatArray) -> FloatArray:
+    """Solves for one group; rows that keep the same columns are solved together."""
     supports, members = np.unique(mask, axis=0, return_inverse=True)
     kept = [np.flatnonzero(support) for support in supports]
     work = gram.inverse_work / mask.shape[1] ** 3 * sum(float(k.size) ** 3 for k in kept)
     if work > EXACT_WORK:
         return _conjugate_gradients(gram, cross, mask, start)
     matrix = np.zeros(mask.shape)
-    # Threads would wait for each other longer than they work on so small matrices.
+    # On matrices this small, threads cost more in synchronisation than they gain.
     with threadpool_limits(1):
         for number, columns in enumerate(kept):
             rows = np.flatnonzero(members.ravel() == number)
@@ -127,12 +138,14 @@ def _refit_group(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix
     return matrix
 
 
-def _conjugate_gradients(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -> Matrix:
-    """Least squares on all supports at once, to a residual of `TOLERANCE`."""
+def _conjugate_gradients(
+    gram: Gram, cross: FloatArray, mask: Mask, start: FloatArray
+) -> FloatArray:
+    """Least squares on all supports at once, to a residual of `CG_TOLERANCE`."""
     scale = 1 / gram.diagonal
     matrix = start * mask
     residual = (cross - gram.times(matrix)) * mask
-    goal = TOLERANCE * np.linalg.norm(cross * mask)
+    goal = CG_TOLERANCE * np.linalg.norm(cross * mask)
     toward = residual * scale
     product = np.einsum("rn,rn->r", residual, toward)
     for _ in range(MAX_STEPS):
@@ -152,13 +165,13 @@ def _conjugate_gradients(gram: Gram, cross: Matrix, mask: Mask, start: Matrix) -
 
 def _admm_mask(
     problem: Problem,
-    dense: Matrix,
-    row_weights: Matrix,
+    dense: FloatArray,
+    row_weights: FloatArray,
     pattern: Pattern,
     sparsity: float,
     iterations: int,
 ) -> Mask:
-    """The mask that alternating directions settle on."""
+    """The mask after the last ADMM iteration."""
     scales = [np.sqrt(gram.diagonal) for gram in problem.grams]
     scale = np.repeat(np.stack(scales), len(dense) // len(scales), axis=0)
     grams = [gram.scaled(one) for gram, one in zip(problem.grams, scales, strict=True)]
@@ -176,15 +189,15 @@ def _admm_mask(
             free = [apply(right[problem.rows(g)]) for g, apply in enumerate(inverses)]
             moved = np.concatenate(free) + dual
             mask = make_mask(
-                (moved * weights) ** 2, pattern, _risen(pattern, sparsity, iteration / iterations)
+                (moved * weights) ** 2, pattern, _ramped(pattern, sparsity, iteration / iterations)
             )
             kept = moved * mask
             dual = moved - kept
     return mask
 
 
-def _risen(pattern: Pattern, sparsity: float, progress: float) -> float:
-    """The sparsity at a part of all iterations: a cubic over the first half, then the last one."""
+def _ramped(pattern: Pattern, sparsity: float, progress: float) -> float:
+    """The sparsity at a fraction of all iterations: a cubic ramp over the first half of them."""
     if isinstance(pattern, NofM):
         return sparsity
     left = max(0.0, 1 - 2 * progress)

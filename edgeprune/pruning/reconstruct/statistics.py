@@ -1,4 +1,4 @@
-"""What least squares needs to know of a layer's inputs and targets, summed up batch by batch."""
+"""The statistics of a layer's inputs and targets that least squares needs, summed over batches."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ import tensorflow as tf
 
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import Tensor
-from edgeprune.pruning.reconstruct.gram import FactoredGram, Gram, Matrix, WholeGram
+from edgeprune.pruning.reconstruct.gram import FactoredGram, FloatArray, Gram, WholeGram
 
 POSITIONS_PER_COLUMN = 32
-"""How many output positions are summed up for each column of the device matrix, about."""
+"""Approximate number of output positions that are summed per column of the device matrix."""
 MIN_POSITIONS = 32768
+"""Fewest output positions that are summed, if the samples have as many."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Least squares for one layer: `matrix @ column + bias` is to be near the dense target.
+    """A layer's least-squares problem: bring `matrix @ column + bias` close to the dense target.
 
-    All are means over positions; with `g` groups, `n` columns of the device matrix and `r` rows.
-    Rows of one group are consecutive and see the same columns.
+    All fields are means over positions, for `g` groups and a device matrix of `r` rows and `n`
+    columns. Rows of one group are consecutive and read the same columns.
     """
 
     grams: tuple[Gram, ...]
-    """`g` times `[n, n]`: of column times column."""
-    cross: Matrix
-    """`[r, n]`: of target times column."""
-    energy: Matrix
-    """`[r]`: of the target's square."""
-    column_mean: Matrix
-    """`[g, n]`; 0 where no bias is fitted."""
-    target_mean: Matrix
-    """`[r]`; 0 where no bias is fitted."""
+    """`g` matrices `[n, n]`, the mean of `column @ column.T`."""
+    cross: FloatArray
+    """`[r, n]`, the mean of `target @ column.T`."""
+    energy: FloatArray
+    """`[r]`, the mean of the squared target."""
+    column_mean: FloatArray
+    """`[g, n]`; 0 if no bias is fitted."""
+    target_mean: FloatArray
+    """`[r]`; 0 if no bias is fitted."""
 
     def single(self) -> Problem:
-        """The same in 32 bits."""
+        """The problem in float32."""
         return Problem(
             tuple(gram.single() for gram in self.grams),
             self.cross.astype(np.float32),
@@ -46,34 +47,39 @@ class Problem:
         )
 
     def rows(self, group: int) -> slice:
-        """The rows of a group."""
+        """The rows of the device matrix that belong to a group."""
         count = len(self.cross) // len(self.grams)
         return slice(group * count, (group + 1) * count)
 
-    def times_gram(self, matrix: Matrix) -> Matrix:
-        """Every row times the gram matrix of its group, `[r, n]`."""
+    def times_gram(self, matrix: FloatArray) -> FloatArray:
+        """The product of every row of `matrix`, `[r, n]`, and its group's Gram matrix, `[r, n]`."""
         parts = [gram.times(matrix[self.rows(g)]) for g, gram in enumerate(self.grams)]
         return np.concatenate(parts)
 
-    def bias(self, matrix: Matrix) -> Matrix:
-        """`[r]`: the best bias beside a device matrix; 0 where none is fitted."""
+    def bias(self, matrix: FloatArray) -> FloatArray:
+        """The best bias `[r]` for a device matrix `[r, n]`; 0 if none is fitted."""
         means = np.repeat(self.column_mean, len(matrix) // len(self.grams), axis=0)
-        predicted: Matrix = (matrix * means).sum(axis=1)
+        predicted: FloatArray = (matrix * means).sum(axis=1)
         return self.target_mean - predicted
 
-    def errors(self, matrix: Matrix) -> Matrix:
-        """`[r]`: mean squared distance from the target, the best bias added."""
+    def errors(self, matrix: FloatArray) -> FloatArray:
+        """The mean squared error `[r]` of a device matrix `[r, n]` with its best bias."""
         change = ((self.times_gram(matrix) - 2 * self.cross) * matrix).sum(axis=1)
-        found: Matrix = np.maximum(self.energy + change, 0.0)
+        found: FloatArray = np.maximum(self.energy + change, 0.0)
         return found
 
 
 class Sums:
-    """Adds up a layer's statistics; `problem` gives the means.
+    """Sums a layer's statistics over batches; `problem` gives the means.
 
-    Everything is summed about the mean of the first batch, so that little is lost to rounding where
-    a mean is large beside its spread. Columns are kept as they are while they are fewer than the
-    gram matrix is wide, as for a Dense layer behind a large map.
+    Everything is centred on the mean of the first batch, which limits rounding errors where a mean
+    is large compared with its standard deviation. Columns are stored unsummed while they are fewer
+    than the Gram matrix is wide, as for a Dense layer behind a large feature map.
+
+    Args:
+      groups: number of groups.
+      columns: columns of the device matrix.
+      rows: rows of the device matrix.
     """
 
     def __init__(self, groups: int, columns: int, rows: int) -> None:
@@ -81,7 +87,7 @@ class Sums:
         self._shape = (groups, columns)
         self._positions = 0
         self._waiting: list[Array] = []
-        self._gram: Matrix | None = None
+        self._gram: FloatArray | None = None
         self._cross = np.zeros((rows, columns))
         self._energy = np.zeros(rows)
         self._columns = np.zeros((groups, columns))
@@ -90,7 +96,7 @@ class Sums:
         self._first_targets = np.zeros(rows, np.float32)
 
     def add(self, columns: Tensor, targets: Tensor) -> None:
-        """Adds positions.
+        """Adds a batch of positions.
 
         Args:
           columns: float32 `[positions, groups, in]`, from the pruned model.
@@ -122,7 +128,7 @@ class Sums:
         self._waiting = []
 
     def problem(self, *, with_bias: bool) -> Problem:
-        """The means; with a bias, about the mean of columns and targets."""
+        """The problem over all positions added; with a bias, columns and targets are centred."""
         offset_columns = self._columns / self._positions
         offset_targets = self._targets / self._positions
         column_mean = self._first_columns + offset_columns
@@ -138,8 +144,8 @@ class Sums:
             target_mean * (1 - about),
         )
 
-    def _grams(self, offset: Matrix, mean: Matrix) -> tuple[Gram, ...]:
-        """Grams about the mean of the columns, with `mean` (that or 0) added to them again."""
+    def _grams(self, offset: FloatArray, mean: FloatArray) -> tuple[Gram, ...]:
+        """Gram matrices of the centred columns plus `mean`, which is the columns' mean or 0."""
         if self._gram is None:
             centred = np.concatenate(self._waiting, axis=1) - offset[:, None]
             factors = (centred + mean[:, None]) / np.sqrt(self._positions)
@@ -150,15 +156,23 @@ class Sums:
             for part, off, back in zip(gram, offset, mean, strict=True)
         )
 
-    def _row_outer(self, targets: Matrix, columns: Matrix) -> Matrix:
+    def _row_outer(self, targets: FloatArray, columns: FloatArray) -> FloatArray:
         return targets[:, None] * np.repeat(columns, self.rows // len(columns), axis=0)
 
 
 def chosen_positions(positions: int, batch: int, batches: int, columns: int) -> Array | None:
-    """The positions of a batch that are summed up; None for all of them.
+    """A random choice of positions of a batch, the same in every run.
 
-    Neighbouring positions tell much the same, so that a part chosen at random does; the choice is
-    the same in every run.
+    Neighbouring positions are similar, so a random part of them suffices.
+
+    Args:
+      positions: positions in the batch.
+      batch: index of the batch.
+      batches: number of batches.
+      columns: columns of the device matrix.
+
+    Returns:
+      `[chosen]`, ascending indices; None if all are used.
     """
     wanted = -(-max(MIN_POSITIONS, POSITIONS_PER_COLUMN * columns) // batches)
     if positions <= wanted:

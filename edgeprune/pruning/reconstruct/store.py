@@ -1,4 +1,4 @@
-"""Where the activations of a run are kept, batch by batch, until their last use."""
+"""Stores the activations of a run, batch by batch, until their last use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ import numpy as np
 from edgeprune.keras_model.calls import Tensor
 
 MEMORY_BYTES = 2 << 30
-"""What activations take in memory at most; more of them go to a temporary file each."""
-SMALLEST_FILE = 1 << 16
-"""Bytes below which an array stays in memory."""
+"""Most memory for activations; arrays beyond it go to temporary files, one each."""
+MIN_FILE_BYTES = 1 << 16
+"""Smaller arrays always stay in memory."""
 
 
 class Store:
-    """Values of a run: `[value][batch]`. Use `open_store`, which removes the files at the end."""
+    """The values of a run, by value and batch; `open_store` makes one and removes its files.
+
+    Args:
+      folder: folder for temporary files.
+      memory_bytes: memory for activations.
+    """
 
     def __init__(self, folder: Path, memory_bytes: int) -> None:
         self.folder = folder
@@ -36,7 +41,7 @@ class Store:
         """Adds the next batch of a value."""
         mask = getattr(tensor, "_keras_mask", None)
         size = _bytes(tensor)
-        if size >= SMALLEST_FILE and self._held + size > self._memory_bytes:
+        if size >= MIN_FILE_BYTES and self._held + size > self._memory_bytes:
             tensor = self._to_disk(tensor)
         else:
             self._held += size
@@ -51,7 +56,7 @@ class Store:
         return tensor
 
     def free(self, value: Any) -> None:
-        """Forgets a value."""
+        """Frees all batches of a value."""
         for tensor, _ in self._values.pop(value, []):
             if isinstance(tensor, np.memmap):
                 Path(str(tensor.filename)).unlink()
@@ -74,6 +79,6 @@ def _bytes(tensor: Tensor) -> int:
 
 @contextlib.contextmanager
 def open_store(memory_bytes: int = MEMORY_BYTES) -> Iterator[Store]:
-    """A store whose files are gone at the end."""
+    """A store whose temporary files are removed when the context ends."""
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         yield Store(Path(folder), memory_bytes)

@@ -1,8 +1,8 @@
-"""Goes through a model layer by layer and states the least-squares problem of each.
+"""Visits a model layer by layer and sets up the least-squares problem of each.
 
-When the walk reaches a layer, its targets are the dense model's outputs, and its inputs those of
-the copy, whose layers up to there may be pruned already; so a layer also mends what the layers
-before it broke. Batch normalisation behind a changed layer is corrected on the way.
+When a layer is visited, its targets are the dense model's outputs, and its inputs those of the
+copy, whose earlier layers may be pruned already; so each layer also compensates for the errors of
+the layers before it. Batch normalisation behind a changed layer is corrected on the way.
 """
 
 from __future__ import annotations
@@ -21,35 +21,37 @@ from edgeprune.core.progress import Progress
 from edgeprune.keras_model.layers import Layer, LayerMap, kernel_variable
 from edgeprune.pruning.reconstruct import norm
 from edgeprune.pruning.reconstruct.columns import columns, groups, has_columns, linear_output
-from edgeprune.pruning.reconstruct.gram import Matrix
+from edgeprune.pruning.reconstruct.gram import FloatArray
 from edgeprune.pruning.reconstruct.run import Run
-from edgeprune.pruning.reconstruct.solve import ITERATIONS, Solution, solve
+from edgeprune.pruning.reconstruct.solve import ITERATIONS, Solution, solve_layer
 from edgeprune.pruning.reconstruct.statistics import Problem, Sums, chosen_positions
 from edgeprune.pruning.reconstruct.store import open_store
 
 
 @dataclass(frozen=True)
-class Case:
-    """A layer that the walk has reached."""
+class LayerProblem:
+    """A layer that is visited, with its least-squares problem."""
 
     path: str
     kind: str
     problem: Problem
-    dense: Matrix
+    dense: FloatArray
     """Device matrix `[out, in]` of the dense model."""
-    row_weights: Matrix
-    """`[out]`: how much an error of each output counts."""
+    row_weights: FloatArray
+    """`[out]`, the weight of each output's error."""
 
     def solve(self, pattern: Pattern, sparsity: float, iterations: int = ITERATIONS) -> Solution:
-        """Mask and weights of a pattern and sparsity."""
-        return solve(self.problem, self.dense, self.row_weights, pattern, sparsity, iterations)
+        """Prunes the layer to a pattern and sparsity; see `solve_layer`."""
+        return solve_layer(
+            self.problem, self.dense, self.row_weights, pattern, sparsity, iterations
+        )
 
 
-Visit = Callable[[Case], Matrix | None]
-"""Gives the new device matrix of a layer; None leaves it as it is."""
+Visit = Callable[[LayerProblem], FloatArray | None]
+"""Returns the new device matrix `[out, in]` of a layer; None leaves it unchanged."""
 
 
-def walk(
+def visit_layers(
     dense: LayerMap,
     copy: LayerMap,
     x: list[Array],
@@ -59,20 +61,19 @@ def walk(
 ) -> set[str]:
     """Visits layers in the order in which the model calls them, and changes the copy in place.
 
-    A layer that is called several times is visited at the first; at its later calls the inputs are
-    the dense model's, since those of the copy depend on what is about to be chosen.
+    A layer that is called several times is visited at its first call; for its later calls the
+    inputs are the dense model's, since those of the copy depend on the weights to be chosen.
 
     Args:
       dense: a built Keras model; not changed.
-      copy: of the same architecture and weights; `dense` itself if nothing is going to change.
+      copy: a model of the same architecture and weights; `dense` itself if `visit` changes nothing.
       x: samples, one array `[n, ...]` per input.
-      paths: the layers to visit.
-      visit: is called with each.
-      progress: told how far the walk is.
+      paths: paths of the layers to visit.
+      visit: called with each layer.
+      progress: called after each call of the model's graph.
 
     Returns:
-      The paths visited; a layer that the model does not call, or whose columns cannot be made,
-      is not among them.
+      The paths visited, without layers that the model does not call or `columns` does not support.
 
     Raises:
       ModelError: activations are not finite.
@@ -95,7 +96,7 @@ def walk(
 
 
 def _later_calls(dense: LayerMap, x: list[Array], paths: Collection[str]) -> dict[str, Sums]:
-    """What enters layers that are called several times, at every call but the first."""
+    """The sums over all calls but the first, for layers that are called several times."""
     calls: dict[str, list[int]] = {}
     found: dict[str, Sums] = {}
     with open_store() as store:
@@ -126,7 +127,7 @@ def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> 
     variable = kernel_variable(layer)
     kind = type(layer).__name__
     dense = device_matrix.to_device(kind, np.asarray(variable, np.float64))
-    matrix = visit(Case(path, kind, problem, dense, _row_weights(following, len(dense))))
+    matrix = visit(LayerProblem(path, kind, problem, dense, _row_weights(following, len(dense))))
     if matrix is None:
         return
     variable.assign(device_matrix.to_keras(kind, matrix, tuple(variable.shape)))
@@ -136,7 +137,7 @@ def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> 
 
 
 def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
-    """Adds up a layer's inputs and targets over all batches."""
+    """Sums the statistics of a layer's inputs and targets in a call over all batches."""
     dense_layer, layer = run.dense_layer(path), run.copy_layer(path)
     kernel = kernel_variable(layer)
     rows, width = device_matrix.device_shape(type(layer).__name__, tuple(kernel.shape))
@@ -151,20 +152,20 @@ def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
 
 
 def _norm_of_rows(following: Layer | None, rows: int) -> Layer | None:
-    """The batch normalisation behind a layer, if it treats each output of the layer apart."""
+    """The batch normalisation behind a layer, if it normalises each output of the layer alone."""
     if not isinstance(following, keras.layers.BatchNormalization):
         return None
     shape = tuple(following.moving_mean.shape)
     return following if following.axis == -1 and shape == (rows,) else None
 
 
-def _row_weights(following: Layer | None, rows: int) -> Matrix:
-    """How much batch normalisation scales each output, if that is what follows."""
+def _row_weights(following: Layer | None, rows: int) -> FloatArray:
+    """The factor `[rows]` by which a following batch normalisation scales each output; else 1."""
     if following is None:
         return np.ones(rows)
     deviation = np.sqrt(np.asarray(following.moving_variance, np.float64) + following.epsilon)
     gamma = np.asarray(following.gamma, np.float64) if following.scale else np.ones(rows)
-    scales: Matrix = np.abs(gamma) / deviation
+    scales: FloatArray = np.abs(gamma) / deviation
     return scales
 
 
@@ -176,5 +177,5 @@ def _correct_norm(run: Run, index: int, path: str) -> None:
     for _, entering, entering_copy in run.pairs(index, path):
         before.add(entering)
         after.add(entering_copy)
-    norm.correct(layer, run.dense_layer(path), before.moments(), after.moments())
+    norm.correct_statistics(layer, run.dense_layer(path), before.moments(), after.moments())
     run.mark_changed(path)

@@ -1,1 +1,1 @@
-"""Training with masks that follow a schedule."""
+"""Training with masks that follow a sparsity schedule."""

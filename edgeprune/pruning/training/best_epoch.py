@@ -1,4 +1,4 @@
-"""Callbacks that watch the epochs of a run: which is best, how far it is, what to resume from."""
+"""Callbacks of a training run: keep the best epoch, write checkpoints, report progress."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import keras
 from edgeprune.core.errors import InputError, ModelError
 from edgeprune.core.progress import Progress
 from edgeprune.pruning.training.callbacks import Logs
-from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, take
+from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, capture
 
-_FOR_EVER = 10**9
-"""Epochs without improvement that no run has."""
+_UNLIMITED = 10**9
+"""A patience in epochs that no run exhausts."""
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
-    """Leaves a model with the weights of its best epoch, and may stop when none gets better.
+    """Restores the weights of the best epoch, and stops early if asked to.
 
     Args:
-      monitor: name of the metric, as Keras logs it; with `:max` or `:min` behind it if Keras does
-        not know which way it gets better.
-      first: number of the first epoch that counts, from 0: masks are final at its end.
-      patience: epochs without a better one after which training stops; None never stops.
-      best: from the run that is resumed.
-      checks_early: whether an unknown metric is refused after the first batch; not if other
-        callbacks may bring it at the end of an epoch.
+      monitor: name of the metric, as Keras logs it; with the suffix `:max` or `:min` if Keras does
+        not know whether higher or lower is better.
+      first: index of the first epoch that counts, from 0: masks are final at its end.
+      patience: epochs without improvement after which training stops; None never stops.
+      best: the best epoch of the run that is resumed.
+      checks_early: whether an unknown metric raises after the first batch; not if other callbacks
+        may add it at the end of an epoch.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
         name, _, mode = monitor.partition(":")
         if mode not in ("", "min", "max"):
             raise InputError(
-                f"`monitor` is the name of a metric, perhaps with ':max' or ':min' behind it. "
+                f"`monitor` is the name of a metric, optionally with the suffix ':max' or ':min'. "
                 f"Received: {monitor!r}."
             )
         super().__init__(
             name,
-            patience=patience or _FOR_EVER,
+            patience=patience or _UNLIMITED,
             mode=mode or "auto",
             restore_best_weights=True,
             start_from_epoch=first,
@@ -58,13 +58,13 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
 
     @property
     def found(self) -> Best | None:
-        """The best epoch so far; None before the first that counts."""
+        """The best epoch so far; None before the end of the first that counts."""
         if self.best_weights is None:
             return None
         return Best(self.best_epoch, float(self.best), self.wait, tuple(self.best_weights))
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Begins with what a resumed run had found."""
+        """Starts from the best epoch of a resumed run."""
         super().on_train_begin(logs)
         if self._resumed is not None:
             self.best = self._resumed.value
@@ -73,10 +73,10 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
             self.best_weights = list(self._resumed.weights)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Looks after the first batch whether there is such a metric, before an epoch is spent.
+        """Checks after the first batch that the metric exists, before an epoch is spent.
 
         Raises:
-          InputError: there is none, and no other callback could bring it at the end of an epoch.
+          InputError: it does not, and no other callback could add it at the end of an epoch.
         """
         del batch
         if self._checks_early and self.monitor.removeprefix("val_") not in (logs or {}):
@@ -87,13 +87,13 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
         """Compares the epoch with the best.
 
         Raises:
-          InputError: Keras does not know which way the metric gets better.
+          InputError: Keras does not know whether a higher or a lower value is better.
         """
         try:
             super().on_epoch_end(epoch, logs)
         except ValueError as error:
             raise InputError(
-                f"`monitor`: whether '{self.monitor}' is good when it is high or low is not known. "
+                f"`monitor`: it is not known whether a high or a low '{self.monitor}' is better. "
                 f"Write '{self.monitor}:max' or '{self.monitor}:min'."
             ) from error
 
@@ -102,7 +102,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
 
         Raises:
           InputError: there is no such metric.
-          ModelError: it is not a finite number, since training came apart.
+          ModelError: it is not finite, since training diverged.
         """
         if self.monitor not in (logs or {}):
             raise self._unknown(logs)
@@ -127,9 +127,9 @@ class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes a checkpoint at the end of each epoch.
 
     Args:
-      folder: is made when the first one is written; its parent must be there.
-      run: what the run is, see `checkpoint`.
-      best: tells the best weights so far.
+      folder: folder of the checkpoint, created with the first one; its parent must exist.
+      run: description of the run, see `Checkpoint`.
+      best: the callback that keeps the best epoch.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any], best: BestEpoch) -> None:
@@ -142,18 +142,18 @@ class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
         """Replaces the checkpoint."""
         del logs
         self._folder.mkdir(exist_ok=True)
-        state: Checkpoint = take(self._run, epoch + 1, self.model, self._best.found)
+        state: Checkpoint = capture(self._run, epoch + 1, self.model, self._best.found)
         state.write(self._folder / FILE)
 
 
-class Ticks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells how far training is, and its loss.
+class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports the progress of training, and its loss.
 
     Args:
-      progress: is told after every step.
-      epochs: in all.
+      progress: called after every step.
+      epochs: total number of epochs.
       steps: batches in an epoch.
-      first: number of the first epoch of this run, from 0.
+      first: index of the first epoch of this run, from 0.
     """
 
     def __init__(self, progress: Progress, epochs: int, steps: int, first: int = 0) -> None:
@@ -166,13 +166,13 @@ class Ticks(keras.callbacks.Callback):  # type: ignore[misc]
         self._before = self.done
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Notes which epoch it is."""
+        """Records the index of the epoch."""
         del logs
         self._epoch = epoch
         self._before = self.done
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Tells the number of steps done."""
+        """Reports the number of steps done."""
         # Keras counts an execution of several steps as full even when the epoch ends within it.
         self.done = self._before + min(batch + 1, self._steps)
         loss = (logs or {}).get("loss")

@@ -1,4 +1,4 @@
-"""Callbacks of training with wrappers: one moves the masks on, one writes them to TensorBoard."""
+"""Callbacks of training with wrappers: one updates the masks, one logs them to TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Logs = dict[str, Any] | None
 
 
 class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Counts training steps for every wrapper of a model and makes masks anew when they are due.
+    """Counts training steps for every wrapper of a model and updates masks when they are due.
 
-    A step is a batch. The count is kept in the wrappers, so it goes on after saving and loading.
-    In a training loop of your own: `set_model(model)`, `on_train_begin()`, for each batch
-    `on_train_batch_begin(batch)` before it and `on_epoch_end(epoch)` after each epoch.
+    A step is a batch. The count is kept in the wrappers, so it continues after saving and loading.
+    In a custom training loop, call `set_model(model)` and `on_train_begin()`, then
+    `on_train_batch_begin(batch)` before each batch and `on_epoch_end(epoch)` after each epoch.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self._begun = 0
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Makes the first masks, if the schedule begins at step 0."""
+        """Computes the first masks, if the schedule begins at step 0."""
         del logs
         self._begun = 0
         self._wrappers = wrappers(self.model)
@@ -44,13 +44,13 @@ class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             wrapper.begin()
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Notes that a step runs; counts the one before if nothing told its end."""
+        """Records that a step starts; counts the one before if its end was not reported."""
         del logs
         self._count()
         self._first_batch, self._begun = batch, 1
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Counts the step, or the several of one execution (`steps_per_execution`)."""
+        """Counts the steps of an execution: one, or up to `steps_per_execution`."""
         del logs
         # Keras counts an execution as full even when the epoch ends within it.
         steps = (self.params or {}).get("steps")
@@ -61,8 +61,8 @@ class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def on_epoch_end(self, batch: int, logs: Logs = None) -> None:
         """Sets pruned weights to zero where the sparsity is final.
 
-        The epoch's number is called `batch` as in TensorFlow Model Optimization, whose loops pass
-        it by that name.
+        The epoch's index is called `batch` as in TensorFlow Model Optimization, where custom loops
+        pass it by that name.
         """
         del batch, logs
         self._count()
@@ -70,7 +70,7 @@ class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             wrapper.settle()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """As at the end of an epoch; other callbacks may have put earlier weights back."""
+        """Sets the zeros again, since other callbacks may have restored earlier weights."""
         self.on_epoch_end(0, logs)
 
     def _count(self) -> None:
@@ -83,12 +83,12 @@ class UpdatePruningStep(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 class PruningSummaries(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras has no types
     """Writes sparsity and threshold of every mask to TensorBoard at the end of each epoch.
 
-    The threshold is the smallest magnitude that is kept. The values stand at the training step,
-    in a run called `pruning` beside the ones that `keras.callbacks.TensorBoard` writes.
+    The threshold is the smallest magnitude that is kept. The values are logged by training step,
+    in a run called `pruning` beside those that `keras.callbacks.TensorBoard` writes.
 
     Args:
-      log_dir: folder that TensorBoard is pointed at.
-      **kwargs: to `keras.callbacks.TensorBoard`.
+      log_dir: log folder of TensorBoard.
+      **kwargs: arguments of `keras.callbacks.TensorBoard`.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str], **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class PruningSummaries(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Ke
         self._pruning_writer = tf.summary.create_file_writer(str(Path(log_dir) / "pruning"))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Writes what the wrappers hold now."""
+        """Writes the current values."""
         super().on_epoch_end(epoch, logs)
         with self._pruning_writer.as_default():
             for wrapper in wrappers(self.model):

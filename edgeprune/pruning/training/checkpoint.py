@@ -1,8 +1,8 @@
-"""Checkpoints of training: everything that a run needs to go on as if nothing had happened.
+"""Checkpoints of training: everything that a run needs to resume exactly.
 
-One `.npz` file, written whole or not at all at the end of each epoch: the variables of the model
-(weights, masks, step counters, states of random generators) and of its optimizer, in their order,
-the best weights so far, and a description of the run that they belong to.
+One `.npz` file, written atomically at the end of each epoch: the variables of the model (weights,
+masks, step counters, states of random generators) and of its optimizer, in their order, the best
+weights so far, and a description of the run.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ class Best:
     """The best epoch so far."""
 
     epoch: int
-    """Counted from 0."""
+    """Index of the epoch, from 0."""
     value: float
-    """Of the metric that is watched."""
+    """Value of the monitored metric."""
     waited: int
-    """Epochs since."""
+    """Number of epochs since."""
     weights: tuple[Array, ...]
+    """Weights of the model, in its order."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Checkpoint:
     """The state of a run at the end of an epoch."""
 
     run: dict[str, Any]
-    """What the run is: a resumed one must be the same."""
+    """Description of the run by name; a resumed run must have the same."""
     epochs_done: int
     model: tuple[Array, ...]
     """Variables of the wrapped model, in its order."""
@@ -53,7 +54,11 @@ class Checkpoint:
     best: Best | None = None
 
     def write(self, path: Path) -> None:
-        """Writes the file; a reader finds the old one or the new one, whole."""
+        """Writes the file atomically, replacing an earlier one.
+
+        Raises:
+          OutputError: the file cannot be written.
+        """
         groups = {
             "model": self.model,
             "optimizer": self.optimizer,
@@ -71,22 +76,29 @@ class Checkpoint:
         write_file(path, content.getvalue())
 
     def restore(self, model: Model) -> None:
-        """Puts the state into a model that is compiled and whose optimizer is built, in place."""
+        """Restores the state of a compiled model whose optimizer is built, in place."""
         pairs = ((_state(model), self.model), (model.optimizer.variables, self.optimizer))
         for variables, arrays in pairs:
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
 
 
-def remove(folder: Path) -> None:
-    """Removes the checkpoint of a run that is over, and its folder if nothing else is in it."""
+def remove_checkpoint(folder: Path) -> None:
+    """Removes the checkpoint of a finished run, and its folder if that is then empty."""
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def take(run: dict[str, Any], epochs_done: int, model: Model, best: Best | None) -> Checkpoint:
-    """The state of a model in training, copied."""
+def capture(run: dict[str, Any], epochs_done: int, model: Model, best: Best | None) -> Checkpoint:
+    """Copies the state of a model in training.
+
+    Args:
+      run: description of the run.
+      epochs_done: number of epochs done.
+      model: the compiled model, with its optimizer built.
+      best: the best epoch so far.
+    """
     return Checkpoint(
         run,
         epochs_done,
@@ -97,7 +109,7 @@ def take(run: dict[str, Any], epochs_done: int, model: Model, best: Best | None)
 
 
 def _state(model: Model) -> list[Any]:
-    """Variables of a model, random generators included; metrics begin anew with each epoch."""
+    """Variables of a model, random generators included; metrics are reset with each epoch."""
     metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
     return [variable for variable in model.variables if id(variable) not in metrics]
 
@@ -107,10 +119,10 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
 
     Args:
       path: as `Checkpoint.write` wrote it.
-      run: what is to be gone on with; every entry must be equal.
+      run: description of the run to resume; every entry must be equal.
 
     Raises:
-      DataError: no such file, or not a checkpoint.
+      DataError: the file does not exist or is not a checkpoint.
       InputError: it belongs to another run; the message names what differs.
     """
     try:
@@ -124,7 +136,7 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: expected a checkpoint of training. Received: a file that does not read as "
-            f"one ({error}). Remove it and start anew."
+            f"one ({error}). Remove it and start again."
         ) from error
     differing = [name for name, value in run.items() if found.run.get(name) != value]
     if differing:
@@ -132,7 +144,7 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
         raise InputError(
             f"{path}: a run can only be resumed as it was started. Expected {name} "
             f"{found.run.get(name)}. Received: {run[name]}. Give the options of the first run, or "
-            "start anew without resuming."
+            "start again without resuming."
         )
     return found
 

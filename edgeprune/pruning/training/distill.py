@@ -1,11 +1,11 @@
-"""Distillation: a pruned model learns from what the dense one says, with labels or without.
+"""Distillation: a pruned model learns from the outputs of the dense one, with labels or without.
 
-Of class probabilities or their logits the loss is the divergence of the softened distributions,
+For class probabilities or logits the loss is the divergence of the softened distributions,
 
     T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
 (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, section 2). Any other output is compared by its
-squared error, relative to the variance of the teacher's output in the batch.
+mean squared error, relative to the variance of the teacher's output in the batch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from edgeprune.core.errors import InputError
 from edgeprune.keras_model.interface import softmax_ends
 from edgeprune.keras_model.layers import Model
 
-Meaning: TypeAlias = Literal["logits", "probabilities", "values"]
-"""How an output is read."""
+OutputKind: TypeAlias = Literal["logits", "probabilities", "values"]
+"""What an output of a model holds."""
 
 _TINY = 1e-7
 """Keeps logarithms and quotients finite."""
@@ -29,11 +29,16 @@ _TINY = 1e-7
 
 @dataclass(frozen=True)
 class Distillation:
-    """How much of the loss the teacher gives, and how soft its distributions are made."""
+    """The weight of the distillation loss, and its temperature.
+
+    Raises:
+      InputError: a weight outside [0, 1], or a temperature that is not positive and finite.
+    """
 
     weight: float = 0.5
-    """Of the teacher's part; the loss over labels gets the rest. 0 trains without a teacher."""
+    """Weight of the distillation loss; the loss over labels has the rest. 0 uses no teacher."""
     temperature: float = 2.0
+    """Divides logits, which softens the distributions."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -47,14 +52,14 @@ class Distillation:
 
 
 class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
-    """Trains a student by its own loss and by what a teacher says of the same batch.
+    """Trains a student on its own loss and on a teacher's outputs for the same batch.
 
-    Batches without labels are learned from the teacher alone, and leave the metrics out.
+    Batches without labels use the teacher alone, and do not update the metrics.
 
     Args:
-      student: the model to train; is held, not copied.
-      teacher: gives the same outputs as the student; is not trained, saved or listed.
-      meanings: of each output.
+      student: the model to train; not copied.
+      teacher: a model with outputs of the same shapes; not trained, saved or listed as a layer.
+      kinds: the kind of each output.
       distillation: weight and temperature.
     """
 
@@ -62,18 +67,18 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         self,
         student: Model,
         teacher: Model,
-        meanings: tuple[Meaning, ...],
+        kinds: tuple[OutputKind, ...],
         distillation: Distillation,
     ) -> None:
         super().__init__(name=student.name)
         self.student = student
         names = getattr(student, "output_names", None)
         if names:
-            # Losses and metrics may be given by output.
+            # Losses and metrics may be given by output name.
             self.output_names = names
-        # Keras would list the layers of an attribute; those of a closure stay unseen.
-        self._ask = _asking(teacher)
-        self._meanings = meanings
+        # Keras would track a teacher in an attribute as a layer; in a closure it does not.
+        self._ask = _teacher_function(teacher)
+        self._kinds = kinds
         self._distillation = distillation
         self.built = True
 
@@ -98,16 +103,16 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         return (1 - weight) * own + weight * distance
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Metrics over labels; of batches without labels the loss alone."""
+        """Updates the metrics with a batch; without labels they stay as they are."""
         if y is None:
             return self.get_metrics_result()
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The loss, and the metrics that saw labels."""
+        """The loss, and the metrics that were updated with labels."""
         found: dict[str, Any] = {}
         for metric in self.metrics:
-            # Those of `compile` are built by the first labels.
+            # The metrics of `compile` are built with the first labels.
             if getattr(metric, "built", True):
                 result = metric.result()
                 found.update(result if isinstance(result, dict) else {metric.name: result})
@@ -116,17 +121,17 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
     def _distance(self, x: Any, y_pred: Any) -> Any:
         wanted = keras.tree.flatten(self._ask(x))
         given = keras.tree.flatten(y_pred)
-        # A subclassed model does not say beforehand how many outputs it has.
-        unknown: tuple[Meaning, ...] = tuple("values" for _ in given)
-        meanings = self._meanings if len(self._meanings) == len(given) else unknown
+        # The number of outputs of a subclassed model is not known before it is called.
+        unknown: tuple[OutputKind, ...] = tuple("values" for _ in given)
+        kinds = self._kinds if len(self._kinds) == len(given) else unknown
         parts = [
-            output_distance(teacher, student, meaning, self._distillation.temperature)
-            for teacher, student, meaning in zip(wanted, given, meanings, strict=True)
+            output_distance(teacher, student, kind, self._distillation.temperature)
+            for teacher, student, kind in zip(wanted, given, kinds, strict=True)
         ]
         return sum(parts) / len(parts)
 
 
-def _asking(teacher: Model) -> Callable[[Any], Any]:
+def _teacher_function(teacher: Model) -> Callable[[Any], Any]:
     def ask(x: Any) -> Any:
         answer = teacher(x, training=False)
         return keras.tree.map_structure(keras.ops.stop_gradient, answer)
@@ -134,21 +139,21 @@ def _asking(teacher: Model) -> Callable[[Any], Any]:
     return ask
 
 
-def output_distance(teacher: Any, student: Any, meaning: Meaning, temperature: float) -> Any:
-    """How far one output of the student is from the teacher's: a scalar, the mean over samples.
+def output_distance(teacher: Any, student: Any, kind: OutputKind, temperature: float) -> Any:
+    """The distance of one output of the student from the teacher's, a scalar, the batch's mean.
 
     Args:
       teacher: tensor `[n, ..., classes]`, or of any shape if it holds values.
-      student: of the same shape.
-      meaning: how both are read.
-      temperature: softens distributions; values do not heed it.
+      student: tensor of the same shape.
+      kind: what both hold.
+      temperature: softens distributions; not used for values.
     """
     teacher = keras.ops.cast(teacher, "float32")
     student = keras.ops.cast(student, "float32")
-    if meaning == "values":
+    if kind == "values":
         spread = keras.ops.var(teacher) + _TINY
         return keras.ops.mean(keras.ops.square(teacher - student)) / spread
-    if meaning == "probabilities":
+    if kind == "probabilities":
         teacher, student = (
             keras.ops.log(keras.ops.clip(given, _TINY, 1.0)) for given in (teacher, student)
         )
@@ -158,12 +163,12 @@ def output_distance(teacher: Any, student: Any, meaning: Meaning, temperature: f
     return temperature**2 * keras.ops.mean(divergence)
 
 
-def meanings_of(model: Model) -> tuple[Meaning, ...]:
-    """How the outputs of a model are read, in its order.
+def output_kinds(model: Model) -> tuple[OutputKind, ...]:
+    """The kinds of a model's outputs, in its order.
 
-    A softmax at the end gives probabilities. Without one, outputs are logits if the model is
-    compiled with a loss over classes, or is not compiled and has one output `[n, classes]`, which
-    is then trained with such a loss; anything else is values.
+    The output of a softmax holds probabilities. Others hold logits if the model is compiled with a
+    categorical loss, or is not compiled and has one output `[n, classes]`, which is then trained
+    with such a loss; anything else holds values.
     """
     ends = softmax_ends(model)
     losses = _class_losses(model, len(ends))
@@ -174,7 +179,7 @@ def meanings_of(model: Model) -> tuple[Meaning, ...]:
 
 
 def _class_losses(model: Model, outputs: int) -> list[bool]:
-    """Whether each output is trained with a loss over classes."""
+    """Whether each output is trained with a categorical loss."""
     if not model.compiled:
         return [outputs == 1] * outputs
     names = list(getattr(model, "output_names", None) or [])

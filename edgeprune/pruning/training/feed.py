@@ -1,7 +1,7 @@
-"""What training is fed with: batches from arrays, or ready-made ones, augmented where asked for.
+"""The batches of training: made from arrays or given ready-made, augmented if asked for.
 
-Batches from arrays are a function of the seed, the epoch and the number of the batch, and of
-nothing else. So a run that was interrupted goes on with the very batches it would have had.
+Batches from arrays are a function of the seed, the epoch and the index of the batch alone, so an
+interrupted run resumes with the same batches.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ import tensorflow as tf
 
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError
+from edgeprune.core.spelling import with_article
 
 Augment: TypeAlias = Literal["none", "flip-shift"]
 Batches: TypeAlias = Any
-"""What `keras.Model.fit` takes that yields `(x, y)` or `(x,)`: `tf.data.Dataset`, `PyDataset`,
+"""Batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them: a `tf.data.Dataset`, `PyDataset` or
 generator."""
 
 Pack: TypeAlias = Callable[[Sequence[Any]], Any]
 """Makes of one array or tensor per input what a model takes; see `interface.packer_of`."""
 
 MAX_SHIFT = 4
-"""Pixels that `flip-shift` moves an image by, at most, in each direction."""
+"""Most pixels by which `flip-shift` moves an image in each direction."""
 
 VALIDATION_BATCH = 256
+"""Samples in a batch of validation data."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """What `fit` is given."""
+    """Batches for `fit`."""
 
     batches: Batches
     steps: int
     """Batches in an epoch."""
     counted: bool
-    """Whether `fit` must count them, since the data does not end with the epoch."""
+    """Whether `fit` must count the steps, since the data does not end with the epoch."""
 
     @property
     def shuffled_by_keras(self) -> bool:
@@ -58,19 +60,19 @@ def make_feed(
     steps_per_epoch: int | None,
     pack: Pack,
 ) -> Feed:
-    """Batches for the epochs in `epochs`.
+    """Makes the batches of some epochs.
 
     Args:
       data: samples, or batches as `keras.Model.fit` takes them.
       batch_size: samples in a batch made from arrays.
       augment: "flip-shift" flips images at random and moves them by up to `MAX_SHIFT` pixels.
-      seed: of order and augmentation.
-      epochs: numbers of the epochs to come; a resumed run does not start at 0.
-      steps_per_epoch: batches in an epoch, for batches without a length.
-      pack: makes of one array per input what the model takes.
+      seed: random seed of the order and the augmentation.
+      epochs: indices of the epochs; those of a resumed run do not start at 0.
+      steps_per_epoch: batches in an epoch, for data without a length.
+      pack: packs one array per input into the structure that the model takes.
 
     Raises:
-      DataError: a length is not known, or images cannot be augmented.
+      DataError: the number of batches is not known, or the inputs cannot be augmented.
       InputError: an unknown `augment`.
     """
     if augment not in ("none", "flip-shift"):
@@ -84,7 +86,8 @@ def make_feed(
     if not isinstance(data, tf.data.Dataset):
         raise DataError(
             "augment='flip-shift': expected arrays or a tf.data.Dataset. "
-            f"Received: a {type(data).__name__}. Augment in it, and leave `augment` out."
+            f"Received: {with_article(type(data).__name__)}. Augment in it, and leave "
+            "`augment` out."
         )
     return replace(feed, batches=_augmented(data, seed))
 
@@ -92,15 +95,18 @@ def make_feed(
 def split_off(
     data: Data | Batches, validation: float | Data | Batches, pack: Pack
 ) -> tuple[Any, Any]:
-    """What is trained on, and what `fit` validates on (None if nothing).
+    """Splits data into training data and validation data.
 
     Args:
       data: samples or batches.
-      validation: a fraction of the samples, or other samples or batches.
-      pack: makes of one array per input what the model takes.
+      validation: the fraction of the samples to hold out, or other samples or batches.
+      pack: packs one array per input into the structure that the model takes.
+
+    Returns:
+      The training data, and what `fit` validates on (None for nothing).
 
     Raises:
-      InputError: not a fraction, or one of data that is not arrays.
+      InputError: a fraction outside [0, 1), or one of data that is not arrays.
     """
     if isinstance(validation, Data):
         return data, _for_validation(validation, pack)
@@ -130,10 +136,15 @@ def _for_validation(data: Data, pack: Pack) -> Any:
 
 
 def steps_in_epoch(data: Data | Batches, batch_size: int, steps_per_epoch: int | None) -> int:
-    """Batches in an epoch.
+    """The number of batches in an epoch.
+
+    Args:
+      data: samples, or batches as `keras.Model.fit` takes them.
+      batch_size: samples in a batch made from arrays.
+      steps_per_epoch: batches in an epoch, for data without a length.
 
     Raises:
-      DataError: the data does not know, and `steps_per_epoch` does not say.
+      DataError: the data has no length, and `steps_per_epoch` is None.
     """
     if isinstance(data, Data):
         return math.ceil(len(data) / min(batch_size, len(data)))
@@ -153,10 +164,10 @@ def _length(data: Iterable[Any]) -> int:
 def _from_arrays(
     data: Data, batch_size: int, augment: Augment, seed: int, epochs: range, pack: Pack
 ) -> Feed:
-    """Batches of one size, in another random order each epoch.
+    """Batches of one size, in a new random order each epoch.
 
-    The last batch of an epoch is filled up with samples from its beginning: with one shape of
-    batch, a training step is compiled once.
+    The last batch of an epoch is filled up with samples from its beginning, so that all batches
+    have one shape and the training step is compiled once.
     """
     count = len(data)
     size = min(batch_size, count)
@@ -188,7 +199,7 @@ def _require_images(found: Any) -> None:
     """Checks that inputs can be flipped and shifted.
 
     Raises:
-      DataError: not images `[n, h, w, c]` of at least `2 * MAX_SHIFT` pixels a side.
+      DataError: the inputs are not images `[n, h, w, c]` of at least `2 * MAX_SHIFT` pixels a side.
     """
     shape = getattr(found, "shape", tf.TensorShape(None))
     if shape.rank != 4 or None in shape[1:3] or min(shape[1:3]) < 2 * MAX_SHIFT:
@@ -214,13 +225,14 @@ def _augmented(batches: Any, seed: int) -> Any:
 
 
 def flip_and_shift(images: Any, seed: Any) -> Any:
-    """Mirrors half of the images left to right and moves each by up to `MAX_SHIFT` pixels.
-
-    What moves in from outside is the image mirrored at its edge.
+    """Flips half of the images left to right and shifts each by up to `MAX_SHIFT` pixels.
 
     Args:
       images: tensor `[n, h, w, c]`.
-      seed: two integers; the same ones give the same images.
+      seed: integer tensor `[2]`; the result is a function of it.
+
+    Returns:
+      Tensor `[n, h, w, c]`.
     """
     count = tf.shape(images)[0]
     mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed) < 0.5
@@ -232,13 +244,16 @@ def flip_and_shift(images: Any, seed: Any) -> Any:
 
 
 def shift(images: Any, corners: Any, reach: int) -> Any:
-    """Moves every image; what moves in from outside is the image mirrored at its edge.
+    """Shifts every image; what moves in from outside is the image mirrored at its edge.
 
     Args:
       images: tensor `[n, h, w, c]`.
-      corners: integers `[2, n, 1]` in [0, 2 * reach], row and column: `reach` leaves an image where
-        it is, less moves it down and to the right.
-      reach: pixels that an image can move by.
+      corners: integers `[2, n, 1]` in [0, 2 * reach], row and column: `reach` leaves an image in
+        place, less moves it down and to the right.
+      reach: the largest shift, in pixels.
+
+    Returns:
+      Tensor `[n, h, w, c]`.
     """
     shape = tf.shape(images)
     height, width = shape[1], shape[2]

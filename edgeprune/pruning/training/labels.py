@@ -1,4 +1,4 @@
-"""Labels: whether they are what a loss that goes without saying takes."""
+"""Checks that labels fit the default loss, sparse categorical cross-entropy."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from edgeprune.keras_model.layers import Model
 
 
 def check_labels(model: Model, data: Data) -> None:
-    """Checks that labels are what sparse categorical cross-entropy takes.
+    """Checks that labels fit sparse categorical cross-entropy.
+
+    Args:
+      model: a built Keras model that is not compiled.
+      data: samples with labels.
 
     Raises:
       ModelError: the model has several outputs.
-      DataError: not one whole number per sample, or one outside of the model's classes.
+      DataError: the labels are not one integer per sample from 0 to the number of classes - 1.
     """
     shapes = keras.tree.flatten(_output_shapes(model, data))
     if len(shapes) != 1:
         raise ModelError(
             f"{model.name}: expected a compiled model, since one with {len(shapes)} outputs has "
-            "no loss that goes without saying. Compile it with its losses before saving."
+            "no default loss. Compile it with its losses before saving."
         )
     given = np.asarray(data.y)
     labels = given.reshape(len(data), -1)
@@ -39,6 +43,6 @@ def check_labels(model: Model, data: Data) -> None:
 
 
 def _output_shapes(model: Model, data: Data) -> Any:
-    """The outputs of a model as tensors of shape and type only."""
+    """The outputs of a model as symbolic tensors."""
     inputs = [keras.KerasTensor((1, *array.shape[1:]), str(array.dtype)) for array in data.x]
     return model.compute_output_spec(inputs if len(inputs) > 1 else inputs[0])

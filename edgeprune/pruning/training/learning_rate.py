@@ -1,4 +1,4 @@
-"""What a model in training is compiled with, and how its learning rate rises and falls."""
+"""Compiles a model for training, with a learning rate that warms up and decays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.layers import Model
 
 LEARNING_RATE = 3e-3
-"""Peak of the learning rate if neither the caller nor the model's optimizer has one."""
+"""Peak learning rate if neither the caller nor the model's optimizer gives one."""
 WARM_UP = 0.05
 """Fraction of all steps over which the learning rate rises from a tenth of its peak."""
 LAST_RATE = 0.01
@@ -26,18 +26,18 @@ def compile_for_training(
     total_steps: int,
     share: float,
 ) -> None:
-    """Compiles for training if that is not done, and lets its learning rate move; in place.
+    """Compiles a model for training if necessary, and sets a learning-rate schedule, in place.
 
-    A learning-rate schedule of the optimizer's own is left if it was made for this training; one
-    that a training before has used up gives its highest rate only.
+    A learning-rate schedule of the model's optimizer is kept if it was made for this training; if
+    an earlier training has used it up, only its highest rate is used.
 
     Args:
-      trainee: the model to be trained, perhaps compiled.
-      model: the one that is pruned; tells what its outputs are.
-      teacher: the model as it was loaded; tells whether it was trained before.
-      learning_rate: peak; the optimizer's own if None.
-      total_steps: of the whole training.
-      share: of the highest rate, where no rate was asked for; see `rate_share`.
+      trainee: the model to be trained, compiled or not.
+      model: the model that is pruned; shows whether its output is a softmax.
+      teacher: the model as it was loaded; shows whether it was trained before.
+      learning_rate: peak learning rate; the optimizer's own if None.
+      total_steps: number of steps of the whole training.
+      share: fraction of the highest rate to use if no rate is given; see `rate_share`.
     """
     if not trainee.compiled:
         probabilities = ends_in_softmax(model)
@@ -56,10 +56,10 @@ def compile_for_training(
 
 
 def rate_share(sparsity: float) -> float:
-    """What part of the highest learning rate a training takes: the less is pruned, the less.
+    """The fraction of the highest learning rate to train with: lower where less is pruned.
 
-    A model that lost little is near where it should be, and a high rate takes it away from there.
-    From the one-shot solution, 4 epochs of 10,000 images of 16x16 with the network of
+    A model that lost little is near its optimum, and a high rate moves it away. Accuracy after
+    4 epochs from the one-shot solution, 10,000 images of 16x16, the network of
     scripts/bench_accuracy: at 90 % zeros a peak of 3e-3 gave 67.1 % and 1.5e-3 65.3 %, with 2:4
     masks 3e-3 gave 72.1 % and 1e-3 73.1 % (dense 73.7 %).
 
@@ -74,13 +74,13 @@ def _was_trained(model: Model) -> bool:
 
 
 def _highest_rate(schedule: dict[str, Any]) -> float:
-    """The highest value of a serialised learning-rate schedule within its first million steps."""
+    """The highest value of a serialised learning-rate schedule in its first million steps."""
     found = keras.optimizers.schedules.deserialize(schedule)
     return max(float(found(step)) for step in np.unique(np.geomspace(1, 1e6, 300).astype(int)))
 
 
 def learning_rate_schedule(peak: float, total_steps: int) -> Any:
-    """A `LearningRateSchedule`: warm-up to `peak`, then a cosine down to `LAST_RATE` of it."""
+    """A `LearningRateSchedule`: warm-up to `peak`, then cosine decay to `LAST_RATE * peak`."""
     warm_up = max(1, round(WARM_UP * total_steps))
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.1 * peak,

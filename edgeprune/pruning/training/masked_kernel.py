@@ -1,9 +1,9 @@
-"""A kernel in training with its mask, and the rule by which the mask is made.
+"""A kernel in training with its mask, and the rule that computes the mask.
 
-The kernel is seen as `where(mask, kernel, 0)`, so a pruned weight neither reaches the output nor
-receives a gradient. It keeps its value while the schedule runs, so that it can come back when masks
-are made anew (Zhu and Gupta, 2017, arXiv:1710.01878, section 3); by a rule with `regrow` it even
-moves meanwhile. Once the schedule has reached its final sparsity the kernel itself is set to zero.
+The layer uses `where(mask, kernel, 0)`, so a pruned weight neither affects the output nor receives
+a gradient. It keeps its value while the schedule runs, so that it can regrow when masks are updated
+(Zhu and Gupta, 2017, arXiv:1710.01878, section 3); with `regrow` it is trained meanwhile. Once the
+schedule has reached its final sparsity, pruned weights of the kernel itself are set to zero.
 """
 
 from __future__ import annotations
@@ -28,33 +28,37 @@ from edgeprune.pruning.training.schedule import (
     Schedule,
 )
 
-PACKAGE = "edgeprune"
-"""Under this name Keras finds the classes of a saved model again."""
+KERAS_PACKAGE = "edgeprune"
+"""Package name under which Keras registers the classes, to load them from saved models."""
 DECAY = 2e-4
-"""Pulls pruned weights that may still move towards zero: the lambda of SR-STE.
+"""Decay of pruned weights that may regrow: the lambda of SR-STE.
 
 Source: Zhou et al., 2021, arXiv:2102.04010, section 4.
 """
 
 for _schedule in (ConstantSparsity, LinearDecay, PolynomialDecay):
-    keras.saving.register_keras_serializable(package=PACKAGE)(_schedule)
+    keras.saving.register_keras_serializable(package=KERAS_PACKAGE)(_schedule)
 
 _KIND_OF_RANK = {2: "Dense", 3: "Conv1D", 4: "Conv2D"}
-"""How the weights of a layer with `get_prunable_weights` are read: as `[..., in, out]`."""
+"""The layer kind by the rank of a weight of `get_prunable_weights`, read as `[..., in, out]`."""
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How the kernels of one layer are pruned while it trains."""
+class PruningRule:
+    """How the kernels of one layer are pruned while it trains.
+
+    Raises:
+      InputError: an unknown `pooling`.
+    """
 
     pattern: Pattern
     schedule: Schedule
     pooling: Literal["AVG", "MAX"] = "AVG"
-    """Whether the mean or the highest magnitude in a tile is the score of the tile."""
+    """Whether the score of a tile is the mean or the highest magnitude in it."""
     path: str = ""
-    """Of the layer within the wrapped one; empty for the wrapped layer itself."""
+    """Path of the layer within the wrapped one; empty for the wrapped layer itself."""
     regrow: bool = False
-    """Whether pruned weights go on to move until the sparsity is final, and may come back.
+    """Whether pruned weights are trained until the sparsity is final, and may regrow.
 
     Their gradient is that of the masked kernel (straight through) plus `DECAY` times the weight:
     SR-STE, Zhou et al., 2021, arXiv:2102.04010, equation 8.
@@ -65,13 +69,25 @@ class Rule:
             raise InputError(f"`block_pooling_type` is 'AVG' or 'MAX'. Received: {self.pooling!r}.")
 
     def sparsity_at(self, step: int) -> float:
-        """The fraction of zeros at a step; an `NofM` has its own from the first mask on."""
+        """The fraction of zeros at a step; an `NofM` has its fixed one from the first mask on."""
         if isinstance(self.pattern, NofM):
             return self.pattern.sparsity
         return self.schedule.sparsity_at(step)
 
     def mask(self, kind: str, kernel: Array, step: int) -> Mask:
-        """The mask of a kernel, in the shape of the kernel; True keeps."""
+        """The mask of a kernel at a step.
+
+        Args:
+          kind: Keras class name of the layer.
+          kernel: in Keras order, see `device_matrix`.
+          step: training steps done.
+
+        Returns:
+          bool, in the shape of the kernel; True keeps.
+
+        Raises:
+          ModelError: a weight is not finite.
+        """
         scores = magnitude(device_matrix.to_device(kind, kernel))
         if self.pooling == "MAX" and isinstance(self.pattern, Block):
             scores = tile_maximum(scores, self.pattern)
@@ -79,7 +95,7 @@ class Rule:
         return device_matrix.to_keras(kind, found, kernel.shape)
 
     def get_config(self) -> dict[str, Any]:
-        """The rule as a Keras config holds it."""
+        """The rule as a Keras configuration."""
         return {
             "pattern": str(self.pattern),
             "schedule": keras.saving.serialize_keras_object(self.schedule),
@@ -89,8 +105,8 @@ class Rule:
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Rule:
-        """The rule that `get_config` described."""
+    def from_config(cls, config: dict[str, Any]) -> PruningRule:
+        """Restores a rule from what `get_config` returned."""
         return cls(
             parse_pattern(config["pattern"]),
             keras.saving.deserialize_keras_object(config["schedule"]),
@@ -102,26 +118,26 @@ class Rule:
 
 @dataclass(frozen=True)
 class MaskedKernel:
-    """A kernel that is trained, its mask, and the rule it is pruned by."""
+    """A kernel in training, its mask, and its pruning rule."""
 
     path: str
-    """Of the layer, as messages name it."""
+    """Path of the layer, for messages."""
     kind: str
     kernel: Any
     """`keras.Variable`, in Keras order."""
     mask: Any
     """bool `keras.Variable` of the same shape; True keeps."""
-    rule: Rule
+    rule: PruningRule
 
     def masked(self) -> Any:
-        """The kernel with zeros in place, as a tensor."""
+        """The masked kernel, a tensor."""
         return keras.ops.where(self.mask.value, self.kernel.value, 0)
 
     def trained(self, step: Any) -> Any:
-        """`masked` as the forward pass of training uses it, with the gradient that the rule wants.
+        """The masked kernel as training uses it, with the gradient that the rule defines.
 
         Args:
-          step: scalar tensor, steps done.
+          step: integer scalar tensor, training steps done.
         """
         if not self.rule.regrow:
             return self.masked()
@@ -130,11 +146,11 @@ class MaskedKernel:
         return _straight_through(keras.ops.convert_to_tensor(self.kernel.value), mask, moving)
 
     def set_zeros(self) -> None:
-        """Writes the zeros into the kernel itself."""
+        """Sets the pruned weights of the kernel itself to zero."""
         self.kernel.assign(self.masked())
 
     def update(self, step: int) -> None:
-        """Makes the mask anew for a step.
+        """Recomputes the mask for a step.
 
         Raises:
           ModelError: a weight is not finite.
@@ -157,11 +173,11 @@ class MaskedKernel:
 
 
 def _straight_through(kernel: Any, mask: Any, moving: Any) -> Any:
-    """The masked kernel; while `moving`, pruned weights get its gradient plus their decay."""
+    """The masked kernel; while `moving`, pruned weights receive its gradient plus a decay."""
 
     def masked(weights: Any) -> Any:
         def gradient(*arguments: Any, upstream: Any = None) -> Any:
-            # TensorFlow gives the gradient as the argument, other backends by name.
+            # TensorFlow passes the gradient by position, other backends by name.
             above = arguments[0] if upstream is None else upstream
             pruned = keras.ops.where(moving, above + DECAY * weights, 0)
             return keras.ops.where(mask, above, pruned)
@@ -172,10 +188,10 @@ def _straight_through(kernel: Any, mask: Any, moving: Any) -> Any:
 
 
 def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
-    """The `(kind, keras.Variable)` of every kernel of a built layer that patterns apply to.
+    """The `(kind, keras.Variable)` of every prunable kernel of a built layer.
 
-    A layer of the user's own takes part by a method `get_prunable_weights()`, as in TensorFlow
-    Model Optimization; its weights are read as `[..., in, out]`.
+    A custom layer opts in with a method `get_prunable_weights()`, as in TensorFlow Model
+    Optimization; its weights are read as `[..., in, out]`.
     """
     if hasattr(layer, "get_prunable_weights"):
         weights = layer.get_prunable_weights()
@@ -188,13 +204,18 @@ def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
     return ((type(layer).__name__, kernel),) if isinstance(kernel, keras.Variable) else ()
 
 
-class OnKept:
-    """Applies a regularizer to the kept weights only."""
+class MaskedRegularizer:
+    """Applies a regularizer to the kept weights only.
+
+    Args:
+      regularizer: a Keras regularizer.
+      mask: bool `keras.Variable` in the shape of the kernel; True keeps.
+    """
 
     def __init__(self, regularizer: Any, mask: Any) -> None:
         self._regularizer = regularizer
         self._mask = mask
 
     def __call__(self, kernel: Any) -> Any:
-        """The penalty, a scalar tensor."""
+        """The penalty on a kernel, a scalar tensor."""
         return self._regularizer(keras.ops.where(self._mask, kernel, 0))

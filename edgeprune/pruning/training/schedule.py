@@ -1,4 +1,4 @@
-"""Schedules: at which training steps masks are made anew, and for which sparsity.
+"""Schedules: at which training steps masks are updated, and to which sparsity.
 
 A schedule is a pure function of the step: `schedule(step)` is `(should_prune, sparsity)`. Names and
 meaning of `begin_step`, `end_step`, `frequency` and `power` are those of TensorFlow Model
@@ -18,30 +18,30 @@ from edgeprune.core.errors import InputError
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """What the three schedules share: when masks are made anew.
+    """Base class of schedules.
 
-    Masks are made at `begin_step` and every `frequency` steps after it, up to and including
-    `end_step`; `end_step=-1` means without end where a schedule allows it.
+    The three schedules of this module update masks at `begin_step` and every `frequency` steps
+    after it, up to and including `end_step`; `end_step=-1` means no end, where it is allowed.
     """
 
     @abstractmethod
     def sparsity_at(self, step: int) -> float:
-        """The fraction of zeros wanted at `step`."""
+        """The target fraction of zeros at `step`."""
 
     @abstractmethod
     def should_prune(self, step: int) -> bool:
-        """Whether masks are made anew at `step`."""
+        """Whether masks are updated at `step`."""
 
     @property
     def final_step(self) -> int:
-        """The first step at which the sparsity has its last value; 0 if a schedule does not say."""
+        """The first step at which the sparsity has its final value; 0 if it is not known."""
         return 0
 
     def with_final_sparsity(self, sparsity: float) -> Schedule:
-        """The same shape over the steps, ending at another sparsity.
+        """The same schedule, scaled to end at another sparsity.
 
         Raises:
-          InputError: a schedule of the user's own that does not say how.
+          InputError: a custom schedule that does not define this method.
         """
         raise InputError(
             f"{type(self).__name__}: this schedule cannot end at another sparsity ({sparsity:g}). "
@@ -49,10 +49,10 @@ class Schedule(ABC):
         )
 
     def is_due(self, before: int, step: int) -> bool:
-        """Whether masks are made anew after training went from step `before` to `step`.
+        """Whether masks are updated after training went from step `before` to `step`.
 
-        They are if the schedule names a step in `(before, step]`, and always when its final step
-        lies there: `frequency` need not land on it.
+        They are if `should_prune` holds for a step in `(before, step]`, and always if the final
+        step is among them, since it need not be a multiple of `frequency`.
         """
         passed_end = before < self.final_step <= step
         return passed_end or any(map(self.should_prune, range(before + 1, step + 1)))
@@ -62,12 +62,12 @@ class Schedule(ABC):
         return self.should_prune(step), self.sparsity_at(step)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the schedule, as Keras serialises them."""
+        """The arguments of the schedule, as a Keras configuration."""
         return asdict(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Schedule:
-        """The schedule that `get_config` described."""
+        """Restores a schedule from what `get_config` returned."""
         return cls(**config)
 
 
@@ -98,13 +98,17 @@ def _is_due(step: int, begin_step: int, end_step: int, frequency: int) -> bool:
 
 
 def _scaled(initial: float, final: float, sparsity: float) -> float:
-    """Where a ramp from `initial` to `final` starts once it is scaled to end at `sparsity`."""
+    """The start of a ramp from `initial` to `final` that is scaled to end at `sparsity`."""
     return initial * sparsity / final if initial < final else sparsity
 
 
 @dataclass(frozen=True)
 class ConstantSparsity(Schedule):
-    """The same sparsity from `begin_step` on."""
+    """A constant sparsity from `begin_step` on.
+
+    Raises:
+      InputError: an argument out of range.
+    """
 
     target_sparsity: float
     begin_step: int
@@ -117,15 +121,15 @@ class ConstantSparsity(Schedule):
 
     @property
     def final_step(self) -> int:
-        """`begin_step`: there is one sparsity only."""
+        """The step `begin_step`, since the sparsity is constant."""
         return self.begin_step
 
     def with_final_sparsity(self, sparsity: float) -> ConstantSparsity:
-        """The same steps at another sparsity."""
+        """The same schedule with another sparsity."""
         return replace(self, target_sparsity=sparsity)
 
     def sparsity_at(self, step: int) -> float:
-        """The target, at any step."""
+        """The target sparsity, at any step."""
         del step
         return self.target_sparsity
 
@@ -136,13 +140,16 @@ class ConstantSparsity(Schedule):
 
 @dataclass(frozen=True)
 class PolynomialDecay(Schedule):
-    """From `initial_sparsity` at `begin_step` to `final_sparsity` at `end_step`.
+    """A polynomial from `initial_sparsity` at `begin_step` to `final_sparsity` at `end_step`.
 
         sparsity = final + (initial - final) * (1 - progress) ** power,
-        progress = (step - begin_step) / (end_step - begin_step), held within [0, 1]
+        progress = (step - begin_step) / (end_step - begin_step), clipped to [0, 1]
 
     `power=3` is the cubic schedule of Zhu and Gupta, 2017, arXiv:1710.01878: much is pruned early,
     while many weights are redundant, and little towards the end.
+
+    Raises:
+      InputError: an argument out of range.
     """
 
     initial_sparsity: float
@@ -173,7 +180,7 @@ class PolynomialDecay(Schedule):
         )
 
     def sparsity_at(self, step: int) -> float:
-        """The polynomial above; constant before `begin_step` and after `end_step`."""
+        """The value of the polynomial; constant before `begin_step` and after `end_step`."""
         progress = (step - self.begin_step) / (self.end_step - self.begin_step)
         left = math.pow(1 - min(1.0, max(0.0, progress)), self.power)
         return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left
@@ -185,7 +192,11 @@ class PolynomialDecay(Schedule):
 
 @dataclass(frozen=True)
 class LinearDecay(Schedule):
-    """`PolynomialDecay` with `power=1`: sparsity changes by the same amount at every step."""
+    """`PolynomialDecay` with `power=1`: the sparsity changes by the same amount at every step.
+
+    Raises:
+      InputError: an argument out of range.
+    """
 
     initial_sparsity: float
     final_sparsity: float
@@ -220,7 +231,7 @@ class LinearDecay(Schedule):
         )
 
     def sparsity_at(self, step: int) -> float:
-        """A straight line; constant before `begin_step` and after `end_step`."""
+        """The value on a straight line; constant before `begin_step` and after `end_step`."""
         return self._polynomial().sparsity_at(step)
 
     def should_prune(self, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""Takes pruning wrappers out of a model: the plain architecture comes back, zeros in place."""
+"""Removes pruning wrappers from a model, which leaves the plain architecture with its zeros."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, reb
 from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude, wrappers
 
-TOLERANCE = 1e-6
+OUTPUT_TOLERANCE = 1e-6
 """Largest difference of outputs, relative to the largest output."""
 SAMPLES = 2
-"""How many generated samples the outputs are compared on."""
+"""Number of generated samples on which the outputs are compared."""
 UNKNOWN_SIZE = 64
-"""Stands for an input size that the model leaves open; divisible by what networks stride by."""
+"""Input size where the model leaves it open; a multiple of the total stride of most networks."""
 
 
 def strip_pruning(model: Any) -> Any:
-    """Gives back the plain model (or layer) with the zeros of the masks in its kernels.
+    """Removes the wrappers of a model (or layer) and puts the zeros of the masks in its kernels.
 
-    Layers have the names they had before wrapping, and the model its class. Outputs of the two are
-    compared on generated inputs. A model without wrappers gives an equal one.
+    Layers have the names they had before wrapping, and the model its class. The outputs of both
+    models are compared on generated inputs. A model without wrappers is copied.
 
     Args:
-      model: as `prune_low_magnitude` or `wrap` returned it, trained; not changed.
+      model: a trained model that `prune_low_magnitude` or `wrap` returned; not changed.
 
     Returns:
       A new model, compiled as `model` is, with a fresh optimizer.
@@ -37,7 +37,7 @@ def strip_pruning(model: Any) -> Any:
     Raises:
       ModelError: not a Keras layer or model, or one that cannot be copied, or one whose own code
         wraps layers.
-      CheckError: the plain model computes something else.
+      CheckError: the outputs of the plain model differ.
     """
     if not isinstance(model, keras.layers.Layer):
         raise ModelError(
@@ -60,7 +60,7 @@ def strip_pruning(model: Any) -> Any:
 
 
 def _warn_of_unfinished(model: Any) -> None:
-    """Says so when a schedule has not come to its final sparsity."""
+    """Warns if a schedule has not reached its final sparsity."""
     unfinished = [
         (entry.path, wrapper.steps_done, entry.rule.schedule.final_step, entry.sparsity)
         for wrapper in wrappers(model)
@@ -108,7 +108,7 @@ def _inner(layer: Layer) -> Layer:
 
 
 def _without_wrapper(layer: Layer) -> Layer:
-    """A new layer (or subclassed model) that stands on its own."""
+    """A new plain layer (or subclassed model)."""
     inner = _inner(layer)
     copy = copy_layer(inner)
     if inner.built:
@@ -119,7 +119,7 @@ def _without_wrapper(layer: Layer) -> Layer:
 
 
 def _carry_weights(layer: Layer, copy: Layer) -> None:
-    """Copies the weights of a layer, those under a mask as the mask has them."""
+    """Copies the weights of a layer, with the masks applied."""
     inner = _inner(layer)
     if not getattr(inner, "weights", None):
         return
@@ -130,12 +130,16 @@ def _carry_weights(layer: Layer, copy: Layer) -> None:
 
 
 def check_same_outputs(model: Model, stripped: Model) -> None:
-    """Compares the outputs of two models on generated inputs.
+    """Checks that two models give the same outputs on generated inputs.
 
-    A model that was never called on data of a known shape is not compared.
+    A model whose input shape is not known, since it was never called, is not checked.
+
+    Args:
+      model: the wrapped model.
+      stripped: the plain model.
 
     Raises:
-      CheckError: they differ by more than 1e-6 of the largest output.
+      CheckError: an output differs by more than `OUTPUT_TOLERANCE` of its largest value.
     """
     inputs = _generated_inputs(stripped)
     if inputs is None:
@@ -144,17 +148,20 @@ def check_same_outputs(model: Model, stripped: Model) -> None:
     received = keras.tree.flatten(stripped(inputs, training=False))
     for index, (before, after) in enumerate(zip(expected, received, strict=True)):
         difference = relative_difference(np.asarray(before), np.asarray(after))
-        if not difference <= TOLERANCE:
+        if not difference <= OUTPUT_TOLERANCE:
             raise CheckError(
                 f"{model.name}: output {index} of the stripped model must equal that of the "
-                f"wrapped one to {TOLERANCE:g} of its largest value. Received: a difference of "
-                f"{difference:.3g}. Does a layer compute from something else than its weights and "
-                "inputs?"
+                f"wrapped one to {OUTPUT_TOLERANCE:g} of its largest value. Received: a "
+                f"difference of {difference:.3g}. Does a layer depend on anything besides its "
+                "weights and inputs?"
             )
 
 
 def relative_difference(expected: Array, received: Array) -> float:
-    """The largest difference, relative to the largest expected value; NaN equals NaN."""
+    """The largest difference of two arrays of one shape, relative to the largest expected value.
+
+    NaN equals NaN. The difference is absolute if all expected values are 0.
+    """
     before, after = expected.astype(np.float64), received.astype(np.float64)
     equal = (before == after) | (np.isnan(before) & np.isnan(after))
     if equal.all():
@@ -165,7 +172,7 @@ def relative_difference(expected: Array, received: Array) -> float:
 
 
 def _generated_inputs(model: Model) -> Any:
-    """Random inputs in the structure that a model takes; None if its shapes are not known."""
+    """Random inputs in the structure of a model's inputs; None if their shapes are not known."""
     random = np.random.default_rng(0)
     if can_rebuild(model):
         if not model.built:
@@ -182,6 +189,6 @@ def _generated_inputs(model: Model) -> Any:
 def _generated(random: np.random.Generator, shape: tuple[int | None, ...], dtype: str) -> Any:
     sizes = [SAMPLES, *(UNKNOWN_SIZE if size is None else size for size in shape[1:])]
     if not str(dtype).startswith(("float", "bfloat")):
-        # 0 and 1 are in the range of any embedding or category.
+        # 0 and 1 are valid indices of any embedding or category.
         return keras.ops.convert_to_tensor(random.integers(0, 2, sizes), dtype=dtype)
     return keras.ops.convert_to_tensor(random.standard_normal(sizes), dtype=dtype)

@@ -2,7 +2,7 @@
 
 Training starts from the one-shot solution, or from the dense weights with a sparsity that rises
 along a cubic. Masks move during the first `RAMP` of all steps, in which pruned weights may come
-back (SR-STE, see `Rule`), and then stay as they are, so that the weights left can make up for what
+back (SR-STE, see `PruningRule`), and then stay, so that the weights left can make up for what
 was taken. The dense model is the teacher (see `distill`).
 
 What each part brings, `Block(2,1)` at 90 % of the network of scripts/bench_accuracy on images of
@@ -31,16 +31,17 @@ from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import compile_as, copy_model
 from edgeprune.keras_model.interface import own_training, packer_of
 from edgeprune.keras_model.layers import LayerMap, Model
-from edgeprune.pruning.channels.plan_removal import NO_RULES, Importance, Rules
+from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.one_shot import one_shot, remove_channels
-from edgeprune.pruning.reconstruct.samples import MAX_SAMPLES
-from edgeprune.pruning.training.best_epoch import BestEpoch, SaveState, Ticks
+from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+from edgeprune.pruning.training.best_epoch import BestEpoch, ProgressCallback, SaveState
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.checkpoint import FILE, Checkpoint, read_checkpoint
-from edgeprune.pruning.training.distill import Distillation, Distilled, meanings_of
+from edgeprune.pruning.training.distill import Distillation, Distilled, output_kinds
 from edgeprune.pruning.training.feed import (
     Batches,
     make_feed,
@@ -68,7 +69,7 @@ def train(
     training: Training,
     *,
     importance: Importance | None = None,
-    rules: Rules = NO_RULES,
+    rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
@@ -209,7 +210,7 @@ def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress
         steps_per_epoch=training.steps_per_epoch,
         pack=packer_of(wrapped),
     )
-    ticks = Ticks(progress, run.epochs.stop, run.steps, run.epochs.start)
+    ticks = ProgressCallback(progress, run.epochs.stop, run.steps, run.epochs.start)
     trainee.fit(
         feed.batches,
         initial_epoch=run.epochs.start,
@@ -312,14 +313,15 @@ def _one_shot(mapped: LayerMap, plan: Plan, data: Data | Batches, progress: Prog
     if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         raise InputError(
             "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
-            f"looked at before training. Received: a {type(data).__name__}. Start gradually."
+            "looked at before training. "
+            f"Received: {with_article(type(data).__name__)}. Start gradually."
         )
     found: list[list[Array]] = []
     for inputs in _inputs_of(data):
         found.append([np.asarray(part) for part in keras.tree.flatten(inputs)])
-        if sum(len(parts[0]) for parts in found) >= MAX_SAMPLES:
+        if sum(len(parts[0]) for parts in found) >= RECONSTRUCTION_SAMPLES:
             break
-    x = [np.concatenate(parts)[:MAX_SAMPLES] for parts in zip(*found, strict=True)]
+    x = [np.concatenate(parts)[:RECONSTRUCTION_SAMPLES] for parts in zip(*found, strict=True)]
     return one_shot(mapped, plan, Data(tuple(x)), finetune=False, progress=progress)
 
 
@@ -370,7 +372,7 @@ def _trainee(wrapped: Model, model: Model, teacher: Model, distillation: Distill
     if tf.distribute.has_strategy():
         # Its variables must belong to the strategy as those of the student do.
         teacher = copy_model(teacher)
-    distilled = Distilled(wrapped, teacher, meanings_of(model), distillation)
+    distilled = Distilled(wrapped, teacher, output_kinds(model), distillation)
     compile_as(distilled, model)
     return distilled
 

@@ -1,7 +1,7 @@
-"""Puts pruning wrappers into models: by one rule for all layers, or by a plan.
+"""Wraps the layers of models for pruning: by one rule for all layers, or by a plan.
 
-Models that come out are new and share nothing with those that went in. A layer that is not wrapped
-is kept, and `kept_layers` says why.
+The models returned are new and share nothing with those given. A layer that is not wrapped is kept,
+and `kept_layers` gives the reason.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ModelError
 from edgeprune.core.pattern import NofM, Pattern
 from edgeprune.core.plan import Plan, check_plan
-from edgeprune.core.terms import KINDS
+from edgeprune.core.spelling import with_article
+from edgeprune.core.terms import LAYER_KINDS
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rebuild
 from edgeprune.keras_model.interface import own_training
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model, map_layers
-from edgeprune.pruning.training.masked_kernel import Rule, kernels_of
+from edgeprune.pruning.training.masked_kernel import PruningRule, kernels_of
 from edgeprune.pruning.training.schedule import ConstantSparsity, Schedule
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude
 
 DEFAULT_SCHEDULE = ConstantSparsity(0.5, 0)
-"""TensorFlow Model Optimization's own default."""
+"""The default of TensorFlow Model Optimization."""
 
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """A layer that was left as it is."""
+    """A layer that was not wrapped, and why."""
 
     path: str
     reason: str
@@ -39,12 +40,12 @@ class KeptLayer:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Rides on a model as one attribute; Keras would track a bare tuple."""
+    """Holds kept layers in an attribute of a model; Keras would track a bare tuple."""
 
     layers: tuple[KeptLayer, ...]
 
 
-_Choice = Rule | str
+_Choice = PruningRule | str
 """A rule to wrap a layer with, or the reason to keep it."""
 _Choose = Callable[[str, Layer], _Choice]
 
@@ -62,31 +63,31 @@ def prune_low_magnitude(
 ) -> Any:
     """Wraps a layer, a list of layers, or every layer of a model, to be pruned while it trains.
 
-    Names and meaning are TensorFlow Model Optimization's, with these differences: layers that
-    cannot be wrapped are kept instead of refused, subclassed models are taken, a block on a
-    convolution means its device matrix, and the result holds copies.
+    Names and meaning are those of TensorFlow Model Optimization, with these differences: layers
+    that cannot be wrapped are kept and no error is raised, subclassed models are supported, a block
+    on a convolution applies to its device matrix, and the result holds copies.
 
     Args:
       to_prune: a Keras layer, built or not, a list of them, or a model.
-      pruning_schedule: when masks are made anew, and for which sparsity.
+      pruning_schedule: when masks are updated, and to which sparsity.
       block_size: (height, width) of a tile on a Dense kernel `[in, out]`.
       block_pooling_type: whether the mean ("AVG") or highest ("MAX") magnitude in a tile counts.
       sparsity_m_by_n: (m, n), m zeros in every n consecutive input channels; the schedule then
-        only says when.
-      pruning_policy: an object with `allow_pruning(layer)`, and perhaps
-        `ensure_model_supports_pruning(model)` that raises if it does not.
-      pattern: edgeprune's own way to say it, in place of the two options above.
-      **kwargs: to the wrapper, if one layer is given.
+        only decides when masks are updated.
+      pruning_policy: an object with `allow_pruning(layer)`, and optionally
+        `ensure_model_supports_pruning(model)`, which raises if the model is not supported.
+      pattern: the pattern, replacing `block_size` and `sparsity_m_by_n`.
+      **kwargs: arguments of the wrapper, if one layer is given.
 
     Returns:
-      The same as was given: a model (compiled as before), a layer or a list.
+      What was given, wrapped: a model (compiled as before), a layer or a list of layers.
 
     Raises:
       ModelError: not a layer or model, or one that cannot be copied.
-      PatternError: `block_size` or `sparsity_m_by_n` are not what they should be.
+      PatternError: an invalid `block_size` or `sparsity_m_by_n`.
     """
     pattern = pattern or device_matrix.tfmot_pattern(block_size, sparsity_m_by_n)
-    rule = Rule(pattern, pruning_schedule, block_pooling_type)
+    rule = PruningRule(pattern, pruning_schedule, block_pooling_type)
 
     def choose(path: str, layer: Layer) -> _Choice:
         del path
@@ -113,10 +114,11 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
 
     Args:
       model: a built Keras model; not changed.
-      plan: as `plan` makes it, perhaps edited.
-      schedule: its steps and shape are used for every layer; it is scaled to end at the layer's
-        sparsity. An `NofM` has its sparsity from the first mask on.
-      regrow: whether pruned weights move while the schedule runs, and may come back; see `Rule`.
+      plan: a plan that `plan` made, possibly edited.
+      schedule: the schedule of every layer, scaled to end at the layer's sparsity. An `NofM` has
+        its sparsity from the first mask on.
+      regrow: whether pruned weights are trained while the schedule runs and may regrow; see
+        `PruningRule`.
 
     Returns:
       A new model, compiled as before.
@@ -125,7 +127,7 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
       PlanError: the plan does not fit the model.
       ModelError: the model cannot be copied.
     """
-    check_plan(plan, describe(map_layers(model)))
+    check_plan(plan, describe_layers(map_layers(model)))
     rows = {row.path: row for row in plan.layers}
 
     def choose(path: str, layer: Layer) -> _Choice:
@@ -136,26 +138,28 @@ def wrap(model: Model, plan: Plan, schedule: Schedule, *, regrow: bool = False) 
             return row.reason
         if not kernels_of(layer):
             return _no_kernel(layer)
-        return Rule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrow)
+        return PruningRule(row.pattern, schedule.with_final_sparsity(row.sparsity), regrow=regrow)
 
     return _wrap_model(model, choose)
 
 
 def kept_layers(wrapped: Any) -> tuple[KeptLayer, ...]:
-    """The layers that were left unwrapped, each with the reason.
+    """The layers that were not wrapped, each with the reason.
 
-    Known of what `prune_low_magnitude` and `wrap` returned; a saved file does not hold it.
+    Args:
+      wrapped: what `prune_low_magnitude` or `wrap` returned. A model that was saved and loaded has
+        lost this information and gives an empty tuple.
     """
     kept = getattr(wrapped, "kept_unwrapped", None)
     return kept.layers if isinstance(kept, _Kept) else ()
 
 
 def _no_kernel(layer: Layer) -> str:
-    return f"patterns are not defined on the weights of a {type(layer).__name__}"
+    return f"patterns are not defined on the weights of {with_article(type(layer).__name__)}"
 
 
 def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:
-    """Why a layer is not wrapped when no plan says what to do with it; empty if it is."""
+    """Why a layer is not wrapped if there is no plan; empty if it is."""
     kind = type(layer).__name__
     if isinstance(layer, PruneLowMagnitude):
         return "wrapped before"
@@ -164,13 +168,13 @@ def _reason_to_keep(layer: Layer, pattern: Pattern) -> str:
         return "no weights"
     if kind.startswith("Depthwise") and not own:
         return "a depthwise kernel holds few weights that each matter; a plan can prune it"
-    if not own and (kind not in KINDS or (layer.built and not kernels_of(layer))):
+    if not own and (kind not in LAYER_KINDS or (layer.built and not kernels_of(layer))):
         return _no_kernel(layer)
     return _misfit(layer, pattern) if layer.built else ""
 
 
 def _misfit(layer: Layer, pattern: Pattern) -> str:
-    """Why an `NofM` cannot be laid on the input channels of a convolution; empty if it can."""
+    """Why an `NofM` does not fit the input channels of a convolution; empty if it does."""
     for kind, kernel in kernels_of(layer):
         channels = device_matrix.input_channels(kind, tuple(kernel.shape))
         positions = device_matrix.device_shape(kind, tuple(kernel.shape))[1] // channels
@@ -185,7 +189,7 @@ def _wrap_layer(layer: Layer, choose: _Choose, kwargs: dict[str, Any]) -> Layer:
     if layer.built:
         copy.build_from_config(layer.get_build_config())
         copy.set_weights(layer.get_weights())
-    if isinstance(choice, Rule):
+    if isinstance(choice, PruningRule):
         return PruneLowMagnitude(copy, (choice,), **kwargs)
     copy.kept_unwrapped = _Kept((KeptLayer(layer.name, choice),))
     return copy
@@ -196,7 +200,9 @@ def _wrap_model(model: Model, choose: _Choose) -> Model:
     layers = map_layers(model).layers
     choices = {path: choose(path, layer) for path, layer in layers.items()}
     rules = {
-        id(layers[path]): choice for path, choice in choices.items() if isinstance(choice, Rule)
+        id(layers[path]): choice
+        for path, choice in choices.items()
+        if isinstance(choice, PruningRule)
     }
     rewrap = _wrapped_graph if can_rebuild(model) else _wrapped_subclass
     wrapped = rewrap(model, rules)
@@ -205,7 +211,7 @@ def _wrap_model(model: Model, choose: _Choose) -> Model:
     return wrapped
 
 
-def _wrapped_graph(model: Model, rules: dict[int, Rule]) -> Model:
+def _wrapped_graph(model: Model, rules: dict[int, PruningRule]) -> Model:
     pairs: list[tuple[Layer, Layer]] = []
 
     def replace(layer: Layer) -> Layer:
@@ -221,18 +227,18 @@ def _wrapped_graph(model: Model, rules: dict[int, Rule]) -> Model:
     return wrapped
 
 
-def _rules_inside(layer: Layer, rules: dict[int, Rule]) -> tuple[Rule, ...]:
+def _rules_inside(layer: Layer, rules: dict[int, PruningRule]) -> tuple[PruningRule, ...]:
     """The rule of a layer, or those of the layers in a subclassed model, with their paths."""
     if not is_model(layer):
         return (rules[id(layer)],) if id(layer) in rules else ()
     return tuple(
-        Rule(rule.pattern, rule.schedule, rule.pooling, path)
+        PruningRule(rule.pattern, rule.schedule, rule.pooling, path)
         for path, inner in map_layers(layer).layers.items()
         if (rule := rules.get(id(inner)))
     )
 
 
-def _wrapped_subclass(model: Model, rules: dict[int, Rule]) -> Model:
+def _wrapped_subclass(model: Model, rules: dict[int, PruningRule]) -> Model:
     inside = _rules_inside(model, rules)
     copy = copy_model(model)
     if not inside:

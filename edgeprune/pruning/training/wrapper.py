@@ -1,10 +1,10 @@
-"""The wrapper: a Keras layer that holds masks while another layer trains.
+"""The wrapper: a Keras layer that holds the masks of another layer while it trains.
 
-A wrapper evaluates its layer with the masked kernel in place of its own (see `masked_kernel`),
-whatever layer it is; the layer itself is not changed.
+A wrapper calls its layer with masked kernels replacing its own (see `masked_kernel`). It works for
+any layer, which itself is not changed.
 
-Usually the wrapped layer holds the one kernel. Of a subclassed model nothing is known but what it
-computes, so it is wrapped as a whole and the wrapper holds one mask for each kernel inside.
+Usually the wrapped layer has one kernel. The graph of a subclassed model is not known, so it is
+wrapped as a whole, and the wrapper holds one mask for each kernel in it.
 """
 
 from __future__ import annotations
@@ -17,28 +17,35 @@ import keras
 import numpy as np
 
 from edgeprune.core.errors import ModelError
+from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.layers import Layer, Model, layers_inside, map_layers
-from edgeprune.pruning.training.masked_kernel import PACKAGE, MaskedKernel, OnKept, Rule, kernels_of
+from edgeprune.pruning.training.masked_kernel import (
+    KERAS_PACKAGE,
+    MaskedKernel,
+    MaskedRegularizer,
+    PruningRule,
+    kernels_of,
+)
 
-PREFIX = "prune_low_magnitude_"
-"""Stands before the layer's name in the name of its wrapper."""
+WRAPPER_PREFIX = "prune_low_magnitude_"
+"""Prefix of the layer's name in the name of its wrapper."""
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package=KERAS_PACKAGE)
 class PruneLowMagnitude(keras.layers.Wrapper):
-    """Trains a layer with masks over its kernels.
+    """Trains a layer with masked kernels.
 
-    `strip_pruning` takes the layer out again; `UpdatePruningStep` must be among the callbacks of
-    `fit`, or masks are never made.
+    `strip_pruning` returns the plain layer. `UpdatePruningStep` must be among the callbacks of
+    `fit`, or the masks are never updated.
 
     Args:
       layer: any Keras layer; a built one keeps its weights.
-      rules: one for each layer with kernels: the layer itself, or of a model those inside.
-      **kwargs: to `keras.layers.Wrapper`.
+      rules: a rule for the layer itself or, if it is a model, for each layer in it with kernels.
+      **kwargs: arguments of `keras.layers.Wrapper`.
     """
 
-    def __init__(self, layer: Layer, rules: tuple[Rule, ...], **kwargs: Any) -> None:
-        kwargs.setdefault("name", f"{PREFIX}{layer.name}")
+    def __init__(self, layer: Layer, rules: tuple[PruningRule, ...], **kwargs: Any) -> None:
+        kwargs.setdefault("name", f"{WRAPPER_PREFIX}{layer.name}")
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
         self.rules = tuple(rules)
@@ -48,7 +55,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         self._takes_training = "training" in inspect.signature(layer.call).parameters
 
     def build(self, input_shape: Any = None) -> None:
-        """Builds the layer if it is not yet, and makes a mask that keeps all for each kernel.
+        """Builds the layer if necessary, and adds a mask for each kernel that keeps all weights.
 
         Raises:
           ModelError: a rule names a layer without a kernel.
@@ -61,25 +68,25 @@ class PruneLowMagnitude(keras.layers.Wrapper):
             masked for rule in self.rules for masked in self._masked_kernels(rule)
         )
 
-    def _masked_kernels(self, rule: Rule) -> Iterator[MaskedKernel]:
+    def _masked_kernels(self, rule: PruningRule) -> Iterator[MaskedKernel]:
         layer = self.layer if not rule.path else map_layers(self.layer).layers[rule.path]
         path = f"{self.layer.name}/{rule.path}" if rule.path else self.layer.name
         kernels = kernels_of(layer)
         if not kernels:
             raise ModelError(
                 f"{path}: expected a layer with a kernel that patterns are defined on. "
-                f"Received: a {type(layer).__name__}. Leave it unwrapped."
+                f"Received: {with_article(type(layer).__name__)}. Leave it unwrapped."
             )
         for kind, kernel in kernels:
             mask = self.add_weight(
                 shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
             )
             if kernel.regularizer is not None:
-                kernel.regularizer = OnKept(kernel.regularizer, mask)
+                kernel.regularizer = MaskedRegularizer(kernel.regularizer, mask)
             yield MaskedKernel(path, kind, kernel, mask, rule)
 
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        """Calls the layer with the masked kernels in place of its own."""
+        """Calls the layer with masked kernels replacing its own."""
         if self._takes_training:
             kwargs["training"] = training
         step = self.step.value
@@ -96,7 +103,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         before = [scope.get_current_value(variable) for variable in variables]
         with scope:
             outputs = self.layer(inputs, **kwargs)
-        # Moving averages, seeds and losses of the layer end up in the scope; they belong outside.
+        # The scope collects updates of moving averages and seeds, and losses; apply them here.
         for variable, old in zip(variables, before, strict=True):
             new = scope.get_current_value(variable)
             if new is not old:
@@ -110,26 +117,26 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         return self.layer.compute_output_shape(input_shape)
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
-        """Shape and type of the layer's output."""
+        """The shape and dtype of the layer's output."""
         if not self._takes_training:
             kwargs.pop("training", None)
         return self.layer.compute_output_spec(inputs, **kwargs)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
-        """The time-step mask that the layer hands on."""
+        """The time-step mask that the layer passes on."""
         return self.layer.compute_mask(inputs, previous_mask)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the wrapper, the layer's own config among them."""
+        """The Keras configuration of the wrapper, which includes the layer's."""
         return {**super().get_config(), "rules": [rule.get_config() for rule in self.rules]}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> PruneLowMagnitude:
-        """The wrapper that `get_config` described."""
+        """Restores a wrapper from what `get_config` returned."""
         layer = keras.saving.deserialize_keras_object(config["layer"], custom_objects)
-        rules = tuple(Rule.from_config(rule) for rule in config["rules"])
+        rules = tuple(PruningRule.from_config(rule) for rule in config["rules"])
         left = {name: value for name, value in config.items() if name not in {"layer", "rules"}}
         return cls(layer, rules, **left)
 
@@ -139,9 +146,9 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         return int(np.asarray(self.step))  # int() alone fails on a variable that is distributed
 
     def begin(self) -> None:
-        """Makes the masks of step 0, if training is there and the schedule names that step.
+        """Computes the masks of step 0, if training is at step 0 and the schedule prunes there.
 
-        A wrapper that the first batch has yet to build makes them after that batch.
+        A wrapper that the first batch has yet to build computes them after that batch.
         """
         self._begun = self.built
         if self.built and self.steps_done == 0:
@@ -151,7 +158,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
             self.settle()
 
     def advance(self, steps: int) -> None:
-        """Counts training steps and makes masks anew where a schedule wants it."""
+        """Counts training steps and updates the masks that are due by their schedule."""
         if not self._begun:
             self.begin()
         before = self.steps_done
@@ -164,20 +171,23 @@ class PruneLowMagnitude(keras.layers.Wrapper):
             self.settle()
 
     def settle(self) -> None:
-        """Writes the zeros into every kernel whose sparsity is final; optimizers may move them."""
+        """Sets pruned weights to zero in every kernel whose sparsity is final.
+
+        Optimizers may move them: momentum and weight decay act without a gradient.
+        """
         step = self.steps_done
         for entry in self.masked_kernels:
             if step >= entry.rule.schedule.final_step:
                 entry.set_zeros()
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package=KERAS_PACKAGE)
 class PrunedModel(keras.Model):
-    """Trains a subclassed model with masks; holds it in a wrapper.
+    """A subclassed model in a wrapper, to be trained with masks.
 
     Args:
-      wrapper: around the built model.
-      **kwargs: to `keras.Model`.
+      wrapper: the wrapper of the built model.
+      **kwargs: arguments of `keras.Model`.
     """
 
     def __init__(self, wrapper: PruneLowMagnitude, **kwargs: Any) -> None:
@@ -193,7 +203,7 @@ class PrunedModel(keras.Model):
         return self.wrapper(inputs, training=training)
 
     def get_config(self) -> dict[str, Any]:
-        """The wrapper, the model's own config in it."""
+        """The Keras configuration of the model, which includes the wrapper's."""
         wrapper = keras.saving.serialize_keras_object(self.wrapper)
         return {**super().get_config(), "wrapper": wrapper}
 
@@ -201,12 +211,12 @@ class PrunedModel(keras.Model):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> PrunedModel:
-        """The model that `get_config` described."""
+        """Restores a model from what `get_config` returned."""
         wrapper = keras.saving.deserialize_keras_object(config["wrapper"], custom_objects)
         return cls(wrapper, name=config.get("name"))
 
 
 def wrappers(model: Model | Layer) -> tuple[PruneLowMagnitude, ...]:
-    """Every wrapper in a model or layer once, however deep; a wrapper is its own."""
+    """Every wrapper in a model or layer, at any depth, each once; a wrapper includes itself."""
     layers = layers_inside(model)
     return tuple(layer for layer in layers if isinstance(layer, PruneLowMagnitude))

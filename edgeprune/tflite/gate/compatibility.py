@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeprune.core.spelling import with_article
 from edgeprune.tflite.format.graph import Subgraph
 from edgeprune.tflite.gate.node import Node, constant, is_constant, well_formed
 from edgeprune.tflite.gate.rules import XnnpackRules
@@ -144,9 +145,9 @@ def _convolution(main: Subgraph, node: Node, _: XnnpackRules) -> ClusterFit:
 def _stem(node: Node, kernel: tuple[int, int], strides: tuple[int, int], in_: int) -> ClusterFit:
     if kernel != (3, 3) or strides != (2, 2) or in_ != 3:
         return ClusterFit(
-            reason=f"is a {kernel[0]}x{kernel[1]} convolution of stride {max(strides)} on {in_} "
-            "channels; only 1x1 convolutions and a 3x3 stem of stride 2 on 3 channels have a "
-            "kernel for sparse networks",
+            reason=f"is {with_article(f'{kernel[0]}x{kernel[1]}')} convolution of stride "
+            f"{max(strides)} on {in_} channels; only 1x1 convolutions and a 3x3 stem of stride 2 "
+            "on 3 channels have a kernel for sparse networks",
             remedy="Use depthwise 3x3 and 1x1 convolutions, and a 3x3 stem of stride 2 on RGB.",
         )
     if node.same or node.padding != (1, 1, 1, 1):
@@ -170,7 +171,7 @@ def _depthwise(main: Subgraph, node: Node, _: XnnpackRules) -> ClusterFit:
     square = weights.shape[2] == kernel and options.strideW == stride
     if not square or kernel not in (3, 5) or stride not in (1, 2):
         return ClusterFit(
-            reason=f"has a {kernel}x{weights.shape[2]} kernel of stride {stride}",
+            reason=f"has {with_article(f'{kernel}x{weights.shape[2]}')} kernel of stride {stride}",
             remedy="Use 3x3 or 5x5 kernels of stride 1 or 2.",
         )
     if node.same or node.padding != (kernel // 2,) * 4:

@@ -13,7 +13,13 @@ from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError
 from edgeprune.pruning.carry_out import train_pruned
 from edgeprune.pruning.training.best_epoch import BestEpoch
-from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, read_checkpoint, remove
+from edgeprune.pruning.training.checkpoint import (
+    FILE,
+    Best,
+    Checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+)
 from tests.pruning.training.test_train import X, Y, data, net, rows
 
 ARRAYS = (np.arange(6, dtype="float32").reshape(2, 3), np.array([True, False]))
@@ -85,7 +91,7 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(start: Any, tmp_path: Pat
     options["epochs"] = 5
     with pytest.raises(InputError, match=r"Expected epochs 4. Received: 5"):
         train_pruned(model, rows(model), data(), checkpoint=folder, resume=True, **options)
-    remove(folder)
+    remove_checkpoint(folder)
     assert not folder.exists()
 
 
@@ -126,7 +132,7 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
     content = (tmp_path / FILE).read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"PK not a zip"):
         (tmp_path / FILE).write_bytes(damaged)
-        with pytest.raises(DataError, match="Remove it and start anew"):
+        with pytest.raises(DataError, match="Remove it and start again"):
             read_checkpoint(tmp_path / FILE, {})
 
 
@@ -182,7 +188,7 @@ def test_a_metric_that_is_not_there_is_named_before_an_epoch_is_spent() -> None:
     assert max((done for _, done, _ in steps), default=0) <= 1
     with pytest.raises(InputError, match="'val_loss' is a metric on validation data"):
         train_pruned(model, rows(model), data(), epochs=1, monitor="val_loss")
-    with pytest.raises(InputError, match="perhaps with ':max' or ':min'"):
+    with pytest.raises(InputError, match="suffix ':max' or ':min'"):
         train_pruned(model, rows(model), data(), epochs=1, monitor="loss:up")
 
 

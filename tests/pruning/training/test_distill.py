@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.core.errors import InputError
-from edgeprune.pruning.training.distill import Distillation, Distilled, meanings_of, output_distance
+from edgeprune.pruning.training.distill import (
+    Distillation,
+    Distilled,
+    output_distance,
+    output_kinds,
+)
 from tests.pruning.training.test_train import X, Y, net
 
 layers = keras.layers
@@ -57,18 +62,18 @@ def test_how_outputs_are_read_follows_the_end_of_the_model_and_its_losses() -> N
     inputs = keras.Input((4,))
     one, two = layers.Dense(3, name="one")(inputs), layers.Dense(1, name="two")(inputs)
     soft = layers.Softmax()(one)
-    assert meanings_of(net()) == ("logits",)
-    assert meanings_of(net("softmax")) == ("probabilities",)
+    assert output_kinds(net()) == ("logits",)
+    assert output_kinds(net("softmax")) == ("probabilities",)
     several = keras.Model(inputs, [one, two, soft])
-    assert meanings_of(several) == ("values", "values", "probabilities")
+    assert output_kinds(several) == ("values", "values", "probabilities")
     model = keras.Model(inputs, [one, two])
     model.compile("sgd", {"one": "sparse_categorical_crossentropy", "two": "mse"})
-    assert meanings_of(model) == ("logits", "values")
+    assert output_kinds(model) == ("logits", "values")
     model.compile("sgd", ["mse", keras.losses.CategoricalCrossentropy(from_logits=True)])
-    assert meanings_of(model) == ("values", "logits")
+    assert output_kinds(model) == ("values", "logits")
     single = keras.Model(inputs, one)
     single.compile("sgd", "mse")
-    assert meanings_of(single) == ("values",)
+    assert output_kinds(single) == ("values",)
 
 
 @pytest.mark.parametrize("options", [{"weight": -0.1}, {"weight": 1.1}, {"temperature": 0.0}])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.core.errors import InputError
@@ -114,3 +114,42 @@ def test_wrong_arguments_are_named(make: Any, arguments: tuple[float, ...], name
 )
 def test_a_schedule_is_made_again_from_its_configuration(schedule: Schedule) -> None:
     assert type(schedule)(**schedule.get_config()) == schedule
+
+
+@given(
+    begin=st.integers(0, 20),
+    length=st.integers(1, 50),
+    frequency=st.integers(1, 70),
+    jumps=st.lists(st.integers(1, 7), max_size=30),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_run_past_its_end_misses_the_final_sparsity(
+    begin: int, length: int, frequency: int, jumps: list[int]
+) -> None:
+    schedule = PolynomialDecay(0.1, 0.9, begin, begin + length, frequency=frequency)
+    step, sparsity = 0, 0.0
+    for jump in [*jumps, 80]:
+        if schedule.is_due(step, step + jump):
+            sparsity = schedule.sparsity_at(step + jump)
+        step += jump
+    assert sparsity == 0.9
+
+
+def test_schedules_scale_to_another_final_sparsity() -> None:
+    assert PolynomialDecay(0.25, 0.5, 0, 9).with_final_sparsity(0.75) == PolynomialDecay(
+        0.375, 0.75, 0, 9
+    )
+    assert LinearDecay(0.8, 0.4, 0, 9).with_final_sparsity(0.5) == LinearDecay(0.5, 0.5, 0, 9)
+    assert ConstantSparsity(0.4, 2).with_final_sparsity(0.6) == ConstantSparsity(0.6, 2)
+
+    class Mine(Schedule):
+        def sparsity_at(self, step: int) -> float:
+            return 0.5 if step else 0.0
+
+        def should_prune(self, step: int) -> bool:
+            return step == 3
+
+    assert Mine().is_due(2, 3)
+    assert not Mine().is_due(3, 9)
+    with pytest.raises(InputError, match="Mine: this schedule cannot end at another"):
+        Mine().with_final_sparsity(0.5)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeprune.core.errors import CheckError, ModelError
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
@@ -113,7 +113,7 @@ def test_every_architecture_goes_by_a_plan_and_comes_back(name: str, device: str
         row.path.split("/")[-1] for row in made.pruned
     }
     stripped = strip_pruning(prune_now(wrapped))
-    assert describe(map_layers(stripped)) == describe(map_layers(model))
+    assert describe_layers(map_layers(stripped)) == describe_layers(map_layers(model))
     assert reached_sparsity(stripped, made) == pytest.approx(made.expected_sparsity, abs=0.01)
 
 

@@ -11,19 +11,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgeprune.core import device_matrix
-from edgeprune.core.errors import InputError, ModelError, PatternError, PlanError
+from edgeprune.core.errors import InputError, ModelError, PlanError
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.score import tile_maximum
-from edgeprune.keras_model.layer_info import describe
+from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
-from edgeprune.pruning.training.masked_kernel import Rule
+from edgeprune.pruning.training.masked_kernel import PruningRule
 from edgeprune.pruning.training.schedule import (
     ConstantSparsity,
     LinearDecay,
@@ -82,11 +80,15 @@ def fit(model: Any, shape: tuple[int, ...], epochs: int, **options: Any) -> None
 
 
 def masks(model: Any) -> list[Any]:
-    return [np.asarray(entry.mask) for w in wrappers(model) for entry in w.masked_kernels]
+    found = [np.asarray(entry.mask) for w in wrappers(model) for entry in w.masked_kernels]
+    assert found, "nothing is pruned"
+    return found
 
 
 def kernels(model: Any) -> list[Any]:
-    return [np.asarray(entry.kernel) for w in wrappers(model) for entry in w.masked_kernels]
+    found = [np.asarray(entry.kernel) for w in wrappers(model) for entry in w.masked_kernels]
+    assert found, "nothing is pruned"
+    return found
 
 
 @keras.saving.register_keras_serializable(package="edgeprune_tests")
@@ -174,8 +176,8 @@ def test_layers_that_stay_plain_say_why() -> None:
     model = keras.Sequential([keras.Input((6,)), layers.Embedding(9, 4), layers.LSTM(4)])
     wrapped = prune_low_magnitude(model, HALF)
     assert [kept.reason for kept in kept_layers(wrapped)] == [
-        "patterns are not defined on the weights of a Embedding",
-        "patterns are not defined on the weights of a LSTM",
+        "patterns are not defined on the weights of an Embedding",
+        "patterns are not defined on the weights of an LSTM",
     ]
     reasons = {kept.path: kept.reason for kept in kept_layers(prune_low_magnitude(small_net()))}
     assert "depthwise" in reasons["depthwise"]
@@ -250,26 +252,6 @@ def test_a_layer_of_ones_own_takes_part_by_get_prunable_weights() -> None:
     assert [mask.mean() for mask in masks(wrapped)] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (((1, 1), None), Unstructured()),
-        (((4, 1), None), Block(1, 4)),
-        (((1, 2), None), Block(2, 1)),
-        (((2, 3), (1, 4)), NofM(3, 4)),
-        (((1, 1), [2, 4]), NofM(2, 4)),
-    ],
-)
-def test_tfmot_options_read_as_patterns(given: Any, expected: Pattern) -> None:
-    assert device_matrix.tfmot_pattern(*given) == expected
-
-
-@pytest.mark.parametrize("given", [((1,), None), ((1, 1), (4, 4)), ((1, 1), (2.0, 4)), (3, None)])
-def test_tfmot_options_that_make_no_sense_are_refused(given: Any) -> None:
-    with pytest.raises(PatternError):
-        device_matrix.tfmot_pattern(*given)
-
-
 def test_a_block_on_a_dense_kernel_is_height_by_width_of_in_by_out() -> None:
     dense = layers.Dense(2, use_bias=False)
     dense.build((None, 4))
@@ -283,14 +265,27 @@ def test_a_block_on_a_dense_kernel_is_height_by_width_of_in_by_out() -> None:
 def test_max_pooling_scores_a_tile_by_its_highest_weight() -> None:
     scores = np.array([[9.0, 0.0, 4.0, 4.0, 1.0]])
     assert tile_maximum(scores, Block(1, 2)).tolist() == [[9, 9, 4, 4, 1]]
-    rule = Rule(Block(1, 2), ConstantSparsity(0.5, 0), "MAX")
+    rule = PruningRule(Block(1, 2), ConstantSparsity(0.5, 0), "MAX")
     kernel = np.array([[5.0], [0.0], [4.0], [4.0]])
     assert rule.mask("Dense", kernel, 0).ravel().tolist() == [True, True, False, False]
-    mean = Rule(Block(1, 2), ConstantSparsity(0.5, 0))
+    mean = PruningRule(Block(1, 2), ConstantSparsity(0.5, 0))
     assert mean.mask("Dense", kernel, 0).ravel().tolist() == [False, False, True, True]
 
 
 PATTERNS = [Unstructured(), Block(2, 1), Block(1, 4), NofM(2, 4), Channels(2)]
+
+
+def unit(pattern: Pattern, columns: int) -> int:
+    """How many weights become zero together, in a matrix of so many columns; 0 if all is fixed."""
+    match pattern:
+        case Unstructured():
+            return 1
+        case Block(out, in_):
+            return out * in_
+        case NofM():
+            return 0
+        case Channels(multiple):
+            return multiple * columns
 
 
 @pytest.mark.slow
@@ -303,9 +298,10 @@ def test_masks_obey_their_pattern_and_kernels_hold_the_zeros(
     fit(wrapped, (8,), epochs=3)
     for mask, kernel in zip(masks(wrapped), kernels(wrapped), strict=True):
         matrix = device_matrix.to_device("Dense", mask)
-        rule = Rule(pattern, schedule)
+        rule = PruningRule(pattern, schedule)
         wanted = 0.5 if isinstance(pattern, NofM) else schedule.sparsity_at(12)
-        assert 1 - matrix.mean() == pytest.approx(wanted, abs=4 / min(matrix.shape))
+        zeros, allowed = int((~matrix).sum()), unit(pattern, matrix.shape[1])
+        assert abs(zeros - wanted * matrix.size) <= allowed
         assert (kernel[~mask] == 0).all()
         # A mask made from the kernel's own zeros is the same one: the pattern holds.
         np.testing.assert_array_equal(rule.mask("Dense", kernel, 12), mask)
@@ -521,7 +517,7 @@ def planned(model: Any, **rows: tuple[Pattern | None, float]) -> Plan:
                 reason="as the test wants",
                 prunable=True,
             )
-            for layer in describe(map_layers(model))
+            for layer in describe_layers(map_layers(model))
             if layer.path in rows
         ),
     )
@@ -556,45 +552,6 @@ def test_a_plan_for_a_device_wraps_nested_models() -> None:
     assert isinstance(wrapped, keras.Sequential)
 
 
-@given(
-    begin=st.integers(0, 20),
-    length=st.integers(1, 50),
-    frequency=st.integers(1, 70),
-    jumps=st.lists(st.integers(1, 7), max_size=30),
-)
-@settings(deadline=None, max_examples=60)
-def test_no_run_past_its_end_misses_the_final_sparsity(
-    begin: int, length: int, frequency: int, jumps: list[int]
-) -> None:
-    schedule = PolynomialDecay(0.1, 0.9, begin, begin + length, frequency=frequency)
-    step, sparsity = 0, 0.0
-    for jump in [*jumps, 80]:
-        if schedule.is_due(step, step + jump):
-            sparsity = schedule.sparsity_at(step + jump)
-        step += jump
-    assert sparsity == 0.9
-
-
-def test_schedules_scale_to_another_final_sparsity() -> None:
-    assert PolynomialDecay(0.25, 0.5, 0, 9).with_final_sparsity(0.75) == PolynomialDecay(
-        0.375, 0.75, 0, 9
-    )
-    assert LinearDecay(0.8, 0.4, 0, 9).with_final_sparsity(0.5) == LinearDecay(0.5, 0.5, 0, 9)
-    assert ConstantSparsity(0.4, 2).with_final_sparsity(0.6) == ConstantSparsity(0.6, 2)
-
-    class Mine(Schedule):
-        def sparsity_at(self, step: int) -> float:
-            return 0.5 if step else 0.0
-
-        def should_prune(self, step: int) -> bool:
-            return step == 3
-
-    assert Mine().is_due(2, 3)
-    assert not Mine().is_due(3, 9)
-    with pytest.raises(InputError, match="Mine: this schedule cannot end at another"):
-        Mine().with_final_sparsity(0.5)
-
-
 def test_wrapping_emits_no_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -604,7 +561,7 @@ def test_wrapping_emits_no_warnings() -> None:
 def test_a_weight_that_may_come_back_gets_the_masked_kernels_gradient_and_its_decay() -> None:
     layer = layers.Dense(4, use_bias=False, name="dense")
     layer.build((None, 8))
-    rule = Rule(NofM(2, 4), PolynomialDecay(0.5, 0.5, 0, 10), regrow=True)
+    rule = PruningRule(NofM(2, 4), PolynomialDecay(0.5, 0.5, 0, 10), regrow=True)
     wrapped = PruneLowMagnitude(layer, (rule,))
     wrapped.build((None, 8))
     wrapped.begin()
@@ -626,8 +583,8 @@ def test_a_weight_that_may_come_back_gets_the_masked_kernels_gradient_and_its_de
 
 
 def test_a_rule_is_read_from_a_file_of_a_version_without_regrowth() -> None:
-    rule = Rule(Block(2, 1), ConstantSparsity(0.5, 0), regrow=True)
+    rule = PruningRule(Block(2, 1), ConstantSparsity(0.5, 0), regrow=True)
     config = rule.get_config()
-    assert Rule.from_config(config) == rule
+    assert PruningRule.from_config(config) == rule
     del config["regrow"]
-    assert not Rule.from_config(config).regrow
+    assert not PruningRule.from_config(config).regrow

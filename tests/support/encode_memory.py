@@ -1,12 +1,11 @@
-"""Encodes a file, makes it dense again and prints seconds and peak megabytes; run as a program.
+"""Encodes a file or makes it dense again, and prints the peak memory; run as a program.
 
-`tests.support.encode_cost SOURCE FOLDER encode|densify`
+`tests.support.encode_memory SOURCE OUTPUT encode|densify`
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -15,21 +14,19 @@ from edgeprune.tflite.store_sparsely import encode_file
 
 
 def main(source: Path, output: Path, step: str) -> None:
-    """Prints processor seconds of one step and the peak memory of the whole process in MB."""
-    start = time.process_time()
+    """Prints the peak memory of the whole process in bytes."""
     if step == "encode":
         encode_file(source, EncodingRules(), output)
     else:
         densify_file(source, output)
-    seconds = time.process_time() - start
-    sys.stdout.write(f"{seconds:.3f} {peak_megabytes():.0f}\n")
+    sys.stdout.write(f"{peak_bytes()}\n")
 
 
-def peak_megabytes() -> float:
+def peak_bytes() -> int:
     """Returns the most memory that this program held; `ru_maxrss` counts its parent's too."""
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     (line,) = [line for line in status if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -1,0 +1,208 @@
+"""The plots of a report: accuracy, size, cost and sparsity, each an SVG with what to read in it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeprune.core.plan import LayerSparsity
+from edgeprune.report.ranking import Ranking, cost_of
+from edgeprune.targets.measurement import Measurement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DENSE_COLOR, PRUNED_COLOR = "#9aa5b1", "#2563a8"
+_MEANING = {
+    "ms": "Median of one inference; the bars' ends show the 95 % interval.",
+    "instructions": "Executed by one inference, in millions; a count is no time.",
+    "cycles": "Cycles of one inference, in millions.",
+}
+_AXES = {
+    "ms": "ms per inference",
+    "instructions": "million instructions",
+    "cycles": "million cycles",
+}
+
+
+class Plotted(Protocol):
+    """What is plotted of a device: its name, and what was found of its files and layers."""
+
+    @property
+    def device(self) -> str:
+        """Its name."""
+
+    @property
+    def accuracy(self) -> tuple[float, float] | None:
+        """Fractions, of the unpruned and of the pruned file."""
+
+    @property
+    def dense(self) -> tuple[Measurement, ...]:
+        """Measurements of the unpruned file."""
+
+    @property
+    def pruned(self) -> tuple[Measurement, ...]:
+        """Measurements of the pruned file."""
+
+    @property
+    def layers(self) -> tuple[LayerSparsity, ...]:
+        """Zeros in every layer."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot as SVG, with its title and what to read in it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list[Chart]:
+    """The plots of all devices, without those that there are no numbers for."""
+    measured = [device for device in devices if device.pruned]
+    named = [device for device in measured if device.accuracy]
+    charts = []
+    if named:
+        charts.append(
+            Chart(
+                "Accuracy",
+                "Fraction of held-out samples named correctly, in the real runtime.",
+                _svg(partial(_plot_accuracy, devices=named)),
+            )
+        )
+    if measured:
+        charts += [
+            Chart(
+                "Size",
+                "The file (pale), and the same file after gzip (solid).",
+                _svg(partial(_plot_size, devices=measured)),
+            ),
+        ]
+    charts += _cost_charts(rankings)
+    charts += [
+        Chart(
+            f"Sparsity per layer: {device.device}",
+            "Fraction of the weights that the device profile counts that are zeroed or removed.",
+            _svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
+        )
+        for device in devices
+        if device.layers
+    ]
+    return charts
+
+
+def _cost_charts(rankings: Sequence[Ranking]) -> list[Chart]:
+    """One chart for every kind of number, since no two of them have a common scale."""
+    return [
+        Chart(
+            ranking.title,
+            f"{_MEANING[ranking.unit]} {_source(ranking)}",
+            _svg(partial(_plot_costs, ranking=ranking)),
+        )
+        for ranking in rankings
+    ]
+
+
+def _source(ranking: Ranking) -> str:
+    found = {entry.pruned.source for entry in ranking.entries}
+    text = "; ".join(sorted(found))
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
+    """Draws onto fresh axes and returns the `<svg>` element, text kept as text."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}):
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        plot(axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _plot_pairs(
+    axes: Axes, names: list[str], dense: list[float], pruned: list[float], **style: Any
+) -> None:
+    """Two bars for every name, beside each other."""
+    width = 0.38
+    positions = range(len(names))
+    axes.bar([p - width / 2 for p in positions], dense, width, color=DENSE_COLOR, **style)
+    axes.bar([p + width / 2 for p in positions], pruned, width, color=PRUNED_COLOR, **style)
+    axes.set_xticks(list(positions), names)
+
+
+def _label_bars(axes: Axes, form: str) -> None:
+    for container in axes.containers[:2]:
+        axes.bar_label(container, fmt=form, padding=2, fontsize=8)  # type: ignore[arg-type]
+
+
+def _add_legend(axes: Axes) -> None:
+    axes.legend(axes.containers[:2], ["dense", "pruned"], frameon=False, ncols=2, loc="best")
+
+
+def _plot_accuracy(axes: Axes, devices: list[Plotted]) -> None:
+    pairs = [device.accuracy for device in devices if device.accuracy]
+    names = [device.device for device in devices]
+    _plot_pairs(axes, names, [dense for dense, _ in pairs], [pruned for _, pruned in pairs])
+    _label_bars(axes, "%.3f")
+    axes.set_ylim(0, 1.25)
+    axes.set_ylabel("accuracy")
+    _add_legend(axes)
+
+
+def _plot_size(axes: Axes, devices: list[Plotted]) -> None:
+    names = [device.device for device in devices]
+    dense = [device.dense[0] for device in devices]
+    pruned = [device.pruned[0] for device in devices]
+    _plot_pairs(
+        axes,
+        names,
+        [m.size_bytes / 1024 for m in dense],
+        [m.size_bytes / 1024 for m in pruned],
+        alpha=0.45,
+    )
+    _label_bars(axes, "%.0f")
+    _plot_pairs(
+        axes, names, [m.gzip_bytes / 1024 for m in dense], [m.gzip_bytes / 1024 for m in pruned]
+    )
+    axes.margins(y=0.25)
+    axes.set_ylabel("KiB")
+    _add_legend(axes)
+
+
+def _plot_costs(axes: Axes, ranking: Ranking) -> None:
+    """The files of every entry, those with the cheapest pruned one on the left."""
+    scale = 1 if ranking.unit == "ms" else 1e6
+    names = [f"{entry.pruned.device}\n{entry.pruned.target}" for entry in ranking.entries]
+    sides = [
+        [entry.dense for entry in ranking.entries],
+        [entry.pruned for entry in ranking.entries],
+    ]
+    costs = [[cost_of(measurement) for measurement in side] for side in sides]
+    dense, pruned = ([cost.value / scale if cost else 0.0 for cost in side] for side in costs)
+    _plot_pairs(axes, names, dense, pruned)
+    _label_bars(axes, "%.3f" if ranking.unit == "ms" else "%.3g")
+    for offset, side in zip((-0.19, 0.19), sides, strict=True):
+        for position, measurement in enumerate(side):
+            interval = measurement.latency_ms.ci95 if measurement.latency_ms else None
+            if interval:
+                axes.plot([position + offset] * 2, interval, color="black", linewidth=1.2)
+    axes.margins(y=0.25)
+    axes.set_ylabel(_AXES[ranking.unit])
+    _add_legend(axes)
+
+
+def _plot_layers(axes: Axes, device: Plotted) -> None:
+    rows = device.layers[::-1]
+    axes.barh([row.path for row in rows], [row.sparsity for row in rows], color=PRUNED_COLOR)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("fraction of weights that are zeroed or removed")

@@ -1,0 +1,153 @@
+"""What is promised of each profile that comes with edgeprune: patterns, sparsities, instruments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
+from edgeprune.core.plan import LayerInfo, Plan
+from edgeprune.core.terms import Goal
+from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.kernel_costs import read_costs
+from edgeprune.profiles.profile import load_profile, profile_folder, profile_names, read_toml
+from edgeprune.tflite.op_versions import op_versions
+
+NAMES = (
+    "arm-neon-int8",
+    "cortex-m-tflm",
+    "edge-tpu",
+    "ethos-u55",
+    "ethos-u85",
+    "xnnpack-arm64",
+    "xnnpack-x86",
+)
+
+
+def test_the_seven_devices_are_there() -> None:
+    assert profile_names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_is_named_after_its_file_and_every_fact_has_a_source(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.name == name == read_toml(profile_folder() / f"{name}.toml")["name"]
+    sourced: list[Any] = [
+        *(rule for strategy in profile.strategies for rule in strategy.rules),
+        *profile.runtimes,
+        *profile.facts,
+        profile.limits.flash_bytes,
+        profile.limits.arena_bytes,
+        profile.limits.on_chip_bytes,
+    ]
+    assert all(len(entry.source) > 10 for entry in sourced)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_operators_of_every_runtime_a_profile_names_are_known(name: str) -> None:
+    for runtime in load_profile(name).runtimes:
+        assert f"{runtime.name} {runtime.version}" in op_versions()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cost_table_that_a_profile_names_is_of_its_core_and_runtimes(name: str) -> None:
+    profile = load_profile(name)
+    assert (profile.costs is None) is (name != "xnnpack-arm64")
+    if profile.costs is None:
+        return
+    table = read_costs(profile.costs)
+    assert table.core == profile.core
+    versions = {runtime.name: runtime.version for runtime in profile.runtimes}
+    assert {runtime.name: runtime.version for runtime in table.runtimes} == versions
+
+
+DEFAULTS = {
+    "arm-neon-int8": ("int8", "latency", 0.5, "arm64-emulated"),
+    "cortex-m-tflm": ("int8", "latency", 0.5, "tflm"),
+    "edge-tpu": ("int8", "latency", 0.5, "edgetpu-model"),
+    "ethos-u55": ("int8", "flash", 0.8, "vela"),
+    "ethos-u85": ("int8", "latency", 0.5, "vela"),
+    "xnnpack-arm64": ("float32", "latency", 0.8, "arm64-emulated"),
+    "xnnpack-x86": ("float32", "latency", 0.5, "host"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_goal_sparsity_and_instrument_by_default(name: str) -> None:
+    profile = load_profile(name)
+    first = profile.strategy()
+    found = (profile.numerics, first.goals[0], first.default_sparsity, profile.targets[0])
+    assert found == DEFAULTS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "goal", "pattern"),
+    [
+        ("xnnpack-arm64", None, Block(2, 1)),
+        ("xnnpack-x86", None, Channels(8)),
+        ("xnnpack-x86", "flash", Block(1, 4)),
+        ("arm-neon-int8", None, Channels(16)),
+        ("arm-neon-int8", "flash", Block(1, 16)),
+        ("edge-tpu", None, Channels(16)),
+        ("edge-tpu", "memory", Channels(64)),
+        ("ethos-u85", "latency", NofM(2, 4)),
+        ("ethos-u55", None, Unstructured()),
+        ("ethos-u55", "latency", Channels(16)),
+        ("cortex-m-tflm", "memory", Channels(4)),
+    ],
+)
+def test_the_pattern_that_pays_is_the_one_of_the_device_table(
+    name: str, goal: Any, pattern: Any
+) -> None:
+    assert load_profile(name).strategy(goal).rules[0].pattern == pattern
+
+
+def conv(path: str, shape: tuple[int, ...], pixels: int = 64, **facts: Any) -> LayerInfo:
+    return LayerInfo(path, "Conv2D", shape, shape[-1] * shape[-2], pixels, **facts)
+
+
+def patterns(plan: Plan) -> dict[str, Any]:
+    return {row.path: row.pattern for row in plan.layers if row.pattern}
+
+
+def test_xnnpack_takes_1x1_convolutions_of_stride_1_and_squeeze_and_excite() -> None:
+    layers = (
+        conv("stem", (3, 3, 3, 32)),
+        conv("pw", (1, 1, 32, 64)),
+        conv("down", (1, 1, 64, 64), strides=(2, 2)),
+        conv("squeeze", (1, 1, 64, 16), pixels=1),
+        conv("excite", (1, 1, 16, 64), pixels=1, feeds_map=True),
+    )
+    plan = make_plan(layers, load_profile("xnnpack-arm64"))
+    assert patterns(plan) == {"pw": Block(2, 1), "excite": Block(2, 1)}
+    assert [row.path for row in plan.layers if row.prunable] == ["pw", "down"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "classes", "pruned"),
+    [
+        ("latency", 10, {"pw"}),
+        ("latency", 1000, {"pw", "classes"}),
+        ("flash", 10, {"pw", "classes"}),
+    ],
+)
+def test_xnnpack_takes_a_classifier_along_where_it_is_wide_or_storage_counts(
+    goal: Goal, classes: int, pruned: set[str]
+) -> None:
+    classifier = LayerInfo("classes", "Dense", (256, classes), 256 * classes, 1, feeds_output=True)
+    plan = make_plan(
+        (conv("pw", (1, 1, 256, 256)), classifier), load_profile("xnnpack-arm64"), goal=goal
+    )
+    assert patterns(plan) == dict.fromkeys(pruned, Block(2, 1))
+    assert [row.prunable for row in plan.layers] == [True, False]
+
+
+def test_the_edge_tpu_removes_64_channels_of_wide_layers_only_for_memory() -> None:
+    layers = (conv("wide", (1, 1, 64, 128)), conv("narrow", (1, 1, 64, 64)))
+    profile = load_profile("edge-tpu")
+    assert patterns(make_plan(layers, profile, goal="memory")) == {
+        "wide": Channels(64),
+        "narrow": Channels(16),
+    }
+    assert set(patterns(make_plan(layers, profile)).values()) == {Channels(16)}
