@@ -1,8 +1,8 @@
 """The command line: reads arguments, calls the verbs, prints what they return.
 
-Every command is a module here, of the same name, which is imported when it is asked for. Beside
-click and the shared options such a module imports what it works with inside its functions. So help
-is there at once, and a command waits only for what it needs.
+Every command is a function `NAME_command` in a module NAME here, which is imported when it is asked
+for. Beside click and the shared options such a module imports what it works with inside its
+functions. So help is there at once, and a command waits only for what it needs.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class _Edgeprune(click.Group):
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"edgeprune.cli.{name}"), name)
+        module = importlib.import_module(f"edgeprune.cli.{name}")
+        command: click.Command = getattr(module, f"{name}_command")
         return command
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:

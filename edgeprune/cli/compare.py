@@ -12,7 +12,7 @@ from edgeprune.cli.output import print_json
 from edgeprune.targets.measurement import Settings
 
 
-@click.command()
+@click.command("compare")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @click.option("--devices", required=True, metavar="D1,D2", help="Names or paths, with commas.")
 @click.option(
@@ -27,7 +27,7 @@ from edgeprune.targets.measurement import Settings
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="DIR")
 @options.json_document
 @click.pass_context
-def compare(
+def compare_command(
     context: click.Context,
     /,
     model: Path,

@@ -9,7 +9,7 @@ import click
 from edgeprune.cli import compare, options, terminal
 
 
-@click.command()
+@click.command("demo")
 @click.option(
     "-o",
     "--output",
@@ -20,7 +20,7 @@ from edgeprune.cli import compare, options, terminal
 )
 @options.json_document
 @click.pass_context
-def demo(context: click.Context, output: Path, as_json: bool) -> None:
+def demo_command(context: click.Context, output: Path, as_json: bool) -> None:
     """Train a small network on handwritten digits, then compare three devices.
 
     A model that an earlier demo left in DIR is used again.

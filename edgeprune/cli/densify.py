@@ -10,11 +10,11 @@ from edgeprune.cli import options, terminal
 from edgeprune.cli.output import print_json
 
 
-@click.command()
+@click.command("densify")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
-def densify(model: Path, output: Path, as_json: bool) -> None:
+def densify_command(model: Path, output: Path, as_json: bool) -> None:
     """Store every sparse weight of a file densely again; it computes the same, bit for bit."""
     from edgeprune.core.files import require_folder
     from edgeprune.tflite.store_densely import densify_file

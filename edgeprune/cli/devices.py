@@ -8,9 +8,9 @@ from edgeprune.cli import options
 from edgeprune.cli.output import print_json
 
 
-@click.command()
+@click.command("devices")
 @options.json_document
-def devices(as_json: bool) -> None:
+def devices_command(as_json: bool) -> None:
     """List the devices: what each is and the pattern that pays there."""
     from edgeprune.cli import tables
     from edgeprune.profiles.profile import load_profile, profile_names

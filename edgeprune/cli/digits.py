@@ -68,7 +68,7 @@ def build() -> Model:
     return keras.Model(inputs, outputs, name="digits_mobilenet")
 
 
-def train(split: Split, *, epochs: int = _EPOCHS, progress: Progress = no_progress) -> Model:
+def train_digits(split: Split, *, epochs: int = _EPOCHS, progress: Progress = no_progress) -> Model:
     """Trains the network; under a minute on two cores.
 
     Deterministic for a version of TensorFlow: seeds are set, for the whole process.
@@ -105,7 +105,7 @@ def prepare(folder: Path, progress: Progress = no_progress) -> tuple[Path, Path]
     if model_path.is_file() and data_path.is_file():
         return model_path, data_path
     split = digits()
-    save_model(train(split, progress=progress), model_path)
+    save_model(train_digits(split, progress=progress), model_path)
     arrays = {"x": split.train.x[0], "x_test": split.test.x[0]}
     np.savez(data_path, **arrays, y=np.asarray(split.train.y), y_test=np.asarray(split.test.y))
     return model_path, data_path

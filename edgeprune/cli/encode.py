@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from edgeprune.tflite.storage_plan import TensorPlan
 
 
-@click.command()
+@click.command("encode")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @options.device
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
-def encode(model: Path, device: str, output: Path, as_json: bool) -> None:
+def encode_command(model: Path, device: str, output: Path, as_json: bool) -> None:
     """Store the weights of an existing file sparsely, where the device's runtimes read that.
 
     Only what was seen to compute right is stored sparsely, and only where it is smaller; where

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeprune.tflite.c_array import CArray
 
 
-@click.command()
+@click.command("export")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
 @options.data_options
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
-def export(
+def export_command(
     model: Path,
     device: str,
     data: Path | None,

@@ -10,11 +10,11 @@ from edgeprune.cli import options
 from edgeprune.cli.output import print_json
 
 
-@click.command()
+@click.command("inspect")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @click.option("--device", metavar="D", help="Hold the file against this device's runtimes.")
 @options.json_document
-def inspect(model: Path, device: str | None, as_json: bool) -> None:
+def inspect_command(model: Path, device: str | None, as_json: bool) -> None:
     """Show what is in a .tflite file: operators, zeros, how they are stored, and what is wrong."""
     from edgeprune.cli import tables
     from edgeprune.inspection import inspect_file

@@ -11,12 +11,12 @@ from edgeprune.cli.output import print_json
 from edgeprune.targets.measurement import Settings
 
 
-@click.command()
+@click.command("measure")
 @click.argument("models", type=options.PATH, nargs=-1, required=True, metavar="MODEL.tflite...")
 @options.device
 @options.measuring
 @options.json_document
-def measure(
+def measure_command(
     models: tuple[Path, ...],
     device: str,
     targets: tuple[str, ...],

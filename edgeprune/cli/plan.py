@@ -12,7 +12,7 @@ from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 
 
-@click.command()
+@click.command("plan")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
 @options.aim
@@ -23,7 +23,7 @@ from edgeprune.cli.output import print_json
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )
 @options.json_document
-def plan(
+def plan_command(
     model: Path,
     device: str,
     data: Path | None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.settings import Training
 
 
-@click.command()
+@click.command("prune")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
 @click.option(
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
 @options.json_document
 @click.pass_context
-def prune(
+def prune_command(
     context: click.Context,
     /,
     model: Path,

@@ -13,10 +13,10 @@ from edgeprune.cli.output import print_json
 from edgeprune.core.terms import DEFAULT_CORE, Core
 
 
-@click.group(invoke_without_command=True)
+@click.group("targets", invoke_without_command=True)
 @options.json_document
 @click.pass_context
-def targets(context: click.Context, as_json: bool) -> None:
+def targets_command(context: click.Context, as_json: bool) -> None:
     """List the instruments: which are ready, and what installs the others."""
     if context.invoked_subcommand:
         return
@@ -30,7 +30,7 @@ def targets(context: click.Context, as_json: bool) -> None:
         tables.show_targets(states)
 
 
-@targets.command("install")
+@targets_command.command("install")
 @click.argument("name")
 def _install(name: str) -> None:
     """Install what an instrument needs, or say how.
@@ -46,7 +46,7 @@ def _install(name: str) -> None:
     click.echo(f"{name} is ready: {target.readiness().detail}.")
 
 
-@targets.command("calibrate")
+@targets_command.command("calibrate")
 @click.argument("name", type=click.Choice(["arm64-emulated"]))
 @click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="COSTS.toml")

@@ -11,7 +11,7 @@ from edgeprune.cli.output import print_json
 from edgeprune.targets.measurement import Settings
 
 
-@click.command()
+@click.command("validate")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @options.device
 @click.option(
@@ -26,7 +26,7 @@ from edgeprune.targets.measurement import Settings
 @options.board_python
 @options.json_document
 @click.pass_context
-def validate(
+def validate_command(
     context: click.Context,
     model: Path,
     device: str,

@@ -160,7 +160,7 @@ class Plan(Printable, Table):
         return network
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form of the command-line contract; `Plan.from_json` reads it back."""
+        """The JSON form of the command-line contract; `read_plan` reads it back."""
         return self.model_dump(mode="json")
 
     def grids(self) -> tuple[Grid, ...]:
@@ -213,12 +213,12 @@ def read_plan(path: Path) -> Plan:
     paths = [layer.path for layer in found.layers]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
-        raise PlanError(f"{path}: each layer may stand once. Received twice: {', '.join(twice)}.")
+        raise PlanError(f"{path}: layer paths must be unique. Received twice: {', '.join(twice)}.")
     return found
 
 
 def check_plan(found: Plan, layers: Iterable[LayerInfo]) -> None:
-    """Checks that a plan, perhaps edited or made for another model, can be carried out.
+    """Checks that a plan, which may be edited or made for another model, can be carried out.
 
     Raises:
       PlanError: it names a layer that the model lacks, or a pattern, sparsity or shape that does

@@ -113,7 +113,7 @@ def _rebuilt(model: Model, pads: dict[int, Pads]) -> Model:
         return layer(pad(args[0]), *args[1:], **kwargs) if pad else layer(*args, **kwargs)
 
     copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    # Keras names inputs anew when it clones a graph.
+    # Keras gives inputs new names when it clones a graph.
     for old, new in zip(_inputs(model), _inputs(copy), strict=True):
         new.name = old.name
     return copy

@@ -292,7 +292,7 @@ def _operator_amounts(
 def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Alternative, ...]:
     """Devices whose pattern takes most of the model's weights, and needs no network that fits.
 
-    Those that an instrument of this profile measures as well come first: they are the same
+    Those that an instrument of this profile measures too come first: they are the same
     processor, in other numbers.
     """
     found: dict[tuple[bool, str], Pattern] = {}

@@ -45,7 +45,7 @@ def prune(
 
     Args:
       model: a built Keras model, or the path of a `.keras` file; not changed.
-      plan: as `plan` makes it, perhaps edited.
+      plan: as `plan` made it or as it was edited since.
       data: samples, one array `[n, ...]` per input of the model, or `Data` with or without labels;
         for training also batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs

@@ -59,7 +59,7 @@ from edgeprune.pruning.training.wrapper import wrappers
 RAMP = 0.65
 """Fraction of all steps over which masks move."""
 MASKS_IN_RAMP = 50
-"""How often masks are made anew meanwhile."""
+"""How often masks are updated during these steps."""
 
 
 def train(
@@ -252,7 +252,7 @@ def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDe
     """Ends after `RAMP` of all steps; `wrap` gives it its final sparsity.
 
     From the dense weights it is the cubic from 0; from the one-shot solution the sparsity is there
-    from the first step, and masks are made anew as the weights move.
+    from the first step, and masks are updated as the weights move.
     """
     end_step = max(1, round(RAMP * total_steps))
     return PolynomialDecay(
@@ -337,7 +337,7 @@ def _state_to_resume(folder: Path | None, run: dict[str, Any]) -> Checkpoint | N
     if not (folder / FILE).exists():
         warnings.warn(
             f"{folder}: no checkpoint to resume from (none is written before the end of the first "
-            "epoch). Training started anew.",
+            "epoch). Training started from the beginning.",
             QualityWarning,
             stacklevel=3,
         )
@@ -378,7 +378,7 @@ def _trainee(wrapped: Model, model: Model, teacher: Model, distillation: Distill
 
 
 def _check_finite(model: Model) -> None:
-    """Refuses a model whose training came apart.
+    """Refuses a model whose training diverged.
 
     Raises:
       ModelError: a weight is NaN or infinite.
