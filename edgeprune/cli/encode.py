@@ -57,7 +57,7 @@ def _tensor_json(tensor: TensorPlan) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "operator": tensor.operator,
-        "stored": tensor.way,
+        "stored": tensor.storage,
         "sparsity": tensor.sparsity,
         "dense_bytes": tensor.dense_bytes,
         "sparse_bytes": tensor.sparse_bytes,

@@ -64,7 +64,7 @@ def show_plan(plan: Plan) -> None:
 
 def show_encoding(result: EncodingResult) -> None:
     """How each weight of a file is stored now, and why."""
-    sparse = sum(tensor.way != "dense" for tensor in result.tensors)
+    sparse = sum(tensor.storage != "dense" for tensor in result.tensors)
     show_grid(
         grid(
             f"{result.output}: {sparse} of {len(result.tensors)} weights stored sparsely, "
@@ -73,7 +73,7 @@ def show_encoding(result: EncodingResult) -> None:
             (
                 (
                     f"{tensor.operator} {shorten_name(tensor.name)}",
-                    tensor.way,
+                    tensor.storage,
                     f"{tensor.sparsity:.3f}",
                     str(tensor.dense_bytes),
                     str(tensor.sparse_bytes),

@@ -60,10 +60,10 @@ def _calibrate(name: str, core: Any, output: Path) -> None:
 
     require_folder(output)
     from edgeprune.profiles.kernel_costs import to_toml
-    from edgeprune.targets.arm64_emulated.calibrate import calibrate
+    from edgeprune.targets.arm64_emulated.calibrate import calibrate_core
 
     with terminal.progress_bar() as tell:
-        table = calibrate(core, tell)
+        table = calibrate_core(core, tell)
     write_file(output, to_toml(table).encode())
     errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
     click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")

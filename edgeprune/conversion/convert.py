@@ -29,7 +29,7 @@ from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
 from edgeprune.keras_model.sparsity import layer_sparsities
-from edgeprune.profiles.encoding import rules_of, runtime_names
+from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
@@ -61,7 +61,7 @@ class Exported:
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
         """The weights that are stored sparsely."""
-        return tuple(tensor for tensor in self.tensors if tensor.way != "dense")
+        return tuple(tensor for tensor in self.tensors if tensor.storage != "dense")
 
 
 def export(
@@ -261,7 +261,7 @@ def _first_line(error: Exception) -> str:
 def _require_known_operators(
     model: Model, graph: tflite_file.Graph, profile: DeviceProfile
 ) -> None:
-    misses = version_misses(graph, runtime_names(profile))
+    misses = version_misses(graph, runtimes_of(profile))
     if misses:
         raise ModelError(
             f"{model.name}: expected operators that the runtimes of {profile.name} have. "

@@ -17,7 +17,7 @@ from edgeprune.tflite.format.signature import output_ports
 
 
 def accuracy(path: Path, profile: DeviceProfile, data: Data) -> float:
-    """The fraction of samples that a classifier names rightly.
+    """The fraction of samples that a classifier names correctly.
 
     A class is the largest of several outputs; with a single output it is 1 above the middle (0.5
     for a probability, 0 for a logit).

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgeprune.core.finding import Finding
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
-from edgeprune.tflite.gate import Verdict, never_engages
+from edgeprune.tflite.gate import NetworkVerdict, never_engages
 from edgeprune.tflite.op_versions import VersionMiss, version_misses
 from edgeprune.tflite.storage_plan import DIRECT_VERSION, TensorPlan
 from edgeprune.tflite.weights import weights_of
@@ -25,15 +26,15 @@ MISREAD = ("sparse-without-densify", "sparse-version", "sparse-layout")
 """The rules by which an operator computes wrong numbers from its sparse weights, or none."""
 
 
-def find(
-    graph: Graph, plans: Mapping[int, TensorPlan], runtimes: Sequence[str]
+def graph_findings(
+    graph: Graph, plans: Mapping[int, TensorPlan], runtimes: Sequence[Runtime]
 ) -> tuple[Finding, ...]:
     """Returns the findings about a graph, those about the whole file first.
 
     Args:
       graph: what the file says.
       plans: by tensor index, how each weight would be encoded for the device.
-      runtimes: that have to load the file, as `kernels.op_versions` names them.
+      runtimes: those that have to load the file.
     """
     main = graph.subgraphs[0]
     misses = version_misses(graph, runtimes)
@@ -72,7 +73,7 @@ def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
             )
 
 
-def about_network(graph: Graph, verdicts: Sequence[Verdict]) -> Iterator[Finding]:
+def about_network(graph: Graph, verdicts: Sequence[NetworkVerdict]) -> Iterator[Finding]:
     """Names the operator that keeps a network out of XNNPACK's sparse mode, or breaks it there.
 
     Args:
@@ -81,7 +82,7 @@ def about_network(graph: Graph, verdicts: Sequence[Verdict]) -> Iterator[Finding
     """
     dangers = [verdict for verdict in verdicts if verdict.state == "dangerous"]
     for verdict in dangers[:1]:
-        names = " and ".join(verdict.runtime for verdict in dangers)
+        names = " and ".join(verdict.runtime.name for verdict in dangers)
         yield Finding(
             verdict.breaker,
             "sparse-network-broken",
@@ -93,10 +94,11 @@ def about_network(graph: Graph, verdicts: Sequence[Verdict]) -> Iterator[Finding
         return
     for verdict in verdicts:
         if verdict.state == "off":
+            name = verdict.runtime.name
             yield Finding(
                 verdict.breaker,
                 "sparse-network-off",
-                f"{verdict.runtime} on ARM64 skips no zeros of convolutions: {verdict.reason}.",
+                f"{name} on ARM64 skips no zeros of convolutions: {verdict.reason}.",
                 verdict.remedy or "Run `edgeprune encode --device xnnpack-arm64`.",
             )
 
@@ -221,5 +223,5 @@ def _about_dense(
         "dense-zeros",
         f"{plan.sparsity:.0%} of {weights.name!r} are zero and stored densely: "
         f"{plan.dense_bytes} bytes, {plan.sparse_bytes} if sparse.",
-        encodable if plan.way != "dense" else f"None for all runtimes: {plan.reason}.",
+        encodable if plan.storage != "dense" else f"None for all runtimes: {plan.reason}.",
     )

@@ -11,17 +11,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
 from edgeprune.core.files import describe_file
 from edgeprune.core.finding import Finding
 from edgeprune.core.grid import Grid, Printable, brief, grid
-from edgeprune.inspection.findings import MISREAD, about_network, find
-from edgeprune.profiles.encoding import rules_of, runtime_names
+from edgeprune.inspection.findings import MISREAD, about_network, graph_findings
+from edgeprune.profiles.encoding import rules_of, runtimes_of
+from edgeprune.targets.file_findings import target_findings
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor, read
-from edgeprune.tflite.gate import Verdict, asks_for_sparse, judge
+from edgeprune.tflite.gate import NetworkVerdict, asks_for_sparse, judge_each
 from edgeprune.tflite.metadata import read_embedded
 from edgeprune.tflite.op_versions import REFERENCE_RUNTIMES
 from edgeprune.tflite.storage_plan import (
@@ -37,12 +38,16 @@ if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
 SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
+Kernel: TypeAlias = Literal[
+    "dense", "direct sparse", "dense after DENSIFY", "wrong", "sparse convolution"
+]
+"""Kinds of kernels; see `OpReport`."""
 
-_DENSE = "dense"
-_DIRECT = "direct sparse"
-_RESTORED = "dense after DENSIFY"
-_WRONG = "wrong"
-_SPARSE_NETWORK = "sparse convolution"
+_DENSE: Final = "dense"
+_DIRECT: Final = "direct sparse"
+_RESTORED: Final = "dense after DENSIFY"
+_WRONG: Final = "wrong"
+_SPARSE_NETWORK: Final = "sparse convolution"
 _WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
 """Types that weights have; other constants (shapes, axes, biases in int32) are not weights."""
 
@@ -60,7 +65,7 @@ class OpReport:
     index: int
     op: str
     version: int
-    kernel: str
+    kernel: Kernel
     sparse: bool
     sparsity: float | None
     reason: str
@@ -180,16 +185,16 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     """
     profile = _profile(device)
     rules = rules_of(profile) if profile else EncodingRules()
-    runtimes = runtime_names(profile) if profile else REFERENCE_RUNTIMES
+    runtimes = runtimes_of(profile) if profile else REFERENCE_RUNTIMES
     graph = read(Path(path))
     plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
     tensors = _tensor_reports(graph, plans)
     verdicts = _verdicts(graph, rules)
-    findings = (*find(graph, plans, runtimes), *about_network(graph, verdicts))
-    if profile is not None and "edgetpu-model" in profile.targets:
-        from edgeprune.targets.edgetpu_model.findings import find as find_for_edge_tpu
-
-        findings += tuple(find_for_edge_tpu(graph))
+    findings = (
+        *graph_findings(graph, plans, runtimes),
+        *about_network(graph, verdicts),
+        *target_findings(graph, profile.targets if profile else ()),
+    )
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
     misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
@@ -226,11 +231,11 @@ def _profile(device: str | Path | DeviceProfile | None) -> DeviceProfile | None:
     return load_profile(device)
 
 
-def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[Verdict, ...]:
+def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[NetworkVerdict, ...]:
     """Returns what the device's runtimes make of a network that asks for sparse inference."""
     if not asks_for_sparse(graph):
         return ()
-    return tuple(judge(graph, runtime) for runtime in rules.runtimes if runtime != "TFLM")
+    return judge_each(graph, rules.runtimes)
 
 
 def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[TensorReport, ...]:
@@ -270,7 +275,7 @@ def _count_zeros(tensor: Tensor) -> int:
 def _op_report(
     subgraph: Subgraph,
     operator: Operator,
-    kernel: tuple[str, str],
+    kernel: tuple[Kernel, str],
     sparsity: Mapping[int, float],
 ) -> OpReport:
     weights, _ = weights_of(subgraph, operator)
@@ -290,8 +295,8 @@ def _kernel(
     operator: Operator,
     plans: Mapping[int, TensorPlan],
     misread: Mapping[int | None, str],
-    verdicts: Sequence[Verdict],
-) -> tuple[str, str]:
+    verdicts: Sequence[NetworkVerdict],
+) -> tuple[Kernel, str]:
     """Returns the kind of kernel that computes an operator, and why it is that one."""
     weights, passed = weights_of(subgraph, operator)
     if operator.index in misread:
@@ -314,14 +319,14 @@ def _kernel(
     return _DENSE, reason if plan is None else plan.reason
 
 
-def _sparse_inference(graph: Graph, kernels: Sequence[tuple[str, str]]) -> SparseInference:
+def _sparse_inference(graph: Graph, kernels: Sequence[tuple[Kernel, str]]) -> SparseInference:
     """Says how far zeros of float weights are skipped.
 
     "all" in XNNPACK's sparse mode means every 1x1 convolution on a map of more than one pixel;
     depthwise convolutions, the stem and a classifier never skip zeros there.
     """
     main = graph.subgraphs[0]
-    floats: list[tuple[Operator, str]] = []
+    floats: list[tuple[Operator, Kernel]] = []
     for operator, (kernel, _) in zip(main.operators, kernels, strict=True):
         weights, _ = weights_of(main, operator)
         if weights is not None and operator.op in WEIGHTED and weights.dtype.startswith("float"):

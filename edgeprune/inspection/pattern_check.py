@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeprune.core.pattern import NofM
 from edgeprune.targets.checks import Check
 from edgeprune.tflite.format.file import Graph
-from edgeprune.tflite.n_of_m import fits
+from edgeprune.tflite.n_of_m import pattern_fits
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
@@ -23,7 +23,7 @@ def check_pattern(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
         if isinstance(rule.pattern, NofM)
     }
     for pattern in sorted(patterns, key=str):
-        found = fits(graph, pattern)
+        found = pattern_fits(graph, pattern)
         whole = sum(each.whole for each in found)
         lost = [
             f"{each.name} ({each.misfits} of {each.groups} groups)" for each in found if each.lost
@@ -35,4 +35,4 @@ def check_pattern(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
             if lost
             else f"{whole} of {len(found)} weights hold the pattern along their input channels"
         )
-        yield Check(f"pattern {pattern}", not lost, len(lost), 0, message)
+        yield Check(f"pattern {pattern}", not lost, len(lost), 0, message, kind="pattern")

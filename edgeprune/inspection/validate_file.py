@@ -16,7 +16,7 @@ from edgeprune.core.data import signature_name
 from edgeprune.core.errors import CheckError, DataError, InputError
 from edgeprune.core.files import describe_file
 from edgeprune.inspection.pattern_check import check_pattern
-from edgeprune.profiles.encoding import runtime_names
+from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import (
     GENERATED_SAMPLES,
@@ -32,15 +32,14 @@ from edgeprune.targets.host import HOST, plain_kernels
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
+from edgeprune.targets.target import Target
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, signature_specs
-from edgeprune.tflite.gate import RULES, asks_for_sparse, judge_file
+from edgeprune.tflite.gate import asks_for_sparse, judge_file
 from edgeprune.tflite.op_versions import version_misses
 
-MAX_SAMPLES = 32
-FLASH_TARGETS = frozenset({"tflm", "vela"})
-"""Instruments that say what lies in flash in the end, which is not the file alone."""
+CHECKED_SAMPLES = 32
 
 
 def validate(
@@ -72,7 +71,7 @@ def validate(
     require_ready(targets)
     graph = tflite_file.read(Path(model))
     inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
-    inputs = [array[:MAX_SAMPLES] for array in inputs]
+    inputs = [array[:CHECKED_SAMPLES] for array in inputs]
     wanted = _reference(Path(reference), graph, inputs, profile) if reference else None
     checks = (
         _check_operators(graph, profile),
@@ -89,12 +88,17 @@ def validate(
 def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:
     """What this computer and the device's own instruments say of a file."""
     yield from HOST.check(case)
-    own = [name for name in case.profile.targets if name in TARGETS]
-    others = [name for name in dict.fromkeys((*own, *asked)) if name != "host"]
+    named = (*_own_targets(case.profile), *((name, find_target(name)) for name in asked))
+    others = [target for target in dict(named).values() if target is not HOST]
     if others and case.wanted is None:
         case = replace(case, wanted=_plain_outputs(case))
-    for name in others:
-        yield from find_target(name).check(case)
+    for target in others:
+        yield from target.check(case)
+
+
+def _own_targets(profile: DeviceProfile) -> tuple[tuple[str, Target], ...]:
+    """The instruments that the profile names, each behind its name."""
+    return tuple((name, find_target(name)) for name in profile.targets if name in TARGETS)
 
 
 def _plain_outputs(case: Case) -> Reference | None:
@@ -106,15 +110,15 @@ def _plain_outputs(case: Case) -> Reference | None:
 
 
 def _check_operators(graph: Graph, profile: DeviceProfile) -> Check:
-    misses = version_misses(graph, runtime_names(profile))
-    runtimes = ", ".join(runtime_names(profile))
+    misses = version_misses(graph, runtimes_of(profile))
+    runtimes = ", ".join(map(str, runtimes_of(profile)))
     message = (
         f"not in the device's runtimes: {'; '.join(map(str, misses))}. Convert the model again "
         "with edgeprune export, or replace the layer."
         if misses
         else f"every operator version is known to {runtimes}"
     )
-    return Check("operators", not misses, len(misses), 0, message)
+    return Check("operators", not misses, len(misses), 0, message, kind="operators")
 
 
 def _check_numerics(graph: Graph, profile: DeviceProfile) -> Check:
@@ -125,7 +129,8 @@ def _check_numerics(graph: Graph, profile: DeviceProfile) -> Check:
         if found in known
         else f"{profile.name} wants {' or '.join(known)}. Export the model for this device."
     )
-    return Check("numerics", found in known, found, " or ".join(known), message)
+    wanted = " or ".join(known)
+    return Check("numerics", found in known, found, wanted, message, kind="numerics")
 
 
 def _check_static(graph: Graph) -> Check:
@@ -137,27 +142,26 @@ def _check_static(graph: Graph) -> Check:
         else "devices plan their memory before they run: convert with a fixed size and a batch of 1"
     )
     written = "; ".join(f"{name} {shape}" for name, shape in shapes.items())
-    return Check("static shapes", fixed, written, "no size left open", message)
+    return Check("static shapes", fixed, written, "no size left open", message, kind="shapes")
 
 
 def _check_flash(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
     limit = profile.limits.flash_bytes
     size = describe_file(graph.path)
     sizes = f"{size.size_bytes} bytes, {size.gzip_bytes} after gzip"
-    others = FLASH_TARGETS.intersection(profile.targets)
+    others = [name for name, target in _own_targets(profile) if target.capabilities.says_flash]
     if limit.value is None or others:
         who = (
             f"what lies in flash is for {', '.join(sorted(others))} to say"
             if others
             else (f"{profile.name} sets no limit")
         )
-        yield Check("size", True, size.size_bytes, None, f"{sizes}; {who}")
+        yield Check("size", True, size.size_bytes, None, f"{sizes}; {who}", kind="size")
         return
     fits = size.size_bytes <= limit.value
     remedy = "" if fits else "; prune more, or use a smaller model"
-    yield Check(
-        "size", fits, size.size_bytes, limit.value, f"{sizes} (limit: {limit.source}){remedy}"
-    )
+    message = f"{sizes} (limit: {limit.source}){remedy}"
+    yield Check("size", fits, size.size_bytes, limit.value, message, kind="size")
 
 
 def _check_sparse_network(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
@@ -165,15 +169,20 @@ def _check_sparse_network(graph: Graph, profile: DeviceProfile) -> Iterator[Chec
 
     Such a file computes wrong numbers there and right ones on x86.
     """
-    if "arm64-emulated" not in profile.targets or not asks_for_sparse(graph):
+    proves = any(target.capabilities.sparse_networks for _, target in _own_targets(profile))
+    if not proves or not asks_for_sparse(graph):
         return
-    danger = judge_file(graph, tuple(RULES))
+    danger = judge_file(graph, runtimes_of(profile))
     if danger is None:
         message = "no operator cuts the network where XNNPACK's sparse mode would be on"
-        yield Check("sparse network", True, "sound", "sound", message)
+        yield Check("sparse network", True, "sound", "sound", message, kind="sparse-network")
         return
-    message = f"{danger.runtime} on ARM64 computes wrong numbers: {danger.reason}. {danger.remedy}"
-    yield Check("sparse network", False, "dangerous", "sound", message.strip())
+    name, rules = danger.runtime.name, danger.rules_from
+    known = "" if rules == danger.runtime else f" (by the rules of {rules})"
+    message = f"{name} on ARM64 computes wrong numbers{known}: {danger.reason}. {danger.remedy}"
+    yield Check(
+        "sparse network", False, "dangerous", "sound", message.strip(), kind="sparse-network"
+    )
 
 
 def _reference(path: Path, graph: Graph, inputs: list[Array], profile: DeviceProfile) -> Reference:

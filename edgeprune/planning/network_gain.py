@@ -18,14 +18,16 @@ from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.outlook import Alternative, Outlook, PlannedRewrite, RuntimeOutlook
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
+from edgeprune.core.runtime import Runtime
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
+from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.kernel_costs import Amounts, CostTable, RuntimeCosts
 from edgeprune.profiles.profile import DeviceProfile, load_profile, profile_names
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Graph, Operator
-from edgeprune.tflite.gate import OpVerdict, RuntimeName
+from edgeprune.tflite.gate import OpVerdict
 from edgeprune.tflite.rewrites import Rewritten, rewrite
 
 STORAGE_GOAL = "flash"
@@ -57,7 +59,6 @@ def fit_to_network(
     """
     if not made.asked:
         return made
-    runtimes = [name for name in profile.encoding.runtimes if name != "TFLM"]
     elsewhere = other_patterns(layers, profile)
     if not made.pruned:
         reason = f"no layer is left whose zeros it would skip ({profile.summary})"
@@ -71,7 +72,7 @@ def fit_to_network(
         return made.model_copy(update={"network": unknown})
     table = kernel_costs.read_costs(profile.costs) if profile.costs else None
     chosen = choose_blocks(made, layers, table) if table else made
-    found = judge_network(chosen, draft, runtimes, layers, table)
+    found = judge_network(chosen, draft, rules_of(profile).runtimes, layers, table)
     found = found.model_copy(
         update={"elsewhere": elsewhere, "breaker": in_model(found.breaker, layers)}
     )
@@ -101,7 +102,7 @@ def convert_to_draft(model: Any, profile: DeviceProfile) -> Draft:
 def judge_network(
     made: Plan,
     draft: Draft,
-    runtimes: Sequence[RuntimeName],
+    runtimes: Sequence[Runtime],
     layers: Sequence[LayerInfo],
     table: CostTable | None,
 ) -> Outlook:
@@ -112,7 +113,7 @@ def judge_network(
     """
     rewritten = rewrite(draft, runtimes, assume_pruned=True)
     states = tuple(
-        RuntimeOutlook(runtime=verdict.runtime, state=verdict.state, reason=verdict.reason)
+        RuntimeOutlook(runtime=verdict.runtime.name, state=verdict.state, reason=verdict.reason)
         for verdict in rewritten.verdicts
     )
     found = Outlook(
@@ -224,7 +225,7 @@ def expected_instructions(
     table: CostTable,
 ) -> tuple[tuple[str, float, float], ...]:
     """Per runtime: its name, and the instructions of the layers with weights, dense and pruned."""
-    verdicts = {verdict.runtime: verdict for verdict in rewritten.verdicts}
+    verdicts = {verdict.runtime.name: verdict for verdict in rewritten.verdicts}
     zeros = _planned_zeros(made, layers)
     after = rewritten.draft.graph
     return tuple(
@@ -275,7 +276,7 @@ def _operator_amounts(
         return {}
     kernel = graph.tensors[operator.inputs[1]].shape
     _, height, width, channels = graph.tensors[operator.outputs[0]].shape
-    kind: kernel_costs.Layout = "nchw" if sparse else "nhwc"
+    kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
     stride = operator.options.strideH
     if operator.op == "DEPTHWISE_CONV_2D":
         return kernel_costs.depthwise(kernel[1], stride, channels, height * width, kind)

@@ -16,7 +16,7 @@ from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
-from edgeprune.profiles.profile import DeviceProfile, Rule, Selection, Strategy
+from edgeprune.profiles.profile import DeviceProfile, PatternRule, Selection, Strategy
 
 
 def make_plan(
@@ -91,7 +91,7 @@ def _matching(paths: set[str], expression: str, option: str) -> set[str]:
     return found
 
 
-def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> Rule | str:
+def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> PatternRule | str:
     """The rule that a layer takes, or the reason why none."""
     if not layer.parameters:
         return "no weights"
@@ -154,13 +154,13 @@ def _in_set(layer: LayerInfo, profile: DeviceProfile) -> bool:
 def _raised_sparsity(
     layers: tuple[LayerInfo, ...],
     profile: DeviceProfile,
-    rules: dict[str, Rule | str],
+    rules: dict[str, PatternRule | str],
     chosen: set[str],
     asked: float,
 ) -> float:
     """The sparsity of the layers that can be pruned, so that all chosen ones reach `asked`."""
     counted = [layer for layer in layers if layer.path in chosen and _in_set(layer, profile)]
-    covered = [layer for layer in counted if isinstance(rules[layer.path], Rule)]
+    covered = [layer for layer in counted if isinstance(rules[layer.path], PatternRule)]
     weights = sum(math.prod(layer.shape or ()) for layer in counted)
     coverable = sum(math.prod(layer.shape or ()) for layer in covered)
     if coverable in (0, weights):
@@ -170,13 +170,13 @@ def _raised_sparsity(
 
 def _layer_plan(
     layer: LayerInfo,
-    rule: Rule | str,
+    rule: PatternRule | str,
     profile: DeviceProfile,
     asked: float,
     raised: float,
     left_out: bool,
 ) -> LayerPlan:
-    pattern = rule.pattern if isinstance(rule, Rule) else None
+    pattern = rule.pattern if isinstance(rule, PatternRule) else None
     match pattern:
         case None:
             sparsity = 0.0
@@ -192,7 +192,7 @@ def _layer_plan(
         shape=layer.shape or (),
         pattern=pattern,
         sparsity=sparsity,
-        reason=rule.because if isinstance(rule, Rule) else rule,
+        reason=rule.because if isinstance(rule, PatternRule) else rule,
         prunable=_in_set(layer, profile),
         left_out=left_out,
     )

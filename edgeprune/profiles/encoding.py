@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.storage_plan import EncodingRules
 
-if TYPE_CHECKING:
-    from edgeprune.profiles.profile import DeviceProfile
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
 
 def rules_of(profile: DeviceProfile) -> EncodingRules:
-    """The rules that a device profile sets."""
+    """The rules that a device profile sets, for its runtimes that read sparse tensors."""
     encoding = profile.encoding
     return EncodingRules(
-        runtimes=encoding.runtimes,
+        runtimes=tuple(
+            runtime
+            for name in encoding.runtimes
+            for runtime in runtimes_of(profile)
+            if runtime.name == name
+        ),
         sparse_networks=encoding.sparse_networks,
         direct_float32_from=encoding.direct_float32_from,
         direct_int8_from=encoding.direct_int8_from,
@@ -29,6 +28,6 @@ def rules_of(profile: DeviceProfile) -> EncodingRules:
     )
 
 
-def runtime_names(profile: DeviceProfile) -> tuple[str, ...]:
-    """The runtimes of a profile as `op_versions` names them."""
-    return tuple(f"{runtime.name} {runtime.version}" for runtime in profile.runtimes)
+def runtimes_of(profile: DeviceProfile) -> tuple[Runtime, ...]:
+    """The runtimes that a file has to load in, in the order of the profile."""
+    return tuple(Runtime(entry.name, entry.version) for entry in profile.runtimes)

@@ -36,7 +36,7 @@ from edgeprune.core.terms import Core
 from edgeprune.profiles.profile import profile_folder, read_toml
 
 Amounts: TypeAlias = dict[str, float]
-Layout: TypeAlias = Literal["nhwc", "nchw"]
+MapLayout: TypeAlias = Literal["nhwc", "nchw"]
 
 TILES = (32, 16, 8, 4, 2, 1)
 BLOCKS = (1, 2, 4)
@@ -89,7 +89,7 @@ def read_costs(name: str | Path) -> CostTable:
         if missing:
             raise ProfileError(
                 f"{path}: {runtime.name}: expected a cost for every feature. Received: none for "
-                f"{', '.join(missing)}. Measure it anew: edgeprune targets calibrate."
+                f"{', '.join(missing)}. Measure it again: edgeprune targets calibrate."
             )
     return table
 
@@ -97,7 +97,7 @@ def read_costs(name: str | Path) -> CostTable:
 def to_toml(table: CostTable) -> str:
     """The file that `read_costs` reads back."""
     lines = [
-        "# What kernels cost in executed instructions; see edgeprune/cost.py for the features.",
+        "# Executed instructions per feature; see edgeprune/profiles/kernel_costs.py.",
         *(f'{key} = "{getattr(table, key)}"' for key in ("date", "core", "qemu", "source")),
     ]
     for runtime in table.runtimes:
@@ -152,18 +152,18 @@ def dense_pointwise(outputs: int, inputs: int, pixels: int) -> Amounts:
     return _spread("pointwise", POINTWISE_PIXELS, pixels, outputs * inputs)
 
 
-def depthwise(kernel: int, stride: int, channels: int, pixels: int, kind: Layout) -> Amounts:
+def depthwise(kernel: int, stride: int, channels: int, pixels: int, kind: MapLayout) -> Amounts:
     """A depthwise convolution to a map of `pixels`; of another size as the nearest one known."""
     known = min(DEPTHWISE, key=lambda entry: (entry[1] != stride, abs(entry[0] - kernel)))
     return _spread(f"depthwise-{known[0]}s{known[1]}/{kind}", MAP_PIXELS, pixels, channels)
 
 
-def stem(outputs: int, pixels: int, kind: Layout) -> Amounts:
+def stem(outputs: int, pixels: int, kind: MapLayout) -> Amounts:
     """A 3x3 convolution of stride 2 on 3 channels."""
     return _spread(f"stem/{kind}", MAP_PIXELS, pixels, outputs)
 
 
-def mean(channels: int, pixels: int, kind: Layout) -> Amounts:
+def mean(channels: int, pixels: int, kind: MapLayout) -> Amounts:
     """An average over a map."""
     return {f"mean/{kind}": channels * pixels}
 
@@ -216,7 +216,7 @@ def kernel_block(pattern: Pattern) -> int:
 
 
 def block_pattern(block: int) -> Pattern:
-    """The pattern whose zeros a kernel for so many outputs skips."""
+    """The pattern whose zeros a kernel for that many outputs skips."""
     return Unstructured() if block == 1 else Block(block, 1)
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import NofM
+from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
@@ -34,7 +35,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SCHEMA_VERSION = 1
+PROFILE_SCHEMA = 1
 
 
 def _known_kind(value: str) -> str:
@@ -49,13 +50,13 @@ def _none_if_unknown(value: object) -> object:
 
 
 Count = Annotated[int, Field(ge=1)]
-Kind = Annotated[str, AfterValidator(_known_kind)]
+LayerKind = Annotated[str, AfterValidator(_known_kind)]
 
 
 class Selection(Table):
     """Which layers are meant, by kind and by the shape of their kernel and feature map."""
 
-    kinds: tuple[Kind, ...] = LAYER_KINDS
+    kinds: tuple[LayerKind, ...] = LAYER_KINDS
     kernel: Literal["any", "1x1"] = "any"
     min_pixels: Count = 1
     """Fewest output positions (height * width) of one sample."""
@@ -69,7 +70,7 @@ class Selection(Table):
     ungrouped: bool = False
 
 
-class Rule(Selection):
+class PatternRule(Selection):
     """A pattern, and those of the prunable layers on which it pays."""
 
     pattern: WrittenPattern
@@ -83,7 +84,7 @@ class Strategy(Table):
     goals: tuple[Goal, ...]
     default_sparsity: Fraction
     allocation: Allocation = "uniform"
-    rules: tuple[Rule, ...]
+    rules: tuple[PatternRule, ...]
 
     @property
     def fixed(self) -> NofM | None:
@@ -91,10 +92,10 @@ class Strategy(Table):
         return next((rule.pattern for rule in self.rules if isinstance(rule.pattern, NofM)), None)
 
 
-class Runtime(Table):
+class RequiredRuntime(Table):
     """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
 
-    name: Literal["tflite-runtime", "LiteRT", "TFLM"]
+    name: RuntimeName
     version: Text
     source: Text
 
@@ -107,7 +108,8 @@ class Encoding(Table):
     sparsely.
     """
 
-    runtimes: tuple[Literal["tflite-runtime", "LiteRT", "TFLM"], ...]
+    runtimes: tuple[RuntimeName, ...]
+    """Names of some of the profile's own runtimes."""
     sparse_networks: bool = False
     """Whether XNNPACK skips zeros in convolutions when the whole network fits its sparse mode."""
     direct_float32_from: Fraction | None = None
@@ -134,15 +136,15 @@ class Limits(Table):
 
 
 class PaddedOutputs(Table):
-    """Up to so many output channels a device pads them to a multiple; above, the next entry's."""
+    """A multiple that output channels are padded to, up to a number of them."""
 
     up_to: Count | None = None
-    """None, left out, for all that are left."""
+    """The most output channels that this entry holds for; None, left out, for all the rest."""
     multiple: Count
 
 
 class MeasuredOutputs(Table):
-    """What a layer with so many output channels was measured to cost, in any one unit."""
+    """What a layer with a number of output channels was measured to cost, in any one unit."""
 
     outputs: Count
     cost: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -238,18 +240,18 @@ class DeviceProfile(Table):
     symmetric_padding: bool = False
     """Whether kernels that skip zeros want stride-2 convolutions padded alike on all sides."""
     targets: tuple[TargetName, ...]
-    """Instruments that speak for this device, the best first."""
+    """Instruments that measure this device, the best first."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
     costs: Text | None = None
-    """The table of what layers cost, by name or as the path of a `.toml`; see `cost`."""
+    """The table of what layers cost, by name or as the path of a `.toml`; see `kernel_costs`."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
     also: Selection | None = None
     """Layers that are pruned with the prunable ones without being counted among them."""
     left_alone: Text
     """Why layers outside every rule stay dense."""
-    runtimes: tuple[Runtime, ...]
+    runtimes: tuple[RequiredRuntime, ...]
     strategies: tuple[Strategy, ...]
     encoding: Encoding
     limits: Limits
@@ -261,9 +263,9 @@ class DeviceProfile(Table):
 
     @model_validator(mode="after")
     def _check(self) -> DeviceProfile:
-        if self.schema_version != SCHEMA_VERSION:
+        if self.schema_version != PROFILE_SCHEMA:
             raise ValueError(
-                f"schema: this version of edgeprune reads schema {SCHEMA_VERSION}. "
+                f"schema: this version of edgeprune reads schema {PROFILE_SCHEMA}. "
                 f"Received: {self.schema_version}"
             )
         for name in ("targets", "runtimes", "strategies"):
@@ -271,7 +273,14 @@ class DeviceProfile(Table):
                 raise ValueError(f"{name}: expected at least one")
         goals = [goal for strategy in self.strategies for goal in strategy.goals]
         if len(goals) != len(set(goals)):
-            raise ValueError(f"strategies: each goal may stand once. Received: {', '.join(goals)}")
+            raise ValueError(f"strategies: each goal must be unique. Received: {', '.join(goals)}")
+        named = dict.fromkeys(runtime.name for runtime in self.runtimes)
+        unknown = [name for name in self.encoding.runtimes if name not in named]
+        if unknown:
+            raise ValueError(
+                f"encoding.runtimes: expected names among the profile's own runtimes, "
+                f"{', '.join(named)}. Received: {', '.join(unknown)}"
+            )
         return self
 
     def strategy(self, goal: Goal | None = None) -> Strategy:

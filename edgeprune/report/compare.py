@@ -26,8 +26,14 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report.report import DeviceReport, Report
+from edgeprune.targets.find import TARGETS, find_target
 from edgeprune.targets.measurement import Measurement, Settings
-from edgeprune.targets.measuring import default_target, measure_each, require_ready
+from edgeprune.targets.measuring import (
+    PROXY_TARGET,
+    default_target,
+    measure_each,
+    require_ready,
+)
 from edgeprune.tflite.format.file import read as read_tflite
 from edgeprune.tflite.format.signature import signature_specs
 
@@ -225,8 +231,8 @@ def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tu
             f"Channels were taken out of {len(smaller)} layers, most of them ({most.sparsity:.0%}) "
             f"out of {most.path}: the file is a smaller network without zeros."
         )
-    restored = [tensor for tensor in exported.sparse if tensor.way == "densify"]
-    direct = [tensor for tensor in exported.sparse if tensor.way == "direct"]
+    restored = [tensor for tensor in exported.sparse if tensor.storage == "densify"]
+    direct = [tensor for tensor in exported.sparse if tensor.storage == "direct"]
     if exported.network.on:
         changes = ", ".join(
             f"{change.name} ({change.places})" for change in exported.network.applied
@@ -245,9 +251,10 @@ def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tu
     reasons = {
         tensor.reason
         for tensor in exported.tensors
-        if tensor.way == "dense" and tensor.sparsity > CHECKED_SPARSITY
+        if tensor.storage == "dense" and tensor.sparsity > CHECKED_SPARSITY
     }
-    if reasons and "vela" in profile.targets:
+    instruments = [find_target(name) for name in profile.targets if name in TARGETS]
+    if reasons and any(instrument.capabilities.finds_zeros for instrument in instruments):
         notes.append(
             "The zeros lie in dense weights, where the device's compiler finds them by itself."
         )
@@ -288,7 +295,7 @@ def _judge(
         x=list(test.x),
     )
     report = replace(report, verdict=verdict)
-    if not any(check.name.startswith("runs") and check.ok for check in verdict.checks):
+    if not verdict.ran:
         return report
     tell("measure")
     report = _measured(job, profile, report, [dense, exported.artifact.path])
@@ -308,7 +315,7 @@ def _judge(
 def _measured(
     job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
 ) -> DeviceReport:
-    """Measures both files with every target that has something to say of the device."""
+    """Measures both files with every target that measures the device."""
 
     def tell(_: str, what: str, done: int, total: int) -> None:
         job.progress(f"{profile.name}: {what}", done, total)
@@ -334,7 +341,7 @@ def _measured(
 def _targets_for(job: Job, profile: DeviceProfile) -> tuple[str, ...]:
     if not job.targets:
         return (default_target(profile),)
-    known = {*profile.targets, "host"}
+    known = {*profile.targets, PROXY_TARGET}
     return tuple(name for name in job.targets if name.partition(":")[0] in known)
 
 

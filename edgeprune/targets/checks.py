@@ -1,13 +1,13 @@
 """Checks: questions about an artifact, each with its answer, and how outputs are compared.
 
-`validate` asks them, and so does every target that can say something of a file.
+`validate` asks them, and so does every target that can judge a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -37,15 +37,37 @@ SAME_NUMERICS_TOLERANCE_INT8 = 0.05
 WEAK_SPREAD = 0.05
 
 
+CheckKind: TypeAlias = Literal[
+    "compiles",
+    "finite",
+    "kernels",
+    "memory",
+    "numerics",
+    "operators",
+    "outputs",
+    "pattern",
+    "placement",
+    "runs",
+    "shapes",
+    "size",
+    "sparse-network",
+    "storage",
+]
+"""What a check asks: "runs" whether a runtime runs the file, "outputs" whether they are right,
+"kernels" the same of XNNPACK's against plain ones, "finite" whether there is no NaN, "placement"
+where operators run, "storage" whether weights are stored as the instrument reads them."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """One question about an artifact, and its answer."""
+    """One question about an artifact, and its answer; what follows from it hangs on `kind`."""
 
     name: str
     ok: bool
     value: float | str | None
     limit: float | str | None
     message: str
+    kind: CheckKind = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,11 @@ class Verdict(Printable):
     def ok(self) -> bool:
         """Whether every check passed."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def ran(self) -> bool:
+        """Whether the file ran anywhere; accuracy and latency are worth nothing else."""
+        return any(check.kind == "runs" and check.ok for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
@@ -127,7 +154,7 @@ def check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
     """Whether no output is NaN or infinite."""
     bad = sum(int((~np.isfinite(array)).sum()) for array in outputs.values())
     message = "all outputs are finite" if not bad else "outputs hold NaN or infinite values"
-    return Check(f"finite ({runtime})", not bad, bad, 0, message)
+    return Check(f"finite ({runtime})", not bad, bad, 0, message, kind="finite")
 
 
 def numerics(graph: Graph) -> str:
@@ -157,6 +184,8 @@ def check_outputs(
     wanted: Reference,
     found_numerics: str,
     steps: list[float],
+    *,
+    kind: CheckKind = "outputs",
 ) -> Check:
     """Compares outputs with a reference, within the tolerance of the number format.
 
@@ -166,15 +195,15 @@ def check_outputs(
       wanted: the right outputs.
       found_numerics: as `numerics` says of the file.
       steps: quantization step of every output, 0 where it is not quantized.
+      kind: of the check.
     """
     pairs = _paired(outputs, wanted.outputs)
     shapes = [(list(found.shape), list(right.shape)) for found, right in pairs]
     if len(outputs) != len(wanted.outputs) or any(found != right for found, right in shapes):
         given = [list(array.shape) for array in wanted.outputs.values()]
         received = [list(array.shape) for array in outputs.values()]
-        return Check(
-            name, False, str(received), str(given), f"other outputs than {wanted.description} has"
-        )
+        message = f"other outputs than {wanted.description} has"
+        return Check(name, False, str(received), str(given), message, kind=kind)
     quantized = found_numerics not in {"float32", "float16"}
     if quantized:
         limit = SAME_NUMERICS_TOLERANCE_INT8 if wanted.quantized else TOLERANCE["int8"]
@@ -183,13 +212,13 @@ def check_outputs(
         limit = TOLERANCE["float16" if found_numerics == "float16" else "float32"]
         errors = [_largest_error(found, right) for found, right in pairs]
     value = max(errors, default=0.0)
-    kind = "root mean square" if quantized else "largest"
-    message = f"{kind} difference from {wanted.description}, relative to its outputs"
+    measure = "root mean square" if quantized else "largest"
+    message = f"{measure} difference from {wanted.description}, relative to its outputs"
     if not value <= limit:
         message += ": the file does not compute what it should"
     elif all(_hardly_varies(right) for _, right in pairs):
         message += "; they hardly vary, so this says little: give --data"
-    return Check(name, bool(value <= limit), float(value), limit, message)
+    return Check(name, bool(value <= limit), float(value), limit, message, kind=kind)
 
 
 def _hardly_varies(right: Array) -> bool:

@@ -53,7 +53,7 @@ class Launcher:
         return {**(os.environ if self.inherits else {}), **self.environment}
 
 
-HERE = Launcher()
+THIS_PYTHON = Launcher()
 """The Python that edgeprune itself runs in."""
 
 
@@ -70,7 +70,7 @@ def run_worker(
     job: dict[str, Any],
     inputs: list[list[Array]],
     *,
-    launcher: Launcher = HERE,
+    launcher: Launcher = THIS_PYTHON,
     script: Path = WORKER,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Reply:
@@ -81,7 +81,7 @@ def run_worker(
       inputs: for every model, one array `[n, ...]` of real values per input.
       launcher: of the Python that has the runtime.
       script: the worker, where it is another one than worker.py.
-      time_limit_s: after so many seconds the child is killed.
+      time_limit_s: seconds after which the child is killed.
 
     Raises:
       WorkerError: the runtime's error, the signal it died from, or the time limit.
@@ -120,7 +120,7 @@ def run_child(
 
     Args:
       command: the program and its arguments.
-      time_limit_s: after so many seconds the child is killed.
+      time_limit_s: seconds after which the child is killed.
       environment: its whole environment; the present one if None.
 
     Raises:

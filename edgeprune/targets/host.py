@@ -1,8 +1,8 @@
 """The computer that edgeprune runs on, as an instrument: real runtimes in child processes.
 
-It speaks for `xnnpack-x86` where it is such a computer. For other devices it can say whether a file
-loads and computes the same, and its latency stands in for the device's until an instrument for that
-device is there; it is always named as what it is.
+It measures `xnnpack-x86` where it is such a computer. For other devices it can say whether a file
+loads and computes the same, and its latency is a proxy for the device's until an instrument for
+that device is there; it is always named as what it is.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ from edgeprune.targets.checks import (
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.timing import choose_runtime, time_files
 from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
+_NAME = "host"
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
 
 
 class Host:
     """Runs and times files in the runtimes that are installed beside edgeprune."""
+
+    capabilities = Capabilities()
 
     def readiness(self) -> Readiness:
         """Ready if a runtime is installed."""
@@ -58,7 +61,7 @@ class Host:
         """
         state = self.readiness()
         if not state.ready:
-            raise TargetError(f"Target 'host' is not ready: {state.detail}. Run: {state.remedy}")
+            raise TargetError(f"Target '{_NAME}' is not ready: {state.detail}. Run: {state.remedy}")
 
     def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
         """The installed runtimes that the profile names; any installed one if it names none."""
@@ -84,15 +87,16 @@ class Host:
     ) -> tuple[Measurement, ...]:
         """Times files in turn, round by round."""
         found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
-        runtime = choose_runtime("host", found, profile, settings.runtime)
-        return time_files(run_worker, models, profile, settings, target="host", runtime=runtime)
+        runtime = choose_runtime(_NAME, found, profile, settings.runtime)
+        return time_files(run_worker, models, profile, settings, target=_NAME, runtime=runtime)
 
     def check(self, case: Case) -> Iterator[Check]:
         """Runs a file in every runtime of the profile, by XNNPACK's kernels and by plain ones."""
         runtimes = self.runtimes(case.profile)
         if not runtimes:
             state = self.readiness()
-            yield Check("runs", False, None, None, f"{state.detail}: {state.remedy}")
+            message = f"{state.detail}: {state.remedy}"
+            yield Check("runs", False, None, None, message, kind="runs")
         for runtime in runtimes:
             try:
                 reply = self.run(case.graph, case.inputs, runtime)
@@ -125,11 +129,12 @@ def _check_kernels(case: Case, plain: Reference | WorkerError, reply: Reply) -> 
     """Compares XNNPACK's kernels with the runtime's own plain ones, on the first samples."""
     name = f"kernels ({reply.facts['runtime']})"
     if isinstance(plain, WorkerError):
-        return Check(name, True, None, None, f"not compared: plain kernels do not run ({plain})")
+        message = f"not compared: plain kernels do not run ({plain})"
+        return Check(name, True, None, None, message, kind="kernels")
     outputs = named_outputs(case.graph, reply.outputs)
     found = {output: array[: len(plain.outputs[output])] for output, array in outputs.items()}
     scales = reply.facts["output_scales"]
-    return check_outputs(name, found, plain, numerics(case.graph), scales)
+    return check_outputs(name, found, plain, numerics(case.graph), scales, kind="kernels")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference over interleaved rounds; None is a thing not known."""
+    """Milliseconds of one inference over interleaved rounds; None is not known."""
 
     median: float | None
     p90: float | None

@@ -9,7 +9,7 @@ from edgeprune.targets.checks import Check
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import Limit
 
-REMEDY = "prune more, or use a smaller model or input"
+_REMEDY = "prune more, or use a smaller model or input"
 
 
 def check_limit(name: str, value: int | None, limit: Limit, what: str) -> Check:
@@ -22,11 +22,11 @@ def check_limit(name: str, value: int | None, limit: Limit, what: str) -> Check:
       what: the bytes are, in words.
     """
     if value is None:
-        return Check(name, True, None, limit.value, f"not known: {what}")
+        return Check(name, True, None, limit.value, f"not known: {what}", kind="memory")
     if limit.value is None:
-        return Check(
-            name, True, value, None, f"{value} bytes, {what}; the device's limit is not known"
-        )
+        message = f"{value} bytes, {what}; the device's limit is not known"
+        return Check(name, True, value, None, message, kind="memory")
     fits = value <= limit.value
     words = f"{value} bytes, {what}; the limit is {limit.value} ({limit.source})"
-    return Check(name, fits, value, limit.value, words if fits else f"{words}: {REMEDY}")
+    message = words if fits else f"{words}: {_REMEDY}"
+    return Check(name, fits, value, limit.value, message, kind="memory")

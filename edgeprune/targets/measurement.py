@@ -20,7 +20,7 @@ _Cells: TypeAlias = Callable[["Measurement"], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one operator costs by an instrument; None is a thing that it cannot say."""
+    """What one operator costs by an instrument; None is not known to it."""
 
     name: str
     op: str
@@ -34,7 +34,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure; a target takes of it what it can."""
+    """How to measure; a target uses the settings that apply to it."""
 
     runtime: str | None = None
     """The one that a person chose; the reference if None."""
@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measurement(Printable):
-    """What a target said about one artifact; None is a thing that it cannot say."""
+    """What a target said about one artifact; None is not known to it."""
 
     model: str
     device: str

@@ -14,6 +14,9 @@ from edgeprune.targets.find import TARGETS, find_target
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Measurements, Settings
 from edgeprune.targets.target import Remote
 
+PROXY_TARGET = "host"
+"""The instrument that measures for any device where none of its own is ready."""
+
 
 def measure(
     models: Sequence[str | Path],
@@ -98,13 +101,13 @@ def measure_each(
     require_ready(names)
 
     def work(name: str) -> Outcome:
-        own = replace(settings, tell=partial(tell, name)) if tell else settings
+        telling = replace(settings, tell=partial(tell, name)) if tell else settings
         try:
-            found = find_target(name).measure([Path(model) for model in models], profile, own)
+            found = find_target(name).measure([Path(model) for model in models], profile, telling)
         except EdgepruneError as error:
             return Outcome(name, error=error)
-        speaks = name.partition(":")[0] in profile.targets
-        return Outcome(name, tuple(replace(m, stand_in=not speaks) for m in found))
+        own = name.partition(":")[0] in profile.targets
+        return Outcome(name, tuple(replace(m, stand_in=not own) for m in found))
 
     far = [name for name in names if isinstance(find_target(name), Remote)]
     outcomes = _at_the_same_time(work, far)
@@ -152,10 +155,10 @@ def _at_the_same_time(work: Callable[[str], Outcome], names: list[str]) -> dict[
 
 
 def default_target(profile: DeviceProfile) -> str:
-    """The first of the profile's targets that is ready here; `host` stands in if none is.
+    """The first of the profile's targets that is ready here; `PROXY_TARGET` if none is.
 
     An instrument on another machine is used only when it is asked for.
     """
     found = {name: find_target(name) for name in profile.targets if name in TARGETS}
     here = (name for name, target in found.items() if not isinstance(target, Remote))
-    return next((name for name in here if found[name].readiness().ready), "host")
+    return next((name for name in here if found[name].readiness().ready), PROXY_TARGET)

@@ -9,7 +9,8 @@ from edgeprune.targets.child import Reply, WorkerError
 def check_runs(case: Case, reply: Reply) -> Check:
     """That the file ran on all samples."""
     message = f"{len(case.inputs[0])} inferences ended well"
-    return Check(f"runs ({reply.facts['runtime']})", True, "runs", "runs", message)
+    name = f"runs ({reply.facts['runtime']})"
+    return Check(name, True, "runs", "runs", message, kind="runs")
 
 
 def check_refusal(case: Case, place: str, error: WorkerError) -> Check:
@@ -18,7 +19,7 @@ def check_refusal(case: Case, place: str, error: WorkerError) -> Check:
         f"{case.graph.path.name} cannot be used: {error}. Convert the model again, or look for the "
         "operator that the message names."
     )
-    return Check(f"runs ({place})", False, str(error), "runs", message)
+    return Check(f"runs ({place})", False, str(error), "runs", message, kind="runs")
 
 
 def check_reply(case: Case, reply: Reply, wanted: Reference) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeprune.tflite.format.file import Graph
 
-REMEDY = "Make the file dense first: edgeprune densify MODEL.tflite -o DENSE.tflite"
+MAKE_DENSE = "Make the file dense first: edgeprune densify MODEL.tflite -o DENSE.tflite"
 
 
 def sparse_weight(graph: Graph) -> tuple[str, bool] | None:

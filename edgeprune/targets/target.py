@@ -22,6 +22,18 @@ class Readiness:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class Capabilities:
+    """What an instrument is able to do that others have to know of it."""
+
+    says_flash: bool = False
+    """Whether it reports what is stored in flash, which is not the file alone."""
+    finds_zeros: bool = False
+    """Whether it finds zeros in weights that are stored densely."""
+    sparse_networks: bool = False
+    """Whether it measures processors on which XNNPACK may run a network sparsely as a whole."""
+
+
 class Remote:
     """An instrument on another machine, by its address.
 
@@ -31,6 +43,10 @@ class Remote:
 
 class Target(Protocol):
     """An instrument that runs, compiles or models .tflite files."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it is able to do beside measuring and checking."""
 
     def readiness(self) -> Readiness:
         """Whether it can be used here, and what installs it if not."""

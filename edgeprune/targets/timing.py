@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PROCESSES = 4
 ROUNDS = 25
 SECONDS = 5.0
-"""A process stops timing after so many seconds even if rounds are left, but not before ten."""
+"""Seconds after which a process stops timing even if rounds are left, but not before ten."""
 
 
 class Runner(Protocol):

@@ -14,7 +14,7 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
                   "affinity": [int, ...] (the processors to run on; any if left out)}
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
-                 whoever counts this process's instructions can see
+                 a counter of this process's instructions can see
     count-each:  {"models": [MODEL, ...]}; of every model one inference between marks, after one
                  to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}
@@ -50,11 +50,13 @@ SHORTEST_SAMPLE_S = 0.002
 WARM_UP_S = 0.3
 LONGEST_WARM_UP_S = 3.0
 BAD_AFFINITY = "affinity: expected"
-MARK = 0x65707275
+COUNT_MARK = 0x65707275
 """First argument of the getpriority calls around a counted inference; the kernel refuses it."""
 
 
-def load(module: Any, job: dict[str, Any], model: dict[str, Any]) -> tuple[Any, Any, Any]:
+def load_interpreter(
+    module: Any, job: dict[str, Any], model: dict[str, Any]
+) -> tuple[Any, Any, Any]:
     """Loads a model and allocates its tensors; returns it with its input and output details."""
     resolvers = module.OpResolverType
     interpreter = module.Interpreter(
@@ -105,7 +107,7 @@ def read_inputs(path: str, details: list[Any]) -> list[Any]:
         return [archive[f"in{index}"] for index in range(len(details))]
 
 
-def run(module: Any, job: dict[str, Any]) -> dict[str, Any]:
+def save_outputs(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Runs every sample, one at a time, and saves the outputs."""
     return run_samples(module, job)[1]
 
@@ -122,7 +124,7 @@ def count_each(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Runs the first sample of every model twice, the second time between two marks."""
     gc.disable()
     for model in job["models"]:
-        interpreter, inputs, _ = load(module, job, model)
+        interpreter, inputs, _ = load_interpreter(module, job, model)
         feed(interpreter, inputs, read_inputs(model["inputs"], inputs), 0)
         interpreter.invoke()
         marked_invoke(interpreter)
@@ -140,13 +142,13 @@ def marked_invoke(interpreter: Any) -> None:
 def mark(begin: int) -> None:
     """Makes a system call that stands out to an emulator and does nothing."""
     with suppress(OSError):
-        os.getpriority(MARK, begin)
+        os.getpriority(COUNT_MARK, begin)
 
 
 def run_samples(module: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Runs every sample and saves the outputs; returns the interpreter and what to report."""
     model = job["models"][0]
-    interpreter, inputs, outputs = load(module, job, model)
+    interpreter, inputs, outputs = load_interpreter(module, job, model)
     arrays = read_inputs(model["inputs"], inputs)
     rows = []
     for row in range(len(arrays[0])):
@@ -185,7 +187,7 @@ def time_models(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Times all models in turn, in a new random order every round."""
     interpreters = []
     for model in job["models"]:
-        interpreter, inputs, _ = load(module, job, model)
+        interpreter, inputs, _ = load_interpreter(module, job, model)
         feed(interpreter, inputs, read_inputs(model["inputs"], inputs), 0)
         interpreters.append(interpreter)
     invokes = [
@@ -291,7 +293,7 @@ def runtime_version(name: str) -> Any:
         return getattr(import_module(top), "__version__", "of unknown version")
 
 
-def describe() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """The machine, and the version by name of every runtime it has."""
     versions = {name: runtime_version(name) for name in MODULES}
     found = {name: version for name, version in versions.items() if version is not None}
@@ -320,7 +322,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     affinity = set_affinity(job.get("affinity"))
     before = temperature()
     module = import_module(MODULES[job["runtime"]][0])
-    kinds = {"run": run, "count": count, "count-each": count_each, "time": time_models}
+    kinds = {"run": save_outputs, "count": count, "count-each": count_each, "time": time_models}
     result = kinds[job["kind"]](module, job)
     return {
         **result,
@@ -334,7 +336,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Does one job."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    result = describe() if job["kind"] == "describe" else work(job)
+    result = describe_machine() if job["kind"] == "describe" else work(job)
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 METADATA_NAME = "edgeprune"
 
 
-def shorten(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def shorten_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What of a manifest goes into the file: the profile as a hash, the plan as its pruned layers.
 
     A plan row becomes `"path": "Block(2,1) 0.8"`.
@@ -42,14 +42,14 @@ def shorten(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def embed(model: Any, manifest: Mapping[str, Any]) -> None:
-    """Adds a manifest, in short, to a TFLite `ModelT` in place, in the stead of one that it had.
+    """Adds a manifest, in short, to a TFLite `ModelT` in place, replacing one that it had.
 
     Args:
       model: the schema's object form, as `tflite.draft.load` gives it.
       manifest: as `make_manifest` makes it.
     """
     buffer = schema.BufferT()
-    text = json.dumps(shorten(manifest), separators=(",", ":"))
+    text = json.dumps(shorten_manifest(manifest), separators=(",", ":"))
     buffer.data = np.frombuffer(text.encode(), np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()

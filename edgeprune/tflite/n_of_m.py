@@ -36,7 +36,7 @@ MEANT_ZEROS = 0.7
 
 
 @dataclass(frozen=True)
-class Fit:
+class PatternFit:
     """How far a weight keeps to an n:m pattern."""
 
     name: str
@@ -59,12 +59,12 @@ class Fit:
         return bool(self.misfits) and share >= MEANT_GROUPS and self.sparsity <= MEANT_ZEROS
 
 
-def fit(name: str, nonzero: Array, pattern: NofM) -> Fit:
+def pattern_fit(name: str, nonzero: Array, pattern: NofM) -> PatternFit:
     """Compares a weight with a pattern.
 
     Args:
       name: of the weight.
-      nonzero: bool `[out, ..., in]`. Groups start anew at every kernel position; a rest of fewer
+      nonzero: bool `[out, ..., in]`. Every kernel position starts a new group; a rest of fewer
         than m channels is a group of its own, filled up with zeros. Where `in` is a multiple of m
         these are the groups of the device matrix.
       pattern: the hardware's.
@@ -74,7 +74,7 @@ def fit(name: str, nonzero: Array, pattern: NofM) -> Fit:
     rows = np.zeros((nonzero.size // columns, padded), bool)
     rows[:, :columns] = nonzero.reshape(-1, columns)
     kept = rows.reshape(-1, pattern.m).sum(axis=1)
-    return Fit(name, 1 - float(nonzero.mean()), len(kept), int((kept > pattern.n).sum()))
+    return PatternFit(name, 1 - float(nonzero.mean()), len(kept), int((kept > pattern.n).sum()))
 
 
 def nonzero_weights(subgraph: Subgraph, operator: Operator) -> tuple[Tensor, Array] | None:
@@ -87,11 +87,11 @@ def nonzero_weights(subgraph: Subgraph, operator: Operator) -> tuple[Tensor, Arr
     return tensor, values != zero
 
 
-def fits(graph: Graph, pattern: NofM) -> tuple[Fit, ...]:
+def pattern_fits(graph: Graph, pattern: NofM) -> tuple[PatternFit, ...]:
     """Every weight of a file that the hardware could read in groups, each once."""
-    found: dict[int, Fit] = {}
+    found: dict[int, PatternFit] = {}
     for operator in graph.operators:
         weight = nonzero_weights(graph.subgraphs[0], operator) if operator.op in READERS else None
         if weight is not None and weight[0].index not in found:
-            found[weight[0].index] = fit(weight[0].name, weight[1], pattern)
+            found[weight[0].index] = pattern_fit(weight[0].name, weight[1], pattern)
     return tuple(found.values())

@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph
-
-if TYPE_CHECKING:
-    pass
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-REFERENCE_RUNTIMES = ("tflite-runtime 2.14.0", "LiteRT 2.3.0")
+REFERENCE_RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.3.0"))
 """What a file is held against when no device is named."""
 
 
@@ -31,7 +28,7 @@ class VersionMiss:
     version: int
     highest: int
     """The newest version that the runtime knows; 0 if it does not know the operator."""
-    runtime: str
+    runtime: Runtime
 
     def __str__(self) -> str:
         known = f"up to version {self.highest}" if self.highest else "not at all"
@@ -50,7 +47,7 @@ def op_versions() -> Mapping[str, Mapping[str, int]]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def version_misses(graph: Graph, runtimes: Sequence[str]) -> tuple[VersionMiss, ...]:
+def version_misses(graph: Graph, runtimes: Sequence[Runtime]) -> tuple[VersionMiss, ...]:
     """Operators of a file that one of the runtimes has no kernel for.
 
     Runtimes that were not probed are passed over, and so are custom operators.
@@ -64,7 +61,7 @@ def version_misses(graph: Graph, runtimes: Sequence[str]) -> tuple[VersionMiss, 
     return tuple(
         VersionMiss(op, version, versions.get(op, 0), runtime)
         for runtime in runtimes
-        if (versions := op_versions().get(runtime))
+        if (versions := op_versions().get(str(runtime)))
         for op, version in sorted(used)
         if version > versions.get(op, 0)
     )

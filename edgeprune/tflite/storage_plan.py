@@ -11,21 +11,21 @@ kernels are those of `fully_connected.cc` in TensorFlow Lite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from edgeprune.core.arrays import Array
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
-from edgeprune.tflite.format.sparse_tensor import Array, Layout, count_blocks, stored_bytes
-from edgeprune.tflite.gate import judge, never_engages
+from edgeprune.tflite.format.sparse_tensor import Layout, count_blocks, stored_bytes
+from edgeprune.tflite.gate import delegating, judge_each, never_engages, rules_for
+from edgeprune.tflite.op_versions import REFERENCE_RUNTIMES
+from edgeprune.tflite.sparse_support import SparseSupport, sparse_support
 
-if TYPE_CHECKING:
-    pass
-
-Runtime: TypeAlias = Literal["tflite-runtime", "LiteRT", "TFLM"]
-Way: TypeAlias = Literal["dense", "densify", "direct"]
+Storage: TypeAlias = Literal["dense", "densify", "direct"]
 
 DIRECT_VERSION = 8
 """FULLY_CONNECTED takes a sparse tensor in this version only; XNNPACK claims all others."""
@@ -39,7 +39,7 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BLOCK_SIZES = (2, 4, 8, 16)
 # Tables around a sparse tensor: its SparsityParameters, the second tensor and the DENSIFY operator.
 _OVERHEAD_BYTES = 512
-_LEDGER_LIMIT = 255
+_MOST_BLOCKS = 255
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,16 @@ class EncodingRules:
     convolutions when the whole network fits, so that rewriting a network to fit it pays.
     """
 
-    runtimes: tuple[Runtime, ...] = ("tflite-runtime", "LiteRT")
+    runtimes: tuple[Runtime, ...] = REFERENCE_RUNTIMES
     sparse_networks: bool = False
     direct_float32_from: float | None = None
     direct_int8_from: float | None = None
     direct_dynamic_range_from: float | None = None
+
+    def unable(self, able: Callable[[SparseSupport], bool]) -> str:
+        """The first of the runtimes that is not able to do something; empty if all are."""
+        found = (sparse_support(runtime) for runtime in self.runtimes)
+        return next((support.title for support in found if not able(support)), "")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class TensorPlan:
     tensor: int
     name: str
     operator: str
-    way: Way
+    storage: Storage
     layout: Layout | None
     reason: str
     sparsity: float
@@ -126,12 +131,9 @@ def _sparse_mode_danger(graph: Graph, rules: EncodingRules) -> str:
         return ""
     if len(graph.subgraphs) != 1:
         return "XNNPACK's sparse mode was not checked with several subgraphs"
-    for runtime in rules.runtimes:
-        if runtime == "TFLM":
-            continue
-        verdict = judge(graph, runtime)
+    for verdict in judge_each(graph, rules.runtimes):
         if verdict.state != "on":
-            return f"not in {runtime}'s sparse mode: {verdict.reason}"
+            return f"not in {verdict.runtime.name}'s sparse mode: {verdict.reason}"
     return ""
 
 
@@ -140,7 +142,7 @@ def _within_reach(plans: Sequence[TensorPlan]) -> tuple[TensorPlan, ...]:
 
     Readers guard against files that describe far more than they hold (`dense_bytes_allowed`).
     """
-    chosen = [plan for plan in plans if plan.way != "dense"]
+    chosen = [plan for plan in plans if plan.storage != "dense"]
     dense = sparse = 0
     left: set[int] = set()
     for plan in sorted(chosen, key=lambda plan: plan.dense_bytes / plan.sparse_bytes):
@@ -150,7 +152,7 @@ def _within_reach(plans: Sequence[TensorPlan]) -> tuple[TensorPlan, ...]:
             dense, sparse = dense + plan.dense_bytes, sparse + plan.sparse_bytes
     reason = "almost nothing is left in it: a sparse form would look like an attack to readers"
     return tuple(
-        replace(plan, way="dense", layout=None, reason=reason) if plan.tensor in left else plan
+        replace(plan, storage="dense", layout=None, reason=reason) if plan.tensor in left else plan
         for plan in plans
     )
 
@@ -246,8 +248,8 @@ def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: str) -> T
     dense_bytes = weight.nonzero.size * item_bytes
     stored = int(np.count_nonzero(weight.nonzero))
     layout, sparse_bytes = _smallest(weight, stored)
-    way, reason = _choose(graph, weight, rules, dense_bytes - sparse_bytes, danger)
-    if way == "direct":
+    storage, reason = _choose(graph, weight, rules, dense_bytes - sparse_bytes, danger)
+    if storage == "direct":
         layout = direct_layout(tensor.dtype)
         blocks = count_blocks(weight.nonzero, layout)
         sparse_bytes = stored_bytes(tensor.shape, layout, item_bytes, blocks)
@@ -255,8 +257,8 @@ def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: str) -> T
         tensor=tensor.index,
         name=tensor.name,
         operator=weight.operators[0].op if weight.operators else "",
-        way=way,
-        layout=None if way == "dense" else layout,
+        storage=storage,
+        layout=None if storage == "dense" else layout,
         reason=reason,
         sparsity=1 - stored / max(weight.nonzero.size, 1),
         dense_bytes=dense_bytes,
@@ -266,7 +268,7 @@ def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: str) -> T
 
 def _choose(
     graph: Graph, weight: _Weight, rules: EncodingRules, saved_bytes: int, danger: str
-) -> tuple[Way, str]:
+) -> tuple[Storage, str]:
     """Returns how to store a tensor whose smallest layout saves `saved_bytes`, and why."""
     if refusal := _refusal(graph, weight, rules):
         return "dense", refusal
@@ -294,8 +296,8 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
     tensor = weight.tensor
     if not rules.runtimes:
         return "the device has no kernel or reader for sparse tensors"
-    if "TFLM" in rules.runtimes:
-        return "TFLite Micro has no DENSIFY and computes wrong numbers from sparse tensors"
+    if blind := rules.unable(lambda runtime: runtime.reads_sparse):
+        return f"{blind} has no DENSIFY and computes wrong numbers from sparse tensors"
     if tensor.sparse:
         return "is stored sparsely already"
     if graph.buffer_owners[tensor.buffer] > 1:
@@ -312,16 +314,23 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
 
 def _densify_refusal(weight: _Weight, rules: EncodingRules, danger: str) -> str:
     """Says why the runtimes do not take the tensor through DENSIFY; empty where they do."""
-    if weight.beside_float32 and "LiteRT" in rules.runtimes:
-        return "LiteRT computes NaN from float16 weights behind DENSIFY beside a float32 bias"
+    if weight.beside_float32 and (name := _computes_nan(rules)):
+        return f"{name} computes NaN from float16 weights behind DENSIFY beside a float32 bias"
     names = {operator.op for operator in weight.operators}
     if danger and weight.kind in ("float", "dynamic-range"):
         return danger
     if weight.kind == "dynamic-range" and names != {"FULLY_CONNECTED"}:
         return "no int8 convolution weight behind DENSIFY was seen to work on float activations"
-    if weight.kind != "float" and "FULLY_CONNECTED" in names and "LiteRT" in rules.runtimes:
-        return "LiteRT does not load FULLY_CONNECTED with int8 weights behind DENSIFY"
+    refuses = rules.unable(lambda runtime: runtime.restores_int8_dense)
+    if weight.kind != "float" and "FULLY_CONNECTED" in names and refuses:
+        return f"{refuses} does not load FULLY_CONNECTED with int8 weights behind DENSIFY"
     return ""
+
+
+def _computes_nan(rules: EncodingRules) -> str:
+    """The first runtime that mixed halves give NaN in; empty if there is none."""
+    found = delegating(rules.runtimes)
+    return next((each.name for each in found if rules_for(each).halves_give_nan), "")
 
 
 def _direct_refusal(weight: _Weight, rules: EncodingRules) -> str:
@@ -363,15 +372,16 @@ def _direct_int8_refusal(weight: _Weight, rules: EncodingRules, blocks: Array) -
     tensor = weight.tensor
     if tensor.zero_points.any():
         return "sparse kernels take weights whose zero is 0"
-    if tensor.scales.size != 1 and "tflite-runtime" in rules.runtimes:
-        return "tflite-runtime's sparse kernels know one scale per tensor"
+    one_scale = rules.unable(lambda runtime: runtime.scales_per_channel)
+    if tensor.scales.size != 1 and one_scale:
+        return f"{one_scale}'s sparse kernels know one scale per tensor"
     exact = [getattr(o.options, "asymmetricQuantizeInputs", False) for o in weight.operators]
     if weight.kind == "dynamic-range" and not all(exact):
         return "the sparse kernel would round symmetrically quantized activations differently"
     # On float activations the kernel keeps counts and positions per row in a byte each.
     widest = max(blocks.shape[1] - 1, int(blocks.sum(axis=1).max(initial=0)))
-    if weight.kind == "dynamic-range" and widest > _LEDGER_LIMIT:
-        return f"the sparse kernel counts up to {_LEDGER_LIMIT} blocks per output"
+    if weight.kind == "dynamic-range" and widest > _MOST_BLOCKS:
+        return f"the sparse kernel counts up to {_MOST_BLOCKS} blocks per output"
     return ""
 
 

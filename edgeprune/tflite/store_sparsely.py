@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.format import sparse_tensor
 from edgeprune.tflite.format.draft import Draft, code_index, load, raw_bytes, write_or_copy
-from edgeprune.tflite.format.sparse_tensor import Array, DenseLevel, Level, SparseTensor
+from edgeprune.tflite.format.sparse_tensor import DenseLevel, Level, SparseTensor
 from edgeprune.tflite.rewrites import Applied, Rewritten, rewrite
 from edgeprune.tflite.storage_plan import DIRECT_VERSION, EncodingRules, TensorPlan, plan_encoding
 
@@ -71,10 +72,9 @@ def encode_file(source: Path, rules: EncodingRules, output: Path) -> EncodingRes
 
 def fit_network(draft: Draft, rules: EncodingRules) -> Rewritten:
     """Rewrites a network for the sparse mode of the runtimes, where the device has one."""
-    runtimes = [name for name in rules.runtimes if name != "TFLM"]
     if not rules.sparse_networks:
         return Rewritten(draft, (), (), "")
-    return rewrite(draft, runtimes)
+    return rewrite(draft, rules.runtimes)
 
 
 def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:
@@ -82,10 +82,10 @@ def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:
 
     Edits `draft.model` in place.
     """
-    chosen = [plan for plan in plans if plan.way != "dense"]
+    chosen = [plan for plan in plans if plan.storage != "dense"]
     for plan in chosen:
         _store_sparse(draft, plan)
-    _insert_densify(draft, [plan.tensor for plan in chosen if plan.way == "densify"])
+    _insert_densify(draft, [plan.tensor for plan in chosen if plan.storage == "densify"])
     return bool(chosen)
 
 
@@ -98,11 +98,11 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
             f"{draft.graph.path}: {plan.name!r}: expected a constant and a layout for it. "
             "Received: a plan that is not of this file. Plan the encoding again."
         )
-    sparse = sparse_tensor.encode(sparse_tensor.plain_zeros(values), plan.layout)
+    sparse = sparse_tensor.encode_tensor(sparse_tensor.plain_zeros(values), plan.layout)
     subgraph = draft.model.subgraphs[0]
     draft.model.buffers[tensor.buffer].data = raw_bytes(sparse.values)
     target = subgraph.tensors[tensor.index]
-    if plan.way == "densify":
+    if plan.storage == "densify":
         target.buffer = _empty_buffer(draft.model)
         target = schema.TensorT(
             shape=target.shape,

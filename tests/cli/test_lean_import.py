@@ -33,7 +33,10 @@ COMMANDS = (
     *("prune", "targets", "targets install", "targets calibrate", "validate"),
 )
 
-NOT_FOR_A_LOOK = ("edgeprune.targets.find", "edgeprune.targets.host", "edgeprune.tflite.rewrites")
+NOT_FOR_A_LOOK = (
+    *("edgeprune.targets.find", "edgeprune.targets.host", "edgeprune.targets.edgetpu_model"),
+    "edgeprune.tflite.rewrites",
+)
 
 
 def run(code: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.core.finding import Finding
+from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import Inspection, inspect
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -179,13 +180,15 @@ def test_scales_per_channel_are_too_much_for_tflite_runtime(tmp_path: Path) -> N
     source = dense_net(
         tmp_path / "m", prune(integers(64, 256), 0.8, (1, 16)), "int8", per_channel=True
     )
-    report = inspect(encoded(source, EncodingRules(("LiteRT",), direct_int8_from=0.5)))
+    report = inspect(
+        encoded(source, EncodingRules((Runtime("LiteRT", "2.1.6"),), direct_int8_from=0.5))
+    )
     assert rules_of(report) == {"sparse-not-for-micro", "sparse-per-channel"}
 
 
 def test_int8_matrices_behind_densify_do_not_load_in_litert(tmp_path: Path) -> None:
     source = dense_net(tmp_path / "m", prune(integers(64, 256), 0.8, (1, 1)), "int8")
-    report = inspect(encoded(source, EncodingRules(("tflite-runtime",))))
+    report = inspect(encoded(source, EncodingRules((Runtime("tflite-runtime", "2.14.0"),))))
     assert rules_of(report) == {"densify-needs-tflite", "densify-not-loaded"}
 
 

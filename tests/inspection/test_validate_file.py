@@ -132,7 +132,7 @@ def test_the_json_of_a_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> N
     assert content["ok"] is True
     assert len(content["checks"]) > 5
     assert {frozenset(check) for check in content["checks"]} == {
-        frozenset({"name", "ok", "value", "limit", "message"})
+        frozenset({"name", "kind", "ok", "value", "limit", "message"})
     }
 
 
@@ -223,3 +223,18 @@ def test_a_sound_sparse_file_is_not_proven_without_the_instrument(tmp_path: Path
     verdict = validate(save_sparse(dense, tmp_path / "s.tflite"), "xnnpack-arm64", reference=dense)
     assert verdict.ok
     assert any("not proven on ARM64" in check.message for check in verdict.checks)
+
+
+def test_the_runtime_versions_of_a_profile_reach_the_gate(tmp_path: Path) -> None:
+    network = {entry.name: entry for entry in FAMILY}["dws2_same"]
+    broken = save_sparse(network.save(tmp_path / "dense.tflite"), tmp_path / "broken.tflite")
+    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace('version = "2.14.0"', 'version = "2.15.0"'))
+
+    def said(device: Path | str) -> str:
+        checks = validate(broken, device).checks
+        return next(check.message for check in checks if check.kind == "sparse-network")
+
+    assert "tflite-runtime on ARM64 computes wrong numbers: " in said("xnnpack-arm64")
+    assert "wrong numbers (by the rules of tflite-runtime 2.14.0): " in said(own)

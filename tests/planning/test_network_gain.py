@@ -15,6 +15,7 @@ import pytest
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
 from edgeprune.core.plan import LayerInfo, Plan
+from edgeprune.core.runtime import Runtime
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.network_gain import choose_blocks, in_model, judge_network, other_patterns
@@ -26,11 +27,10 @@ from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.gate import RuntimeName
 from tests.support.gate_networks import FAMILY, Network, save_sparse
 from tests.support.profiles import profile, rule, strategy
 
-RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
+RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
 PROFILE = profile(
     prunable={"kinds": ("Conv2D",), "kernel": "1x1", "min_pixels": 2},
     also={"kinds": ("Dense",)},
@@ -66,8 +66,8 @@ def layers_of(graph: Graph) -> tuple[LayerInfo, ...]:
 def costs(*runtimes: Mapping[str, float]) -> CostTable:
     """A table of runtimes that cost so much."""
     rows = tuple(
-        RuntimeCosts(name=name, version="1", costs=figures, error=0)
-        for name, figures in zip(RUNTIMES, runtimes, strict=False)
+        RuntimeCosts(name=runtime.name, version="1", costs=figures, error=0)
+        for runtime, figures in zip(RUNTIMES, runtimes, strict=False)
     )
     return CostTable(date="none", core="cortex-a76", qemu="none", source="none", runtimes=rows)
 
@@ -94,7 +94,7 @@ def test_a_network_that_fits_gains_and_the_table_says_how_much(tmp_path: Path) -
         ("LiteRT", "on"),
     ]
     dense = 16 * 64 * 32**2 + 64 * 128 * 16**2 + 128 * 128 * 16**2
-    assert [name for name, _, _ in found.instructions] == list(RUNTIMES)
+    assert [name for name, _, _ in found.instructions] == [each.name for each in RUNTIMES]
     expected = (dense, dense / 5, 3 * dense, 3 * dense / 5)
     found_costs = [cost for _, *both in found.instructions for cost in both]
     assert found_costs == pytest.approx(expected)
@@ -336,7 +336,7 @@ def test_the_table_expects_what_the_emulator_counts(tmp_path: Path) -> None:
         expected.append(judge_network(made, draft, RUNTIMES, layers, TABLE))
         files += [dense, save_sparse(dense, tmp_path / f"{index}-sparse.tflite")]
     for position, runtime in enumerate(RUNTIMES):
-        counts = ARM64_EMULATED.count_each([read(file) for file in files], runtime)
+        counts = ARM64_EMULATED.count_each([read(file) for file in files], runtime.name)
         assert counts[0] > counts[1]
         assert expected[0].gains
         _, dense_cost, sparse_cost = expected[0].instructions[position]

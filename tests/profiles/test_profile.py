@@ -52,7 +52,7 @@ def test_a_limit_is_a_number_or_unknown(tmp_path: Path) -> None:
         ('"Dense", ', '"Dence", ', "unknown layer kind 'Dence'. Did you mean 'Dense'?"),
         ("default_sparsity = 0.5", "default_sparsity = 1.5", "strategies.0.default_sparsity"),
         ("default_sparsity = 0.5", "default_sparsity = nan", "strategies.0.default_sparsity"),
-        ('goals = ["memory"]', 'goals = ["flash"]', "each goal may stand once"),
+        ('goals = ["memory"]', 'goals = ["flash"]', "each goal must be unique"),
         ('goals = ["memory"]', 'goals = ["speed"]', "strategies.1.goals.0"),
         ('name = "edge-tpu"', 'name = "Edge TPU"', "name"),
         ('source = "the file is kept by the host computer"', 'source = ""', "flash_bytes.source"),

@@ -131,7 +131,9 @@ def test_several_targets_are_ranked_within_their_kind_only(
 
 
 def test_a_report_prints_each_device_its_measurements_and_what_failed() -> None:
-    failed = Verdict("m.tflite", "xnnpack-arm64", (Check("size", False, 9, 8, HOSTILE),))
+    failed = Verdict(
+        "m.tflite", "xnnpack-arm64", (Check("size", False, 9, 8, HOSTILE, kind="size"),)
+    )
     device = DeviceReport(
         *("xnnpack-arm64", "float", 0.8, 0.79),
         verdict=failed,
@@ -151,7 +153,9 @@ def test_a_report_prints_each_device_its_measurements_and_what_failed() -> None:
 
 
 def test_the_page_has_accessible_tables_and_no_markup_from_names() -> None:
-    verdict = Verdict("m.tflite", "xnnpack-arm64", (Check(HOSTILE, True, None, None, "good"),))
+    verdict = Verdict(
+        "m.tflite", "xnnpack-arm64", (Check(HOSTILE, True, None, None, "good", kind="runs"),)
+    )
     page = Report("m.keras", (DeviceReport("xnnpack-arm64", "float", verdict=verdict),)).to_html()
     assert page.count("<table>") == page.count("<caption") == 2
     assert page.count('scope="col"') == 9 + 5

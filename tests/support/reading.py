@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeprune.tflite.format.file import Tensor
-from edgeprune.tflite.format.flatbuffer import Reader
+from edgeprune.tflite.format.flatbuffer import ByteReader
 
 
 def count_bytes_of_values(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -27,11 +27,11 @@ def count_bytes_of_values(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def count_tables(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """From here on, the place of every table that is read, repeated ones too."""
     places: list[str] = []
-    plain = Reader.slots
+    plain = ByteReader.slots
 
-    def slots(reader: Reader, position: int, place: str) -> tuple[int, ...]:
+    def slots(reader: ByteReader, position: int, place: str) -> tuple[int, ...]:
         places.append(place)
         return plain(reader, position, place)
 
-    monkeypatch.setattr(Reader, "slots", slots)
+    monkeypatch.setattr(ByteReader, "slots", slots)
     return places

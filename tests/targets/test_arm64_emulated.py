@@ -17,11 +17,18 @@ import pytest
 
 import edgeprune
 from edgeprune.core.errors import ProfileError, TargetError
+from edgeprune.core.runtime import Runtime
+from edgeprune.core.terms import Core
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.profile import load_profile, profile_folder
-from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian, target
 from edgeprune.targets.arm64_emulated.commands import run_command
-from edgeprune.targets.arm64_emulated.emulator import REQUIREMENTS, Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import (
+    RECORD,
+    REQUIREMENTS,
+    Emulator,
+    cached_emulator,
+)
 from edgeprune.targets.arm64_emulated.install import _unpack_wheels
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.measuring import default_target, measure
@@ -127,6 +134,30 @@ def test_a_sparse_float_file_is_not_proven_without_the_emulator(tmp_path: Path) 
     assert "not proven on ARM64" in verdict.checks[-1].message
     dense = validate(fully_connected(tmp_path / "d.tflite", WEIGHTS), "xnnpack-arm64")
     assert not any("not proven" in check.message for check in dense.checks)
+
+
+def test_the_versions_of_a_set_up_are_those_of_qemu_and_of_both_runtimes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = {"tflite-runtime": "2.14.0", "ai-edge-litert": "2.1.6", "numpy": "1.26.4"}
+    (tmp_path / RECORD).write_text(json.dumps({"qemu": "7.2.22", "wheels": wheels}))
+    monkeypatch.setattr(target, "_required_emulator", lambda: Emulator(tmp_path))
+    versions = {"qemu": "7.2.22", "tflite-runtime": "2.14.0", "LiteRT": "2.1.6"}
+    assert target.installed_versions() == versions
+
+
+@pytest.mark.parametrize("core", ["cortex-a76", "cortex-a53"])
+def test_a_runtime_that_skips_zeros_with_fp16_only_warns_of_other_cores(
+    tmp_path: Path, core: Core
+) -> None:
+    graphs = [tflite_file.read(sparse_net(tmp_path / "m.tflite"))]
+    (warning,) = target._warnings(graphs, Runtime("tflite-runtime", "2.14.0"), core)
+    assert warning.startswith("tflite-runtime 2.14.0 ")
+    assert core in warning
+    assert warning.endswith("LiteRT 2.1.6 skips zeros there too.")
+    assert target._warnings(graphs, Runtime("LiteRT", "2.1.6"), core) == ()
+    dense = [tflite_file.read(fully_connected(tmp_path / "d.tflite", WEIGHTS))]
+    assert target._warnings(dense, Runtime("tflite-runtime", "2.14.0"), core) == ()
 
 
 @pytest.mark.slow

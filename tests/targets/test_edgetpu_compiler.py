@@ -16,8 +16,8 @@ import pytest
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
-from edgeprune.targets.edgetpu_model.compiler import compile_model
-from edgeprune.targets.edgetpu_model.compiler_log import CompilerError, Row, parse
+from edgeprune.targets.edgetpu_model.compiler import run_compiler
+from edgeprune.targets.edgetpu_model.compiler_log import CompilerError, StatusRow, parse
 from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.measuring import measure
 from edgeprune.tflite.format.file import read
@@ -86,7 +86,7 @@ def test_sizes_version_and_operators_are_read() -> None:
     assert (log.version, log.cached_bytes, log.streamed_bytes) == ("16.0.384591198", 67584, 0)
     assert log.remaining_bytes == round(7.67 * 2**20)
     assert (log.operators, log.mapped) == (1, 1)
-    assert log.rows == (Row("FULLY_CONNECTED", 1, "Mapped to Edge TPU"),)
+    assert log.rows == (StatusRow("FULLY_CONNECTED", 1, "Mapped to Edge TPU"),)
 
 
 def test_a_log_without_a_table_has_everything_mapped() -> None:
@@ -98,7 +98,7 @@ def test_a_log_without_a_table_has_everything_mapped() -> None:
 def test_operators_on_the_cpu_keep_the_compilers_reasons() -> None:
     log = parse(LITTLE_MAPPED)
     assert (log.mapped, log.operators, sum(row.count for row in log.rows)) == (2, 155, 155)
-    assert log.rows[0] == Row("TRANSPOSE", 70, "Operation not supported")
+    assert log.rows[0] == StatusRow("TRANSPOSE", 70, "Operation not supported")
 
 
 def test_windows_line_ends_do_not_matter() -> None:
@@ -227,7 +227,7 @@ def test_a_compiler_that_does_not_end_is_killed_with_its_children(folder: Path) 
     program.write_text(f"#!/bin/sh\n/bin/sleep 300 &\necho $! > {folder / 'pid'}\nwait\n")
     program.chmod(0o755)
     with pytest.raises(CompilerError, match="time limit of 3 s"):
-        compile_model(str(program), folder / "dense.tflite", time_limit_s=3)
+        run_compiler(str(program), folder / "dense.tflite", time_limit_s=3)
     pid = (folder / "pid").read_text().strip()
     state = Path(f"/proc/{pid}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.targets.edgetpu_model.mapping import on_cpu, place
-from edgeprune.targets.edgetpu_model.operators import RULES
+from edgeprune.targets.edgetpu_model.operators import MAPPING_RULES
 from edgeprune.tflite.format.file import Graph
 from tests.support.edgetpu_networks import CONVOLUTION, Net8, lone_operator
 
@@ -252,7 +252,7 @@ def test_what_breaks_a_rule_stays_on_the_cpu_for_that_reason(reason: str, tmp_pa
 
 
 def test_every_operator_of_the_list_is_tried_here() -> None:
-    assert {case[0] for case in MAPPED.values()} | {"DEPTHWISE_CONV_2D"} == set(RULES)
+    assert {case[0] for case in MAPPED.values()} | {"DEPTHWISE_CONV_2D"} == set(MAPPING_RULES)
 
 
 def test_a_size_set_at_run_time_keeps_an_operator_on_the_cpu(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
 from edgeprune.targets.edgetpu_model.estimate import Estimate, cached_bytes, estimate
-from edgeprune.targets.edgetpu_model.fit import MIB, fit
+from edgeprune.targets.edgetpu_model.fit import MIB, chip_fit
 from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.measuring import measure
 from edgeprune.tflite.format.file import Graph
@@ -182,13 +182,13 @@ def _estimate_of(kept: float, pixels: int = 1) -> Estimate:
 )
 def test_only_the_ends_of_the_fit_are_sure(mib: float, pixels: int, state: str) -> None:
     limit = PROFILE.limits.on_chip_bytes.value
-    assert fit(_estimate_of(mib * MIB, pixels), limit).state == state
+    assert chip_fit(_estimate_of(mib * MIB, pixels), limit).state == state
 
 
 def test_a_smaller_limit_of_a_users_profile_is_kept_to() -> None:
-    assert fit(_estimate_of(2 * MIB), MIB).state == "streams"
-    assert fit(_estimate_of(MIB), MIB).state == "fits"
-    assert fit(_estimate_of(100 * MIB), None).state == "may stream"
+    assert chip_fit(_estimate_of(2 * MIB), MIB).state == "streams"
+    assert chip_fit(_estimate_of(MIB), MIB).state == "fits"
+    assert chip_fit(_estimate_of(100 * MIB), None).state == "may stream"
 
 
 def test_parameters_that_do_not_fit_fail_with_number_limit_and_remedy(tmp_path: Path) -> None:

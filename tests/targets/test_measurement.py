@@ -85,8 +85,8 @@ def test_measurements_are_a_tuple() -> None:
 
 def test_a_verdict_prints_every_check_with_value_limit_and_meaning() -> None:
     checks = (
-        Check("runs (LiteRT)", True, None, None, "allocates and invokes"),
-        Check("outputs", False, 0.123456, 0.05, f"differs in {HOSTILE}"),
+        Check("runs (LiteRT)", True, None, None, "allocates and invokes", kind="runs"),
+        Check("outputs", False, 0.123456, 0.05, f"differs in {HOSTILE}", kind="outputs"),
     )
     verdict = Verdict("m.tflite", "phone", checks)
     check_printed(

@@ -11,8 +11,8 @@ import pytest
 from edgeprune.core.errors import TargetError
 from edgeprune.targets.find import find_target
 from edgeprune.targets.packages import Package
-from edgeprune.targets.tflm.target import PACKAGE as TFLM_PACKAGE
-from edgeprune.targets.vela.target import PACKAGE as VELA_PACKAGE
+from edgeprune.targets.tflm.target import TFLM_PACKAGE
+from edgeprune.targets.vela.target import VELA_PACKAGE
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -25,7 +25,13 @@ from edgeprune.targets.child import WORKER, WorkerError, worker_model
 from edgeprune.targets.find import find_target
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import default_target, measure, measure_each
-from edgeprune.targets.ssh.connection import BOARD, CLIENT_VARIABLE, Address, Session, explain
+from edgeprune.targets.ssh.connection import (
+    BOARD,
+    CLIENT_VARIABLE,
+    Address,
+    Session,
+    explain_failure,
+)
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.ssh_server import Server, ssh_server
 from tests.support.tiny_tflite import fully_connected
@@ -200,7 +206,7 @@ def test_a_runtime_that_crashes_on_the_board_is_a_failed_check(
 def test_a_runtime_that_hangs_on_the_board_is_ended(
     board: Server, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeprune.targets.ssh.target.TIME_LIMIT_S", 1)
+    monkeypatch.setattr("edgeprune.targets.ssh.target._TIME_LIMIT_S", 1)
     packages = stand_in(tmp_path, "import time; time.sleep(600)")
     python = wrapped_python(tmp_path, Path(packages))
     with pytest.raises(WorkerError, match="did not end within its time limit of 1 s"):
@@ -433,7 +439,7 @@ def test_no_address_becomes_an_option_of_ssh(text: str) -> None:
     ],
 )
 def test_every_way_to_fail_says_what_to_do(code: int, said: str, advice: str) -> None:
-    message = explain(Address("pi", 22), "python3", code, said)
+    message = explain_failure(Address("pi", 22), "python3", code, said)
     assert advice in message
     assert message.startswith("pi:22: ")
     assert said.strip(".") in message

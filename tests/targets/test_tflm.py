@@ -165,7 +165,7 @@ def direct_net(path: Path) -> Path:
     dense_net(path, prune(GENERATOR.normal(size=(64, 128)), 0.9, (1, 4)))
     draft = load(path)
     plans = plan_encoding(draft.graph, DIRECT)
-    assert [plan.way for plan in plans] == ["direct"]
+    assert [plan.storage for plan in plans] == ["direct"]
     apply_plans(draft, plans)
     write(draft, path)
     return path
@@ -188,7 +188,7 @@ def test_without_the_refusal_a_direct_sparse_tensor_is_silently_wrong(tmp_path: 
     inputs = generated_inputs(graph, 1)
     model = {"path": str(graph.path), "input_places": [0], "output_places": [0]}
     job = {"models": [model], "arena_bytes": 1 << 20}
-    found = run_worker(job, [inputs], script=target.WORKER)
+    found = run_worker(job, [inputs], script=target.TFLM_WORKER)
     right = HOST.run(graph, inputs, "tflite-runtime")
     assert found.facts["unregistered"] == []
     assert not np.allclose(found.outputs[0], right.outputs[0], rtol=0.1, atol=0.1)
@@ -225,7 +225,7 @@ def test_the_table_of_operators_is_what_the_installed_one_registers(tmp_path: Pa
         net.operator(op, [tensor], [tensor])
     path = net.save(tmp_path / "m.tflite", [tensor], [tensor])
     model = {"path": str(path), "input_places": [], "output_places": []}
-    reply = run_worker({"models": [model], "arena_bytes": 0}, [[]], script=target.WORKER)
+    reply = run_worker({"models": [model], "arena_bytes": 0}, [[]], script=target.TFLM_WORKER)
     assert set(reply.facts["unregistered"]) == {op for op in asked if op not in table}
     assert 0 < len(reply.facts["unregistered"]) < len(asked)
 
@@ -254,9 +254,9 @@ def test_an_arena_that_is_too_small_is_tried_again_larger(tmp_path: Path) -> Non
     model = {"path": str(graph.path), "input_places": [0], "output_places": [0]}
     inputs = generated_inputs(graph, 1)
     arenas = [
-        run_worker({"models": [model], "arena_bytes": size}, [inputs], script=target.WORKER).facts[
-            "allocations"
-        ]["total"]
+        run_worker(
+            {"models": [model], "arena_bytes": size}, [inputs], script=target.TFLM_WORKER
+        ).facts["allocations"]["total"]
         for size in (512, target.roomy_arena(graph))
     ]
     # What the tail's alignment costs depends on where the arena ends.
@@ -285,7 +285,7 @@ def test_another_runtime_cannot_be_asked_for(tmp_path: Path) -> None:
 def test_without_the_package_it_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "PACKAGE", Package("tflm", "no-such-package", "1"))
+    monkeypatch.setattr(target, "TFLM_PACKAGE", Package("tflm", "no-such-package", "1"))
     path = small(tmp_path / "m.tflite")
     with pytest.raises(TargetError, match="edgeprune targets install tflm") as caught:
         measure([path], CORTEX, target="tflm")
@@ -317,7 +317,7 @@ def test_validate_ends_with_1_where_the_arena_is_too_small(tmp_path: Path) -> No
 def test_measure_ends_with_2_without_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "PACKAGE", Package("tflm", "no-such-package", "1"))
+    monkeypatch.setattr(target, "TFLM_PACKAGE", Package("tflm", "no-such-package", "1"))
     arguments = ["measure", str(small(tmp_path / "m.tflite")), "--device", "cortex-m-tflm"]
     done = CliRunner().invoke(cli, [*arguments, "--target", "tflm"])
     assert done.exit_code == 2

@@ -22,7 +22,7 @@ from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.measuring import measure
 from edgeprune.targets.packages import Package
 from edgeprune.targets.vela import compiler, target
-from edgeprune.targets.vela.compiler import DEFAULTS, compile_model, configuration, read_rows
+from edgeprune.targets.vela.compiler import DEFAULTS, compile_for_npu, configuration, read_rows
 from edgeprune.targets.vela.layers import group_rows
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.small_nets import chain, two_of_four
@@ -157,7 +157,7 @@ def test_two_of_four_halves_the_multiplications_of_a_convolution(tmp_path: Path)
     sparse = chain(tmp_path / "s.tflite", [("CONV_2D", two_of_four((64, 3, 3, 64)))], size=56)
     plain = chain(tmp_path / "d.tflite", [("CONV_2D", dense(64, 3, 3, 64))], size=56)
     assert U85.vela is not None
-    tables = [compile_model(path, configuration(U85.vela)).rows for path in (plain, sparse)]
+    tables = [compile_for_npu(path, configuration(U85.vela)).rows for path in (plain, sparse)]
     before, after = (
         next(row for row in rows if row.operation == "Conv2D" and row.macs) for rows in tables
     )
@@ -282,7 +282,7 @@ def test_a_profile_without_an_accelerator_needs_one_in_the_target(tmp_path: Path
 def test_a_compiler_that_does_not_end_is_a_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiler, "TIME_LIMIT_S", 0.01)
+    monkeypatch.setattr(compiler, "_TIME_LIMIT_S", 0.01)
     path = chain(tmp_path / "m.tflite", [("CONV_2D", dense(8, 1, 1, 8))])
     (check,) = checked(path)
     assert check.name == "compiles (ethos-u-vela 5.2.0, ethos-u85-256)"
@@ -293,7 +293,7 @@ def test_a_compiler_that_does_not_end_is_a_failed_check(
 def test_without_the_compiler_it_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "PACKAGE", Package("vela", "no-such-package", "1"))
+    monkeypatch.setattr(target, "VELA_PACKAGE", Package("vela", "no-such-package", "1"))
     path = chain(tmp_path / "m.tflite", [("CONV_2D", dense(8, 1, 1, 8))])
     with pytest.raises(TargetError, match="edgeprune targets install vela"):
         measure([path], U85, target="vela")
@@ -307,7 +307,7 @@ def test_rows_of_one_operator_are_put_together(tmp_path: Path) -> None:
     from tests.targets.test_tflm import softmax_net
 
     path = softmax_net(tmp_path / "m.tflite", 0.1)
-    compiled = compile_model(path, configuration(U85.vela)) if U85.vela else None
+    compiled = compile_for_npu(path, configuration(U85.vela)) if U85.vela else None
     assert compiled is not None
     assert len(compiled.rows) > 10
     (layer,) = group_rows(compiled.rows, tflite_file.read(path))

@@ -14,7 +14,7 @@ from edgeprune.targets import host
 from edgeprune.targets.child import WORKER
 from edgeprune.targets.worker import (
     cpu_name,
-    describe,
+    describe_machine,
     governor,
     hottest,
     machine,
@@ -98,7 +98,7 @@ def test_a_system_without_affinity_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_runtime_that_is_installed_is_found() -> None:
-    found = describe()["runtimes"]
+    found = describe_machine()["runtimes"]
     assert list(found)[:2] == ["tflite-runtime", "LiteRT"]
     assert found["tflite-runtime"] == host.installed_runtimes()["tflite-runtime"]
 

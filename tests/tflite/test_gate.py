@@ -12,12 +12,23 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.gate import RuntimeName, asks_for_sparse, judge, judge_file, never_engages
+from edgeprune.tflite.gate import (
+    asks_for_sparse,
+    delegating,
+    judge,
+    judge_each,
+    judge_file,
+    known_rules,
+    never_engages,
+    rules_for,
+)
 from tests.support.gate_networks import FAMILY, Network, Trunk, save_sparse
 
-RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
+RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
+TFLITE_RUNTIME, LITERT = RUNTIMES
 BY_NAME = {network.name: network for network in FAMILY}
 
 
@@ -45,13 +56,13 @@ def test_dense_weights_and_sparse_ones_get_the_same_verdict(tmp_path: Path) -> N
     for name in ("base", "dws2_same", "stem_same"):
         dense = read(BY_NAME[name].save(tmp_path / "net"))
         sparse = graph(name, tmp_path)
-        assert judge(dense, "LiteRT").state == judge(sparse, "LiteRT").state
+        assert judge(dense, LITERT).state == judge(sparse, LITERT).state
         assert not asks_for_sparse(dense)
         assert asks_for_sparse(sparse)
 
 
 def test_a_whole_network_says_which_operators_skip_zeros(tmp_path: Path) -> None:
-    verdict = judge(graph("residual", tmp_path), "tflite-runtime")
+    verdict = judge(graph("residual", tmp_path), TFLITE_RUNTIME)
     skipping = {row.op for row in verdict.ops if row.skips_zeros}
     inside = {row.op for row in verdict.ops if row.in_cluster}
     assert skipping == {"CONV_2D"}
@@ -61,7 +72,7 @@ def test_a_whole_network_says_which_operators_skip_zeros(tmp_path: Path) -> None
 
 
 def test_the_operator_that_cuts_a_network_is_named_with_a_remedy(tmp_path: Path) -> None:
-    verdict = judge(graph("maxpool_mid", tmp_path), "LiteRT")
+    verdict = judge(graph("maxpool_mid", tmp_path), LITERT)
     assert verdict.breaker is not None
     assert verdict.ops[verdict.breaker].op == "MAX_POOL_2D"
     assert "depthwise" in verdict.remedy
@@ -79,17 +90,17 @@ def test_exactly_two_thirds_of_zeros_are_not_enough(tmp_path: Path) -> None:
         weights[:] = 0
         weights[:kept] = 1
         path = trunk.save(tmp_path / f"{kept}", trunk.mean(x))
-        verdict = judge(read(path), "tflite-runtime")
+        verdict = judge(read(path), TFLITE_RUNTIME)
         assert (verdict.zeros, verdict.parameters, verdict.state) == (18 - kept, 18, state)
 
 
 def test_an_unpruned_network_is_judged_as_if_it_were_pruned(tmp_path: Path) -> None:
     unpruned = replace(BY_NAME["base"], zeros=0.0)
     judged = read(unpruned.save(tmp_path / "net"))
-    assert judge(judged, "LiteRT").state == "off"
-    assert judge(judged, "LiteRT", assume_pruned=True).state == "on"
+    assert judge(judged, LITERT).state == "off"
+    assert judge(judged, LITERT, assume_pruned=True).state == "on"
     broken = read(replace(BY_NAME["maxpool_mid"], zeros=0.0).save(tmp_path / "broken"))
-    verdict = judge(broken, "LiteRT", assume_pruned=True)
+    verdict = judge(broken, LITERT, assume_pruned=True)
     assert verdict.state == "dangerous"
     assert "MAX_POOL_2D" in verdict.reason
 
@@ -114,3 +125,42 @@ def test_what_never_engages_is_off(tmp_path: Path, network: Network) -> None:
     judged = graph(network, tmp_path)
     if never_engages(judged):
         assert network.verdicts == ("off", "off")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "rules"),
+    [
+        (Runtime("LiteRT", "2.1.6"), LITERT),
+        (Runtime("LiteRT", "2.3.0"), LITERT),
+        (Runtime("LiteRT", "1.0.1"), LITERT),
+        (Runtime("tflite-runtime", "2.14.0"), TFLITE_RUNTIME),
+        (Runtime("tflite-runtime", "2.9"), TFLITE_RUNTIME),
+    ],
+)
+def test_a_verdict_says_whose_rules_it_was_made_by(
+    tmp_path: Path, runtime: Runtime, rules: Runtime
+) -> None:
+    verdict = judge(graph("maxpool_mid", tmp_path), runtime)
+    assert (verdict.runtime, verdict.rules_from) == (runtime, rules)
+    assert replace(verdict, runtime=rules) == judge(graph("maxpool_mid", tmp_path), rules)
+
+
+def test_a_missing_kernel_is_named_with_the_version_that_was_looked_at(tmp_path: Path) -> None:
+    judged = graph("maxpool_mid", tmp_path)
+    for version in ("2.1.6", "2.3.0"):
+        reason = judge(judged, Runtime("LiteRT", version)).reason
+        assert "LiteRT 2.1.6 has no kernel of MAX_POOL_2D for sparse networks" in reason
+
+
+def test_a_runtime_without_xnnpack_has_no_rules_and_is_passed_over(tmp_path: Path) -> None:
+    micro = Runtime("TFLM", "0.dev20261023182759")
+    assert delegating((micro, *RUNTIMES)) == RUNTIMES
+    judged = graph("base", tmp_path)
+    assert [verdict.runtime for verdict in judge_each(judged, (micro, LITERT))] == [LITERT]
+    with pytest.raises(ValueError, match=r"with XNNPACK, such as .*Received: TFLM"):
+        judge(judged, micro)
+
+
+def test_every_known_rule_names_another_runtime_or_version() -> None:
+    assert [rules.runtime for rules in known_rules()] == list(RUNTIMES)
+    assert all(rules_for(rules.runtime) is rules for rules in known_rules())

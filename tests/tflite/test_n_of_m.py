@@ -16,7 +16,7 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.n_of_m import fit, fits
+from edgeprune.tflite.n_of_m import pattern_fit, pattern_fits
 from tests.support.architectures import build, samples
 from tests.support.small_nets import chain, two_of_four
 from tests.support.tflite_builder import Array
@@ -40,7 +40,7 @@ def slow_misfits(nonzero: Array, n: int, m: int) -> int:
 
 @given(SHAPES.flatmap(lambda shape: arrays.arrays(np.bool_, shape)), st.integers(1, 3))
 def test_misfits_are_counted_as_by_hand(nonzero: Array, n: int) -> None:
-    found = fit("w", nonzero, NofM(n, 4))
+    found = pattern_fit("w", nonzero, NofM(n, 4))
     assert found.misfits == slow_misfits(nonzero, n, 4)
     assert found.sparsity == pytest.approx(1 - nonzero.mean())
     assert found.whole == (found.misfits == 0)
@@ -49,13 +49,13 @@ def test_misfits_are_counted_as_by_hand(nonzero: Array, n: int) -> None:
 @given(st.integers(0, 99), st.integers(1, 8), st.integers(1, 6))
 def test_a_mask_of_the_pattern_always_fits(seed: int, rows: int, groups: int) -> None:
     scores = np.random.default_rng(seed).random((rows, groups * 4))
-    assert fit("w", make_mask(scores, PATTERN, 0.5), PATTERN).whole
+    assert pattern_fit("w", make_mask(scores, PATTERN, 0.5), PATTERN).whole
 
 
 def test_unstructured_zeros_are_not_taken_for_a_lost_pattern() -> None:
     scores = np.random.default_rng(0).random((64, 576))
     for sparsity in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9):
-        assert not fit("w", make_mask(scores, Unstructured(), sparsity), PATTERN).lost
+        assert not pattern_fit("w", make_mask(scores, Unstructured(), sparsity), PATTERN).lost
 
 
 def weights_with(broken: int) -> Array:
@@ -88,7 +88,7 @@ def test_a_dense_file_is_no_broken_one_and_other_devices_are_not_asked(tmp_path:
 
 def test_depthwise_weights_are_not_read_in_groups(tmp_path: Path) -> None:
     layers = [("DEPTHWISE_CONV_2D", np.ones((1, 3, 3, 16), np.int8))]
-    assert not fits(tflite_file.read(chain(tmp_path / "m.tflite", layers)), PATTERN)
+    assert not pattern_fits(tflite_file.read(chain(tmp_path / "m.tflite", layers)), PATTERN)
 
 
 @pytest.mark.slow
@@ -100,5 +100,5 @@ def test_two_of_four_survives_folding_and_quantization(name: str, tmp_path: Path
     path = tmp_path / "m.tflite"
     export(prune_one_shot(model, made), U85, path, x=samples(model, 16), plan=made)
     graph = tflite_file.read(path)
-    assert sum(found.whole for found in fits(graph, PATTERN)) >= len(made.pruned) > 0
+    assert sum(found.whole for found in pattern_fits(graph, PATTERN)) >= len(made.pruned) > 0
     assert [check.ok for check in check_pattern(graph, U85)] == [True]

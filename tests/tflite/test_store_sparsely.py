@@ -14,6 +14,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.core.errors import OutputError
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.sparse_tensor import Layout
@@ -28,6 +29,7 @@ from tests.support.tiny_tflite import fully_connected
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+TFLITE_RUNTIME, LITERT = Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6")
 DIRECT = EncodingRules(direct_float32_from=0.5, direct_int8_from=0.5, direct_dynamic_range_from=0.5)
 
 
@@ -121,7 +123,7 @@ def test_each_kind_of_weight_is_stored_as_the_runtimes_take_it(
     cases: Mapping[str, Case], name: str, way: str
 ) -> None:
     case = cases[name]
-    assert case.plan.way == way
+    assert case.plan.storage == way
     assert case.result.bytes_after < case.result.bytes_before
     assert case.result.bytes_after == case.encoded.stat().st_size
 
@@ -214,7 +216,7 @@ def test_the_runtimes_decode_every_layout_as_we_do(tmp_path: Path) -> None:
             convolution_net(path, prune(integers(*shape, seed=i), sparsity, (1, 1, 1, 1), seed=i))
         draft = load(path)
         (plan,) = plan_encoding(draft.graph, EncodingRules())
-        apply_plans(draft, [replace(plan, way="densify", layout=layout)])
+        apply_plans(draft, [replace(plan, storage="densify", layout=layout)])
         write(draft, path.with_suffix(".forced"))
         files += [path, path.with_suffix(".forced")]
     for runtime in RUNTIMES:
@@ -225,12 +227,12 @@ def test_the_runtimes_decode_every_layout_as_we_do(tmp_path: Path) -> None:
 
 def reason(source: Path, rules: EncodingRules = DIRECT) -> str:
     (plan,) = plan_encoding(read(source), rules)
-    assert plan.way == "dense"
+    assert plan.storage == "dense"
     return plan.reason
 
 
 def ways(source: Path, rules: EncodingRules = DIRECT) -> set[str]:
-    return {plan.way for plan in plan_encoding(read(source), rules)}
+    return {plan.storage for plan in plan_encoding(read(source), rules)}
 
 
 def test_float_weights_go_through_densify_where_no_sparse_network_can_begin(
@@ -251,8 +253,8 @@ def test_float_convolutions_are_encoded_only_in_networks_that_run_sparsely_as_a_
     never = never_engages(read(path))
     expected = network.verdicts == ("on", "on") or never
     assert ("densify" in ways(path, EncodingRules())) == expected
-    for place, runtime in enumerate(("tflite-runtime", "LiteRT")):
-        alone = ways(path, EncodingRules((runtime,)))  # type: ignore[arg-type]
+    for place, runtime in enumerate((TFLITE_RUNTIME, LITERT)):
+        alone = ways(path, EncodingRules((runtime,)))
         assert ("densify" in alone) == (network.verdicts[place] == "on" or never)
 
 
@@ -260,23 +262,23 @@ def test_float16_weights_beside_a_float32_bias_stay_dense_for_litert(tmp_path: P
     network = next(network for network in FAMILY if network.name == "half_beside_float_bias")
     path = network.save(tmp_path / "net")
     assert ways(path, EncodingRules()) == {"dense"}
-    assert "densify" in ways(path, EncodingRules(("tflite-runtime",)))
+    assert "densify" in ways(path, EncodingRules((TFLITE_RUNTIME,)))
 
 
 @pytest.mark.parametrize("kind", ["int8", "dynamic-range"])
 def test_int8_matrices_never_go_through_densify_for_litert(tmp_path: Path, kind: str) -> None:
     path = dense_net(tmp_path / "m", prune(integers(64, 256), 0.8, (1, 1)), kind)
     assert "LiteRT does not load" in reason(path)
-    plans = plan_encoding(read(path), EncodingRules(("tflite-runtime",)))
-    assert [plan.way for plan in plans] == ["densify"]
+    plans = plan_encoding(read(path), EncodingRules((TFLITE_RUNTIME,)))
+    assert [plan.storage for plan in plans] == ["densify"]
 
 
 def test_scales_per_channel_keep_tflite_runtime_from_sparse_kernels(tmp_path: Path) -> None:
     weights = prune(integers(64, 256), 0.8, (1, 16))
     path = dense_net(tmp_path / "m", weights, "int8", per_channel=True)
     assert "one scale per tensor" in reason(path)
-    plans = plan_encoding(read(path), replace(DIRECT, runtimes=("LiteRT",)))
-    assert [plan.way for plan in plans] == ["direct"]
+    plans = plan_encoding(read(path), replace(DIRECT, runtimes=(LITERT,)))
+    assert [plan.storage for plan in plans] == ["direct"]
 
 
 def test_a_matrix_below_the_threshold_gets_no_sparse_kernel(tmp_path: Path) -> None:
@@ -339,7 +341,7 @@ def test_a_tensor_whose_bytes_are_also_metadata_stays_dense(tmp_path: Path) -> N
     assert "metadata" in reason(net.save(tmp_path / "net", [x], [y]))
 
 
-@pytest.mark.parametrize("runtimes", [(), ("TFLM",)])
+@pytest.mark.parametrize("runtimes", [(), (Runtime("TFLM", "0.dev20261023182759"),)])
 def test_a_device_without_sparse_tensors_gets_an_equal_file(
     tmp_path: Path, runtimes: tuple[Any, ...]
 ) -> None:

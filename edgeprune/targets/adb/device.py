@@ -15,10 +15,10 @@ from typing import Any
 from edgeprune.core.errors import TargetError
 from edgeprune.targets.worker import hottest
 
-PROGRAM = "adb"
+_PROGRAM = "adb"
 PLACE = "/data/local/tmp"
 """Where Android lets the shell's user write and run programs."""
-TIME_LIMIT_S = 600.0
+_TIME_LIMIT_S = 600.0
 _FACTS = """
 echo "board=$(getprop ro.product.manufacturer) $(getprop ro.product.model)"
 echo "soc=$(getprop ro.soc.model)"
@@ -51,23 +51,23 @@ class Device:
         chosen = ["-s", self.serial] if self.serial else []
         try:
             done = subprocess.run(
-                [PROGRAM, *chosen, *arguments],
+                [_PROGRAM, *chosen, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                timeout=TIME_LIMIT_S,
+                timeout=_TIME_LIMIT_S,
                 check=False,
             )
         except OSError as error:
             raise TargetError(
-                f"Target 'adb' is not ready: {PROGRAM}: {error.strerror}. Install it: apt-get "
+                f"Target 'adb' is not ready: {_PROGRAM}: {error.strerror}. Install it: apt-get "
                 "install adb"
             ) from error
         except subprocess.TimeoutExpired as error:
             raise TargetError(
-                f"{self}: adb {arguments[0]} did not end within {TIME_LIMIT_S:g} s."
+                f"{self}: adb {arguments[0]} did not end within {_TIME_LIMIT_S:g} s."
             ) from error
         if done.returncode and (check or _lost(done.stdout)):
             raise TargetError(
@@ -82,10 +82,10 @@ class Device:
 
     @contextmanager
     def folder(self) -> Iterator[str]:
-        """A folder on the device that is removed in the end, also when the program is interrupted.
+        """A folder on the device that is removed afterwards, also when the program is interrupted.
 
         Raises:
-          TargetError: the device is gone, and the folder stays; says how to remove it.
+          TargetError: the device is disconnected, and the folder stays; says how to remove it.
         """
         path = f"{PLACE}/edgeprune-{os.urandom(6).hex()}"
 
@@ -108,7 +108,7 @@ class Device:
         self.adb("push", str(file), path)
 
     def facts(self) -> dict[str, Any]:
-        """What the device is and how warm; None is a thing that it hides."""
+        """What the device is and how warm; None is hidden by the system."""
         lines = [line.strip().partition("=") for line in self.shell(_FACTS).splitlines()]
         found = {key: value.strip() for key, _, value in lines}
         zones = [value.rpartition(":") for key, _, value in lines if key == "zone"]

@@ -21,7 +21,7 @@ from edgeprune.targets.child import MAX_MESSAGE, WorkerError
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One run of the program, in microseconds; None is a thing that its version does not say."""
+    """One run of the program, in microseconds; None is not printed by its version."""
 
     runs: int
     mean: float

@@ -17,15 +17,15 @@ from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.latency import Latency, median_interval, speedup
 from edgeprune.targets.measurement import Measurement, Settings
-from edgeprune.targets.target import Readiness, Remote
+from edgeprune.targets.target import Capabilities, Readiness, Remote
 from edgeprune.tflite.format import file as tflite_file
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "adb"
-PROCESSES = 5
-"""Every file is loaded and timed so many times, in turn with the others."""
+_NAME = "adb"
+_PROCESSES = 5
+"""How often every file is loaded and timed, in turn with the others."""
 FLAGS = (
     "--use_xnnpack=true",
     "--num_runs=50",
@@ -38,6 +38,8 @@ WHERE = "--benchmark-binary PATH names TensorFlow's benchmark_model, built for t
 
 class Adb(Remote):
     """Times files on an Android device with TensorFlow's benchmark program."""
+
+    capabilities = Capabilities()
 
     def __init__(self, address: str) -> None:
         """Takes a serial number as `adb devices` lists it; empty if only one is connected."""
@@ -79,7 +81,7 @@ class Adb(Remote):
             "temperature_c": {"before": before["temperature_c"], "after": after["temperature_c"]},
         }
         program = hashlib.sha256(binary.read_bytes()).hexdigest()[:12]
-        name = f"{NAME}:{self.device.serial}" if self.device.serial else NAME
+        name = f"{_NAME}:{self.device.serial}" if self.device.serial else _NAME
         return tuple(
             Measurement(
                 model=str(path),
@@ -117,8 +119,8 @@ class Adb(Remote):
         """Times all files, in a new random order every round; `[files, rounds]`."""
         benchmarks: list[list[Benchmark]] = [[] for _ in models]
         generator = np.random.default_rng(0)
-        steps = PROCESSES * len(models)
-        for process in range(PROCESSES):
+        steps = _PROCESSES * len(models)
+        for process in range(_PROCESSES):
             for turn, index in enumerate(generator.permutation(len(models))):
                 settings.tell(f"{self.device}: timing", process * len(models) + turn, steps)
                 said = self.device.shell(_command(folder, int(index), settings), check=False)
@@ -132,7 +134,7 @@ class Adb(Remote):
 def _require_binary(path: Path | None) -> Path:
     if path is None or not path.is_file():
         raise TargetError(
-            f"Target '{NAME}': expected {WHERE} (EDGEPRUNE_BENCHMARK_BINARY does too). "
+            f"Target '{_NAME}': expected {WHERE} (EDGEPRUNE_BENCHMARK_BINARY does too). "
             f"Received: {path or 'none'}."
         )
     return path

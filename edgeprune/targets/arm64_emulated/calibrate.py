@@ -1,7 +1,7 @@
 """Measures the cost table of a core: counts small networks, and solves for what each part costs.
 
-Every probe is a sum of features with known amounts (see `cost`), and a constant for running a
-network with a map of that size at all. There are more probes than features and constants, so
+Every probe is a sum of features with known amounts (see `kernel_costs`), and a constant for running
+a network with a map of that size at all. There are more probes than features and constants, so
 non-negative least squares gives the features' costs, and how well they explain the counts.
 """
 
@@ -18,20 +18,19 @@ from scipy.optimize import nnls
 from edgeprune.core.terms import Core
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.kernel_costs import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
+from edgeprune.targets.arm64_emulated.emulator import EMULATED_RUNTIMES
 from edgeprune.targets.arm64_emulated.probes import DepthwiseProbe, PointwiseProbe, Probe
 from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED, installed_versions
 from edgeprune.tflite.format.file import read
-from edgeprune.tflite.gate import RuntimeName
 
-RUNTIMES: tuple[RuntimeName, RuntimeName] = ("tflite-runtime", "LiteRT")
 START = "start/{}/{}"
-"""What a layout costs with a stem to so many pixels, however few channels; not part of a table."""
+"""What a layout costs with a stem to a number of pixels, however few channels; in no table."""
 SIZES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 49: (7, 7)}
 SIZES |= {64: (8, 8), 196: (14, 14), 784: (28, 28)}
 """Height and width of a map by its pixels."""
 
 
-def calibrate(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
+def calibrate_core(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
     """Measures a core in both runtimes; takes minutes.
 
     Raises:
@@ -46,10 +45,10 @@ def calibrate(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
             tell("building probes", index, len(probes))
             graphs.append(read(probe.write(Path(name, f"{index:04}.tflite"), sparse=sparse)))
         runtimes = []
-        for step, runtime in enumerate(RUNTIMES):
-            tell(f"counting {len(probes)} networks in {runtime}", step, len(RUNTIMES))
+        for step, runtime in enumerate(EMULATED_RUNTIMES):
+            tell(f"counting {len(probes)} networks in {runtime}", step, len(EMULATED_RUNTIMES))
             counts = ARM64_EMULATED.count_each(graphs, runtime, core=core)
-            runtimes.append(solve(probes, counts, runtime, versions[runtime]))
+            runtimes.append(solve_costs(probes, counts, runtime, versions[runtime]))
     return CostTable(
         date=datetime.now(timezone.utc).date().isoformat(),
         core=core,
@@ -59,7 +58,7 @@ def calibrate(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
     )
 
 
-def solve(
+def solve_costs(
     probes: Sequence[tuple[Probe, bool]], counts: Sequence[int], name: str, version: str
 ) -> RuntimeCosts:
     """Finds the costs that explain the counts best, with relative errors as the measure."""
@@ -79,7 +78,7 @@ def solve(
 
 def probe_amounts(probe: Probe, sparse: bool) -> Amounts:
     """The features of a probe, and its start."""
-    kind: kernel_costs.Layout = "nchw" if sparse else "nhwc"
+    kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
     pixels, channels = probe.height * probe.width, probe.channels
     parts: list[Amounts] = [
         {START.format(kind, pixels): 1},

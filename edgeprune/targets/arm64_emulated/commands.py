@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgeprune.core.errors import TargetError
 
-MAX_MESSAGE = 600
-TIME_LIMIT_S = 1800.0
+_MAX_MESSAGE = 600
+_TIME_LIMIT_S = 1800.0
 
 
 def run_command(
@@ -41,13 +41,13 @@ def run_command(
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
-            timeout=TIME_LIMIT_S,
+            timeout=_TIME_LIMIT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TargetError(f"{subject} cannot be run ({error}). {remedy}") from error
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[-MAX_MESSAGE:]
+        said = " ".join((done.stderr or done.stdout).split())[-_MAX_MESSAGE:]
         raise TargetError(
             f"{subject} should have ended with 0. Received: exit code {done.returncode}, {said} "
             f"{remedy}"

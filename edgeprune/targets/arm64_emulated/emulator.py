@@ -1,4 +1,4 @@
-"""An emulator as it lies in the cache folder, and how a Python in it is started."""
+"""An emulator in the cache folder, and how a Python in it is started."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.terms import Core
 from edgeprune.targets.child import Launcher
 
-HERE = Path(__file__).parent
-PLUGIN_SOURCE = HERE / "count.c"
-REQUIREMENTS = HERE / "requirements.txt"
+_HERE = Path(__file__).parent
+PLUGIN_SOURCE = _HERE / "count.c"
+REQUIREMENTS = _HERE / "requirements.txt"
 QEMU_PACKAGES = (
     "qemu-user",
     "libcapstone4",
@@ -50,7 +51,7 @@ GUEST_PACKAGES = (
     "zlib1g",
 )
 """Python and its libraries for ARM64."""
-RUNTIMES = ("tflite-runtime", "LiteRT")
+EMULATED_RUNTIMES: tuple[RuntimeName, ...] = ("tflite-runtime", "LiteRT")
 """Those of the worker's runtimes whose wheels are there, the reference first."""
 RECORD = "versions.json"
 TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"

@@ -22,17 +22,17 @@ from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
+    EMULATED_RUNTIMES,
     GUEST_PACKAGES,
     PLUGIN_SOURCE,
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
-    RUNTIMES,
     TRY_AGAIN,
     Emulator,
     cached_emulator,
 )
-from edgeprune.targets.worker import MARK, MODULES
+from edgeprune.targets.worker import COUNT_MARK, MODULES
 
 Tell = Callable[[str, int, int], None]
 """Told what is being done, the step's number and the number of steps."""
@@ -74,7 +74,7 @@ COMPILER_OPTIONS = (
 )
 
 
-def install(tell: Tell) -> Emulator:
+def install_emulator(tell: Tell) -> Emulator:
     """Sets the emulator up if it is not; some 75 MB of downloads, 115 MB without a C compiler.
 
     Raises:
@@ -138,7 +138,7 @@ def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) ->
     tell("building the counting plugin", 3, STEPS)
     packages |= _build_plugin(emulator, machine, archive, downloads / "compiler")
     tell("trying both runtimes", 4, STEPS)
-    for name in RUNTIMES:
+    for name in EMULATED_RUNTIMES:
         _try_runtime(emulator, MODULES[name][0], downloads / "count.log")
     record = {"qemu": _qemu_version(emulator), "wheels": wheels, "debian": packages}
     (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
@@ -196,7 +196,7 @@ def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
         f"import {module}\n"
         "import os\n"
         "for begin in (1, 0):\n"
-        f"    with contextlib.suppress(OSError): os.getpriority({MARK}, begin)\n"
+        f"    with contextlib.suppress(OSError): os.getpriority({COUNT_MARK}, begin)\n"
     )
     options = [part for part in launcher.command if part != "-B"]
     run_command(

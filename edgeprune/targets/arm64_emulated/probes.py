@@ -22,7 +22,7 @@ from edgeprune.tflite.format.draft import pack, raw_bytes
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
 
-RULES = EncodingRules(runtimes=("tflite-runtime", "LiteRT"), sparse_networks=True)
+_ENCODING = EncodingRules(sparse_networks=True)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Probe:
         """Writes the network as a .tflite file; with `sparse`, for the sparse kernels."""
         path.write_bytes(_build(self))
         if sparse:
-            encode_file(path, RULES, path)
+            encode_file(path, _ENCODING, path)
         return path
 
 

@@ -13,61 +13,71 @@ from typing import TYPE_CHECKING
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
 from edgeprune.core.files import describe_file
+from edgeprune.core.runtime import Runtime, RuntimeName
 from edgeprune.core.terms import DEFAULT_CORE, Core
 from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import RUNTIMES, TRY_AGAIN, Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import (
+    EMULATED_RUNTIMES,
+    TRY_AGAIN,
+    Emulator,
+    cached_emulator,
+)
 from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.worker import MODULES
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.gate import known_rules, rules_for
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "arm64-emulated"
+_NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
 """Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
 REPEATABILITY = 1e-6
 """Relative difference between two counts of the same file, with one thread.
 
-Under another path it is up to 1e-5, since names of other lengths lie elsewhere in memory.
+Under another path it is up to 1e-5, since names of other lengths move what follows in memory.
 """
-TIME_LIMIT_S = 1800.0
+_TIME_LIMIT_S = 1800.0
 
 
 class Arm64Emulated:
     """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
 
+    capabilities = Capabilities(sparse_networks=True)
+
     def readiness(self) -> Readiness:
         """Ready if it was set up; says how if not."""
         emulator = cached_emulator()
         if emulator.complete():
-            found = ", ".join(f"{name} {_version(emulator, name)}" for name in RUNTIMES)
+            found = ", ".join(f"{name} {_version(emulator, name)}" for name in EMULATED_RUNTIMES)
             return Readiness(True, f"{found} under QEMU {emulator.version('qemu')}")
         try:
             require_machine()
         except TargetError as error:
             return Readiness(False, "not for this machine", str(error))
-        return Readiness(False, "not installed", f"edgeprune targets install {NAME}")
+        return Readiness(False, "not installed", f"edgeprune targets install {_NAME}")
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
-        from edgeprune.targets.arm64_emulated.install import install  # locks files as POSIX does
+        # It locks files as POSIX does.
+        from edgeprune.targets.arm64_emulated.install import install_emulator
 
-        install(tell)
+        install_emulator(tell)
 
-    def runtimes(self, profile: DeviceProfile) -> tuple[str, ...]:
+    def runtimes(self, profile: DeviceProfile) -> tuple[RuntimeName, ...]:
         """Both runtimes, or the one that the profile names; none before it is set up."""
         if not cached_emulator().complete():
             return ()
         wanted = {runtime.name for runtime in profile.runtimes}
-        return tuple(name for name in RUNTIMES if name in wanted) or RUNTIMES
+        return tuple(name for name in EMULATED_RUNTIMES if name in wanted) or EMULATED_RUNTIMES
 
     def run(
         self,
@@ -148,7 +158,7 @@ class Arm64Emulated:
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
-            run_worker(job, inputs, launcher=launcher, time_limit_s=TIME_LIMIT_S)
+            run_worker(job, inputs, launcher=launcher, time_limit_s=_TIME_LIMIT_S)
             return tuple(sum(classes.values()) for classes in _read_counts(log, len(graphs)))
 
     def measure(
@@ -158,13 +168,10 @@ class Arm64Emulated:
         threads = settings.threads
         qemu = _required_emulator().version("qemu")
         graphs = [tflite_file.read(path) for path in models]
-        chosen = settings.runtime or self.runtimes(profile)[0]
-        if chosen not in RUNTIMES:
-            raise TargetError(
-                f"Target '{NAME}' has these runtimes: {', '.join(RUNTIMES)}. Received: {chosen}."
-            )
+        chosen = _emulated_runtime(settings.runtime or self.runtimes(profile)[0])
         counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
-        warnings = _warnings(graphs, chosen, profile.core)
+        version = _version(_required_emulator(), chosen)
+        warnings = _warnings(graphs, Runtime(chosen, version), profile.core)
         first = counted[0].facts["instructions"]
         found = []
         for index, (graph, reply) in enumerate(zip(graphs, counted, strict=True)):
@@ -174,7 +181,7 @@ class Arm64Emulated:
                 Measurement(
                     model=str(graph.path),
                     device=profile.name,
-                    target=NAME,
+                    target=_NAME,
                     runtime=f"{reply.facts['runtime']} (QEMU {qemu})",
                     simulated=True,
                     size_bytes=artifact.size_bytes,
@@ -224,13 +231,13 @@ ARM64_EMULATED = Arm64Emulated()
 
 
 def _not_proven(case: Case, readiness: Readiness) -> Iterator[Check]:
-    """Says what stays open without the emulator; dense files compute alike on x86 and ARM64."""
+    """Says what stays unproven without the emulator; dense files compute alike on x86 and ARM64."""
     if case.graph.subgraphs[0].restores_floats:
         message = (
             "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
             f"run there only. To run it: {readiness.remedy}"
         )
-        yield Check("outputs (ARM64)", True, None, None, message)
+        yield Check("outputs (ARM64)", True, None, None, message, kind="outputs")
 
 
 def _start(
@@ -250,15 +257,15 @@ def _start(
         "delegates": delegates,
         "models": [worker_model(graph)],
     }
-    return run_worker(job, [inputs], launcher=launcher, time_limit_s=TIME_LIMIT_S)
+    return run_worker(job, [inputs], launcher=launcher, time_limit_s=_TIME_LIMIT_S)
 
 
 def _required_emulator() -> Emulator:
     emulator = cached_emulator()
     if not emulator.complete():
         raise TargetError(
-            f"Target '{NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
-            f"none. Run: edgeprune targets install {NAME}"
+            f"Target '{_NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
+            f"none. Run: edgeprune targets install {_NAME}"
         )
     return emulator
 
@@ -270,8 +277,9 @@ def installed_versions() -> dict[str, str]:
       TargetError: it is not set up.
     """
     emulator = _required_emulator()
-    runtimes = {name: _version(emulator, name) for name in MODULES}
-    return {"qemu": emulator.version("qemu"), **runtimes}
+    versions = {"qemu": emulator.version("qemu")}
+    versions.update((name, _version(emulator, name)) for name in EMULATED_RUNTIMES)
+    return versions
 
 
 def _version(emulator: Emulator, runtime: str) -> str:
@@ -288,9 +296,9 @@ def _read_counts(log: Path, expected: int) -> tuple[dict[str, int], ...]:
     lines = re.findall(r"^instructions (.+)$", text, re.MULTILINE)
     if len(lines) != expected:
         raise WorkerError(
-            f"{NAME}: expected the plugin to report {expected} counts. Received: "
-            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder} and install "
-            f"anew. {TRY_AGAIN}"
+            f"{_NAME}: expected the plugin to report {expected} counts. Received: "
+            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder}. "
+            f"{TRY_AGAIN}"
         )
     pairs = ([pair.split("=") for pair in line.split()] for line in lines)
     return tuple({name: int(number) for name, number in line} for line in pairs)
@@ -309,18 +317,34 @@ def _conditions(threads: int) -> str:
     )
 
 
-def _warnings(graphs: Sequence[Graph], runtime: str, core: Core) -> tuple[str, ...]:
+def _emulated_runtime(wanted: str) -> RuntimeName:
+    """The emulated runtime of a name.
+
+    Raises:
+      TargetError: there is none.
+    """
+    for name in EMULATED_RUNTIMES:
+        if name == wanted:
+            return name
+    raise TargetError(
+        f"Target '{_NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
+    )
+
+
+def _warnings(graphs: Sequence[Graph], runtime: Runtime, core: Core) -> tuple[str, ...]:
     """What a count on this core does not say about other cores."""
     sparse = any(graph.subgraphs[0].restores_floats for graph in graphs)
-    if runtime != "tflite-runtime" or not sparse:
+    rules = rules_for(runtime)
+    if not rules.needs_fp16 or not sparse:
         return ()
-    others = "LiteRT 2.1.6 skips zeros there too."
+    able = (str(each.runtime) for each in known_rules() if not each.needs_fp16)
+    others = f"{' and '.join(able)} skips zeros there too."
     if core in FP16_CORES:
         return (
-            f"tflite-runtime 2.14.0 skips zeros on cores with fp16 arithmetic such as {core} only; "
+            f"{rules.runtime} skips zeros on cores with fp16 arithmetic such as {core} only; "
             f"on others (cortex-a35, a53, a57, a72) it stays dense. {others}",
         )
     return (
-        f"tflite-runtime 2.14.0 stays dense on {core}, which has no fp16 arithmetic: zeros gain "
+        f"{rules.runtime} stays dense on {core}, which has no fp16 arithmetic: zeros gain "
         f"nothing there. {others}",
     )

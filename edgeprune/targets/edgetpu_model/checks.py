@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgeprune.targets.checks import Check
-from edgeprune.targets.edgetpu_model.compiler import PROGRAM
+from edgeprune.targets.edgetpu_model.compiler import COMPILER
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerLog
 from edgeprune.targets.edgetpu_model.fit import streaming_time
 from edgeprune.targets.edgetpu_model.opinion import Opinion
@@ -40,26 +40,29 @@ def _check_mapped(opinion: Opinion) -> Check:
     if opinion.log:
         message += f" ({opinion.prediction})"
     name = "operators on the Edge TPU"
-    return Check(name, opinion.mapped > 0, opinion.mapped, opinion.operators, message)
+    ok = opinion.mapped > 0
+    return Check(name, ok, opinion.mapped, opinion.operators, message, kind="placement")
 
 
 def _check_fit(opinion: Opinion, limit: Limit) -> Check:
     ok = opinion.fit.state != "streams"
     message = opinion.fit.message if ok else f"{opinion.fit.message} (limit: {limit.source})"
-    return Check(FITS, ok, opinion.estimate.kept_bytes, limit.value, message)
+    kept = opinion.estimate.kept_bytes
+    return Check(FITS, ok, kept, limit.value, message, kind="memory")
 
 
 def _check_compiled_fit(opinion: Opinion, log: CompilerLog) -> Check:
     """Constants of elementwise operators are streamed also where there is room; others are not."""
     ok = log.streamed_bytes <= log.remaining_bytes
     message = (
-        f"{PROGRAM} caches {log.cached_bytes} bytes and streams {log.streamed_bytes}, with "
+        f"{COMPILER} caches {log.cached_bytes} bytes and streams {log.streamed_bytes}, with "
         f"{log.remaining_bytes} left ({opinion.prediction})"
     )
     if not ok:
         message += f"; streaming adds {streaming_time(log.streamed_bytes)}. Remove channels"
     total = log.cached_bytes + log.streamed_bytes
-    return Check(FITS, ok, total, log.cached_bytes + log.remaining_bytes, message)
+    room = log.cached_bytes + log.remaining_bytes
+    return Check(FITS, ok, total, room, message, kind="memory")
 
 
 def _check_flatten(opinion: Opinion) -> Iterator[Check]:
@@ -68,4 +71,4 @@ def _check_flatten(opinion: Opinion) -> Iterator[Check]:
     notes = [stored.note for stored in traps if stored.kept]
     if notes:
         total = sum(stored.kept for stored in traps)
-        yield Check("flatten", True, total, None, ". ".join(notes))
+        yield Check("flatten", True, total, None, ". ".join(notes), kind="memory")

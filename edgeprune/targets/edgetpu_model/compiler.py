@@ -11,17 +11,17 @@ from pathlib import Path
 
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerError, CompilerLog, parse
 
-PROGRAM = "edgetpu_compiler"
-TIME_LIMIT_S = 300.0
+COMPILER = "edgetpu_compiler"
+_TIME_LIMIT_S = 300.0
 """The compiler itself gives up after 180 s."""
 
 
 def find_compiler() -> str | None:
     """The path of edgetpu_compiler, None where it is not installed."""
-    return shutil.which(PROGRAM)
+    return shutil.which(COMPILER)
 
 
-def compile_model(program: str, model: Path, *, time_limit_s: float = TIME_LIMIT_S) -> CompilerLog:
+def run_compiler(program: str, model: Path, *, time_limit_s: float = _TIME_LIMIT_S) -> CompilerLog:
     """Compiles a model and returns what the compiler says of it; the compiled file is not kept.
 
     Raises:
@@ -57,9 +57,9 @@ def _run(command: list[str], folder: Path, time_limit_s: float) -> str:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise CompilerError(
-            f"{command[-1]}: {PROGRAM} did not end within its time limit of {time_limit_s:g} s"
+            f"{command[-1]}: {COMPILER} did not end within its time limit of {time_limit_s:g} s"
         ) from error
     if process.returncode < 0:
         ended = signal.Signals(-process.returncode).name
-        raise CompilerError(f"{command[-1]}: {PROGRAM} crashed with {ended}")
+        raise CompilerError(f"{command[-1]}: {COMPILER} crashed with {ended}")
     return text

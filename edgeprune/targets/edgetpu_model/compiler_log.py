@@ -27,7 +27,7 @@ class CompilerError(CheckError):
 
 
 @dataclass(frozen=True)
-class Row:
+class StatusRow:
     """Operators of one kind that the compiler treated alike."""
 
     op: str
@@ -45,7 +45,7 @@ class CompilerLog:
     streamed_bytes: int
     operators: int
     """All operators of the model."""
-    rows: tuple[Row, ...]
+    rows: tuple[StatusRow, ...]
 
     @property
     def mapped(self) -> int:
@@ -85,11 +85,11 @@ def _failure(text: str) -> str:
     return " ".join(causes) or next(filter(None, reversed(lines)), "it printed nothing")
 
 
-def _rows(text: str) -> tuple[Row, ...]:
+def _rows(text: str) -> tuple[StatusRow, ...]:
     header = _HEADER.search(text)
     lines = text[header.end() :].splitlines() if header else []
     matches = (_ROW.fullmatch(line.strip()) for line in lines)
-    return tuple(Row(m.group(1), int(m.group(2)), m.group(3)) for m in matches if m)
+    return tuple(StatusRow(m.group(1), int(m.group(2)), m.group(3)) for m in matches if m)
 
 
 def _bytes(text: str) -> int:

@@ -12,11 +12,11 @@ count like a depthwise convolution of their window and ADD like one of 1x1; both
 
 from __future__ import annotations
 
-from edgeprune.targets.edgetpu_model.storage import Kind
+from edgeprune.targets.edgetpu_model.storage import StorageKind
 
 
 def estimated_cycles(
-    kind: Kind, made: tuple[int, int], kernel: tuple[int, int], inputs: int, outputs: int
+    kind: StorageKind, made: tuple[int, int], kernel: tuple[int, int], inputs: int, outputs: int
 ) -> int:
     """Cycles that the compiler would have estimated for one layer.
 

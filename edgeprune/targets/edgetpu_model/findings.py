@@ -12,7 +12,7 @@ from edgeprune.targets.edgetpu_model.storage import most_outputs_in
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph
 
 
-def find(graph: Graph) -> Iterator[Finding]:
+def edge_tpu_findings(graph: Graph) -> Iterator[Finding]:
     """Yields the findings about the operators that the Edge TPU compiler maps, and those it cannot.
 
     Operators that stay on the CPU only because they depend on another are not named again.

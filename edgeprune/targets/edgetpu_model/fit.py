@@ -23,20 +23,20 @@ MS_PER_MIB = {"USB": 3.3, "PCIe": 2.67}
 Source: SPARTA (LAAS, 2026), which fitted the latency law C + k * streamed bytes to measured chips.
 """
 
-State = Literal["fits", "may stream", "streams"]
+FitState = Literal["fits", "may stream", "streams"]
 
 
 @dataclass(frozen=True)
-class Fit:
+class ChipFit:
     """Whether the parameters stay on the chip, with the bytes that are streamed at least."""
 
-    state: State
+    state: FitState
     message: str
     cached_bytes: int
     streamed_bytes: int
 
 
-def fit(estimate: Estimate, on_chip_bytes: int | None) -> Fit:
+def chip_fit(estimate: Estimate, on_chip_bytes: int | None) -> ChipFit:
     """Judges whether parameters fit.
 
     How much room feature maps leave cannot be told from the file, so only the ends are sure.
@@ -53,17 +53,17 @@ def fit(estimate: Estimate, on_chip_bytes: int | None) -> Fit:
             f"streamed for every inference ({streaming_time(over)}). Remove channels until "
             f"{on_chip_bytes} bytes are left, better {int(SURE_BYTES)}"
         )
-        return Fit("streams", message, on_chip_bytes, over + always)
+        return ChipFit("streams", message, on_chip_bytes, over + always)
     small = kept <= min(SURE_BYTES, on_chip_bytes or SURE_BYTES)
     if small and estimate.pixels <= SURE_PIXELS:
-        return Fit("fits", f"{kept} bytes of parameters stay on the chip", kept, always)
+        return ChipFit("fits", f"{kept} bytes of parameters stay on the chip", kept, always)
     why = (
         "an input above 320x320 has feature maps that take some of the same memory"
         if small
         else f"feature maps share the memory, and only {int(SURE_BYTES)} bytes are sure to fit"
     )
     message = f"{kept} bytes of parameters may be streamed in part: {why}"
-    return Fit("may stream", message, kept, always)
+    return ChipFit("may stream", message, kept, always)
 
 
 def streaming_time(streamed: int) -> str:

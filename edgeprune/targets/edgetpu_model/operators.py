@@ -23,7 +23,7 @@ UNKNOWN_DENSE_VERSION = 9
 
 Reason = str | None
 """Why an operator is not mapped; None if it is."""
-Rule = Callable[[Subgraph, Operator], Reason]
+MappingRule = Callable[[Subgraph, Operator], Reason]
 
 
 def unmappable(subgraph: Subgraph, operator: Operator) -> Reason:
@@ -37,7 +37,7 @@ def unmappable(subgraph: Subgraph, operator: Operator) -> Reason:
         return "custom operator"
     if not operator.inputs or not operator.outputs or min(operator.outputs) < 0:
         return "inputs or outputs are missing"
-    rule = RULES.get(operator.op)
+    rule = MAPPING_RULES.get(operator.op)
     if rule is None:
         return "operation not supported"
     for tensor in computed(subgraph, operator):
@@ -187,8 +187,8 @@ def _squeeze(subgraph: Subgraph, operator: Operator) -> Reason:
     read, made = _input(subgraph, operator, 0), subgraph.tensors[operator.outputs[0]]
     if read is None:
         return "no input"
-    gone = len(read.shape) - len(made.shape)
-    leading = set(read.shape[:gone]) <= {1} and read.shape[gone:] == made.shape
+    removed = len(read.shape) - len(made.shape)
+    leading = set(read.shape[:removed]) <= {1} and read.shape[removed:] == made.shape
     return None if leading else "takes away other than leading dimensions"
 
 
@@ -202,7 +202,7 @@ def _strided_slice(subgraph: Subgraph, operator: Operator) -> Reason:
     return None
 
 
-RULES: Mapping[str, Rule] = MappingProxyType(
+MAPPING_RULES: Mapping[str, MappingRule] = MappingProxyType(
     {
         **dict.fromkeys(
             ("LOGISTIC", "RELU", "RELU6", "RELU_N1_TO_1", "TANH", "PRELU", "RSQRT"), _anything
@@ -233,4 +233,4 @@ TILE is in no list but was mapped; PRELU, REDUCE_MAX and TRANSPOSE are in publis
 REDUCE_MIN and SQUARED_DIFFERENCE are said to be in the last list and were not seen.
 """
 UNSEEN = frozenset({"RSQRT", "REDUCE_MIN", "SQUARED_DIFFERENCE", "TRANSPOSE"})
-"""Mapped by hearsay, or only sometimes."""
+"""Said to be mapped but not seen, or mapped only sometimes."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeprune.targets.edgetpu_model.compiler import compile_model, find_compiler
+from edgeprune.targets.edgetpu_model.compiler import find_compiler, run_compiler
 from edgeprune.targets.edgetpu_model.compiler_log import MAPPED, CompilerLog
 from edgeprune.targets.edgetpu_model.estimate import Estimate, estimate
-from edgeprune.targets.edgetpu_model.fit import Fit, fit
+from edgeprune.targets.edgetpu_model.fit import ChipFit, chip_fit
 from edgeprune.targets.edgetpu_model.mapping import on_cpu
 from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-MODEL = "edgeprune's model of edgetpu_compiler"
+MODEL_TITLE = "edgeprune's model of edgetpu_compiler"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Opinion:
 
     graph: Graph
     estimate: Estimate
-    fit: Fit
+    fit: ChipFit
     log: CompilerLog | None
 
     @property
@@ -49,8 +49,8 @@ class Opinion:
     def prediction(self) -> str:
         """The model's numbers, to stand beside those of the compiler."""
         return (
-            f"{MODEL} predicts {self.fit.cached_bytes} bytes cached, {self.fit.streamed_bytes} "
-            f"streamed, {self.estimate.mapped} operators mapped"
+            f"{MODEL_TITLE} predicts {self.fit.cached_bytes} bytes cached, "
+            f"{self.fit.streamed_bytes} streamed, {self.estimate.mapped} operators mapped"
         )
 
 
@@ -61,6 +61,6 @@ def opinion(graph: Graph, profile: DeviceProfile) -> Opinion:
       CompilerError: the compiler refuses the file, crashes on it or does not end.
     """
     program = find_compiler()
-    log = compile_model(program, graph.path) if program else None
+    log = run_compiler(program, graph.path) if program else None
     found = estimate(graph)
-    return Opinion(graph, found, fit(found, profile.limits.on_chip_bytes.value), log)
+    return Opinion(graph, found, chip_fit(found, profile.limits.on_chip_bytes.value), log)

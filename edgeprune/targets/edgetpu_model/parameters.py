@@ -10,7 +10,7 @@ from edgeprune.targets.edgetpu_model.cycles import estimated_cycles
 from edgeprune.targets.edgetpu_model.operators import option
 from edgeprune.targets.edgetpu_model.storage import (
     DENSE_INT8_BIAS_BYTES_16,
-    Kind,
+    StorageKind,
     align,
     constant_bytes,
     flatten_bytes,
@@ -19,7 +19,7 @@ from edgeprune.targets.edgetpu_model.storage import (
 )
 from edgeprune.tflite.format.file import Operator, Subgraph
 
-KINDS: dict[str, Kind] = {
+STORAGE_KINDS: dict[str, StorageKind] = {
     "CONV_2D": "convolution",
     "DEPTHWISE_CONV_2D": "depthwise",
     "FULLY_CONNECTED": "dense",
@@ -32,10 +32,10 @@ MANY_CLASSES = 64
 
 
 @dataclass(frozen=True)
-class Shape:
+class StoredShape:
     """What the storage of a weighted operator depends on."""
 
-    kind: Kind
+    kind: StorageKind
     kernel: tuple[int, int]
     inputs: int
     outputs: int
@@ -80,9 +80,9 @@ class Stored:
     note: str = ""
 
 
-def shape_of(subgraph: Subgraph, operator: Operator) -> Shape | None:
+def shape_of(subgraph: Subgraph, operator: Operator) -> StoredShape | None:
     """The shape of an operator with constant weights; None for others."""
-    kind = KINDS.get(operator.op)
+    kind = STORAGE_KINDS.get(operator.op)
     if kind is None or len(operator.inputs) < 2 or operator.inputs[1] < 0:
         return None
     weights = subgraph.tensors[operator.inputs[1]]
@@ -90,7 +90,7 @@ def shape_of(subgraph: Subgraph, operator: Operator) -> Shape | None:
         return None
     transposed = operator.op == "TRANSPOSE_CONV"
     ends = operator.inputs[2:3] if transposed else operator.outputs[:1]
-    return Shape(
+    return StoredShape(
         kind=kind,
         kernel=(1, 1) if kind == "dense" else (weights.shape[1], weights.shape[2]),
         inputs=1 if kind == "depthwise" else weights.shape[-1],
@@ -159,7 +159,7 @@ def _constants(subgraph: Subgraph, operator: Operator) -> int:
     return sum(constant_bytes(math.prod(t.shape)) for t in tensors if t.constant)
 
 
-def _weights_note(subgraph: Subgraph, operator: Operator, shape: Shape) -> str:
+def _weights_note(subgraph: Subgraph, operator: Operator, shape: StoredShape) -> str:
     if operator.op == "TRANSPOSE_CONV":
         return "taken for a convolution of the same shape; never seen"
     if shape.kind != "dense":

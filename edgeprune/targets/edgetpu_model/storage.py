@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["convolution", "depthwise", "dense"]
+StorageKind: TypeAlias = Literal["convolution", "depthwise", "dense"]
 
 LANES = 64
 """Outputs of one block."""
@@ -44,7 +44,7 @@ def stored_outputs(outputs: int) -> int:
     return align(outputs, 16 if outputs <= LANES else LANES)
 
 
-def stored_channels(kind: Kind, outputs: int) -> int:
+def stored_channels(kind: StorageKind, outputs: int) -> int:
     """Outputs that a layer of any kind is stored with; depthwise channels in fours."""
     return align(outputs, 4) if kind == "depthwise" else stored_outputs(outputs)
 
@@ -59,7 +59,7 @@ def most_outputs_in(stored: int) -> int:
 
 
 def parameter_bytes(
-    kind: Kind,
+    kind: StorageKind,
     kernel: tuple[int, int],
     inputs: int,
     outputs: int,

@@ -1,7 +1,7 @@
 """The instrument `edgetpu-model`: the real compiler where it is installed, else edgeprune's model.
 
 The compiler is closed and has no build for many machines; what it does was read from its outputs.
-Either way nothing is timed: cycles are the compiler's own old estimate, and milliseconds stay open.
+Either way nothing is timed: cycles are the compiler's own old estimate, and no time follows.
 """
 
 from __future__ import annotations
@@ -15,35 +15,37 @@ from edgeprune.core.errors import TargetError, TfliteError
 from edgeprune.core.files import describe_file
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model.checks import checks
-from edgeprune.targets.edgetpu_model.compiler import PROGRAM, find_compiler
+from edgeprune.targets.edgetpu_model.compiler import COMPILER, find_compiler
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerError
 from edgeprune.targets.edgetpu_model.fit import streaming_time
 from edgeprune.targets.edgetpu_model.operators import COMPILED
-from edgeprune.targets.edgetpu_model.opinion import MODEL, Opinion, opinion
+from edgeprune.targets.edgetpu_model.opinion import MODEL_TITLE, Opinion, opinion
 from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "edgetpu-model"
-PACKAGE = "edgetpu-compiler (Debian, x86)"
+_NAME = "edgetpu-model"
+DEBIAN_PACKAGE = "edgetpu-compiler (Debian, x86)"
 CHIP, CPU = "Edge TPU", "CPU"
 
 
 class EdgeTpuModel:
     """Says what the Edge TPU compiler makes of files, by itself or by its model."""
 
+    capabilities = Capabilities()
+
     def readiness(self) -> Readiness:
         """Always ready; says whether the compiler itself is here."""
         program = find_compiler()
         if program:
             return Readiness(True, program)
-        detail = f"{MODEL}, since {PROGRAM} is not on the PATH"
-        return Readiness(True, detail, f"for the compiler itself: Coral's package {PACKAGE}")
+        detail = f"{MODEL_TITLE}, since {COMPILER} is not on the PATH"
+        return Readiness(True, detail, f"for the compiler itself: Coral's package {DEBIAN_PACKAGE}")
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Has nothing to do."""
@@ -54,7 +56,7 @@ class EdgeTpuModel:
         """Estimates files; several are compared with the first by their cycles."""
         if settings.runtime is not None:
             raise TargetError(
-                f"Target '{NAME}' models a compiler and has no runtime to choose. Received: "
+                f"Target '{_NAME}' models a compiler and has no runtime to choose. Received: "
                 f"{settings.runtime}. Leave out --runtime, or name another --target."
             )
         graphs = [tflite_file.read(path) for path in models]
@@ -70,7 +72,7 @@ class EdgeTpuModel:
         try:
             found = opinion(case.graph, case.profile)
         except CompilerError as error:
-            yield Check(PROGRAM, False, str(error), "compiles", str(error))
+            yield Check(COMPILER, False, str(error), "compiles", str(error), kind="compiles")
             return
         yield from checks(found, case.profile.limits.on_chip_bytes)
 
@@ -81,7 +83,7 @@ EDGETPU_MODEL = EdgeTpuModel()
 def _require_uncompiled(graph: Graph) -> None:
     if any(operator.op == COMPILED for operator in graph.operators):
         raise TfliteError(
-            f"{graph.path}: expected a file as {PROGRAM} takes it. Received: one that it made "
+            f"{graph.path}: expected a file as {COMPILER} takes it. Received: one that it made "
             f"({COMPILED}). Give the file that was compiled."
         )
 
@@ -94,8 +96,8 @@ def _measurement(found: Opinion, profile: DeviceProfile) -> Measurement:
     return Measurement(
         model=str(found.graph.path),
         device=profile.name,
-        target=NAME,
-        runtime=f"{PROGRAM} {log.version}" if log else MODEL,
+        target=_NAME,
+        runtime=f"{COMPILER} {log.version}" if log else MODEL_TITLE,
         simulated=True,
         size_bytes=artifact.size_bytes,
         gzip_bytes=artifact.gzip_bytes,
@@ -137,7 +139,7 @@ def _conditions(found: Opinion, streamed: int) -> str:
     ]
     if found.log is not None:
         parts.append(
-            f"bytes and operators by {PROGRAM}, rounded as it prints them; {found.prediction}"
+            f"bytes and operators by {COMPILER}, rounded as it prints them; {found.prediction}"
         )
     if streamed:
         parts.append(f"streaming adds {streaming_time(streamed)}")

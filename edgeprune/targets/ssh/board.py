@@ -1,8 +1,8 @@
 """The board's end of a connection: keeps files in a folder of its own and runs the worker on them.
 
 Sent over the connection and run by the board's Python as it is, so it needs nothing but Python 3.7
-and stands in no file there. Its folder goes when the connection does, however that ends: a thread
-reads, and when no more can come it stops the worker and tells the one that answers.
+and is stored in no file there. Its folder goes when the connection does, however that ends: a
+thread reads, and when no more can come it stops the worker and tells the one that answers.
 
 A request is one line of JSON on standard input, a reply one on standard output, behind MARK:
     {"put": NAME, "size": N}, then N bytes                  no reply
@@ -29,8 +29,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-MARK = "edgeprune-board "
-PREFIX = "edgeprune-board-"
+REPLY_MARK = "edgeprune-board "
+FOLDER_PREFIX = "edgeprune-board-"
 SILENCE_S = 60.0
 """A connection over which nothing comes for so long is broken, whatever the system thinks."""
 CHUNK = 1 << 16
@@ -73,7 +73,7 @@ class Incoming:
             size -= len(part)
 
 
-class Child:
+class WorkerProcess:
     """The worker while it runs; another thread may stop it."""
 
     def __init__(self, folder: Path) -> None:
@@ -125,7 +125,7 @@ class Child:
             self.kill()
 
 
-def read_requests(incoming: Incoming, folder: Path, child: Child, waiting: Any) -> None:
+def read_requests(incoming: Incoming, folder: Path, child: WorkerProcess, waiting: Any) -> None:
     """Stores files and hands on what else is asked, until the connection ends."""
     try:
         while True:
@@ -145,13 +145,13 @@ def read_requests(incoming: Incoming, folder: Path, child: Child, waiting: Any) 
 def reply(content: Any, parts: Any = ()) -> None:
     """Writes a line, and bytes behind it."""
     out = sys.stdout.buffer
-    out.write((MARK + json.dumps(content) + "\n").encode("utf-8"))
+    out.write((REPLY_MARK + json.dumps(content) + "\n").encode("utf-8"))
     for part in parts:
         out.write(part)
     out.flush()
 
 
-def answer(request: dict[str, Any], folder: Path, child: Child) -> None:
+def answer(request: dict[str, Any], folder: Path, child: WorkerProcess) -> None:
     """Runs the worker and sends what it wrote."""
     for name in request["get"]:
         with suppress(OSError):
@@ -165,7 +165,7 @@ def answer(request: dict[str, Any], folder: Path, child: Child) -> None:
 
 def serve(folder: Path) -> None:
     """Answers until the connection ends."""
-    child = Child(folder)
+    child = WorkerProcess(folder)
     waiting: Any = queue.Queue()
     incoming = Incoming(sys.stdin.fileno())
     reader = threading.Thread(target=read_requests, args=(incoming, folder, child, waiting))
@@ -187,8 +187,8 @@ def remove_abandoned() -> None:
     """Removes folders of sessions that were killed or lost power; the name holds their process."""
     if not Path("/proc/self").exists():
         return
-    for path in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
-        owner = path.name[len(PREFIX) :].split("-")[0]
+    for path in Path(tempfile.gettempdir()).glob(FOLDER_PREFIX + "*"):
+        owner = path.name[len(FOLDER_PREFIX) :].split("-")[0]
         with suppress(OSError):
             if path.lstat().st_uid == os.getuid() and not Path("/proc", owner).exists():
                 shutil.rmtree(str(path), ignore_errors=True)
@@ -199,12 +199,12 @@ def end(number: int, frame: Any) -> None:  # noqa: ARG001
     raise ConnectionEnd
 
 
-def main() -> None:
+def serve_connection() -> None:
     """Serves one connection."""
     remove_abandoned()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, end)
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
     try:
         serve(folder)
     except (ConnectionEnd, BrokenPipeError):
@@ -216,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_connection()

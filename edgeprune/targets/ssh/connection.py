@@ -35,7 +35,7 @@ from edgeprune.targets.child import (
     read_reply,
     require_success,
 )
-from edgeprune.targets.ssh.board import MARK
+from edgeprune.targets.ssh.board import REPLY_MARK
 
 BOARD = Path(__file__).with_name("board.py")
 CLIENT_VARIABLE = "EDGEPRUNE_SSH"
@@ -68,7 +68,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Reads an address; a numeric IPv6 host stands in brackets if a port follows.
+        """Reads an address; a numeric IPv6 host is put in brackets if a port follows.
 
         Raises:
           TargetError: it is not of this form.
@@ -93,7 +93,7 @@ class Address:
 
 
 def client() -> list[str]:
-    """The command of the SSH client, without options of ours."""
+    """The command of the SSH client, without the options that edgeprune adds."""
     return shlex.split(os.environ.get(CLIENT_VARIABLE, "")) or ["ssh"]
 
 
@@ -241,8 +241,8 @@ class Session:
             line = _stream(self._process.stdout).readline().decode(errors="replace")
             if not line:
                 break
-            if line.startswith(MARK):
-                reply: dict[str, Any] = json.loads(line[len(MARK) :])
+            if line.startswith(REPLY_MARK):
+                reply: dict[str, Any] = json.loads(line[len(REPLY_MARK) :])
                 if "failed" in reply:
                     raise TargetError(f"{self.address}: cannot store files: {reply['failed']}.")
                 return reply
@@ -256,7 +256,9 @@ class Session:
         self._process.wait()
         self._over.wait(2)
         said = b"".join(self._said).decode(errors="replace")
-        return TargetError(explain(self.address, self.python, self._process.returncode, said))
+        return TargetError(
+            explain_failure(self.address, self.python, self._process.returncode, said)
+        )
 
     def _collect_errors(self) -> None:
         for line in _stream(self._process.stderr):
@@ -294,7 +296,7 @@ def _shell_word(path: str) -> str:
     return path if re.fullmatch(r"[\w./~+-]+", path) else shlex.quote(path)
 
 
-def explain(address: Address, python: str, code: int | None, said: str) -> str:
+def explain_failure(address: Address, python: str, code: int | None, said: str) -> str:
     """Why a connection failed, and what to do about it.
 
     Args:

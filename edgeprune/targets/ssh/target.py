@@ -12,19 +12,21 @@ from edgeprune.targets.child import WorkerError, worker_model
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.ssh.connection import Address, Session, client, client_version
-from edgeprune.targets.target import Readiness, Remote
+from edgeprune.targets.target import Capabilities, Readiness, Remote
 from edgeprune.targets.timing import choose_runtime, time_files
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "ssh"
+_NAME = "ssh"
 FORM = "--target ssh:[USER@]HOST[:PORT]"
-TIME_LIMIT_S = 900.0
+_TIME_LIMIT_S = 900.0
 
 
 class Ssh(Remote):
     """Runs files on a board with whichever runtime is installed there."""
+
+    capabilities = Capabilities()
 
     def __init__(self, address: str) -> None:
         """Takes an address `[user@]host[:port]`; with an empty one it can only say what it is.
@@ -63,9 +65,9 @@ class Ssh(Remote):
             runtime = _runtime(session, profile, settings.runtime)
 
             def run(job: dict[str, Any], inputs: Any) -> Any:
-                return session.run(job, inputs, time_limit_s=TIME_LIMIT_S)
+                return session.run(job, inputs, time_limit_s=_TIME_LIMIT_S)
 
-            name = f"{NAME}:{self.address}"
+            name = f"{_NAME}:{self.address}"
             return time_files(run, models, profile, settings, target=name, runtime=runtime)
 
     def check(self, case: Case) -> Iterator[Check]:
@@ -82,7 +84,7 @@ class Ssh(Remote):
                 "models": [worker_model(case.graph)],
             }
             try:
-                reply = session.run(job, [case.inputs], time_limit_s=TIME_LIMIT_S)
+                reply = session.run(job, [case.inputs], time_limit_s=_TIME_LIMIT_S)
             except WorkerError as error:
                 yield check_refusal(case, f"{runtime} on {self.address}", error)
                 return
@@ -94,7 +96,7 @@ class Ssh(Remote):
 
     def _session(self, settings: Settings) -> Session:
         if self.address is None:
-            raise TargetError(f"Target '{NAME}': no board is named. Expected: {FORM}")
+            raise TargetError(f"Target '{_NAME}': no board is named. Expected: {FORM}")
         return Session(self.address, settings.python)
 
 
@@ -106,4 +108,4 @@ def _runtime(session: Session, profile: DeviceProfile, wanted: str | None) -> st
     """The runtime of the board to use: the one asked for, else one that the profile names."""
     found = _describe(session)["runtimes"]
     session.require_runtime(found)
-    return choose_runtime(f"{NAME}:{session.address}", tuple(found), profile, wanted)
+    return choose_runtime(f"{_NAME}:{session.address}", tuple(found), profile, wanted)

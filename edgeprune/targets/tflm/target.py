@@ -17,8 +17,8 @@ from edgeprune.targets.limits import check_limit
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.packages import Package
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
-from edgeprune.targets.target import Readiness
+from edgeprune.targets.sparse_weights import MAKE_DENSE, sparse_weight
+from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.graph import item_bits
@@ -27,10 +27,10 @@ from edgeprune.tflite.format.signature import input_ports, output_ports
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "tflm"
-PACKAGE = Package(NAME, "tflite-micro", "0.dev20261023182759")
-WORKER = Path(__file__).with_name("worker.py")
-TIME_LIMIT_S = 300.0
+_NAME = "tflm"
+TFLM_PACKAGE = Package(_NAME, "tflite-micro", "0.dev20261023182759")
+TFLM_WORKER = Path(__file__).with_name("worker.py")
+_TIME_LIMIT_S = 300.0
 SMALLEST_ARENA = 1 << 20
 CONDITIONS = (
     "TFLite Micro's own interpreter and reference kernels on this computer, batch 1; no latency, "
@@ -65,13 +65,15 @@ wheel 0.dev20261023182759.
 class Tflm:
     """Runs files in TensorFlow Lite Micro, each in a child process."""
 
+    capabilities = Capabilities(says_flash=True)
+
     def readiness(self) -> Readiness:
         """Ready if the package is installed."""
-        return PACKAGE.readiness()
+        return TFLM_PACKAGE.readiness()
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Installs the package where edgeprune is."""
-        PACKAGE.install(tell)
+        TFLM_PACKAGE.install(tell)
 
     def run(self, graph: Graph, inputs: list[Array]) -> Reply:
         """Runs samples one at a time; inputs and outputs are in the order of the signature.
@@ -85,7 +87,7 @@ class Tflm:
           TargetError: TFLite Micro is not installed.
           WorkerError: it refuses the file, crashes on it or does not end.
         """
-        PACKAGE.require()
+        TFLM_PACKAGE.require()
         model = {
             "path": str(graph.path.absolute()),
             "input_places": [graph.inputs.index(port.tensor) for port in input_ports(graph)],
@@ -93,7 +95,7 @@ class Tflm:
         }
         job = {"models": [model], "arena_bytes": roomy_arena(graph)}
         try:
-            return run_worker(job, [inputs], script=WORKER, time_limit_s=TIME_LIMIT_S)
+            return run_worker(job, [inputs], script=TFLM_WORKER, time_limit_s=_TIME_LIMIT_S)
         except WorkerError as error:
             raise WorkerError(f"{error}{_crash_hint(graph)}") from error
 
@@ -103,7 +105,7 @@ class Tflm:
         """Arena and flash of every file."""
         if settings.runtime is not None:
             raise TargetError(
-                f"Target '{NAME}' has one runtime, TFLM. Received: {settings.runtime}."
+                f"Target '{_NAME}' has one runtime, TFLM. Received: {settings.runtime}."
             )
         return tuple(_measure(tflite_file.read(path), profile) for path in models)
 
@@ -111,12 +113,12 @@ class Tflm:
         """Whether TFLite Micro takes a file, computes the same, and its arena and flash suffice."""
         misread = _sparse_refusal(case.graph)
         if misread:
-            yield Check("dense weights (TFLM)", False, "sparse", "dense", misread)
+            yield Check("dense weights (TFLM)", False, "sparse", "dense", misread, kind="storage")
             return
         state = self.readiness()
         if not state.ready:
             message = f"not proven on TFLite Micro: {state.detail}. To run it: {state.remedy}"
-            yield Check("runs (TFLM)", True, None, None, message)
+            yield Check("runs (TFLM)", True, None, None, message, kind="runs")
             return
         try:
             reply = self.run(case.graph, case.inputs)
@@ -157,7 +159,7 @@ def _sparse_refusal(graph: Graph) -> str:
         if restored
         else "and TFLite Micro would load it without an error and compute from the wrong bytes"
     )
-    return f"weight '{name}' is stored sparsely {how}. {REMEDY}"
+    return f"weight '{name}' is stored sparsely {how}. {MAKE_DENSE}"
 
 
 def _crash_hint(graph: Graph) -> str:
@@ -182,7 +184,8 @@ def _check_operators(reply: Reply) -> Check:
         if missing
         else "TFLite Micro registers every operator"
     )
-    return Check(f"operators ({reply.facts['runtime']})", not missing, len(missing), 0, message)
+    name = f"operators ({reply.facts['runtime']})"
+    return Check(name, not missing, len(missing), 0, message, kind="operators")
 
 
 def _check_reply(case: Case, reply: Reply) -> Iterator[Check]:
@@ -219,7 +222,7 @@ def _measure(graph: Graph, profile: DeviceProfile) -> Measurement:
     return Measurement(
         model=str(graph.path),
         device=profile.name,
-        target=NAME,
+        target=_NAME,
         runtime=reply.facts["runtime"],
         simulated=False,
         size_bytes=artifact.size_bytes,

@@ -33,7 +33,7 @@ import numpy as np
 from tflite_micro import runtime
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
-PACKAGE = "tflite-micro"
+DISTRIBUTION = "tflite-micro"
 PROBE_ARENA = 1 << 16
 LARGEST_ARENA = 1 << 30
 END = "PLACEHOLDER_FOR_GREATER_OP_CODES"
@@ -61,7 +61,7 @@ def captured_stderr() -> Iterator[list[str]]:
             said.append(file.read().decode("utf-8", "replace"))
 
 
-def load(model: bytes, arena_bytes: int) -> tuple[Any, str]:
+def try_loading(model: bytes, arena_bytes: int) -> tuple[Any, str]:
     """Loads a model into an arena; returns the interpreter, None if it was refused, and why."""
     interpreter = None
     with captured_stderr() as said:
@@ -78,7 +78,7 @@ def load_in_fitting_arena(model: bytes, arena_bytes: int) -> Any:
     Raises RuntimeError with what TFLite Micro said if it refuses the model.
     """
     while True:
-        interpreter, said = load(model, arena_bytes)
+        interpreter, said = try_loading(model, arena_bytes)
         if interpreter is not None:
             return interpreter
         if not _SHORT.search(said) or arena_bytes >= LARGEST_ARENA:
@@ -127,7 +127,7 @@ def registered(code: Any, operator: Any) -> bool:
     )
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    unknown = _UNKNOWN.search(load(bytes(builder.Output()), PROBE_ARENA)[1])
+    unknown = _UNKNOWN.search(try_loading(bytes(builder.Output()), PROBE_ARENA)[1])
     return unknown is None or unknown[1] == END
 
 
@@ -160,7 +160,7 @@ def zero_point_of(detail: dict[str, Any]) -> int:
     return int(points[0]) if len(points) else 0
 
 
-def quantize(values: Any, detail: dict[str, Any]) -> Any:
+def quantize_input(values: Any, detail: dict[str, Any]) -> Any:
     """Real values as the tensor holds them: rounded and clipped where it is quantized."""
     dtype, scale = detail["dtype"], scale_of(detail)
     if scale and np.issubdtype(dtype, np.integer):
@@ -170,7 +170,7 @@ def quantize(values: Any, detail: dict[str, Any]) -> Any:
     return np.asarray(values).astype(dtype).reshape(detail["shape"])
 
 
-def dequantize(stored: Any, detail: dict[str, Any]) -> Any:
+def dequantize_output(stored: Any, detail: dict[str, Any]) -> Any:
     """What a tensor holds, as real values."""
     scale = scale_of(detail)
     if scale and np.issubdtype(stored.dtype, np.integer):
@@ -178,7 +178,7 @@ def dequantize(stored: Any, detail: dict[str, Any]) -> Any:
     return stored
 
 
-def run(interpreter: Any, job: dict[str, Any]) -> list[float]:
+def run_every_sample(interpreter: Any, job: dict[str, Any]) -> list[float]:
     """Runs every sample, one at a time, saves the outputs and returns their scales."""
     model = job["models"][0]
     inputs = [(place, interpreter.get_input_details(place)) for place in model["input_places"]]
@@ -188,28 +188,28 @@ def run(interpreter: Any, job: dict[str, Any]) -> list[float]:
     rows = []
     for row in range(len(arrays[0])):
         for (place, detail), array in zip(inputs, arrays, strict=True):
-            interpreter.set_input(quantize(array[row], detail), place)
+            interpreter.set_input(quantize_input(array[row], detail), place)
         interpreter.invoke()
-        rows.append([dequantize(interpreter.get_output(place), d) for place, d in outputs])
+        rows.append([dequantize_output(interpreter.get_output(place), d) for place, d in outputs])
     stacked = [np.concatenate([row[k] for row in rows]) for k in range(len(outputs))]
     np.savez(job["outputs"], **{f"out{k}": array for k, array in enumerate(stacked)})
     return [scale_of(detail) for _, detail in outputs]
 
 
-def main() -> None:
+def do_job() -> None:
     """Does one job."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     model = Path(job["models"][0]["path"]).read_bytes()
     result: dict[str, Any] = {
-        "runtime": f"TFLM {version(PACKAGE)}",
+        "runtime": f"TFLM {version(DISTRIBUTION)}",
         "unregistered": unregistered(model),
     }
     if not result["unregistered"]:
         interpreter = load_in_fitting_arena(model, job["arena_bytes"])
-        result["output_scales"] = run(interpreter, job)
+        result["output_scales"] = run_every_sample(interpreter, job)
         result["allocations"] = allocations(interpreter)
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    do_job()

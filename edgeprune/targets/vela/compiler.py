@@ -18,7 +18,7 @@ from edgeprune.targets.child import WorkerError, run_child
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import VelaSettings
 
-TIME_LIMIT_S = 600.0
+_TIME_LIMIT_S = 600.0
 MEMORIES = {
     "SRAM AC": "SRAM",
     "DRAM AC": "DRAM",
@@ -37,7 +37,7 @@ Source: _set_default_sys_config and _set_default_mem_mode in architecture_featur
 ethos-u-vela 5.2.0.
 """
 _COLUMNS = 16
-"""Of the per-layer table; the last is a name, which may hold commas that are not quoted."""
+"""Columns of the per-layer table; the last is a name, which may hold unquoted commas."""
 _FALLBACK = re.compile(
     r"^Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: (.*(?:\n.+)*)",
     re.MULTILINE,
@@ -85,21 +85,21 @@ def configuration(
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of the per-layer table: an operation that the compiler made of a layer."""
 
     original: str
     operation: str
     npu: bool
     cycles: int
-    """Until the slowest part is done: the NPU, or a memory."""
+    """Cycles until the slowest part is done: the NPU, or a memory."""
     npu_cycles: int
     access_cycles: Mapping[str, int]
     """Cycles that each memory is accessed, by its name."""
     macs: int
     """Multiplications; half of the layer's own where the NPU skips 2:4."""
     name: str
-    """Of the tensor that it computes."""
+    """Name of the tensor that it computes."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class Compiled:
     """The compiled .tflite file."""
     summary: Mapping[str, str]
     """Its table of one line."""
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     fallbacks: Mapping[str, str]
     """Why an operator stays on the CPU, by the tensor that it computes."""
 
     @property
     def cycles(self) -> int:
-        """Of one inference, without operators on the CPU."""
+        """Cycles of one inference, without operators on the CPU."""
         return int(self.summary["cycles_total"])
 
     @property
@@ -127,7 +127,7 @@ class Compiled:
 
     @property
     def clock_hz(self) -> float:
-        """Of the accelerator."""
+        """Clock of the accelerator, in hertz."""
         return float(self.summary["core_clock"])
 
     def memory_bytes(self, area: str) -> int:
@@ -135,7 +135,7 @@ class Compiled:
         return round(float(self.summary[f"{area}_memory_used"]) * 1024)
 
 
-def compile_model(path: Path, hardware: Configuration) -> Compiled:
+def compile_for_npu(path: Path, hardware: Configuration) -> Compiled:
     """Compiles a .tflite file in a child process, in a folder of its own.
 
     Raises:
@@ -169,7 +169,7 @@ def _run(hardware: Configuration, model: Path, folder: Path) -> str:
     }
     given = [part for pair in options.items() for part in pair]
     try:
-        return run_child([*command, *given, "--verbose-performance"], TIME_LIMIT_S)
+        return run_child([*command, *given, "--verbose-performance"], _TIME_LIMIT_S)
     except WorkerError as error:
         if "CliOptionError" in str(error):
             raise TargetError(
@@ -185,7 +185,7 @@ def _read_summary(text: str) -> Mapping[str, str]:
     return row
 
 
-def read_rows(text: str) -> tuple[Row, ...]:
+def read_rows(text: str) -> tuple[TableRow, ...]:
     """Reads the per-layer table; a name that breaks a line is cut there."""
     header, *lines = text.splitlines()
     names = header.split(",")
@@ -197,8 +197,8 @@ def read_rows(text: str) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _row(cells: Mapping[str, str]) -> Row:
-    return Row(
+def _row(cells: Mapping[str, str]) -> TableRow:
+    return TableRow(
         original=cells["Original Operator"],
         operation=cells["NNG Operator"],
         npu=cells["Target"] == "NPU",

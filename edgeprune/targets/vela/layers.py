@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from edgeprune.core.pattern import NofM
 from edgeprune.targets.measurement import LayerCost
-from edgeprune.targets.vela.compiler import Compiled, Row
+from edgeprune.targets.vela.compiler import Compiled, TableRow
 from edgeprune.tflite.format.file import Graph, Operator
-from edgeprune.tflite.n_of_m import READERS, Fit, fit, nonzero_weights
+from edgeprune.tflite.n_of_m import READERS, PatternFit, nonzero_weights, pattern_fit
 
 HARDWARE_PATTERN = NofM(2, 4)
 SPARSE_FAMILY = "ethos-u85"
@@ -23,18 +23,18 @@ Not exactly half, since a transposed convolution is computed as several, cropped
 DENSE_LOOKING = 0.3
 """With fewer zeros than this a weight is called dense and not a broken pattern."""
 WAITING = 1.05
-"""A layer that takes more than so many times its NPU cycles waits for a memory."""
+"""A layer whose cycles are more than this multiple of its NPU cycles waits for a memory."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class CompiledLayer:
     """An operator of the file with what the compiler made of it.
 
     `operator` is None for what no operator was found to, such as copies between memories.
     """
 
     operator: Operator | None
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def npu(self) -> bool:
@@ -43,41 +43,41 @@ class Layer:
 
     @property
     def cycles(self) -> int:
-        """Until it is done."""
+        """Cycles until the layer is done."""
         return sum(row.cycles for row in self.rows)
 
     @property
     def npu_cycles(self) -> int:
-        """That the NPU computes."""
+        """Cycles that the NPU computes."""
         return sum(row.npu_cycles for row in self.rows)
 
     @property
     def macs(self) -> int:
-        """Multiplications that are made."""
+        """Multiplications that the NPU makes."""
         return sum(row.macs for row in self.rows)
 
 
-def group_rows(rows: Sequence[Row], graph: Graph) -> tuple[Layer, ...]:
+def group_rows(rows: Sequence[TableRow], graph: Graph) -> tuple[CompiledLayer, ...]:
     """Puts the rows of the table that stem from one operator together.
 
     A row is named after the tensor that it computes. One whose tensor is in the file ends what the
     compiler made of that tensor's operator; the ones before it, of the same kind, lead up to it.
     """
-    layers: list[Layer] = []
-    leading: list[Row] = []
+    layers: list[CompiledLayer] = []
+    leading: list[TableRow] = []
     waiting = _by_output(graph)
     for row in rows:
         current = layers[-1].operator if layers else None
         if not leading and current is not None and row.name == _output_name(graph, current):
-            layers[-1] = Layer(current, (*layers[-1].rows, row))
+            layers[-1] = CompiledLayer(current, (*layers[-1].rows, row))
         elif waiting.get(row.name):
             alike = [each for each in leading if each.original == row.original]
-            layers += [Layer(None, (each,)) for each in leading if each not in alike]
-            layers.append(Layer(waiting[row.name].pop(0), (*alike, row)))
+            layers += [CompiledLayer(None, (each,)) for each in leading if each not in alike]
+            layers.append(CompiledLayer(waiting[row.name].pop(0), (*alike, row)))
             leading = []
         else:
             leading.append(row)
-    return (*layers, *(Layer(None, (row,)) for row in leading))
+    return (*layers, *(CompiledLayer(None, (row,)) for row in leading))
 
 
 def _by_output(graph: Graph) -> dict[str, list[Operator]]:
@@ -105,7 +105,7 @@ def layer_costs(compiled: Compiled, graph: Graph) -> tuple[LayerCost, ...]:
     )
 
 
-def _notes(layer: Layer, compiled: Compiled, graph: Graph) -> Iterator[str]:
+def _notes(layer: CompiledLayer, compiled: Compiled, graph: Graph) -> Iterator[str]:
     if not layer.npu:
         yield compiled.fallbacks.get(layer.rows[-1].name, "the compiler gives no reason")
         return
@@ -116,12 +116,12 @@ def _notes(layer: Layer, compiled: Compiled, graph: Graph) -> Iterator[str]:
         yield f"waits for {memory}: the NPU computes {layer.npu_cycles} of {layer.cycles} cycles"
 
 
-def _slowest_memory(layer: Layer) -> str:
+def _slowest_memory(layer: CompiledLayer) -> str:
     slowest = max(layer.rows, key=lambda row: row.cycles - row.npu_cycles)
     return max(slowest.access_cycles, key=lambda memory: slowest.access_cycles[memory])
 
 
-def _about_zeros(layer: Layer, operator: Operator, graph: Graph) -> Iterator[str]:
+def _about_zeros(layer: CompiledLayer, operator: Operator, graph: Graph) -> Iterator[str]:
     """Whether the NPU skips 2:4 zeros in a layer, and why not."""
     if operator.op == "DEPTHWISE_CONV_2D":
         yield "no 2:4: depthwise, an output sees one input channel and 2:4 takes four"
@@ -135,10 +135,11 @@ def _about_zeros(layer: Layer, operator: Operator, graph: Graph) -> Iterator[str
     if layer.macs < SKIPPED * positions * nonzero.size:
         yield "2:4: half of the multiplications are skipped"
         return
-    yield f"no 2:4: {_reason(fit(tensor.name, nonzero, HARDWARE_PATTERN), tensor.shape[-1])}"
+    found = pattern_fit(tensor.name, nonzero, HARDWARE_PATTERN)
+    yield f"no 2:4: {_reason(found, tensor.shape[-1])}"
 
 
-def _reason(found: Fit, channels: int) -> str:
+def _reason(found: PatternFit, channels: int) -> str:
     if found.whole:
         return "its zeros are 2:4, but the compiler found the layer no faster so"
     if channels % HARDWARE_PATTERN.m:

@@ -17,9 +17,9 @@ from edgeprune.targets.latency import Speedup
 from edgeprune.targets.limits import check_limit
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.packages import Package
-from edgeprune.targets.sparse_weights import REMEDY, sparse_weight
-from edgeprune.targets.target import Readiness
-from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_model, configuration
+from edgeprune.targets.sparse_weights import MAKE_DENSE, sparse_weight
+from edgeprune.targets.target import Capabilities, Readiness
+from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_for_npu, configuration
 from edgeprune.targets.vela.layers import layer_costs
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
@@ -27,25 +27,27 @@ from edgeprune.tflite.format.file import Graph
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-NAME = "vela"
-PACKAGE = Package(NAME, "ethos-u-vela", "5.2.0")
+_NAME = "vela"
+VELA_PACKAGE = Package(_NAME, "ethos-u-vela", "5.2.0")
 
 
 class Vela:
     """Compiles files for the NPU of a profile, or for another one that was named."""
+
+    capabilities = Capabilities(says_flash=True, finds_zeros=True)
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
         self.accelerator = accelerator
 
     def readiness(self) -> Readiness:
         """Ready if the compiler is installed."""
-        state = PACKAGE.readiness()
+        state = VELA_PACKAGE.readiness()
         more = "; vela:ACCELERATOR compiles for another than the profile's" if state.ready else ""
         return replace(state, detail=state.detail + more)
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Installs the compiler where edgeprune is."""
-        PACKAGE.install(tell)
+        VELA_PACKAGE.install(tell)
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
@@ -53,10 +55,10 @@ class Vela:
         """Compiles every file, and keeps what the compiler made of it (see `compiled_path`)."""
         if settings.runtime is not None:
             raise TargetError(
-                f"Target '{NAME}' compiles and has no runtime to choose. Received: "
+                f"Target '{_NAME}' compiles and has no runtime to choose. Received: "
                 f"{settings.runtime}."
             )
-        PACKAGE.require()
+        VELA_PACKAGE.require()
         hardware = self._hardware(profile)
         graphs = [tflite_file.read(path) for path in models]
         outputs = [compiled_path(path, settings.artifacts, hardware) for path in models]
@@ -76,26 +78,26 @@ class Vela:
         """Whether the compiler takes a file, what stays on the CPU, and what memory it takes."""
         misread = _sparse_refusal(case.graph)
         if misread:
-            yield Check("dense weights (vela)", False, "sparse", "dense", misread)
+            yield Check("dense weights (vela)", False, "sparse", "dense", misread, kind="storage")
             return
         state = self.readiness()
         if not state.ready:
             message = f"not compiled: {state.detail}. To compile it: {state.remedy}"
-            yield Check("compiles (vela)", True, None, None, message)
+            yield Check("compiles (vela)", True, None, None, message, kind="compiles")
             return
         hardware = self._hardware(case.profile)
         name = f"compiles ({_runtime(hardware)})"
         try:
-            compiled = compile_model(case.graph.path, hardware)
+            compiled = compile_for_npu(case.graph.path, hardware)
         except WorkerError as error:
             message = f"{case.graph.path.name} cannot be compiled: {error}"
-            yield Check(name, False, str(error), "compiles", message)
+            yield Check(name, False, str(error), "compiles", message, kind="compiles")
             return
         message = (
             f"{compiled.npu_cycles} cycles of the NPU, {compiled.cycles} in all (simulated, "
             f"{hardware})"
         )
-        yield Check(name, True, "compiles", "compiles", message)
+        yield Check(name, True, "compiles", "compiles", message, kind="compiles")
         yield _check_placement(layer_costs(compiled, case.graph))
         yield from _check_memory(compiled, case.profile)
 
@@ -145,7 +147,7 @@ def _sparse_refusal(graph: Graph) -> str:
         if restored
         else ("and the compiler would ignore that and take wrong weights")
     )
-    return f"weight '{name}' is stored sparsely {how}. {REMEDY}"
+    return f"weight '{name}' is stored sparsely {how}. {MAKE_DENSE}"
 
 
 def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:
@@ -154,7 +156,7 @@ def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:
     if misread:
         raise WorkerError(f"{graph.path}: {misread}")
     try:
-        return compile_model(graph.path, hardware)
+        return compile_for_npu(graph.path, hardware)
     except WorkerError as error:
         raise WorkerError(
             f"{graph.path}: {_runtime(hardware)} does not take it: {error}"
@@ -162,8 +164,8 @@ def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:
 
 
 def _runtime(hardware: Configuration) -> str:
-    found = PACKAGE.installed or PACKAGE.version
-    return f"{PACKAGE.name} {found}, {hardware.accelerator}"
+    found = VELA_PACKAGE.installed or VELA_PACKAGE.version
+    return f"{VELA_PACKAGE.name} {found}, {hardware.accelerator}"
 
 
 def _measurement(
@@ -177,7 +179,7 @@ def _measurement(
     return Measurement(
         model=str(graph.path),
         device=profile.name,
-        target=NAME,
+        target=_NAME,
         runtime=_runtime(hardware),
         simulated=True,
         size_bytes=artifact.size_bytes,
@@ -248,8 +250,9 @@ def _check_placement(layers: Sequence[LayerCost]) -> Check:
     message = f"on the CPU: {named}" if on_cpu else "the NPU computes every operator"
     if layers and len(on_cpu) == len(layers):
         message = f"the NPU computes nothing; {message}. Export the model for this device"
-        return Check("operators on the NPU", False, 0, "at least 1", message)
-    return Check("operators on the NPU", True, len(layers) - len(on_cpu), None, message)
+        return Check("operators on the NPU", False, 0, "at least 1", message, kind="placement")
+    on_npu = len(layers) - len(on_cpu)
+    return Check("operators on the NPU", True, on_npu, None, message, kind="placement")
 
 
 def _check_memory(compiled: Compiled, profile: DeviceProfile) -> Iterator[Check]:

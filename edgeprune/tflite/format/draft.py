@@ -17,18 +17,18 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import write_file
 from edgeprune.tflite.format.archive import find_archive, move_archive
 from edgeprune.tflite.format.file import (
-    Array,
     Graph,
     buffer_bytes,
     check_bytes,
     graph_of,
     open_checked,
 )
-from edgeprune.tflite.format.flatbuffer import Reader, Record
+from edgeprune.tflite.format.flatbuffer import ByteReader, Record
 from edgeprune.tflite.format.sparse_tensor import SparseTensor, decode_into
 from edgeprune.tflite.format.tables import LAST_OPTIONS, LAST_OPTIONS_2
 
@@ -73,7 +73,7 @@ def reread(draft: Draft) -> Draft:
     return Draft(*_unpack(path, reader, record), draft.appended, draft.raw)
 
 
-def _unpack(path: Path, reader: Reader, record: Record) -> tuple[Graph, Any]:
+def _unpack(path: Path, reader: ByteReader, record: Record) -> tuple[Graph, Any]:
     graph = graph_of(path, reader, record)
     _refuse_newer(reader, record)
     model = schema.ModelT.InitFromPackedBuf(reader.data, 0)
@@ -164,7 +164,7 @@ def code_index(model: Any, builtin: int, version: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class DenseLater:
-    """Stands in `BufferT.data` for a sparse tensor's dense bytes, which are made while packing."""
+    """A placeholder in `BufferT.data`: a sparse tensor's dense bytes are made while packing."""
 
     sparse: SparseTensor
 
@@ -176,7 +176,7 @@ class DenseLater:
 
 @dataclass(frozen=True)
 class _Aligned:
-    """Stands in for a `BufferT` while packing; `Pack` is the name that `ModelT.Pack` calls."""
+    """Replaces a `BufferT` while packing; `Pack` is the name that `ModelT.Pack` calls."""
 
     buffer: Any
 
@@ -203,7 +203,7 @@ def _aligned_vector(builder: Any, data: Array | DenseLater) -> int:
     return end
 
 
-def _refuse_newer(reader: Reader, record: Record) -> None:
+def _refuse_newer(reader: ByteReader, record: Record) -> None:
     """Checks that nothing in the file is unknown to the schema and would be left out on writing."""
     for i, subgraph in enumerate(record["subgraphs"]):
         for j, operator in enumerate(subgraph["operators"]):
@@ -233,7 +233,7 @@ def _fill_absent_lists(model: Any) -> None:
         subgraph.operators = subgraph.operators or []
 
 
-def _take_in(reader: Reader, record: Record, model: Any) -> None:
+def _take_in(reader: ByteReader, record: Record, model: Any) -> None:
     """Turns data kept behind the flatbuffer, as in files above 2 GB, into data inside it."""
     for i, (buffer, said) in enumerate(zip(model.buffers, record["buffers"], strict=True)):
         if said["offset"] > 1:

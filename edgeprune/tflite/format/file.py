@@ -17,11 +17,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table as RawTable
 
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.format import sparse_tensor
-from edgeprune.tflite.format.flatbuffer import Reader, Record, read_table
+from edgeprune.tflite.format.flatbuffer import ByteReader, Record, read_table
 from edgeprune.tflite.format.graph import (
-    Array,
     Graph,
     Operator,
     Signature,
@@ -30,10 +30,9 @@ from edgeprune.tflite.format.graph import (
     item_bits,
 )
 from edgeprune.tflite.format.sparse_tensor import CsrLevel, DenseLevel, Level, SparseTensor
-from edgeprune.tflite.format.tables import MODEL
+from edgeprune.tflite.format.tables import MODEL_TABLE
 
 __all__ = [
-    "Array",
     "Graph",
     "Operator",
     "Signature",
@@ -63,7 +62,7 @@ def read(path: Path) -> Graph:
     return graph_of(path, *open_checked(path))
 
 
-def graph_of(path: Path, reader: Reader, model: Record) -> Graph:
+def graph_of(path: Path, reader: ByteReader, model: Record) -> Graph:
     """Builds the graph from a file's tables, and checks every index between them.
 
     Raises:
@@ -94,7 +93,7 @@ def graph_of(path: Path, reader: Reader, model: Record) -> Graph:
     )
 
 
-def open_checked(path: Path) -> tuple[Reader, Record]:
+def open_checked(path: Path) -> tuple[ByteReader, Record]:
     """Reads and checks all of a file's tables; no index between them has been looked at yet.
 
     Raises:
@@ -103,7 +102,7 @@ def open_checked(path: Path) -> tuple[Reader, Record]:
     return check_bytes(*_load(path), path)
 
 
-def check_bytes(data: bytearray, size: int, path: Path) -> tuple[Reader, Record]:
+def check_bytes(data: bytearray, size: int, path: Path) -> tuple[ByteReader, Record]:
     """Checks a file's tables as `open_checked` does.
 
     Args:
@@ -111,14 +110,14 @@ def check_bytes(data: bytearray, size: int, path: Path) -> tuple[Reader, Record]
       size: the number of bytes of the file.
       path: what errors name.
     """
-    reader = Reader(memoryview(data).toreadonly(), size, str(path))
+    reader = ByteReader(memoryview(data).toreadonly(), size, str(path))
     if bytes(data[4:8]) != _IDENTIFIER:
         raise reader.fail("bytes 4 to 8", "the identifier TFL3", bytes(data[4:8]))
-    return reader, read_table(reader, reader.follow(0, "root"), MODEL)
+    return reader, read_table(reader, reader.follow(0, "root"), MODEL_TABLE)
 
 
 def _load(path: Path) -> tuple[bytearray, int]:
-    """Returns the bytes, eight zero bytes behind them (see `Reader`), and their number.
+    """Returns the bytes, eight zero bytes behind them (see `ByteReader`), and their number.
 
     Of a file without the identifier only the first bytes are read: it may be of any size.
     """
@@ -136,7 +135,7 @@ def _load(path: Path) -> tuple[bytearray, int]:
     return data, read
 
 
-def buffer_bytes(reader: Reader, record: Record, place: str) -> Array:
+def buffer_bytes(reader: ByteReader, record: Record, place: str) -> Array:
     """Returns a buffer's bytes, wherever they are.
 
     Files above 2 GB hold them behind the flatbuffer, at a file offset (`Buffer.offset` and `size`
@@ -185,7 +184,7 @@ def _enum_names(enum: type) -> Mapping[int, str]:
 
 
 def _subgraph(
-    reader: Reader,
+    reader: ByteReader,
     record: Record,
     place: str,
     buffers: Sequence[Array],
@@ -206,14 +205,14 @@ def _subgraph(
     return Subgraph(_text(record["name"]), tensors, operators, inputs, outputs)
 
 
-def _pick(reader: Reader, items: Sequence[Any], index: int, place: str) -> Any:
+def _pick(reader: ByteReader, items: Sequence[Any], index: int, place: str) -> Any:
     if not 0 <= index < len(items):
         raise reader.fail(place, f"an index below {len(items)}", index)
     return items[index]
 
 
 def _tensor(
-    reader: Reader, record: Record, place: str, index: int, buffers: Sequence[Array]
+    reader: ByteReader, record: Record, place: str, index: int, buffers: Sequence[Array]
 ) -> Tensor:
     quantization = record["quantization"] or {}
     shape = tuple(_or_empty(record["shape"], "i4").tolist())
@@ -238,7 +237,7 @@ def _tensor(
     return tensor
 
 
-def _check_tensor(reader: Reader, tensor: Tensor, place: str) -> None:
+def _check_tensor(reader: ByteReader, tensor: Tensor, place: str) -> None:
     if any(length < 0 for length in tensor.shape):
         raise reader.fail(f"{place}, shape", "lengths of 0 or more", list(tensor.shape))
     bits = item_bits(tensor.dtype)
@@ -257,7 +256,7 @@ def _check_tensor(reader: Reader, tensor: Tensor, place: str) -> None:
 
 
 def _encoding(
-    reader: Reader,
+    reader: ByteReader,
     record: Record | None,
     shape: tuple[int, ...],
     dtype: str,
@@ -277,7 +276,7 @@ def _encoding(
     )
 
 
-def _level(reader: Reader, record: Record, place: str) -> Level:
+def _level(reader: ByteReader, record: Record, place: str) -> Level:
     if record["format"] == schema.DimensionType.DENSE:
         return DenseLevel(record["dense_size"])
     if record["format"] != schema.DimensionType.SPARSE_CSR:
@@ -298,7 +297,7 @@ def dense_bytes_allowed(file_bytes: int) -> int:
     return max(_DENSE_BYTES_ALLOWED, _DENSE_EXPANSION_ALLOWED * file_bytes)
 
 
-def _check_expansion(reader: Reader, subgraphs: Sequence[Subgraph]) -> None:
+def _check_expansion(reader: ByteReader, subgraphs: Sequence[Subgraph]) -> None:
     dense_bytes = sum(
         math.prod(tensor.shape) * tensor.encoding.values.itemsize
         for subgraph in subgraphs
@@ -311,7 +310,11 @@ def _check_expansion(reader: Reader, subgraphs: Sequence[Subgraph]) -> None:
 
 
 def _operator(
-    reader: Reader, record: Record, place: str, index: int, codes: Sequence[tuple[str, bool, int]]
+    reader: ByteReader,
+    record: Record,
+    place: str,
+    index: int,
+    codes: Sequence[tuple[str, bool, int]],
 ) -> Operator:
     name, custom, version = _pick(reader, codes, record["opcode_index"], f"{place}, code")
     return Operator(
@@ -326,7 +329,7 @@ def _operator(
     )
 
 
-def _unpack_options(reader: Reader, record: Record) -> Any:
+def _unpack_options(reader: ByteReader, record: Record) -> Any:
     if record["builtin_options"]:
         raw = RawTable(reader.data, record["builtin_options"]["at"])
         return schema.BuiltinOptionsCreator(record["builtin_options_type"], raw)
@@ -337,7 +340,7 @@ def _unpack_options(reader: Reader, record: Record) -> Any:
 
 
 def _check_order(
-    reader: Reader, place: str, tensors: Sequence[Tensor], operators: Sequence[Operator]
+    reader: ByteReader, place: str, tensors: Sequence[Tensor], operators: Sequence[Operator]
 ) -> None:
     """Checks that indices exist and that no operator needs what it or a later one computes."""
     pending = {index for operator in operators for index in operator.outputs}
@@ -357,7 +360,7 @@ def _present(indices: Sequence[int]) -> Iterator[int]:
     return (index for index in indices if index != -1)
 
 
-def _signature(reader: Reader, record: Record, subgraphs: Sequence[Subgraph]) -> Signature:
+def _signature(reader: ByteReader, record: Record, subgraphs: Sequence[Subgraph]) -> Signature:
     key = _text(record["signature_key"])
     place = f"signature {key!r}"
     subgraph: Subgraph = _pick(reader, subgraphs, record["subgraph_index"], place)

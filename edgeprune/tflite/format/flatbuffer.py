@@ -1,10 +1,10 @@
-"""Reads flatbuffers that nobody vouches for, by a small description of their tables.
+"""Reads untrusted flatbuffers by a small description of their tables.
 
 The generated TFLite classes follow every offset that a file names, so a damaged or hostile file
 makes them raise anything, loop over billions of elements or build gigabytes of objects. Here
-checking and reading are one step: a `Table` says which slot holds what, and `read_table` returns
-plain Python values in which every offset, length and vtable was found to lie inside the file.
-The layout follows the published "FlatBuffer internals" page of flatbuffers.dev.
+checking and reading are one step: a `TableType` says which slot holds what, and `read_table`
+returns plain Python values in which every offset, length and vtable was found to lie inside the
+file. The layout follows the published "FlatBuffer internals" page of flatbuffers.dev.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Child:
+class Subtable:
     """A table of its own; absent is None."""
 
-    table: Table
+    table: TableType
 
 
 @dataclass(frozen=True)
-class Children:
+class Subtables:
     """A vector of tables; absent reads as an empty list."""
 
-    table: Table
+    table: TableType
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Union:
     listed in `tables` (its bytes stay unread).
     """
 
-    tables: Mapping[int, Table]
+    tables: Mapping[int, TableType]
 
 
-Field: TypeAlias = Scalar | String | Vector | Child | Children | Union
+Field: TypeAlias = Scalar | String | Vector | Subtable | Subtables | Union
 Record: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class TableType:
     """A table type: its name for messages, and its fields in the order of their slots."""
 
     name: str
@@ -89,7 +89,7 @@ class Allowance:
     payload_bytes: int
 
 
-class Reader:
+class ByteReader:
     """The bytes of one file with bounds-checked access; errors name the file and the place.
 
     `data` carries eight bytes more than `size`, so that a number at the very end of the file can
@@ -155,7 +155,7 @@ class Reader:
         return tuple(position + offset if offset else 0 for offset in offsets)
 
 
-def read_table(reader: Reader, position: int, table: Table, place: str = "") -> Record:
+def read_table(reader: ByteReader, position: int, table: TableType, place: str = "") -> Record:
     """Reads the table at `position` and everything below it.
 
     Returns:
@@ -180,14 +180,14 @@ def read_table(reader: Reader, position: int, table: Table, place: str = "") -> 
     return record
 
 
-def _read_member(reader: Reader, at: int, table: Table | None, place: str) -> Record | None:
+def _read_member(reader: ByteReader, at: int, table: TableType | None, place: str) -> Record | None:
     if not at or table is None:
         return None
     return read_table(reader, reader.follow(at, place), table, place)
 
 
 def _read_field(
-    reader: Reader, at: int, kind: Scalar | String | Vector | Child | Children, place: str
+    reader: ByteReader, at: int, kind: Scalar | String | Vector | Subtable | Subtables, place: str
 ) -> Any:
     match kind:
         case Scalar(form, default):
@@ -196,18 +196,20 @@ def _read_field(
             return _read_vector(reader, at, np.dtype(dtype), place) if at else None
         case String():
             return _read_vector(reader, at, np.dtype("u1"), place).tobytes() if at else None
-        case Child(table):
+        case Subtable(table):
             return _read_member(reader, at, table, place)
-        case Children(table):
+        case Subtables(table):
             return _read_children(reader, at, table, place) if at else []
 
 
-def _read_vector(reader: Reader, at: int, dtype: np.dtype[Any], place: str) -> np.ndarray[Any, Any]:
+def _read_vector(
+    reader: ByteReader, at: int, dtype: np.dtype[Any], place: str
+) -> np.ndarray[Any, Any]:
     start, count = reader.span(at, dtype.itemsize, place)
     return np.frombuffer(reader.data, dtype, count, start)
 
 
-def _read_children(reader: Reader, at: int, table: Table, place: str) -> list[Record]:
+def _read_children(reader: ByteReader, at: int, table: TableType, place: str) -> list[Record]:
     start, count = reader.span(at, 4, place)
     return [
         read_table(reader, reader.follow(start + 4 * i, place), table, f"{place}[{i}]")

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from edgeprune.core.arrays import Array
 from edgeprune.tflite.format import sparse_tensor
 from edgeprune.tflite.format.sparse_tensor import SparseTensor
-
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 _SUB_BYTE = {"int4": 4, "uint4": 4, "int2": 2}
 _OPAQUE = {"string", "resource", "variant"}
@@ -75,7 +74,7 @@ class Tensor:
         if not self.constant or item_bits(self.dtype) is None:
             return None
         if self.encoding is not None:
-            values = sparse_tensor.decode(self.encoding)
+            values = sparse_tensor.decode_tensor(self.encoding)
         else:
             items = _decode_items(self.data, self.dtype, math.prod(self.shape))
             values = items.reshape(self.shape)

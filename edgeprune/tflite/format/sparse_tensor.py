@@ -16,9 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
-
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 _SCATTER_ITEMS = 1 << 20
 
@@ -92,7 +91,7 @@ class SparseTensor:
         )
 
 
-def encode(dense: Array, layout: Layout) -> SparseTensor:
+def encode_tensor(dense: Array, layout: Layout) -> SparseTensor:
     """Stores the positions whose bits are not all zero, in the given layout.
 
     A tensor without any keeps its first position: with an empty buffer the runtimes would take it
@@ -120,7 +119,7 @@ def encode(dense: Array, layout: Layout) -> SparseTensor:
     return SparseTensor(dense.shape, layout.traversal, layout.block_map, tuple(levels), values)
 
 
-def decode(sparse: SparseTensor) -> Array:
+def decode_tensor(sparse: SparseTensor) -> Array:
     """Returns the dense tensor; positions that are not stored hold zero.
 
     Raises:
@@ -150,7 +149,7 @@ def decode_into(sparse: SparseTensor, dense: Array) -> None:
 
 
 def stored_bytes(shape: tuple[int, ...], layout: Layout, item_bytes: int, blocks: int) -> int:
-    """Counts the bytes that `encode` needs for values and positions, without encoding.
+    """Counts the bytes that `encode_tensor` needs for values and positions, without encoding.
 
     Args:
       shape: that of the dense tensor.
@@ -167,7 +166,7 @@ def stored_bytes(shape: tuple[int, ...], layout: Layout, item_bytes: int, blocks
 
 
 def count_blocks(nonzero: Array, layout: Layout) -> int:
-    """Returns how many of the layout's blocks hold a True, at least the one that `encode` keeps.
+    """Returns how many of the layout's blocks hold a True; at least 1, which `encode_tensor` keeps.
 
     Args:
       nonzero: bool, the dense tensor's shape, True where bits are set.
@@ -201,7 +200,7 @@ def index_type(largest: int) -> np.dtype[Any]:
 
 
 def check(sparse: SparseTensor, place: str) -> None:
-    """Checks that the parts fit together, so that `decode` stays inside the dense tensor.
+    """Checks that the parts fit together, so that `decode_tensor` stays inside the dense tensor.
 
     Raises:
       TfliteError: they do not; the message starts with `place`.

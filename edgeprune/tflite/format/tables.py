@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgeprune.tflite.format.flatbuffer import (
-    Child,
-    Children,
     Field,
     Scalar,
     String,
-    Table,
+    Subtable,
+    Subtables,
+    TableType,
     Union,
     Vector,
 )
@@ -28,12 +28,12 @@ _LONG = Scalar("q")
 _FLAG = Scalar("B")
 
 
-def _options(known: int, listed: Mapping[int, Table]) -> Mapping[int, Table]:
-    return {tag: listed.get(tag, Table("options")) for tag in range(1, known + 1)}
+def _options(known: int, listed: Mapping[int, TableType]) -> Mapping[int, TableType]:
+    return {tag: listed.get(tag, TableType("options")) for tag in range(1, known + 1)}
 
 
-def _longs(name: str, fields: str) -> Table:
-    return Table(name, dict.fromkeys(fields.split(), _LONGS))
+def _longs(name: str, fields: str) -> TableType:
+    return TableType(name, dict.fromkeys(fields.split(), _LONGS))
 
 
 LAST_OPTIONS = 126
@@ -66,7 +66,7 @@ _BUILTIN_OPTIONS = Union(
     _options(
         LAST_OPTIONS,
         {
-            3: Table(
+            3: TableType(
                 "ConcatEmbeddingsOptions",
                 {
                     "num_channels": _INT,
@@ -74,7 +74,7 @@ _BUILTIN_OPTIONS = Union(
                     "embedding_dim_per_channel": _INTS,
                 },
             ),
-            8: Table(
+            8: TableType(
                 "FullyConnectedOptions",
                 {
                     "fused_activation_function": _FLAG,
@@ -85,10 +85,10 @@ _BUILTIN_OPTIONS = Union(
                     "quant_spec": _BYTES,
                 },
             ),
-            17: Table("ReshapeOptions", {"new_shape": _INTS}),
-            30: Table("SqueezeOptions", {"squeeze_dims": _INTS}),
-            111: Table("VarHandleOptions", {"container": String(), "shared_name": String()}),
-            115: Table("BucketizeOptions", {"boundaries": _FLOATS}),
+            17: TableType("ReshapeOptions", {"new_shape": _INTS}),
+            30: TableType("SqueezeOptions", {"squeeze_dims": _INTS}),
+            111: TableType("VarHandleOptions", {"container": String(), "shared_name": String()}),
+            115: TableType("BucketizeOptions", {"boundaries": _FLOATS}),
         },
     )
 )
@@ -99,8 +99,8 @@ _BUILTIN_OPTIONS_2 = Union(
         {
             2: _longs("StablehloBroadcastInDimOptions", "broadcast_dimensions"),
             3: _longs("StablehloSliceOptions", "start_indices limit_indices strides"),
-            4: Table("StablehloConvolutionOptions", _CONVOLUTION_FIELDS),
-            5: Table(
+            4: TableType("StablehloConvolutionOptions", _CONVOLUTION_FIELDS),
+            5: TableType(
                 "StablehloCustomCallOptions",
                 {
                     "call_target_name": String(),
@@ -112,7 +112,7 @@ _BUILTIN_OPTIONS_2 = Union(
                 },
             ),
             6: _longs("StablehloReduceOptions", "dimensions"),
-            7: Table(
+            7: TableType(
                 "StablehloScatterOptions",
                 {
                     "indices_are_sorted": _FLAG,
@@ -125,7 +125,7 @@ _BUILTIN_OPTIONS_2 = Union(
             10: _longs(
                 "StablehloPadOptions", "edge_padding_low edge_padding_high interior_padding"
             ),
-            12: Table(
+            12: TableType(
                 "StablehloDotGeneralOptions",
                 {
                     "lhs_batching_dimensions": _LONGS,
@@ -139,7 +139,7 @@ _BUILTIN_OPTIONS_2 = Union(
                 "StablehloReduceWindowOptions",
                 "window_dimensions window_strides base_dilations window_dilations padding",
             ),
-            16: Table(
+            16: TableType(
                 "StablehloGatherOptions",
                 {
                     "offset_dims": _LONGS,
@@ -150,7 +150,7 @@ _BUILTIN_OPTIONS_2 = Union(
                 },
             ),
             17: _longs("StablehloTransposeOptions", "permutation"),
-            21: Table(
+            21: TableType(
                 "StableHLOCompositeOptions",
                 {
                     "name": String(),
@@ -158,26 +158,26 @@ _BUILTIN_OPTIONS_2 = Union(
                     "composite_attributes": _BYTES,
                 },
             ),
-            23: Table("StablehloCaseOptions", {"branch_subgraph_indices": _INTS}),
+            23: TableType("StablehloCaseOptions", {"branch_subgraph_indices": _INTS}),
         },
     )
 )
 
 _INDEX_VECTOR = Union(
     {
-        1: Table("Int32Vector", {"values": _INTS}),
-        2: Table("Uint16Vector", {"values": Vector("<u2")}),
-        3: Table("Uint8Vector", {"values": _BYTES}),
+        1: TableType("Int32Vector", {"values": _INTS}),
+        2: TableType("Uint16Vector", {"values": Vector("<u2")}),
+        3: TableType("Uint8Vector", {"values": _BYTES}),
     }
 )
 
-_SPARSITY = Table(
+_SPARSITY = TableType(
     "SparsityParameters",
     {
         "traversal_order": _INTS,
         "block_map": _INTS,
-        "dim_metadata": Children(
-            Table(
+        "dim_metadata": Subtables(
+            TableType(
                 "DimensionMetadata",
                 {
                     "format": Scalar("b"),
@@ -190,7 +190,7 @@ _SPARSITY = Table(
     },
 )
 
-_QUANTIZATION = Table(
+_QUANTIZATION = TableType(
     "QuantizationParameters",
     {
         "min": _FLOATS,
@@ -199,8 +199,8 @@ _QUANTIZATION = Table(
         "zero_point": _LONGS,
         "details": Union(
             {
-                1: Table("CustomQuantization", {"custom": _BYTES}),
-                2: Table(
+                1: TableType("CustomQuantization", {"custom": _BYTES}),
+                2: TableType(
                     "BlockwiseQuantization",
                     {
                         "scales": _INT,
@@ -209,7 +209,7 @@ _QUANTIZATION = Table(
                         "block_shape": _INTS,
                     },
                 ),
-                3: Table(
+                3: TableType(
                     "MultiAxisQuantization",
                     {
                         "scales": _INT,
@@ -224,26 +224,26 @@ _QUANTIZATION = Table(
     },
 )
 
-_TENSOR = Table(
+_TENSOR = TableType(
     "Tensor",
     {
         "shape": _INTS,
         "type": Scalar("b"),
         "buffer": Scalar("I"),
         "name": String(),
-        "quantization": Child(_QUANTIZATION),
+        "quantization": Subtable(_QUANTIZATION),
         "is_variable": _FLAG,
-        "sparsity": Child(_SPARSITY),
+        "sparsity": Subtable(_SPARSITY),
         "shape_signature": _INTS,
         "has_rank": _FLAG,
-        "variant_tensors": Children(
-            Table("VariantSubType", {"shape": _INTS, "type": Scalar("b"), "has_rank": _FLAG})
+        "variant_tensors": Subtables(
+            TableType("VariantSubType", {"shape": _INTS, "type": Scalar("b"), "has_rank": _FLAG})
         ),
         "external_buffer": Scalar("I"),
     },
 )
 
-_OPERATOR = Table(
+_OPERATOR = TableType(
     "Operator",
     {
         "opcode_index": Scalar("I"),
@@ -260,25 +260,25 @@ _OPERATOR = Table(
     },
 )
 
-_SUBGRAPH = Table(
+_SUBGRAPH = TableType(
     "SubGraph",
     {
-        "tensors": Children(_TENSOR),
+        "tensors": Subtables(_TENSOR),
         "inputs": _INTS,
         "outputs": _INTS,
-        "operators": Children(_OPERATOR),
+        "operators": Subtables(_OPERATOR),
         "name": String(),
     },
 )
 
-_TENSOR_MAP = Table("TensorMap", {"name": String(), "tensor_index": Scalar("I")})
+_TENSOR_MAP = TableType("TensorMap", {"name": String(), "tensor_index": Scalar("I")})
 
-MODEL = Table(
+MODEL_TABLE = TableType(
     "Model",
     {
         "version": Scalar("I"),
-        "operator_codes": Children(
-            Table(
+        "operator_codes": Subtables(
+            TableType(
                 "OperatorCode",
                 {
                     "deprecated_builtin_code": Scalar("b"),
@@ -288,28 +288,28 @@ MODEL = Table(
                 },
             )
         ),
-        "subgraphs": Children(_SUBGRAPH),
+        "subgraphs": Subtables(_SUBGRAPH),
         "description": String(),
-        "buffers": Children(
-            Table("Buffer", {"data": _BYTES, "offset": Scalar("Q"), "size": Scalar("Q")})
+        "buffers": Subtables(
+            TableType("Buffer", {"data": _BYTES, "offset": Scalar("Q"), "size": Scalar("Q")})
         ),
         "metadata_buffer": _INTS,
-        "metadata": Children(Table("Metadata", {"name": String(), "buffer": Scalar("I")})),
-        "signature_defs": Children(
-            Table(
+        "metadata": Subtables(TableType("Metadata", {"name": String(), "buffer": Scalar("I")})),
+        "signature_defs": Subtables(
+            TableType(
                 "SignatureDef",
                 {
-                    "inputs": Children(_TENSOR_MAP),
-                    "outputs": Children(_TENSOR_MAP),
+                    "inputs": Subtables(_TENSOR_MAP),
+                    "outputs": Subtables(_TENSOR_MAP),
                     "signature_key": String(),
                     "deprecated_tag": String(),
                     "subgraph_index": Scalar("I"),
                 },
             )
         ),
-        "external_buffer_groups": Children(Table("ExternalBufferGroup", {"name": String()})),
-        "external_buffers": Children(
-            Table(
+        "external_buffer_groups": Subtables(TableType("ExternalBufferGroup", {"name": String()})),
+        "external_buffers": Subtables(
+            TableType(
                 "ExternalBuffer",
                 {
                     "id": Scalar("I"),

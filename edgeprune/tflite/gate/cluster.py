@@ -6,7 +6,7 @@ what the last node of a cluster writes: that is where a network that fits only p
 and why the pass is followed step by step here, and its layouts are checked afterwards.
 
 Source: `xnn_subgraph_rewrite_for_nchw` in src/subgraph.c, google/XNNPACK b9d4073a6 and 37e59cdb3,
-equal in both but for the FULLY_CONNECTED nodes whose weights the later one counts.
+equal in both except for FULLY_CONNECTED nodes, whose weights the later one counts.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeprune.tflite.format.graph import Subgraph
-from edgeprune.tflite.gate.compatibility import Fit, Rules
+from edgeprune.tflite.gate.compatibility import ClusterFit
 from edgeprune.tflite.gate.node import Node, constant, consumers, is_constant
+from edgeprune.tflite.gate.rules import XnnpackRules
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class _Pass:
 
     main: Subgraph
     nodes: Sequence[Node]
-    fits: Sequence[Fit]
+    fits: Sequence[ClusterFit]
     ends: list[bool]
     leader: list[int]
     broken: list[int | None]
@@ -93,8 +94,8 @@ class _Pass:
 def find_layouts(
     main: Subgraph,
     nodes: Sequence[Node],
-    fits: Sequence[Fit],
-    rules: Rules,
+    fits: Sequence[ClusterFit],
+    rules: XnnpackRules,
     *,
     assume_pruned: bool = False,
 ) -> Layouts:
@@ -136,7 +137,7 @@ def find_layouts(
     )
 
 
-def _partitions(nodes: Sequence[Node], rules: Rules) -> list[int]:
+def _partitions(nodes: Sequence[Node], rules: XnnpackRules) -> list[int]:
     """Numbers the parts that TFLite cuts a network into at the operators it runs itself.
 
     The pass is run on each part, and returns at once from one in which nothing ends a cluster. Each
@@ -190,7 +191,7 @@ def _stranger(state: _Pass, index: int) -> int:
     return state.makers[index]
 
 
-def _count_zeros(state: _Pass, rules: Rules) -> None:
+def _count_zeros(state: _Pass, rules: XnnpackRules) -> None:
     for position, node in enumerate(state.nodes):
         if not state.alive(position):
             continue

@@ -9,92 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from edgeprune.core.spelling import with_article
 from edgeprune.tflite.format.graph import Subgraph
 from edgeprune.tflite.gate.node import Node, constant, is_constant, well_formed
+from edgeprune.tflite.gate.rules import XnnpackRules
 
-RuntimeName: TypeAlias = Literal["tflite-runtime", "LiteRT"]
-
-_SHARED_UNARY = frozenset(
-    {
-        "ABS",
-        "CEIL",
-        "ELU",
-        "FLOOR",
-        "HARD_SWISH",
-        "LEAKY_RELU",
-        "LOGISTIC",
-        "NEG",
-        "RELU",
-        "RELU6",
-        "RELU_N1_TO_1",
-        "ROUND",
-        "SQUARE",
-    }
-)
-_LATER_UNARY = frozenset({"COS", "EXP", "GELU", "LOG", "RSQRT", "SIN", "SQRT", "TANH"})
 _DELEGATED_ACTIVATIONS = (0, 1, 2, 3)
 """NONE, RELU, RELU_N1_TO_1 and RELU6; a node with another one stays with TFLite."""
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What one runtime's XNNPACK takes into a cluster.
-
-    `reduces` are the reductions.
-    `keep_dims_shape` says that a MEAN that ends a cluster may keep its axes: LiteRT then hands on
-    `[n, c, 1, 1]`. `one_pixel` says that maps of one pixel may change their layout between nodes.
-    """
-
-    runtime: RuntimeName
-    version: str
-    unary: frozenset[str]
-    reduces: frozenset[str]
-    fully_connected: bool
-    constant_extremes: bool
-    """Whether MAXIMUM and MINIMUM with a constant are made a clamp first."""
-    keep_dims_shape: bool
-    one_pixel: bool
-    repeats_count: bool
-    """Whether a node that reads a value twice counts as two readers."""
-    left_to_tflite: frozenset[str]
-    """Operators that the delegate never takes, so that they split a network in two."""
-
-
-RULES: Mapping[RuntimeName, Rules] = {
-    "tflite-runtime": Rules(
-        runtime="tflite-runtime",
-        version="2.14.0",
-        unary=_SHARED_UNARY,
-        reduces=frozenset({"MEAN"}),
-        fully_connected=False,
-        constant_extremes=False,
-        keep_dims_shape=True,
-        one_pixel=True,
-        repeats_count=True,
-        left_to_tflite=frozenset(
-            {"EXP", "GELU", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_NEAREST_NEIGHBOR", "SUM"}
-        ),
-    ),
-    "LiteRT": Rules(
-        runtime="LiteRT",
-        version="2.1.6",
-        unary=_SHARED_UNARY | _LATER_UNARY,
-        reduces=frozenset({"MEAN", "SUM"}),
-        fully_connected=True,
-        constant_extremes=True,
-        keep_dims_shape=False,
-        one_pixel=False,
-        repeats_count=False,
-        left_to_tflite=frozenset({"RESIZE_NEAREST_NEIGHBOR"}),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Fit:
+class ClusterFit:
     """Whether a node fits a cluster: inside it, as its beginning, as its end, or not at all.
 
     `begins` takes NHWC and makes NCHW, `ends` the other way round. Where nothing fits, `reason`
@@ -108,21 +34,31 @@ class Fit:
     remedy: str = ""
 
 
-_INSIDE = Fit(inside=True)
+_INSIDE = ClusterFit(inside=True)
 
 
-def fit_of(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def fit_of(main: Subgraph, node: Node, rules: XnnpackRules) -> ClusterFit:
     """Says how a node fits a cluster of a runtime."""
     if not node.inputs or node.output < 0 or not well_formed(main, node.operator):
-        return Fit(reason="is not put together as converters do", remedy="Convert the model again.")
+        return ClusterFit(
+            reason="is not put together as converters do", remedy="Convert the model again."
+        )
     if not _fixed_size(main, node):
-        return Fit(reason="has a size set at run time", remedy="Fix height, width and channels.")
+        return ClusterFit(
+            reason="has a size set at run time", remedy="Fix height, width and channels."
+        )
     if not _floats(main, node):
-        return Fit(reason="computes with other types than float", remedy="Keep the model in float.")
-    if rules.runtime == "LiteRT" and mixes_halves(main, node):
-        return Fit(reason="has float16 weights and a float32 bias", remedy="Store both alike.")
+        return ClusterFit(
+            reason="computes with other types than float", remedy="Keep the model in float."
+        )
+    if rules.halves_give_nan and mixes_halves(main, node):
+        return ClusterFit(
+            reason="has float16 weights and a float32 bias", remedy="Store both alike."
+        )
     if getattr(node.operator.options, "fusedActivationFunction", 0) not in _DELEGATED_ACTIVATIONS:
-        return Fit(reason="has an activation that XNNPACK does not fuse", remedy="Use a ReLU.")
+        return ClusterFit(
+            reason="has an activation that XNNPACK does not fuse", remedy="Use a ReLU."
+        )
     check = _CHECKS.get(node.op)
     if check is not None:
         return check(main, node, rules)
@@ -133,9 +69,9 @@ def fit_of(main: Subgraph, node: Node, rules: Rules) -> Fit:
     return _not_supported(node, rules)
 
 
-def _not_supported(node: Node, rules: Rules) -> Fit:
-    where = f"{rules.runtime} {rules.version} has no kernel of {node.op} for sparse networks"
-    return Fit(reason=where, remedy=_REMEDIES.get(node.op, "Replace the layer."))
+def _not_supported(node: Node, rules: XnnpackRules) -> ClusterFit:
+    where = f"{rules.runtime} has no kernel of {node.op} for sparse networks"
+    return ClusterFit(reason=where, remedy=_REMEDIES.get(node.op, "Replace the layer."))
 
 
 _REMEDIES: Mapping[str, str] = {
@@ -179,26 +115,26 @@ def mixes_halves(main: Subgraph, node: Node) -> bool:
     return halves and bias is not None and bias.dtype == "float32"
 
 
-def _four_axes(main: Subgraph, node: Node) -> Fit:
+def _four_axes(main: Subgraph, node: Node) -> ClusterFit:
     if len(main.tensors[node.inputs[0]].shape) == 4:
         return _INSIDE
-    return Fit(reason="works on a tensor without height and width")
+    return ClusterFit(reason="works on a tensor without height and width")
 
 
-def _convolution(main: Subgraph, node: Node, _: Rules) -> Fit:
+def _convolution(main: Subgraph, node: Node, _: XnnpackRules) -> ClusterFit:
     options = node.operator.options
     weights = constant(main, node.inputs[1]) if len(node.inputs) == 3 else None
     if weights is None or not is_constant(main, node.inputs[2]) or len(weights.shape) != 4:
-        return Fit(reason="has no constant weights and bias")
+        return ClusterFit(reason="has no constant weights and bias")
     height, width, in_ = weights.shape[1:]
     if main.tensors[node.inputs[0]].shape[-1] != in_:
-        return Fit(reason="is a grouped convolution", remedy="Use groups=1.")
+        return ClusterFit(reason="is a grouped convolution", remedy="Use groups=1.")
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
-        return Fit(reason="is dilated", remedy="Use dilation 1.")
+        return ClusterFit(reason="is dilated", remedy="Use dilation 1.")
     strides = (options.strideH, options.strideW)
     if (height, width) == (1, 1):
         if strides != (1, 1) or any(node.padding):
-            return Fit(
+            return ClusterFit(
                 reason="is a 1x1 convolution with a stride or padding",
                 remedy="Stride in a depthwise convolution in front of it.",
             )
@@ -206,40 +142,40 @@ def _convolution(main: Subgraph, node: Node, _: Rules) -> Fit:
     return _stem(node, (height, width), strides, in_)
 
 
-def _stem(node: Node, kernel: tuple[int, int], strides: tuple[int, int], in_: int) -> Fit:
+def _stem(node: Node, kernel: tuple[int, int], strides: tuple[int, int], in_: int) -> ClusterFit:
     if kernel != (3, 3) or strides != (2, 2) or in_ != 3:
-        return Fit(
+        return ClusterFit(
             reason=f"is {with_article(f'{kernel[0]}x{kernel[1]}')} convolution of stride "
             f"{max(strides)} on {in_} channels; only 1x1 convolutions and a 3x3 stem of stride 2 "
             "on 3 channels have a kernel for sparse networks",
             remedy="Use depthwise 3x3 and 1x1 convolutions, and a 3x3 stem of stride 2 on RGB.",
         )
     if node.same or node.padding != (1, 1, 1, 1):
-        return Fit(
+        return ClusterFit(
             reason="is a stem without padding by 1 on every side",
             remedy="Use ZeroPadding2D(1) and padding='valid'.",
         )
-    return Fit(begins=True)
+    return ClusterFit(begins=True)
 
 
-def _depthwise(main: Subgraph, node: Node, _: Rules) -> Fit:
+def _depthwise(main: Subgraph, node: Node, _: XnnpackRules) -> ClusterFit:
     options = node.operator.options
     weights = constant(main, node.inputs[1]) if len(node.inputs) == 3 else None
     if weights is None or not is_constant(main, node.inputs[2]) or len(weights.shape) != 4:
-        return Fit(reason="has no constant weights and bias")
+        return ClusterFit(reason="has no constant weights and bias")
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
-        return Fit(reason="is dilated", remedy="Use dilation 1, or a 5x5 kernel.")
+        return ClusterFit(reason="is dilated", remedy="Use dilation 1, or a 5x5 kernel.")
     if options.depthMultiplier != 1:
-        return Fit(reason="has a depth multiplier", remedy="Use depth_multiplier=1.")
+        return ClusterFit(reason="has a depth multiplier", remedy="Use depth_multiplier=1.")
     kernel, stride = weights.shape[1], options.strideH
     square = weights.shape[2] == kernel and options.strideW == stride
     if not square or kernel not in (3, 5) or stride not in (1, 2):
-        return Fit(
+        return ClusterFit(
             reason=f"has {with_article(f'{kernel}x{weights.shape[2]}')} kernel of stride {stride}",
             remedy="Use 3x3 or 5x5 kernels of stride 1 or 2.",
         )
     if node.same or node.padding != (kernel // 2,) * 4:
-        return Fit(
+        return ClusterFit(
             reason=f"is not padded by {kernel // 2} on every side (SAME with stride 2 pads one "
             "side more than the other)",
             remedy=f"Use ZeroPadding2D({kernel // 2}) and padding='valid'.",
@@ -247,7 +183,7 @@ def _depthwise(main: Subgraph, node: Node, _: Rules) -> Fit:
     return _INSIDE
 
 
-def _binary(main: Subgraph, node: Node, _: Rules) -> Fit:
+def _binary(main: Subgraph, node: Node, _: XnnpackRules) -> ClusterFit:
     """Says whether an ADD or MUL fits.
 
     A constant first operand may be a scalar or a vector. For a constant second one, XNNPACK looks
@@ -256,14 +192,14 @@ def _binary(main: Subgraph, node: Node, _: Rules) -> Fit:
     first, second = (main.tensors[index].shape for index in node.inputs)
     remedy = "Put the constant first, with the shape [1, 1, 1, 1] or [1, 1, 1, c]."
     if len(first) != 4 or len(second) != 4:
-        return Fit(reason="has an operand without four axes", remedy=remedy)
+        return ClusterFit(reason="has an operand without four axes", remedy=remedy)
     constants = [is_constant(main, index) for index in node.inputs]
     if any(constants) and sum(length != 1 for length in first) > 1:
-        return Fit(reason="has a constant beside a whole map", remedy=remedy)
+        return ClusterFit(reason="has a constant beside a whole map", remedy=remedy)
     return _INSIDE
 
 
-def _extreme(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _extreme(main: Subgraph, node: Node, rules: XnnpackRules) -> ClusterFit:
     scalar = any(
         found is not None and all(length == 1 for length in found.shape)
         for index in node.inputs
@@ -274,7 +210,7 @@ def _extreme(main: Subgraph, node: Node, rules: Rules) -> Fit:
     return _not_supported(node, rules)
 
 
-def _fully_connected(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _fully_connected(main: Subgraph, node: Node, rules: XnnpackRules) -> ClusterFit:
     """Says whether a FULLY_CONNECTED fits: on maps, as a 1x1 convolution.
 
     Behind a MEAN without kept axes it stays outside, and its weights are not counted: measured
@@ -282,28 +218,28 @@ def _fully_connected(main: Subgraph, node: Node, rules: Rules) -> Fit:
     """
     maps = len(main.tensors[node.inputs[0]].shape) == 4
     if not rules.fully_connected or node.operator.version == 8 or not maps:
-        return Fit(
+        return ClusterFit(
             reason="is a classifier behind the sparse network"
             if not maps
-            else f"has no kernel for sparse networks in {rules.runtime} {rules.version}",
+            else f"has no kernel for sparse networks in {rules.runtime}",
             remedy="Use a 1x1 convolution." if maps else "",
         )
     return _INSIDE
 
 
-def _resize(main: Subgraph, node: Node, _: Rules) -> Fit:
+def _resize(main: Subgraph, node: Node, _: XnnpackRules) -> ClusterFit:
     shape = main.tensors[node.inputs[0]].shape
     if len(shape) == 4 and shape[1] > 1 and shape[2] > 1:
         return _INSIDE
-    return Fit(reason="resizes a map with one row or column")
+    return ClusterFit(reason="resizes a map with one row or column")
 
 
-def _reduction(main: Subgraph, node: Node, rules: Rules) -> Fit:
+def _reduction(main: Subgraph, node: Node, rules: XnnpackRules) -> ClusterFit:
     if len(main.tensors[node.inputs[0]].shape) != 4:
-        return Fit(reason="averages over other axes than height and width")
-    if rules.runtime == "tflite-runtime" and not spatial_axes(main, node):
-        return Fit(reason="averages over other axes than height and width")
-    return Fit(inside=True, ends=True)
+        return ClusterFit(reason="averages over other axes than height and width")
+    if rules.spatial_reductions and not spatial_axes(main, node):
+        return ClusterFit(reason="averages over other axes than height and width")
+    return ClusterFit(inside=True, ends=True)
 
 
 def spatial_axes(main: Subgraph, node: Node) -> bool:
@@ -318,11 +254,11 @@ def reduced_axes(main: Subgraph, node: Node) -> list[int]:
     return [] if values is None else sorted(values.reshape(-1).tolist())
 
 
-def _depth_to_space(_main: Subgraph, _node: Node, _: Rules) -> Fit:
-    return Fit(ends=True)
+def _depth_to_space(_main: Subgraph, _node: Node, _: XnnpackRules) -> ClusterFit:
+    return ClusterFit(ends=True)
 
 
-_CHECKS: Mapping[str, Callable[[Subgraph, Node, Rules], Fit]] = {
+_CHECKS: Mapping[str, Callable[[Subgraph, Node, XnnpackRules], ClusterFit]] = {
     "ADD": _binary,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,

@@ -199,14 +199,14 @@ def _fuse_padding(main: Subgraph, nodes: Sequence[Node]) -> list[Node]:
         if node.op == "PAD" and uses[node.output] == 1 and (padding := _spatial(main, node))
     }
     fused: list[Node] = []
-    gone: set[int] = set()
+    merged: set[int] = set()
     for node in nodes:
         found = pads.get(node.inputs[0]) if node.inputs and node.op in _CONVOLUTIONS else None
         if found is None or node.same or getattr(node.operator.options, "padding", 0) == _SAME:
             fused.append(node)
             continue
         pad, padding = found
-        gone.add(pad.operator.index)
+        merged.add(pad.operator.index)
         top, right, bottom, left = (a + b for a, b in zip(node.padding, padding, strict=True))
         fused.append(
             replace(
@@ -216,7 +216,7 @@ def _fuse_padding(main: Subgraph, nodes: Sequence[Node]) -> list[Node]:
                 padding=(top, right, bottom, left),
             )
         )
-    return [node for node in fused if node.operator.index not in gone]
+    return [node for node in fused if node.operator.index not in merged]
 
 
 def _spatial(main: Subgraph, node: Node) -> Padding | None:

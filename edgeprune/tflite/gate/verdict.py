@@ -6,25 +6,24 @@ is how TFLite's delegate learns that sparse inference is wanted. Pure: works on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.graph import Graph, Subgraph
 from edgeprune.tflite.gate.cluster import Layouts, find_layouts
 from edgeprune.tflite.gate.compatibility import (
-    RULES,
-    Fit,
-    Rules,
-    RuntimeName,
+    ClusterFit,
     fit_of,
     mixes_halves,
     reduced_axes,
     spatial_axes,
 )
 from edgeprune.tflite.gate.node import Node, constant, is_constant, lower
+from edgeprune.tflite.gate.rules import XnnpackRules, delegating, rules_for
 
-State: TypeAlias = Literal["on", "off", "dangerous"]
+NetworkState: TypeAlias = Literal["on", "off", "dangerous"]
 
 ENDS = ("MEAN", "SUM", "DEPTH_TO_SPACE")
 """Operators at which a network in NCHW can end; without one the pass returns at once."""
@@ -36,7 +35,7 @@ class OpVerdict:
 
     `cluster` numbers the clusters from 0, None outside. `skips_zeros` says that its kernel leaves
     out the weights that are zero: 1x1 convolutions in a cluster do. `remedy` is empty where
-    nothing is to be mended.
+    nothing needs to change.
     """
 
     index: int
@@ -49,7 +48,7 @@ class OpVerdict:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class NetworkVerdict:
     """What one runtime makes of a network.
 
     "on": the sparse kernels run, and right. "off": everything runs dense, and right.
@@ -59,8 +58,11 @@ class Verdict:
     the runtime counts.
     """
 
-    runtime: RuntimeName
-    state: State
+    runtime: Runtime
+    rules_from: Runtime
+    """The runtime whose rules were taken; of another version where `runtime` has none of its own.
+    """
+    state: NetworkState
     reason: str
     remedy: str
     breaker: int | None
@@ -84,20 +86,24 @@ class _Fault:
     remedy: str
 
 
-def judge(graph: Graph, runtime: RuntimeName, *, assume_pruned: bool = False) -> Verdict:
+def judge(graph: Graph, runtime: Runtime, *, assume_pruned: bool = False) -> NetworkVerdict:
     """Judges a network as the runtime sees it if sparse inference is asked for.
 
     With `assume_pruned`, as it would be with enough zeros: what pruning it could gain.
+
+    Raises:
+      ValueError: the runtime does not delegate to XNNPACK.
     """
-    main, rules = graph.subgraphs[0], RULES[runtime]
+    main, rules = graph.subgraphs[0], rules_for(runtime)
     nodes = lower(main)
     fits = [fit_of(main, node, rules) for node in nodes]
     layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
     faults = list(_faults(main, nodes, fits, layouts, rules))
     whole = _whole(nodes, fits, layouts, faults)
     leader = _largest(layouts)
-    return Verdict(
+    return NetworkVerdict(
         runtime=runtime,
+        rules_from=rules.runtime,
         state=whole[0],
         reason=whole[1],
         remedy=whole[2],
@@ -108,14 +114,23 @@ def judge(graph: Graph, runtime: RuntimeName, *, assume_pruned: bool = False) ->
     )
 
 
-def judge_file(graph: Graph, runtimes: Sequence[RuntimeName]) -> Verdict | None:
+def judge_each(
+    graph: Graph, runtimes: Iterable[Runtime], *, assume_pruned: bool = False
+) -> tuple[NetworkVerdict, ...]:
+    """Judges a network for those of some runtimes that delegate to XNNPACK; others run it dense."""
+    return tuple(
+        judge(graph, runtime, assume_pruned=assume_pruned) for runtime in delegating(runtimes)
+    )
+
+
+def judge_file(graph: Graph, runtimes: Iterable[Runtime]) -> NetworkVerdict | None:
     """Returns the first dangerous verdict on a file as it is; None where it computes right.
 
     A file that does not ask for sparse inference runs dense, whatever its network is.
     """
     if not asks_for_sparse(graph):
         return None
-    verdicts = (judge(graph, runtime) for runtime in runtimes)
+    verdicts = judge_each(graph, runtimes)
     return next((verdict for verdict in verdicts if verdict.state == "dangerous"), None)
 
 
@@ -144,11 +159,15 @@ def never_engages(graph: Graph) -> bool:
 
 
 def _faults(
-    main: Subgraph, nodes: Sequence[Node], fits: Sequence[Fit], layouts: Layouts, rules: Rules
+    main: Subgraph,
+    nodes: Sequence[Node],
+    fits: Sequence[ClusterFit],
+    layouts: Layouts,
+    rules: XnnpackRules,
 ) -> Iterator[_Fault]:
     """Yields the nodes that read one layout and write another, without a kernel that converts."""
     for position, (node, fit) in enumerate(zip(nodes, fits, strict=True)):
-        if rules.runtime == "LiteRT" and _sparse_halves(main, node):
+        if rules.halves_give_nan and _sparse_halves(main, node):
             yield _Fault(position, position, fit.reason, fit.remedy)
         read = {i in layouts.nchw for i in node.inputs if not is_constant(main, i)}
         written = node.output in layouts.nchw
@@ -167,7 +186,7 @@ def _sparse_halves(main: Subgraph, node: Node) -> bool:
 
 
 def _ending_fault(
-    main: Subgraph, node: Node, written: bool, rules: Rules
+    main: Subgraph, node: Node, written: bool, rules: XnnpackRules
 ) -> tuple[str, str] | None:
     """Returns what is wrong with a reduction that reads NCHW, and the remedy.
 
@@ -201,7 +220,9 @@ def _one_pixel(main: Subgraph, node: Node) -> bool:
     return all(len(shape) == 4 and shape[1:3] == (1, 1) for shape in maps)
 
 
-def _cut(main: Subgraph, nodes: Sequence[Node], fits: Sequence[Fit], position: int) -> _Fault:
+def _cut(
+    main: Subgraph, nodes: Sequence[Node], fits: Sequence[ClusterFit], position: int
+) -> _Fault:
     """Describes the place at which a sparse network is cut off behind a node."""
     output = nodes[position].output
     for reader, node in enumerate(nodes):
@@ -215,8 +236,8 @@ def _cut(main: Subgraph, nodes: Sequence[Node], fits: Sequence[Fit], position: i
 
 
 def _whole(
-    nodes: Sequence[Node], fits: Sequence[Fit], layouts: Layouts, faults: Sequence[_Fault]
-) -> tuple[State, str, str, int | None]:
+    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, faults: Sequence[_Fault]
+) -> tuple[NetworkState, str, str, int | None]:
     if faults:
         fault = faults[0]
         node = nodes[fault.breaker]
@@ -228,7 +249,7 @@ def _whole(
 
 
 def _why_off(
-    nodes: Sequence[Node], fits: Sequence[Fit], layouts: Layouts
+    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts
 ) -> tuple[str, str, int | None]:
     if not any(fit.begins for fit in fits):
         for node, fit in zip(nodes, fits, strict=True):
@@ -255,7 +276,7 @@ def _largest(layouts: Layouts) -> int:
 
 
 def _rows(
-    main: Subgraph, nodes: Sequence[Node], fits: Sequence[Fit], layouts: Layouts
+    main: Subgraph, nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts
 ) -> Iterator[OpVerdict]:
     place = {
         index: position
@@ -290,7 +311,7 @@ def _inside(main: Subgraph, node: Node, layouts: Layouts) -> bool:
 
 
 def _row_reason(
-    nodes: Sequence[Node], fits: Sequence[Fit], layouts: Layouts, position: int, inside: bool
+    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, position: int, inside: bool
 ) -> tuple[str, str]:
     fit = fits[position]
     if inside:

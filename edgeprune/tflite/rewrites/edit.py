@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.draft import Draft, code_index, raw_bytes, reread
-from edgeprune.tflite.format.graph import Array, Operator, Subgraph, Tensor
+from edgeprune.tflite.format.graph import Operator, Subgraph, Tensor
 
 
 class Edit:

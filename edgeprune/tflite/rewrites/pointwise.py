@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.tflite.format.graph import Array, Operator
+from edgeprune.core.arrays import Array
+from edgeprune.tflite.format.graph import Operator
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.window import VALID
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.draft import Draft, reread
-from edgeprune.tflite.gate import RuntimeName, Verdict, judge
+from edgeprune.tflite.gate import NetworkVerdict, judge_each
 from edgeprune.tflite.gate.node import well_formed
 from edgeprune.tflite.rewrites.constants import constants_first
 from edgeprune.tflite.rewrites.edit import Edit
@@ -53,7 +54,7 @@ class Rewritten:
 
     draft: Draft
     applied: tuple[Applied, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[NetworkVerdict, ...]
     reason: str
     breaker: str = ""
     remedy: str = ""
@@ -64,47 +65,39 @@ class Rewritten:
         return bool(self.verdicts) and all(verdict.state == "on" for verdict in self.verdicts)
 
 
-def rewrite(
-    draft: Draft, runtimes: Sequence[RuntimeName], *, assume_pruned: bool = False
-) -> Rewritten:
-    """Rewrites a network so that it runs sparsely as a whole on all of the runtimes.
+def rewrite(draft: Draft, runtimes: Sequence[Runtime], *, assume_pruned: bool = False) -> Rewritten:
+    """Rewrites a network so that it runs sparsely as a whole on all runtimes with XNNPACK.
 
     With `assume_pruned`, as if it had enough zeros: what pruning it could gain.
 
     Inputs, outputs, their names, signatures and metadata stay; outputs are equal up to the rounding
     of float32. `draft` itself is never changed.
     """
-    verdicts = _verdicts(draft, runtimes, assume_pruned)
+    verdicts = judge_each(draft.graph, runtimes, assume_pruned=assume_pruned)
     main = draft.graph.subgraphs[0]
     sound = all(well_formed(main, operator) for operator in main.operators)
-    if not runtimes or len(draft.graph.subgraphs) != 1 or not sound:
+    if not verdicts or len(draft.graph.subgraphs) != 1 or not sound:
         return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
-    tried: list[tuple[Draft, Verdict]] = []
+    tried: list[tuple[Draft, NetworkVerdict]] = []
     for order in _ORDERS:
         changed, applied = _apply(draft, order)
-        after = _verdicts(changed, runtimes, assume_pruned)
+        after = judge_each(changed.graph, runtimes, assume_pruned=assume_pruned)
         if all(verdict.state == "on" for verdict in after):
             return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
         tried += [(changed, verdict) for verdict in after if verdict.state != "on"]
     nearest, verdict = tried[0]
-    reason = f"{verdict.runtime}, rewritten: {verdict.reason}"
+    reason = f"{verdict.runtime.name}, rewritten: {verdict.reason}"
     return Rewritten(draft, (), verdicts, reason, _made_by(nearest, verdict), verdict.remedy)
 
 
-def _made_by(draft: Draft, verdict: Verdict) -> str:
+def _made_by(draft: Draft, verdict: NetworkVerdict) -> str:
     """The tensor that the operator in the way makes; converters name it after its layer."""
     if verdict.breaker is None:
         return ""
     outputs = draft.graph.operators[verdict.breaker].outputs
     return draft.graph.tensors[outputs[0]].name if outputs else ""
-
-
-def _verdicts(
-    draft: Draft, runtimes: Sequence[RuntimeName], assume_pruned: bool
-) -> tuple[Verdict, ...]:
-    return tuple(judge(draft.graph, name, assume_pruned=assume_pruned) for name in runtimes)
 
 
 def _apply(draft: Draft, names: Sequence[str]) -> tuple[Draft, tuple[Applied, ...]]:

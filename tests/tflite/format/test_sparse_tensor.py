@@ -17,8 +17,8 @@ from edgeprune.tflite.format.sparse_tensor import (
     Layout,
     SparseTensor,
     count_blocks,
-    decode,
-    encode,
+    decode_tensor,
+    encode_tensor,
     has_bits,
     index_type,
     stored_bytes,
@@ -87,15 +87,15 @@ def tensors_and_layouts(draw: st.DrawFn) -> tuple[Array, Layout]:
 @given(tensors_and_layouts())
 def test_decode_gives_back_the_bits_that_were_encoded(case: tuple[Array, Layout]) -> None:
     dense, layout = case
-    assert decode(encode(dense, layout)).tobytes() == dense.tobytes()
+    assert decode_tensor(encode_tensor(dense, layout)).tobytes() == dense.tobytes()
 
 
 @settings(max_examples=200, deadline=None)
 @given(tensors_and_layouts())
 def test_decode_agrees_with_the_loops(case: tuple[Array, Layout]) -> None:
     dense, layout = case
-    sparse = encode(dense, layout)
-    assert decode(sparse).tobytes() == decode_by_loops(sparse).tobytes()
+    sparse = encode_tensor(dense, layout)
+    assert decode_tensor(sparse).tobytes() == decode_by_loops(sparse).tobytes()
 
 
 @settings(max_examples=200, deadline=None)
@@ -106,13 +106,13 @@ def test_bytes_are_counted_without_encoding(case: tuple[Array, Layout]) -> None:
     layout = Layout(layout.traversal, layout.block_map, layout.block, (last,))
     blocks = count_blocks(has_bits(dense), layout)
     counted = stored_bytes(dense.shape, layout, dense.itemsize, blocks)
-    sparse = encode(dense, layout)
+    sparse = encode_tensor(dense, layout)
     assert counted == sparse.values.nbytes + sparse.index_bytes
 
 
 def test_a_small_matrix_gives_the_levels_of_the_formats_description() -> None:
     dense = np.array([[1, 0, 2, 3], [0, 4, 0, 0], [0, 0, 5, 0]], np.float32)
-    sparse = encode(dense, Layout((0, 1), csr=(1,)))
+    sparse = encode_tensor(dense, Layout((0, 1), csr=(1,)))
     assert sparse.levels[0] == DenseLevel(3)
     assert isinstance(sparse.levels[1], CsrLevel)
     assert sparse.levels[1].segments.tobytes() == bytes([0, 3, 4, 5])
@@ -122,7 +122,7 @@ def test_a_small_matrix_gives_the_levels_of_the_formats_description() -> None:
 
 def test_blocks_of_two_outputs_are_walked_input_by_input() -> None:
     dense = np.array([[1, 0, 0], [2, 0, 3], [0, 0, 4], [0, 0, 5]], np.int8)
-    sparse = encode(dense, Layout((1, 0, 2), (0,), (2,), (1,)))
+    sparse = encode_tensor(dense, Layout((1, 0, 2), (0,), (2,), (1,)))
     assert isinstance(sparse.levels[1], CsrLevel)
     assert sparse.levels[1].segments.tobytes() == bytes([0, 1, 1, 3])
     assert sparse.levels[1].indices.tobytes() == bytes([0, 0, 1])
@@ -131,16 +131,16 @@ def test_blocks_of_two_outputs_are_walked_input_by_input() -> None:
 
 def test_minus_zero_and_nan_are_not_zero() -> None:
     dense = np.array([[0.0, -0.0, np.nan, 0.0]], np.float32)
-    sparse = encode(dense, Layout((0, 1), csr=(1,)))
+    sparse = encode_tensor(dense, Layout((0, 1), csr=(1,)))
     assert sparse.values.size == 2
-    assert decode(sparse).tobytes() == dense.tobytes()
+    assert decode_tensor(sparse).tobytes() == dense.tobytes()
 
 
 def test_a_tensor_of_zeros_keeps_one_value_so_that_its_buffer_is_not_empty() -> None:
     dense = np.zeros((3, 4), np.float32)
-    sparse = encode(dense, Layout((0, 1), csr=(1,)))
+    sparse = encode_tensor(dense, Layout((0, 1), csr=(1,)))
     assert sparse.values.tolist() == [0]
-    assert not decode(sparse).any()
+    assert not decode_tensor(sparse).any()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_positions_take_the_smallest_type_that_holds_them(largest: int, name: st
 def test_wide_rows_survive_the_change_of_index_type(columns: int) -> None:
     dense = np.zeros((2, columns), np.int8)
     dense[0, 0] = dense[1, -1] = 1
-    assert np.array_equal(decode(encode(dense, Layout((0, 1), csr=(1,)))), dense)
+    assert np.array_equal(decode_tensor(encode_tensor(dense, Layout((0, 1), csr=(1,)))), dense)
 
 
 def damaged() -> list[tuple[str, SparseTensor]]:
@@ -199,11 +199,11 @@ def damaged() -> list[tuple[str, SparseTensor]]:
 @pytest.mark.parametrize(("words", "sparse"), damaged())
 def test_parts_that_contradict_each_other_are_named(words: str, sparse: SparseTensor) -> None:
     with pytest.raises(TfliteError, match=words):
-        decode(sparse)
+        decode_tensor(sparse)
 
 
 def test_all_traversals_of_a_convolution_decode_alike() -> None:
     dense = np.arange(2 * 3 * 3 * 4, dtype=np.int8).reshape(2, 3, 3, 4) % 3
     for traversal in itertools.permutations(range(4)):
-        sparse = encode(dense, Layout(traversal, csr=(3,)))
-        assert np.array_equal(decode(sparse), dense)
+        sparse = encode_tensor(dense, Layout(traversal, csr=(3,)))
+        assert np.array_equal(decode_tensor(sparse), dense)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edgeprune.core.errors import ProfileError
+from edgeprune.core.runtime import Runtime
+from edgeprune.profiles.encoding import rules_of, runtimes_of
+from edgeprune.profiles.profile import load_profile, profile_folder
+
+
+def own_profile(folder: Path, old: str, new: str) -> Path:
+    """A copy of the xnnpack-arm64 profile with a piece of text replaced."""
+    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
+    assert text.count(old) == 1
+    path = folder / "own.toml"
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_the_runtimes_of_a_profile_are_values_in_its_order() -> None:
+    expected = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
+    assert runtimes_of(load_profile("xnnpack-arm64")) == expected
+
+
+def test_names_under_encoding_mean_the_profiles_own_versions(tmp_path: Path) -> None:
+    profile = load_profile(own_profile(tmp_path, 'version = "2.1.6"', 'version = "2.3.0"'))
+    assert rules_of(profile).runtimes == (
+        Runtime("tflite-runtime", "2.14.0"),
+        Runtime("LiteRT", "2.3.0"),
+    )
+
+
+def test_runtimes_that_read_nothing_sparse_are_not_in_the_rules() -> None:
+    profile = load_profile("edge-tpu")
+    assert runtimes_of(profile)
+    assert rules_of(profile).runtimes == ()
+
+
+def test_a_name_under_encoding_that_the_profile_has_no_version_of_is_an_error(
+    tmp_path: Path,
+) -> None:
+    path = own_profile(
+        tmp_path, 'runtimes = ["tflite-runtime", "LiteRT"]', 'runtimes = ["LiteRT", "TFLM"]'
+    )
+    said = "encoding.runtimes: expected names among the profile's own runtimes, tflite-runtime"
+    with pytest.raises(ProfileError, match=re.escape(said)) as caught:
+        load_profile(path)
+    assert "Received: TFLM" in str(caught.value)
