@@ -71,7 +71,7 @@ def prune(
       QualityWarning: what costs accuracy, such as one shot without data or with few samples.
     """
     dense = load_model(Path(model)) if isinstance(model, str | Path) else model
-    samples = as_data(data) if isinstance(data, list) else data
+    samples = _samples(data)
     mapped = _padded(dense, plan)
     if training is not None and plan.pruned:
         if samples is None:
@@ -102,6 +102,12 @@ def prune(
         rules=rules,
         progress=progress,
     )
+
+
+def _samples(data: Any) -> Data | Batches | None:
+    """Arrays in a list are samples, one array per input; tuples in a list are batches."""
+    arrays = isinstance(data, list) and not any(isinstance(part, tuple) for part in data)
+    return as_data(data) if arrays else data
 
 
 def _padded(model: Model, plan: Plan) -> LayerMap:
