@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import edgeprune
 from edgeprune.cli import cli
 from edgeprune.core.data import Data
-from edgeprune.core.errors import DataError, InputError, PlanError
+from edgeprune.core.errors import DataError, InputError, PlanError, QualityWarning
 from edgeprune.keras_model import layers as keras_layers
 from edgeprune.keras_model.files import load_model
 from edgeprune.keras_model.layers import map_layers
@@ -204,3 +204,14 @@ def test_a_model_whose_named_inputs_are_not_in_order_trains() -> None:
         "mixed": 0.5,
         "out": 0.5,
     }
+
+
+@pytest.mark.slow
+def test_arrays_without_labels_train_towards_the_dense_model() -> None:
+    model = padded_net()
+    made = plan_of(model)
+    x = samples(model, 40)
+    training = edgeprune.Training(epochs=1, batch_size=20)
+    with pytest.warns(QualityWarning, match="There are no labels"):
+        first = edgeprune.prune(model, made, x, training)
+    assert_same_model(first, edgeprune.prune(model, made, Data(tuple(x)), training))
