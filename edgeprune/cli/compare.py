@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
+from edgeprune.core.errors import told_quality_warnings
 from edgeprune.targets.measurement import Settings
+
+if TYPE_CHECKING:
+    from edgeprune.core.data import Scale
 
 
 @click.command("compare")
@@ -33,7 +37,7 @@ def compare_command(
     model: Path,
     devices: str,
     data: Path,
-    scale: tuple[float, float],
+    scale: Scale,
     sparsity: float | None,
     goal: Any,
     epochs: int,
@@ -79,11 +83,16 @@ def compare_devices(
     from edgeprune.cli import measurement_tables
     from edgeprune.report import compare
 
-    with terminal.progress_bar() as tell:
+    def warn(message: str) -> None:
+        terminal.warn([message])
+
+    with told_quality_warnings(warn), terminal.progress_bar() as tell:
         report = compare.compare(model, profiles, data, output, progress=tell, **asked)
     if as_json:
         print_json(report.to_json())
     else:
         measurement_tables.show_report(report)
+    if report.scaling:
+        terminal.say(report.scaling)
     terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
     context.exit(0 if report.ok else 1)

@@ -13,6 +13,7 @@ from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
     from edgeprune.conversion.convert import Exported
+    from edgeprune.core.data import Scale
     from edgeprune.tflite.c_array import CArray
 
 
@@ -37,7 +38,7 @@ def export_command(
     model: Path,
     device: str,
     data: Path | None,
-    scale: tuple[float, float],
+    scale: Scale,
     numerics: Any,
     plan_path: Path | None,
     c_array: bool,
@@ -62,13 +63,15 @@ def export_command(
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.interface import input_specs
+    from edgeprune.keras_model.preprocessing import inputs_of
 
     loaded = load_model(model)
-    x = inputs.read_calibration(data, input_specs(loaded), scale)
+    x = inputs.read_calibration(data, inputs_of(loaded), scale)
     with terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
-        exported = export_model(loaded, profile, output, x=x, numerics=numerics, plan=found)
+        exported = export_model(
+            loaded, profile, output, x=x, numerics=numerics, plan=found, scale=scale
+        )
     terminal.warn(exported.warnings)
     written = write_c_array(output) if c_array else None
     if as_json:

@@ -5,28 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.cli import terminal
+from edgeprune.core.errors import quality_warnings
+
 if TYPE_CHECKING:
     from edgeprune.core.arrays import Array
-    from edgeprune.core.data import Data
+    from edgeprune.core.data import Data, Scale
     from edgeprune.core.plan import Plan
     from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.pruning.training.settings import Training
 
 
 def read_samples(
-    path: Path | None, specs: Any, scale: tuple[float, float], *, labels: bool = False
+    path: Path | None, specs: Any, scale: Scale, *, labels: bool = False
 ) -> Data | None:
-    """The samples of `--data`, if it was given, for a model with these inputs."""
+    """The samples of `--data`, if it was given, for a model with these inputs.
+
+    Says on standard error how they were scaled, and what looks wrong with them.
+    """
     if path is None:
         return None
     from edgeprune.core.data import read_data
 
-    return read_data(path, specs, scale=scale, labels=labels)
+    with quality_warnings() as caught:
+        found = read_data(path, specs, scale=scale, labels=labels)
+    if found.scaling:
+        terminal.say(found.scaling)
+    terminal.warn(caught)
+    return found
 
 
-def read_calibration(
-    path: Path | None, specs: Any, scale: tuple[float, float]
-) -> list[Array] | None:
+def read_calibration(path: Path | None, specs: Any, scale: Scale) -> list[Array] | None:
     """The inputs alone of `--data`, one array each."""
     found = read_samples(path, specs, scale)
     return None if found is None else list(found.x)

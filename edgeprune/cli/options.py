@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import click
 
@@ -30,16 +30,18 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return add
 
 
-def read_scale(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, float]:
-    """Mean and standard deviation, written as `MEAN,STD`."""
-    if value is None:
-        from edgeprune.core.data import DEFAULT_SCALE
-
-        return DEFAULT_SCALE
+def read_scale(
+    _: click.Context, __: click.Parameter, value: str
+) -> tuple[float, float] | Literal["auto"]:
+    """Mean and standard deviation, written as `MEAN,STD`, or `auto`."""
+    if value == "auto":
+        return "auto"
     try:
         mean, std = (float(part) for part in value.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"expected two numbers MEAN,STD. Received: {value!r}.") from error
+        raise click.BadParameter(
+            f"expected two numbers MEAN,STD, or auto. Received: {value!r}."
+        ) from error
     if not (math.isfinite(mean) and 0 < std < math.inf):
         raise click.BadParameter(f"expected finite numbers and STD > 0. Received: {value!r}.")
     return mean, std
@@ -85,9 +87,12 @@ aim = together(
 )
 scale = click.option(
     "--scale",
-    metavar="MEAN,STD",
+    metavar="MEAN,STD|auto",
+    default="auto",
+    show_default=True,
     callback=read_scale,
-    help="uint8 data becomes (x - MEAN) / STD.  [default: 127.5,127.5]",
+    help="uint8 data becomes (x - MEAN) / STD; auto leaves it as it is where the model "
+    "preprocesses by itself, else uses 127.5,127.5, and takes what an exported file was made with.",
 )
 data_options = together(
     click.option(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
+
+if TYPE_CHECKING:
+    from edgeprune.core.data import Scale
 
 
 @click.command("plan")
@@ -27,7 +30,7 @@ def plan_command(
     model: Path,
     device: str,
     data: Path | None,
-    scale: tuple[float, float],
+    scale: Scale,
     padding: Any,
     output: Path | None,
     as_json: bool,
@@ -48,10 +51,10 @@ def plan_command(
         require_folder(output)
     from edgeprune.cli import tables
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.interface import input_specs
+    from edgeprune.keras_model.preprocessing import inputs_of
 
     loaded = load_model(model)
-    x = inputs.read_samples(data, input_specs(loaded), scale)
+    x = inputs.read_samples(data, inputs_of(loaded), scale)
     with terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(
             loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked

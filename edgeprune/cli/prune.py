@@ -12,6 +12,7 @@ from edgeprune.cli.output import print_json
 from edgeprune.core import errors
 
 if TYPE_CHECKING:
+    from edgeprune.core.data import Scale
     from edgeprune.core.plan import Plan
     from edgeprune.planning.fit import Fitted
     from edgeprune.profiles.profile import DeviceProfile
@@ -57,7 +58,7 @@ def prune_command(
     sparsity: float | None,
     goal: Any,
     data: Path | None,
-    scale: tuple[float, float],
+    scale: Scale,
     epochs: int,
     fit: bool,
     checkpoint: Path | None,
@@ -107,11 +108,11 @@ def prune_command(
     require_keras_name(output)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
-    from edgeprune.keras_model.interface import input_specs
+    from edgeprune.keras_model.preprocessing import inputs_of
 
     loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.read_samples(data, input_specs(loaded), scale, labels=needs_labels)
+    samples = inputs.read_samples(data, inputs_of(loaded), scale, labels=needs_labels)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
@@ -126,8 +127,8 @@ def prune_command(
     save_model(pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
+    terminal.warn(found.warnings())
     warnings = [*found.warnings(), *caught]
-    terminal.warn(warnings)
     if as_json:
         result = {"model": str(model), "device": profile.name, "output": str(output)}
         print_json(result | _result_json(pruned, found, fitted, warnings))
@@ -155,10 +156,16 @@ def _planned(
 def _carried_out(
     loaded: Any, found: Plan, samples: Any, training: Training | None
 ) -> tuple[Any, list[str]]:
-    """The pruned model, and what there is to warn of."""
+    """The pruned model, and what was warned of on the way."""
     from edgeprune.pruning.carry_out import prune as carry_out
 
-    with errors.quality_warnings() as caught, terminal.progress_bar() as tell:
+    caught: list[str] = []
+
+    def warn(message: str) -> None:
+        caught.append(message)
+        terminal.warn([message])
+
+    with errors.told_quality_warnings(warn), terminal.progress_bar() as tell:
         pruned = carry_out(loaded, found, samples, training, progress=tell)
     return pruned, caught
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 from edgeprune.targets.measurement import Settings
+
+if TYPE_CHECKING:
+    from edgeprune.core.data import Scale
 
 
 @click.command("validate")
@@ -32,7 +36,7 @@ def validate_command(
     device: str,
     reference: Path | None,
     data: Path | None,
-    scale: tuple[float, float],
+    scale: Scale,
     targets: tuple[str, ...],
     board_python: str,
     as_json: bool,
@@ -45,11 +49,11 @@ def validate_command(
     from edgeprune.inspection import validate_file
     from edgeprune.profiles.profile import load_profile
     from edgeprune.tflite.format import file as tflite_file
-    from edgeprune.tflite.format.signature import signature_specs
 
     profile = load_profile(device)
     graph = tflite_file.read(model)
-    x = inputs.read_calibration(data, signature_specs(graph), scale)
+    specs = validate_file.inputs_of_file(graph, reference)
+    x = inputs.read_calibration(data, specs, scale)
     settings = Settings(python=board_python)
     verdict = validate_file.validate(
         model, profile, reference=reference, x=x, targets=targets, settings=settings

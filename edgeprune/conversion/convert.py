@@ -20,7 +20,7 @@ import tensorflow as tf
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import signature_name
+from edgeprune.core.data import Scale, scales_by_name, signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
@@ -28,6 +28,7 @@ from edgeprune.core.spelling import with_article
 from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
+from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
@@ -72,6 +73,7 @@ def export(
     x: list[Array] | None = None,
     numerics: Numerics | None = None,
     plan: Plan | None = None,
+    scale: Scale = "auto",
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
@@ -85,6 +87,8 @@ def export(
       x: calibration data, one array `[n, ...]` per input; required for int8.
       numerics: number format; the profile's if None.
       plan: the plan that the model was pruned by; recorded in the manifest.
+      scale: by what uint8 data was scaled to make `x`; recorded in the manifest, so that `validate`
+        scales likewise.
 
     Raises:
       DataError: int8 without calibration data.
@@ -115,6 +119,7 @@ def export(
             plan=plan,
             layers=layer_sparsities(model),
             sizes={"converted": len(content)},
+            scale=scales_by_name(inputs_of(model), scale),
         )
         embed(draft.model, manifest)
         encoded = Path(folder, f"encoded-{path.name}")

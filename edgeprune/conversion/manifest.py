@@ -35,6 +35,7 @@ def make_manifest(
     plan: Plan | None,
     layers: tuple[LayerSparsity, ...],
     sizes: Mapping[str, int],
+    scale: Mapping[str, list[float]],
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
@@ -45,6 +46,7 @@ def make_manifest(
       plan: the plan that the model was pruned by, if known.
       layers: the zeros of each layer of the model.
       sizes: sizes in bytes, by name.
+      scale: `[mean, std]` that uint8 data is scaled by, by the name of the input.
     """
     return {
         "schema": MANIFEST_VERSION,
@@ -52,6 +54,7 @@ def make_manifest(
         "device": profile.name,
         "profile": profile.model_dump(mode="json", by_alias=True),
         "numerics": numerics,
+        "scale": dict(scale),
         "plan": plan.to_json() if plan else None,
         "layers": [
             {"path": row.path, "weights": row.weights, "sparsity": row.sparsity} for row in layers

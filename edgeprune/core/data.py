@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import DataError, QualityWarning
 
+Scale: TypeAlias = "tuple[float, float] | Literal['auto']"
+"""Mean and standard deviation by which uint8 becomes `(x - mean) / std`; "auto" takes those of each
+input, see `InputSpec.scale`."""
 DEFAULT_SCALE = (127.5, 127.5)
 """Mean and standard deviation that scale uint8 images to [-1, 1]."""
+RAW = (0.0, 1.0)
+"""Mean and standard deviation that leave values as they are."""
 TEST_FRACTION = 0.2
 """Fraction of the samples that are held out to measure accuracy if the file has no test set."""
 
@@ -26,6 +34,41 @@ class InputSpec:
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
+    scale: tuple[float, float] | None = None
+    """What "auto" scales uint8 by: `RAW` where the model preprocesses its input itself. None if
+    nothing is known of the model, which means `DEFAULT_SCALE`."""
+
+    def scale_by(self, asked: Scale) -> tuple[float, float]:
+        """Mean and standard deviation that uint8 values of this input are scaled by."""
+        return asked if asked != "auto" else self.scale or DEFAULT_SCALE
+
+
+def scales_by_name(inputs: Sequence[InputSpec], asked: Scale) -> dict[str, list[float]]:
+    """`[mean, std]` for uint8 data by the name of the input in a .tflite file; float inputs only.
+
+    A manifest keeps this; `with_scales` reads it.
+    """
+    return {
+        signature_name(spec.name): list(spec.scale_by(asked))
+        for spec in inputs
+        if spec.dtype.startswith("float")
+    }
+
+
+def with_scales(inputs: Sequence[InputSpec], scales: Mapping[str, object]) -> tuple[InputSpec, ...]:
+    """Inputs with the scales that a manifest keeps, of those that it has valid ones for."""
+    return tuple(
+        replace(spec, scale=_known_scale(scales.get(signature_name(spec.name))) or spec.scale)
+        for spec in inputs
+    )
+
+
+def _known_scale(found: object) -> tuple[float, float] | None:
+    if not isinstance(found, list) or len(found) != 2:
+        return None
+    if not all(isinstance(part, int | float) and np.isfinite(part) for part in found):
+        return None
+    return (float(found[0]), float(found[1])) if found[1] > 0 else None
 
 
 def signature_name(name: str) -> str:
@@ -44,15 +87,17 @@ class Data:
     """One array `[n, ...]` per input of the model."""
     y: Array | None = None
     """`[n, ...]`."""
+    scaling: str = ""
+    """A sentence that says what uint8 values became when they were read; empty if there were none.
+    """
 
     def __len__(self) -> int:
         return len(self.x[0])
 
     def take(self, rows: npt.NDArray[np.intp] | slice) -> Data:
         """The samples of the given rows (indices `[k]` or a slice), in that order."""
-        return Data(
-            tuple(array[rows] for array in self.x), None if self.y is None else self.y[rows]
-        )
+        y = None if self.y is None else self.y[rows]
+        return replace(self, x=tuple(array[rows] for array in self.x), y=y)
 
 
 def as_data(x: list[Array] | Data | None) -> Data | None:
@@ -72,21 +117,25 @@ def read_data(
     path: Path,
     inputs: tuple[InputSpec, ...],
     *,
-    scale: tuple[float, float] = DEFAULT_SCALE,
+    scale: Scale = "auto",
     labels: bool = False,
 ) -> Data:
     """Reads `x`, and `y` if present, from an `.npz`.
 
     Args:
       path: an `.npz` with `x`, `[n, ...]`; for a model with several inputs one array per input,
-        under the input's name. uint8 becomes `(x - mean) / std`.
+        under the input's name. uint8 becomes `(x - mean) / std` for an input of floats.
       inputs: the inputs of the model, in its order.
-      scale: mean and standard deviation for uint8.
+      scale: mean and standard deviation for uint8; "auto" takes those of each input.
       labels: whether `y` is required.
 
     Raises:
       DataError: not an `.npz`; an array is missing, has the wrong shape or dtype, or holds NaN or
         infinity; or the arrays differ in length.
+
+    Warns:
+      QualityWarning: numbers from 0 to 255 that are not uint8, where the model does not
+        preprocess.
     """
     return _data(path, _read_arrays(path), inputs, "", scale, labels)
 
@@ -95,7 +144,7 @@ def read_split(
     path: Path,
     inputs: tuple[InputSpec, ...],
     *,
-    scale: tuple[float, float] = DEFAULT_SCALE,
+    scale: Scale = "auto",
 ) -> Split:
     """Reads a training set and a test set, so that accuracy is measured on unseen samples.
 
@@ -105,7 +154,7 @@ def read_split(
     Args:
       path: an `.npz` as `read_data` takes it.
       inputs: the inputs of the model, in its order.
-      scale: mean and standard deviation for uint8.
+      scale: mean and standard deviation for uint8; "auto" takes those of each input.
 
     Raises:
       DataError: as `read_data`.
@@ -146,7 +195,7 @@ def _data(
     arrays: dict[str, Array],
     inputs: tuple[InputSpec, ...],
     suffix: str,
-    scale: tuple[float, float],
+    scale: Scale,
     labels: bool,
 ) -> Data:
     names = _array_names(arrays, inputs, suffix)
@@ -171,7 +220,29 @@ def _data(
             f"Received: {found}."
         )
     _require_finite(f"{path}: array '{label}'", y)
-    return Data(x, y)
+    return Data(x, y, _scaling({name: arrays[name] for name in names}, inputs, scale))
+
+
+def _scaling(arrays: Mapping[str, Array], inputs: Sequence[InputSpec], scale: Scale) -> str:
+    """Says what uint8 values became, or that a scale that was asked for had nothing to scale."""
+    found = [
+        f"uint8 values of '{name}' {_in_words(spec.scale_by(scale))}"
+        for (name, array), spec in zip(arrays.items(), inputs, strict=True)
+        if _is_scaled(array, spec)
+    ]
+    if not found and scale != "auto":
+        types = ", ".join(f"'{name}' is {array.dtype}" for name, array in arrays.items())
+        return f"Scale: not applied, since only uint8 for inputs of floats is scaled ({types})."
+    return f"Scale: {'; '.join(found)}." if found else ""
+
+
+def _in_words(scale: tuple[float, float]) -> str:
+    mean, std = scale
+    return "stay as they are" if scale == RAW else f"become (x - {mean:g}) / {std:g}"
+
+
+def _is_scaled(array: Array, spec: InputSpec) -> bool:
+    return array.dtype == np.uint8 and spec.dtype.startswith("float")
 
 
 def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
@@ -185,7 +256,7 @@ def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix
     ]
 
 
-def _sample_array(subject: str, array: Array, spec: InputSpec, scale: tuple[float, float]) -> Array:
+def _sample_array(subject: str, array: Array, spec: InputSpec, scale: Scale) -> Array:
     if not _fits(array.shape, spec.shape):
         sizes = ", ".join("any" if size is None else str(size) for size in spec.shape)
         raise DataError(
@@ -193,11 +264,29 @@ def _sample_array(subject: str, array: Array, spec: InputSpec, scale: tuple[floa
         )
     if array.dtype.kind not in "fiub":
         raise DataError(f"{subject}: expected numbers. Received: type {array.dtype}.")
-    if array.dtype == np.uint8 and spec.dtype.startswith("float"):
-        mean, std = scale
+    if _is_scaled(array, spec):
+        mean, std = spec.scale_by(scale)
         array = (array.astype(np.float32) - mean) / std
+    else:
+        _warn_if_unscaled(subject, array, spec)
     _require_finite(subject, array)
     return array.astype(spec.dtype)
+
+
+def _warn_if_unscaled(subject: str, array: Array, spec: InputSpec) -> None:
+    """Warns of what looks like images that were never scaled, for a model that wants them scaled.
+
+    8-bit images hold values above 127 practically always; smaller numbers may be anything.
+    """
+    wants_scaled = spec.dtype.startswith("float") and spec.scale not in (None, RAW)
+    if wants_scaled and array.size and array.min() >= 0 and 127 < array.max() <= 255:
+        warnings.warn(
+            f"{subject}: expected values scaled as in training, since the model does not "
+            f"preprocess. Received: {array.dtype} from {array.min():g} to {array.max():g}, which "
+            "is fed as it is. Scale it, or save it as uint8 and give --scale MEAN,STD.",
+            QualityWarning,
+            stacklevel=2,
+        )
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

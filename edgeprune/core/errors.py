@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 class EdgepruneError(Exception):
@@ -73,6 +74,23 @@ class CheckError(EdgepruneError):
 
 class QualityWarning(UserWarning):
     """The result is valid, but less accurate than it could be."""
+
+
+@contextlib.contextmanager
+def told_quality_warnings(tell: Callable[[str], None]) -> Iterator[None]:
+    """Passes every quality warning of a block on as text, at once, instead of showing it."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **options: Any) -> None:
+        if issubclass(category, QualityWarning):
+            tell(str(message))
+        else:
+            shown(message, category, *more, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", QualityWarning)
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import signature_name
+from edgeprune.core.data import InputSpec, scales_by_name, signature_name, with_scales
 from edgeprune.core.errors import CheckError, DataError, InputError
 from edgeprune.core.files import describe_file
 from edgeprune.inspection.pattern_check import check_pattern
@@ -37,6 +37,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, signature_specs
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
+from edgeprune.tflite.metadata import read_embedded
 from edgeprune.tflite.op_versions import version_misses
 
 CHECKED_SAMPLES = 32
@@ -83,6 +84,27 @@ def validate(
         *_check_targets(Case(graph, profile, inputs, wanted, settings or Settings()), targets),
     )
     return Verdict(str(model), profile.name, checks)
+
+
+def inputs_of_file(graph: Graph, reference: Path | None = None) -> tuple[InputSpec, ...]:
+    """The inputs of a .tflite file, with the scales that it was made with.
+
+    Its manifest says them; else a Keras model that it is compared with.
+
+    Args:
+      graph: the file.
+      reference: as `validate` takes it.
+    """
+    specs = signature_specs(graph)
+    scales = (read_embedded(graph.metadata) or {}).get("scale")
+    if isinstance(scales, dict):
+        return with_scales(specs, scales)
+    if reference is None or reference.suffix not in {".keras", ".h5"}:
+        return specs
+    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.preprocessing import inputs_of
+
+    return with_scales(specs, scales_by_name(inputs_of(load_model(reference)), "auto"))
 
 
 def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:

@@ -20,6 +20,7 @@ from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.keras_model.padding import make_symmetric
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
+from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.training.feed import Batches
 from edgeprune.pruning.training.settings import Training
@@ -68,10 +69,13 @@ def prune(
       InputError: an unknown metric, or a checkpoint of another run.
 
     Warns:
-      QualityWarning: what costs accuracy, such as one shot without data or with few samples.
+      QualityWarning: what costs accuracy, such as one shot without data or with few samples, or
+        samples on which the dense model is no better than chance.
     """
     dense = load_model(Path(model)) if isinstance(model, str | Path) else model
     samples = _samples(data)
+    if isinstance(samples, Data):
+        warn_at_chance(dense, samples)
     mapped = _padded(dense, plan)
     if training is not None and plan.pruned:
         if samples is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported, export
-from edgeprune.core.data import DEFAULT_SCALE, Data, Split, read_split, signature_name
+from edgeprune.core.data import Data, Scale, Split, read_split, signature_name
 from edgeprune.core.errors import DataError, EdgepruneError, OutputError, quality_warnings
 from edgeprune.core.files import require_folder
 from edgeprune.core.pattern import Channels
@@ -20,10 +20,12 @@ from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.keras_model.layers import Model
+from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.carry_out import prune
+from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.find import TARGETS, find_target
@@ -47,6 +49,7 @@ class Job:
     model: Model
     name: str
     split: Split
+    scale: Scale
     folder: Path
     sparsity: float | None
     goal: Goal | None
@@ -70,7 +73,7 @@ def compare(
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
     training: Training | None = None,
-    scale: tuple[float, float] = DEFAULT_SCALE,
+    scale: Scale = "auto",
     targets: Sequence[str] = (),
     settings: Settings | None = None,
     progress: Progress = no_progress,
@@ -93,7 +96,7 @@ def compare(
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
       training: how to train with masks; one shot if None.
-      scale: mean and standard deviation for uint8 data.
+      scale: mean and standard deviation for uint8 data; "auto" as `read_split` says.
       targets: instruments, each used for the devices that it measures, `host` for all; one per
         device, the first of its own that is ready, if empty.
       settings: how to measure.
@@ -102,6 +105,9 @@ def compare(
     Raises:
       InputError: bad model, data, device or folder, before any work.
       TargetError: a target is unknown or not ready, before any work.
+
+    Warns:
+      QualityWarning: samples that look wrongly scaled, before any work.
     """
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
@@ -109,13 +115,15 @@ def compare(
     require_ready(targets)
     output = _output_folder(Path(folder))
     model = load_model(Path(model_path))
-    split = read_split(Path(data_path), input_specs(model), scale=scale)
+    split = read_split(Path(data_path), inputs_of(model), scale=scale)
+    warn_at_chance(model, split.test)
     output.mkdir(exist_ok=True)
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
         model=model,
         name=str(model_path),
         split=split,
+        scale=scale,
         folder=output,
         sparsity=sparsity,
         goal=goal,
@@ -135,7 +143,7 @@ def compare(
 
         reports.append(_device_report(job, profile, tell))
     progress("report", len(profiles) * len(_STEPS), len(profiles) * len(_STEPS))
-    report = Report(str(model_path), tuple(reports))
+    report = Report(str(model_path), tuple(reports), split.train.scaling)
     report.write(output)
     return report
 
@@ -179,6 +187,7 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
             job.folder / f"{profile.name}.tflite",
             x=list(job.split.train.x),
             plan=plan,
+            scale=job.scale,
         )
         notes = (*report.notes, *_storage_notes(profile, plan, exported), *exported.warnings)
         report = replace(report, artifact=exported.artifact, notes=notes)
@@ -275,7 +284,8 @@ def _export_dense(job: Job, profile: DeviceProfile) -> Path:
     """The unpruned model in the device's number format; made once for all devices that share it."""
     dense_kind = "" if profile.per_channel_dense else "-per-tensor"
     path = job.folder / f"dense-{profile.numerics}{dense_kind}.tflite"
-    return export(job.model, profile, path, x=list(job.split.train.x)).artifact.path
+    x = list(job.split.train.x)
+    return export(job.model, profile, path, x=x, scale=job.scale).artifact.path
 
 
 def _judge(

@@ -105,6 +105,8 @@ class Report(Printable):
 
     model: str
     devices: tuple[DeviceReport, ...]
+    scaling: str = ""
+    """A sentence that says what uint8 data became; empty if there was none."""
 
     @property
     def ok(self) -> bool:
@@ -128,7 +130,8 @@ class Report(Printable):
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
-        return {"model": self.model, "devices": [device.to_json() for device in self.devices]}
+        devices = [device.to_json() for device in self.devices]
+        return {"model": self.model, "devices": devices, "scaling": self.scaling or None}
 
     def overview(self) -> Grid:
         """One line for every device."""

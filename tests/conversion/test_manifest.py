@@ -4,14 +4,17 @@ import hashlib
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from edgeprune.conversion.convert import export
 from edgeprune.conversion.manifest import hash_model, make_manifest, manifest_path
+from edgeprune.core.data import RAW
 from edgeprune.core.plan import LayerSparsity
 from edgeprune.inspection.inspect_file import inspect
-from edgeprune.inspection.validate_file import validate
+from edgeprune.inspection.validate_file import inputs_of_file, validate
+from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
@@ -31,6 +34,7 @@ MANIFEST = make_manifest(
     plan=None,
     layers=(LayerSparsity("fc", 128, 64),),
     sizes={"converted": 1000},
+    scale={"x": [0.0, 1.0]},
 )
 
 
@@ -48,6 +52,26 @@ def test_an_embedded_manifest_changes_nothing_else(tmp_path: Path) -> None:
     assert (found["device"], found["model_sha256"]) == ("xnnpack-arm64", "ab" * 32)
     reference = tmp_path / "m.tflite"
     assert validate(tmp_path / "with.tflite", "xnnpack-arm64", reference=reference).ok
+
+
+def test_a_file_says_by_what_its_data_was_scaled(tmp_path: Path) -> None:
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    (before,) = inputs_of_file(tflite_file.read(path))
+    draft = tflite_draft.load(path)
+    embed(draft.model, {**MANIFEST, "scale": {before.name: [3.0, 4.0]}})
+    tflite_draft.write(draft, path)
+    (after,) = inputs_of_file(tflite_file.read(path))
+    assert (before.scale, after.scale) == (None, (3.0, 4.0))
+
+
+def test_a_file_without_a_manifest_takes_the_scale_of_its_keras_reference(tmp_path: Path) -> None:
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    (spec,) = inputs_of_file(tflite_file.read(path))
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Dense(8)]
+    model = keras.Sequential([keras.Input((16,), name=spec.name), *layers])
+    save_model(model, tmp_path / "m.keras")
+    (found,) = inputs_of_file(tflite_file.read(path), tmp_path / "m.keras")
+    assert found.scale == RAW
 
 
 def test_embedding_again_replaces_the_old_manifest(tmp_path: Path) -> None:

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import re
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeprune.core.data import InputSpec, read_data, read_split
-from edgeprune.core.errors import DataError
+from edgeprune.core.data import (
+    DEFAULT_SCALE,
+    RAW,
+    InputSpec,
+    read_data,
+    read_split,
+    scales_by_name,
+    with_scales,
+)
+from edgeprune.core.errors import DataError, QualityWarning
 
 IMAGE = (InputSpec("image", (4, 4, 3)),)
 X = np.zeros((10, 4, 4, 3), np.float32)
@@ -32,6 +42,48 @@ def test_uint8_is_scaled_to_minus_one_to_one_unless_told_otherwise(tmp_path: Pat
     path = saved(tmp_path, x=np.full((2, 4, 4, 3), 255, np.uint8))
     assert read_data(path, IMAGE).x[0].max() == 1.0
     assert read_data(path, IMAGE, scale=(55.0, 100.0)).x[0].max() == 2.0
+
+
+def test_uint8_stays_as_it_is_for_a_model_that_preprocesses_unless_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path, x=np.full((2, 4, 4, 3), 255, np.uint8))
+    spec = (replace(IMAGE[0], scale=RAW),)
+    data = read_data(path, spec)
+    assert data.x[0].max() == 255.0
+    assert data.scaling == "Scale: uint8 values of 'x' stay as they are."
+    asked = read_data(path, spec, scale=(127.5, 127.5))
+    assert asked.x[0].max() == 1.0
+    assert asked.scaling == "Scale: uint8 values of 'x' become (x - 127.5) / 127.5."
+
+
+def test_a_scale_that_scales_nothing_is_said(tmp_path: Path) -> None:
+    path = saved(tmp_path, x=X)
+    assert read_data(path, IMAGE).scaling == ""
+    assert "not applied" in read_data(path, IMAGE, scale=(0.0, 255.0)).scaling
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_numbers_up_to_255_are_warned_about_where_the_model_does_not_preprocess(
+    tmp_path: Path, dtype: type
+) -> None:
+    path = saved(tmp_path, x=np.arange(480).reshape(X.shape).astype(dtype) % 256)
+    with pytest.warns(QualityWarning, match="from 0 to 255"):
+        read_data(path, (replace(IMAGE[0], scale=DEFAULT_SCALE),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_data(path, (replace(IMAGE[0], scale=RAW),))
+        read_data(path, IMAGE)
+
+
+def test_a_manifests_scales_come_back_and_damaged_ones_do_not() -> None:
+    specs = (InputSpec("my image", (2,), scale=RAW), InputSpec("ids", (3,), "int32"))
+    kept = scales_by_name(specs, "auto")
+    assert kept == {"my_image": [0.0, 1.0]}
+    plain = (InputSpec("my_image", (2,)),)
+    assert with_scales(plain, kept)[0].scale == RAW
+    for damaged in ([1], ["a", "b"], [0, 0], [0, float("nan")], "0,1", None):
+        assert with_scales(plain, {"my_image": damaged}) == plain
 
 
 def test_integer_inputs_keep_their_type(tmp_path: Path) -> None:
