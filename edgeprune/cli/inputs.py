@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def read_samples(
-    path: Path | None, specs: Any, scale: Scale, *, labels: bool = False
+    path: Path | None,
+    specs: Any,
+    scale: Scale,
+    *,
+    labels: bool = False,
+    outputs: Sequence[str] = (),
 ) -> Data | None:
     """The samples of `--data`, if it was given, for a model with these inputs.
 
@@ -28,7 +34,7 @@ def read_samples(
     from edgeprune.core.data import read_data
 
     with quality_warnings() as caught:
-        found = read_data(path, specs, scale=scale, labels=labels)
+        found = read_data(path, specs, scale=scale, labels=labels, outputs=outputs)
     if found.scaling:
         terminal.say(found.scaling)
     terminal.warn(caught)

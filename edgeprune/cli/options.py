@@ -100,7 +100,7 @@ data_options = together(
         type=PATH,
         metavar="DATA.npz",
         help="Array x [n, ...] (one array per input, by name, if there are several) and labels y "
-        "[n].",
+        "[n] (y_NAME for each output, if there are several).",
     ),
     scale,
 )
@@ -130,6 +130,13 @@ epochs = click.option(
     help="Train so many epochs on x and y with masks; 0 prunes in one shot.",
 )
 training = together(
+    click.option(
+        "--loss",
+        metavar="NAME",
+        help="A loss of Keras to train with, such as mean_squared_error.  [default: the compiled "
+        "one; without one binary cross-entropy for a sigmoid and labels 0 and 1, else sparse "
+        "categorical cross-entropy]",
+    ),
     click.option(
         "--augment",
         type=click.Choice(["none", "flip-shift"]),

@@ -86,7 +86,7 @@ def prune_command(
     expected error; where they cannot be met it says how close it came, and ends with 1.
 
     With --epochs N the model then trains: masks move at first, and the weights left recover. The
-    loss is the one the model was compiled with, else cross-entropy over classes, together with the
+    loss is --loss or the one the model was compiled with, else cross-entropy, together with the
     distance to the dense model's outputs; without y that distance is the whole loss. The model of
     the best epoch is kept. Training that was interrupted goes on with --resume.
     """
@@ -108,21 +108,27 @@ def prune_command(
     require_keras_name(output)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
+    from edgeprune.keras_model.interface import output_names
     from edgeprune.keras_model.preprocessing import inputs_of
 
-    loaded = load_model(model)
+    with errors.told_quality_warnings(lambda message: terminal.warn([message])):
+        loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.read_samples(data, inputs_of(loaded), scale, labels=needs_labels)
+    samples = inputs.read_samples(
+        data, inputs_of(loaded), scale, labels=needs_labels, outputs=output_names(loaded)
+    )
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    how = inputs.training_of(
+        epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
+    )
+    if how is not None:
+        _check_training(loaded, samples, how)
     fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
     found = given or _planned(loaded, model, profile, samples, asked)
     _require_same_device(found, profile, plan_path)
-    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
-    how = inputs.training_of(
-        epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
-    )
     pruned, caught = _carried_out(loaded, found, samples, how)
     save_model(pruned, output)
     if epochs and checkpoint is None:
@@ -144,6 +150,12 @@ def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -
         raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
     if resume and not epochs:
         raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
+
+
+def _check_training(loaded: Any, samples: Any, how: Training) -> None:
+    from edgeprune.pruning.training.labels import check_training
+
+    check_training(loaded, samples, how)
 
 
 def _planned(

@@ -85,8 +85,8 @@ class Data:
 
     x: tuple[Array, ...]
     """One array `[n, ...]` per input of the model."""
-    y: Array | None = None
-    """`[n, ...]`."""
+    y: Array | tuple[Array, ...] | None = None
+    """`[n, ...]`; for a model with several outputs a tuple with one array per output."""
     scaling: str = ""
     """A sentence that says what uint8 values became when they were read; empty if there were none.
     """
@@ -96,8 +96,14 @@ class Data:
 
     def take(self, rows: npt.NDArray[np.intp] | slice) -> Data:
         """The samples of the given rows (indices `[k]` or a slice), in that order."""
-        y = None if self.y is None else self.y[rows]
+        labels = tuple(array[rows] for array in self.labels)
+        y = labels if isinstance(self.y, tuple) else labels[0] if labels else None
         return replace(self, x=tuple(array[rows] for array in self.x), y=y)
+
+    @property
+    def labels(self) -> tuple[Array, ...]:
+        """One array `[n, ...]` per output with labels; empty without."""
+        return self.y if isinstance(self.y, tuple) else () if self.y is None else (self.y,)
 
 
 def as_data(x: list[Array] | Data | None) -> Data | None:
@@ -119,15 +125,18 @@ def read_data(
     *,
     scale: Scale = "auto",
     labels: bool = False,
+    outputs: Sequence[str] = (),
 ) -> Data:
-    """Reads `x`, and `y` if present, from an `.npz`.
+    """Reads `x`, and labels if present, from an `.npz`.
 
     Args:
       path: an `.npz` with `x`, `[n, ...]`; for a model with several inputs one array per input,
         under the input's name. uint8 becomes `(x - mean) / std` for an input of floats.
       inputs: the inputs of the model, in its order.
       scale: mean and standard deviation for uint8; "auto" takes those of each input.
-      labels: whether `y` is required.
+      labels: whether labels are required.
+      outputs: names of the model's outputs. Several have labels of their own, `y_NAME`; else it is
+        `y`.
 
     Raises:
       DataError: not an `.npz`; an array is missing, has the wrong shape or dtype, or holds NaN or
@@ -137,7 +146,7 @@ def read_data(
       QualityWarning: numbers from 0 to 255 that are not uint8, where the model does not
         preprocess.
     """
-    return _data(path, _read_arrays(path), inputs, "", scale, labels)
+    return _data(path, _read_arrays(path), inputs, outputs, "", scale, labels)
 
 
 def read_split(
@@ -145,6 +154,7 @@ def read_split(
     inputs: tuple[InputSpec, ...],
     *,
     scale: Scale = "auto",
+    outputs: Sequence[str] = (),
 ) -> Split:
     """Reads a training set and a test set, so that accuracy is measured on unseen samples.
 
@@ -155,14 +165,15 @@ def read_split(
       path: an `.npz` as `read_data` takes it.
       inputs: the inputs of the model, in its order.
       scale: mean and standard deviation for uint8; "auto" takes those of each input.
+      outputs: as in `read_data`.
 
     Raises:
       DataError: as `read_data`.
     """
     arrays = _read_arrays(path)
-    everything = _data(path, arrays, inputs, "", scale, labels=False)
+    everything = _data(path, arrays, inputs, outputs, "", scale, labels=False)
     if any(name.endswith("_test") for name in arrays):
-        return Split(everything, _data(path, arrays, inputs, "_test", scale, labels=False))
+        return Split(everything, _data(path, arrays, inputs, outputs, "_test", scale, labels=False))
     if len(everything) < 1 / TEST_FRACTION:
         return Split(everything, everything)
     held_out = np.arange(len(everything)) % round(1 / TEST_FRACTION) == 0
@@ -194,13 +205,14 @@ def _data(
     path: Path,
     arrays: dict[str, Array],
     inputs: tuple[InputSpec, ...],
+    outputs: Sequence[str],
     suffix: str,
     scale: Scale,
     labels: bool,
 ) -> Data:
     names = _array_names(arrays, inputs, suffix)
-    label = f"y{suffix}"
-    for name in [*names, *([label] if labels else [])]:
+    label_names = _label_names(arrays, outputs, suffix)
+    for name in [*names, *(label_names if labels else [])]:
         if name not in arrays:
             raise DataError(
                 f"{path}: array '{name}' is missing. Received: {', '.join(arrays) or 'no arrays'}."
@@ -209,17 +221,24 @@ def _data(
         _sample_array(f"{path}: array '{name}'", arrays[name], spec, scale)
         for name, spec in zip(names, inputs, strict=True)
     )
-    y = arrays.get(label)
+    found = [name for name in label_names if name in arrays]
+    if found and len(found) < len(label_names):
+        raise DataError(
+            f"{path}: expected labels for every output, {', '.join(label_names)}. "
+            f"Received: {', '.join(found)}."
+        )
     lengths = {name: len(array) for name, array in zip(names, x, strict=True)}
-    if y is not None:
-        lengths[label] = len(np.atleast_1d(y))
+    lengths |= {name: len(np.atleast_1d(arrays[name])) for name in found}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise DataError(
             f"{path}: expected arrays with the same number of samples, at least one. "
-            f"Received: {found}."
+            f"Received: {told}."
         )
-    _require_finite(f"{path}: array '{label}'", y)
+    for name in found:
+        _require_finite(f"{path}: array '{name}'", arrays[name])
+    several = tuple(arrays[name] for name in found)
+    y = several if len(several) > 1 else several[0] if several else None
     return Data(x, y, _scaling({name: arrays[name] for name in names}, inputs, scale))
 
 
@@ -243,6 +262,15 @@ def _in_words(scale: tuple[float, float]) -> str:
 
 def _is_scaled(array: Array, spec: InputSpec) -> bool:
     return array.dtype == np.uint8 and spec.dtype.startswith("float")
+
+
+def _label_names(arrays: Mapping[str, Array], outputs: Sequence[str], suffix: str) -> list[str]:
+    """The name of each output's labels; several outputs have `y_NAME`, unless there is only `y`."""
+    named = [f"y_{name}{suffix}" for name in outputs]
+    if len(named) > 1:
+        return [f"y{suffix}"] if f"y{suffix}" in arrays and named[0] not in arrays else named
+    alone = bool(named) and named[0] in arrays and f"y{suffix}" not in arrays
+    return named if alone else [f"y{suffix}"]
 
 
 def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
@@ -295,8 +323,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     )
 
 
-def _require_finite(subject: str, array: Array | None) -> None:
-    if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+def _require_finite(subject: str, array: Array) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise DataError(
             f"{subject}: expected finite numbers. Received: {bad} NaN or infinite values of "

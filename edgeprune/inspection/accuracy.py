@@ -41,9 +41,11 @@ def accuracy(path: Path, profile: DeviceProfile, data: Data) -> float:
     return float(np.mean(_classes(reply.outputs[0]) == labels))
 
 
-def _class_labels(y: Array | None) -> Array:
+def _class_labels(y: Array | tuple[Array, ...] | None) -> Array:
     if y is None:
         raise DataError("accuracy needs labels: an array 'y' [n] of class numbers.")
+    if isinstance(y, tuple):
+        raise DataError(f"accuracy needs one output with labels. Received: labels of {len(y)}.")
     labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if labels.ndim != 1 or not np.equal(labels, np.round(labels)).all():
         raise DataError(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
 import keras
 
-from edgeprune.core.errors import ModelError, OutputError
+from edgeprune.core.errors import ModelError, OutputError, QualityWarning
 from edgeprune.core.files import require_keras_name
 from edgeprune.keras_model.layers import Model
+
+_LOST = "_edgeprune_lost_compilation"
+"""Attribute of a loaded model that says why its compilation is missing."""
 
 
 def load_model(path: Path) -> Model:
@@ -42,7 +47,7 @@ def _load(path: Path) -> Model:
         first = error
     try:
         # The loss or the optimizer may be what failed to load; the layers do not need them.
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except Exception:  # noqa: BLE001
         if "PruneLowMagnitude" in str(first):
             raise ModelError(
@@ -56,6 +61,33 @@ def _load(path: Path) -> Model:
             "@keras.saving.register_keras_serializable and imported first; then use the Python "
             "API. Lambda layers are not loaded, since they can run any code."
         ) from first
+    _compile_without_metrics(model, path, first)
+    return model
+
+
+def lost_compilation(model: Model) -> str | None:
+    """Why the loss and optimizer that a model was saved with could not be loaded; else None."""
+    return getattr(model, _LOST, None)
+
+
+def _compile_without_metrics(model: Model, path: Path, error: Exception) -> None:
+    """Compiles a model whose compilation did not load, in place, if only its metrics are why.
+
+    Else it notes the error on the model, see `lost_compilation`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            saved = json.loads(archive.read("config.json"))["compile_config"]
+        model.compile_from_config({k: v for k, v in saved.items() if "metrics" not in k})
+    except Exception:  # noqa: BLE001  Keras raises whatever a file's losses raise
+        setattr(model, _LOST, " ".join(str(error).split())[:300])
+        return
+    warnings.warn(
+        f"{path}: the metrics that the model was compiled with cannot be loaded, and are left out "
+        f"({' '.join(str(error).split())[:150]}).",
+        QualityWarning,
+        stacklevel=3,
+    )
 
 
 def save_model(model: Model, path: Path) -> None:

@@ -12,7 +12,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec
 from edgeprune.core.errors import ModelError
 from edgeprune.core.spelling import with_article
-from edgeprune.keras_model.layers import Model, has_graph, is_model
+from edgeprune.keras_model.layers import Model, functional, has_graph, is_model
 
 PREDICT_BATCH = 64
 """Samples in a batch of `predict`."""
@@ -28,13 +28,23 @@ def softmax_ends(model: Model) -> tuple[bool, ...]:
 
     For a subclassed model, whose graph is not known, this is whether its last layer is one.
     """
+    return _ends(model, _is_softmax)
+
+
+def ends_in_sigmoid(model: Model) -> bool:
+    """Whether every output of a model is a sigmoid, that is, a probability by itself."""
+    return all(_ends(model, _is_sigmoid))
+
+
+def _ends(model: Model, holds: Callable[[Any], bool]) -> tuple[bool, ...]:
+    """Whether something holds of the operation behind each output."""
     if not has_graph(model):
         last = model.layers[-1]
-        return softmax_ends(last) if is_model(last) else (_is_softmax(last),)
+        return _ends(last, holds) if is_model(last) else (holds(last),)
     found = []
     for tensor in keras.tree.flatten(model.outputs):
         operation, _, index = tensor._keras_history
-        ends = softmax_ends(operation) if is_model(operation) else (_is_softmax(operation),)
+        ends = _ends(operation, holds) if is_model(operation) else (holds(operation),)
         found.append(ends[min(index, len(ends) - 1)])
     return tuple(found)
 
@@ -43,6 +53,13 @@ def _is_softmax(operation: Any) -> bool:
     return (
         type(operation).__name__ == "Softmax"
         or getattr(operation, "activation", None) is keras.activations.softmax
+    )
+
+
+def _is_sigmoid(operation: Any) -> bool:
+    return (
+        type(operation).__name__ == "Sigmoid"
+        or getattr(operation, "activation", None) is keras.activations.sigmoid
     )
 
 
@@ -113,6 +130,14 @@ def packer_of(model: Model) -> Callable[[Sequence[Any]], Any]:
     inputs become a tuple, since `tf.data` makes one tensor of a list.
     """
     structure = _input_structure(model)
+    if isinstance(structure, dict):
+        return lambda parts: keras.tree.pack_sequence_as(structure, list(parts))
+    return lambda parts: tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def output_packer(model: Model) -> Callable[[Sequence[Any]], Any]:
+    """What packs one array or tensor per output for `fit`: a dict where the model gives one."""
+    structure = getattr(functional(model), "_outputs_struct", None) if has_graph(model) else None
     if isinstance(structure, dict):
         return lambda parts: keras.tree.pack_sequence_as(structure, list(parts))
     return lambda parts: tuple(parts) if len(parts) > 1 else parts[0]

@@ -23,6 +23,7 @@ from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Impo
 from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.training.feed import Batches
+from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
 
@@ -65,7 +66,8 @@ def prune(
     Raises:
       PlanError: the plan does not fit the model.
       DataError: training without data, or with labels that do not fit; one shot from batches.
-      ModelError: the model cannot be copied, or a weight or an activation is not finite.
+      ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
+        trained on, or a weight or an activation is not finite.
       InputError: an unknown metric, or a checkpoint of another run.
 
     Warns:
@@ -82,6 +84,7 @@ def prune(
             raise DataError(
                 "Training needs samples. Received: none. Give `data`, or leave out `training`."
             )
+        check_training(dense, samples, training)
         return train(
             mapped,
             plan,

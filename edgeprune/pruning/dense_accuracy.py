@@ -59,9 +59,9 @@ def _gives_classes(model: Model) -> bool:
     return len(kinds) == 1 and kinds[0] != "values"
 
 
-def _class_numbers(y: Array | None) -> Array | None:
+def _class_numbers(y: Array | tuple[Array, ...] | None) -> Array | None:
     """Labels as class numbers, `[n]` or `[n, ...]` per place; None for anything else."""
-    if y is None or y.dtype.kind not in "fiub" or y.ndim == 0:
+    if y is None or isinstance(y, tuple) or y.dtype.kind not in "fiub" or y.ndim == 0:
         return None
     labels = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
     one_hot = labels.ndim > 1 and bool(

@@ -18,7 +18,7 @@ from edgeprune.core.terms import Allocation, Goal
 from edgeprune.inspection.accuracy import accuracy
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import load_model, save_model
-from edgeprune.keras_model.interface import input_specs
+from edgeprune.keras_model.interface import input_specs, output_names
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
@@ -26,6 +26,7 @@ from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.dense_accuracy import warn_at_chance
+from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.find import TARGETS, find_target
@@ -115,7 +116,9 @@ def compare(
     require_ready(targets)
     output = _output_folder(Path(folder))
     model = load_model(Path(model_path))
-    split = read_split(Path(data_path), inputs_of(model), scale=scale)
+    split = read_split(Path(data_path), inputs_of(model), scale=scale, outputs=output_names(model))
+    if training is not None:
+        check_training(model, split.train, training)
     warn_at_chance(model, split.test)
     output.mkdir(exist_ok=True)
     pads = padding or ("symmetric" if training else "keep")

@@ -174,7 +174,5 @@ def test_a_test_set_in_the_file_is_used(tmp_path: Path) -> None:
 
 def test_without_one_every_fifth_sample_is_held_out(tmp_path: Path) -> None:
     split = read_split(saved(tmp_path, x=X, y=np.arange(10)), IMAGE)
-    assert split.test.y is not None
-    assert split.test.y.tolist() == [0, 5]
-    assert split.train.y is not None
-    assert split.train.y.tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert [array.tolist() for array in split.test.labels] == [[0, 5]]
+    assert [array.tolist() for array in split.train.labels] == [[1, 2, 3, 4, 6, 7, 8, 9]]

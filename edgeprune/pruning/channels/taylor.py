@@ -17,7 +17,7 @@ from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ModelError
 from edgeprune.core.progress import Progress
 from edgeprune.keras_model.calls import Call
-from edgeprune.keras_model.interface import ends_in_softmax
+from edgeprune.keras_model.interface import ends_in_softmax, output_packer
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.channels.statistics import CALIBRATION_BATCH
 from edgeprune.pruning.channels.trace import Trace
@@ -58,9 +58,8 @@ def taylor_scores(model: Model, trace: Trace, data: Data, progress: Progress) ->
 
 def _loss(model: Model) -> Any:
     if model.compiled and model.loss is not None:
-        return lambda y, outputs: model.compute_loss(
-            y=y, y_pred=outputs if len(outputs) > 1 else outputs[0]
-        )
+        pack = output_packer(model)
+        return lambda y, outputs: model.compute_loss(y=pack(y), y_pred=pack(outputs))
     if len(model.outputs) > 1:
         raise ModelError(
             f"{model.name}: expected a compiled model, since one with several outputs has no "
@@ -69,7 +68,7 @@ def _loss(model: Model) -> Any:
     crossentropy = keras.losses.SparseCategoricalCrossentropy(
         from_logits=not ends_in_softmax(model)
     )
-    return lambda y, outputs: crossentropy(y, outputs[0])
+    return lambda y, outputs: crossentropy(y[0], outputs[0])
 
 
 def _batch_scores(trace: Trace, wanted: dict[Any, Any], batch: Data, loss: Any) -> Array:
@@ -86,7 +85,7 @@ def _batch_scores(trace: Trace, wanted: dict[Any, Any], batch: Data, loss: Any) 
 
         outputs = trace.graph.apply([tf.constant(array) for array in batch.x], apply)
         # The sum, since the mean would divide each sample's change by the batch size.
-        value = loss(tf.constant(batch.y), outputs) * len(batch)
+        value = loss([tf.constant(part) for part in batch.labels], outputs) * len(batch)
     gradients = tape.gradient(value, watched)
     change = np.zeros((trace.channels, len(batch)))
     for key, gradient in gradients.items():

@@ -163,15 +163,20 @@ def output_distance(teacher: Any, student: Any, kind: OutputKind, temperature: f
     return temperature**2 * keras.ops.mean(divergence)
 
 
-def output_kinds(model: Model) -> tuple[OutputKind, ...]:
+def output_kinds(model: Model, loss: Any = None) -> tuple[OutputKind, ...]:
     """The kinds of a model's outputs, in its order.
 
-    The output of a softmax holds probabilities. Others hold logits if the model is compiled with a
-    categorical loss, or is not compiled and has one output `[n, classes]`, which is then trained
-    with such a loss; anything else holds values.
+    The output of a softmax holds probabilities. Others hold logits if the model is trained with a
+    categorical loss, or is not compiled and has one output `[n, classes]`, whose default loss is
+    such a one; anything else holds values.
+
+    Args:
+      model: compiled or not.
+      loss: the Keras loss that replaces its own, if one does.
     """
     ends = softmax_ends(model)
-    losses = _class_losses(model, len(ends))
+    replaced = loss is not None
+    losses = [_over_classes(loss)] * len(ends) if replaced else _class_losses(model, len(ends))
     return tuple(
         "probabilities" if softmax else "logits" if classes else "values"
         for softmax, classes in zip(ends, losses, strict=True)

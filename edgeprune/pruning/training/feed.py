@@ -34,6 +34,11 @@ VALIDATION_BATCH = 256
 """Samples in a batch of validation data."""
 
 
+def pack_labels(parts: Sequence[Any]) -> Any:
+    """Packs labels for a model that gives one output, or a list of them."""
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
 @dataclass(frozen=True)
 class Feed:
     """Batches for `fit`."""
@@ -59,6 +64,7 @@ def make_feed(
     epochs: range,
     steps_per_epoch: int | None,
     pack: Pack,
+    label_pack: Pack = pack_labels,
 ) -> Feed:
     """Makes the batches of some epochs.
 
@@ -70,6 +76,7 @@ def make_feed(
       epochs: indices of the epochs; those of a resumed run do not start at 0.
       steps_per_epoch: batches in an epoch, for data without a length.
       pack: packs one array per input into the structure that the model takes.
+      label_pack: packs one array per output into the structure that the model gives.
 
     Raises:
       DataError: the number of batches is not known, or the inputs cannot be augmented.
@@ -78,7 +85,7 @@ def make_feed(
     if augment not in ("none", "flip-shift"):
         raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
     if isinstance(data, Data):
-        return _from_arrays(data, batch_size, augment, seed, epochs, pack)
+        return _from_arrays(data, batch_size, augment, seed, epochs, pack, label_pack)
     steps = steps_in_epoch(data, batch_size, steps_per_epoch)
     feed = Feed(data, steps, steps_per_epoch is not None)
     if augment == "none":
@@ -93,7 +100,10 @@ def make_feed(
 
 
 def split_off(
-    data: Data | Batches, validation: float | Data | Batches, pack: Pack
+    data: Data | Batches,
+    validation: float | Data | Batches,
+    pack: Pack,
+    label_pack: Pack = pack_labels,
 ) -> tuple[Any, Any]:
     """Splits data into training data and validation data.
 
@@ -101,6 +111,7 @@ def split_off(
       data: samples or batches.
       validation: the fraction of the samples to hold out, or other samples or batches.
       pack: packs one array per input into the structure that the model takes.
+      label_pack: packs one array per output into the structure that the model gives.
 
     Returns:
       The training data, and what `fit` validates on (None for nothing).
@@ -109,7 +120,7 @@ def split_off(
       InputError: a fraction outside [0, 1), or one of data that is not arrays.
     """
     if isinstance(validation, Data):
-        return data, _for_validation(validation, pack)
+        return data, _for_validation(validation, pack, label_pack)
     if not isinstance(validation, int | float):
         return data, validation
     if not 0 <= validation < 1:
@@ -126,12 +137,13 @@ def split_off(
         )
     held_out = max(1, round(validation * len(data)))
     rows = np.random.default_rng(0).permutation(len(data))
-    return data.take(np.sort(rows[held_out:])), _for_validation(data.take(rows[:held_out]), pack)
+    rest, kept = data.take(rows[:held_out]), data.take(np.sort(rows[held_out:]))
+    return kept, _for_validation(rest, pack, label_pack)
 
 
-def _for_validation(data: Data, pack: Pack) -> Any:
+def _for_validation(data: Data, pack: Pack, label_pack: Pack) -> Any:
     x = pack(data.x)
-    parts = (x,) if data.y is None else (x, data.y)
+    parts = (x,) if data.y is None else (x, label_pack(data.labels))
     return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
 
 
@@ -162,7 +174,13 @@ def _length(data: Iterable[Any]) -> int:
 
 
 def _from_arrays(
-    data: Data, batch_size: int, augment: Augment, seed: int, epochs: range, pack: Pack
+    data: Data,
+    batch_size: int,
+    augment: Augment,
+    seed: int,
+    epochs: range,
+    pack: Pack,
+    label_pack: Pack,
 ) -> Feed:
     """Batches of one size, in a new random order each epoch.
 
@@ -173,7 +191,7 @@ def _from_arrays(
     size = min(batch_size, count)
     steps = steps_in_epoch(data, batch_size, None)
     arrays = [tf.constant(array) for array in data.x]
-    labels = None if data.y is None else tf.constant(data.y)
+    labels = [tf.constant(array) for array in data.labels]
     if augment != "none":
         _require_images(tf.TensorSpec.from_tensor(arrays[0]) if len(arrays) == 1 else arrays)
 
@@ -189,7 +207,9 @@ def _from_arrays(
         if augment != "none":
             x = (flip_and_shift(x[0], tf.stack([tf.constant(seed, tf.int64), index])),)
         inputs = pack(x)
-        return (inputs,) if labels is None else (inputs, tf.gather(labels, rows))
+        if not labels:
+            return (inputs,)
+        return inputs, label_pack([tf.gather(array, rows) for array in labels])
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     return Feed(numbers.flat_map(epoch).map(batch).prefetch(2), steps, True)

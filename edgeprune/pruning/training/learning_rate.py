@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.layers import Model
+from edgeprune.pruning.training.losses import loss_name, replacing_loss
 
 LEARNING_RATE = 3e-3
 """Peak learning rate if neither the caller nor the model's optimizer gives one."""
@@ -25,6 +25,7 @@ def compile_for_training(
     learning_rate: float | None,
     total_steps: int,
     share: float,
+    loss: Any = None,
 ) -> None:
     """Compiles a model for training if necessary, and sets a learning-rate schedule, in place.
 
@@ -33,18 +34,19 @@ def compile_for_training(
 
     Args:
       trainee: the model to be trained, compiled or not.
-      model: the model that is pruned; shows whether its output is a softmax.
+      model: the model that is pruned; shows which default loss it has.
       teacher: the model as it was loaded; shows whether it was trained before.
       learning_rate: peak learning rate; the optimizer's own if None.
       total_steps: number of steps of the whole training.
       share: fraction of the highest rate to use if no rate is given; see `rate_share`.
+      loss: replaces the model's own; its default loss if it has none.
     """
-    if not trainee.compiled:
-        probabilities = ends_in_softmax(model)
+    if loss is not None or not trainee.compiled:
+        optimizer = trainee.optimizer if trainee.compiled else None
         trainee.compile(
-            keras.optimizers.Adam(share * LEARNING_RATE),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
-            metrics=["accuracy"],
+            optimizer or keras.optimizers.Adam(share * LEARNING_RATE),
+            replacing_loss(model, None, None) if loss is None else loss,
+            metrics=["accuracy"] if "crossentropy" in (loss_name(loss) or "crossentropy") else None,
         )
     own = trainee.optimizer.get_config().get("learning_rate")
     used_up = any(_was_trained(given) for given in (model, teacher))

@@ -35,6 +35,8 @@ class Training:
     """Samples in a batch; batches that come ready-made keep theirs."""
     learning_rate: float | None = None
     """Peak learning rate; if None, the model's own optimizer says it, else Adam's default."""
+    loss: str | None = None
+    """Name of a Keras loss that replaces the one that the model is compiled with."""
     augment: Augment = "none"
     """"flip-shift" flips images at random and moves them by up to 4 pixels."""
     start: Start = "auto"

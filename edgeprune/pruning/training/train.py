@@ -33,7 +33,7 @@ from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import compile_as, copy_model
-from edgeprune.keras_model.interface import own_training, packer_of
+from edgeprune.keras_model.interface import output_packer, own_training, packer_of
 from edgeprune.keras_model.layers import LayerMap, Model
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.one_shot import one_shot, remove_channels
@@ -48,8 +48,8 @@ from edgeprune.pruning.training.feed import (
     split_off,
     steps_in_epoch,
 )
-from edgeprune.pruning.training.labels import check_labels
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
+from edgeprune.pruning.training.losses import replacing_loss
 from edgeprune.pruning.training.schedule import PolynomialDecay, Schedule
 from edgeprune.pruning.training.settings import Start, Training
 from edgeprune.pruning.training.strip import strip_pruning
@@ -77,10 +77,10 @@ def train(
     Channels that the plan removes are gone before training starts: what trains is the smaller
     model, as it is then left.
 
-    Loss, metrics and optimizer are those the model is compiled with; else sparse categorical
-    cross-entropy (from logits unless the model ends in softmax), accuracy and Adam. To the loss
-    comes what the dense model says of the same samples; without labels that is the whole loss. A
-    model that trains in a way of its own (`train_step` or the like) is trained without a teacher.
+    Loss, metrics and optimizer are those the model is compiled with; else the default loss (see
+    `replacing_loss`), accuracy and Adam. To the loss comes what the dense model says of the same
+    samples; without labels that is the whole loss. A model that trains in a way of its own
+    (`train_step` or the like) is trained without a teacher.
 
     The learning rate rises over the first steps and then falls along a cosine. A learning-rate
     schedule of the model's own optimizer is kept if the model was compiled for this run; one
@@ -109,10 +109,9 @@ def train(
       A new model with the architecture and compilation of the one given.
 
     Raises:
-      DataError: labels do not fit or are missing without a teacher, a length is not known, or
-        batches ran out too early.
-      ModelError: the model cannot be copied, has several outputs but no loss, or a weight became
-        NaN.
+      DataError: labels are missing without a teacher, a length is not known, or batches ran out
+        too early.
+      ModelError: the model cannot be copied, or a weight became NaN.
       InputError: an unknown metric, or a checkpoint of another run.
     """
     keras.utils.set_random_seed(training.seed)
@@ -123,10 +122,16 @@ def train(
     ready = run.state is not None or run.start == "gradual"
     origin = smaller.model if ready else _one_shot(smaller, rest, run.data, progress)
     wrapped = wrap(origin, rest, run.schedule, regrow=True)
-    trainee = _trainee(wrapped, smaller.model, teacher, run.distillation)
-    share = rate_share(_mean_sparsity(plan))
+    loss = None if known and known.y is None else replacing_loss(smaller.model, data, training.loss)
+    trainee = _trainee(wrapped, smaller.model, teacher, run.distillation, loss)
     compile_for_training(
-        trainee, smaller.model, teacher, training.learning_rate, run.total_steps, share
+        trainee,
+        smaller.model,
+        teacher,
+        training.learning_rate,
+        run.total_steps,
+        rate_share(_mean_sparsity(plan)),
+        loss,
     )
     trainee.optimizer.build(trainee.trainable_variables)
     if run.state:
@@ -164,7 +169,7 @@ class _Run:
 
 
 def _prepare(model: Model, plan: Plan, data: Data | Batches, training: Training) -> _Run:
-    data, held_out = split_off(data, training.validation, packer_of(model))
+    data, held_out = split_off(data, training.validation, packer_of(model), output_packer(model))
     _check_monitor(training.monitor, held_out)
     distillation = _possible(model, data, training.distillation)
     steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
@@ -177,6 +182,7 @@ def _prepare(model: Model, plan: Plan, data: Data | Batches, training: Training)
         "batch size": training.batch_size,
         "learning rate": training.learning_rate,
         "augment": training.augment,
+        "loss": training.loss,
         "start": start,
         "schedule": repr(schedule),
         "distillation": asdict(distillation),
@@ -209,6 +215,7 @@ def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress
         epochs=run.epochs,
         steps_per_epoch=training.steps_per_epoch,
         pack=packer_of(wrapped),
+        label_pack=output_packer(wrapped),
     )
     ticks = ProgressCallback(progress, run.epochs.stop, run.steps, run.epochs.start)
     trainee.fit(
@@ -270,11 +277,10 @@ def _mean_sparsity(plan: Plan) -> float:
 
 
 def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Distillation:
-    """The distillation that can be done, after a look at the labels.
+    """The distillation that can be done.
 
     Raises:
-      DataError: there is nothing to learn from, or labels are not what the loss takes.
-      ModelError: the model has several outputs and no loss.
+      DataError: there is nothing to learn from.
     """
     possible = Distillation(0.0) if own_training(model) else wanted
     if not isinstance(data, Data):
@@ -290,8 +296,6 @@ def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Disti
             QualityWarning,
             stacklevel=3,
         )
-    elif not model.compiled:
-        check_labels(model, data)
     return possible
 
 
@@ -365,14 +369,16 @@ def _first_final_epoch(schedule: Schedule, epochs: int, steps: int, validated: b
     return min(max(whole - 1, 0) if validated else whole, epochs - 1)
 
 
-def _trainee(wrapped: Model, model: Model, teacher: Model, distillation: Distillation) -> Model:
+def _trainee(
+    wrapped: Model, model: Model, teacher: Model, distillation: Distillation, loss: Any
+) -> Model:
     """The model that `fit` is called on; compiled if `model` is."""
     if not distillation.weight:
         return wrapped
     if tf.distribute.has_strategy():
         # Its variables must belong to the strategy as those of the student do.
         teacher = copy_model(teacher)
-    distilled = Distilled(wrapped, teacher, output_kinds(model), distillation)
+    distilled = Distilled(wrapped, teacher, output_kinds(model, loss), distillation)
     compile_as(distilled, model)
     return distilled
 
