@@ -80,7 +80,8 @@ def _compile_without_metrics(model: Model, path: Path, error: Exception) -> None
             saved = json.loads(archive.read("config.json"))["compile_config"]
         model.compile_from_config({k: v for k, v in saved.items() if "metrics" not in k})
     except Exception:  # noqa: BLE001  Keras raises whatever a file's losses raise
-        setattr(model, _LOST, " ".join(str(error).split())[:300])
+        said = " ".join(str(error).split()).partition(" Full object config")[0]
+        setattr(model, _LOST, said[:300])
         return
     warnings.warn(
         f"{path}: the metrics that the model was compiled with cannot be loaded, and are left out "

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,10 +77,28 @@ class Checkpoint:
         np.savez(content, about=np.array(json.dumps(about)), **arrays)
         write_file(path, content.getvalue())
 
-    def restore(self, model: Model) -> None:
-        """Restores the state of a compiled model whose optimizer is built, in place."""
-        pairs = ((_state(model), self.model), (model.optimizer.variables, self.optimizer))
-        for variables, arrays in pairs:
+    def restore(self, model: Model, folder: Path | None) -> None:
+        """Restores the state of a compiled model whose optimizer is built, in place.
+
+        Args:
+          model: as it was when the state was captured.
+          folder: where the checkpoint was read, for the message.
+
+        Raises:
+          DataError: an array is not that of a variable of the model or its optimizer.
+        """
+        state, optimizer = _state(model), list(model.optimizer.variables)
+        groups = [("model", state, self.model), ("optimizer", optimizer, self.optimizer)]
+        if self.best:
+            groups.append(("best", model.weights, self.best.weights))
+        for name, variables, arrays in groups:
+            wanted = [tuple(variable.shape) for variable in variables]
+            found = [array.shape for array in arrays]
+            if wanted != found:
+                raise _damaged(
+                    folder, f"arrays '{name}' of shapes {found[:4]}..., not {wanted[:4]}..."
+                )
+        for _, variables, arrays in groups[:2]:
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
 
@@ -122,7 +142,7 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
       run: description of the run to resume; every entry must be equal.
 
     Raises:
-      DataError: the file does not exist or is not a checkpoint.
+      DataError: the file does not exist, is not a checkpoint, or holds what none can hold.
       InputError: it belongs to another run; the message names what differs.
     """
     try:
@@ -133,20 +153,56 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
         found = Checkpoint(
             about["run"], about["epochs_done"], groups["model"], groups["optimizer"], best
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path}: expected a checkpoint of training. Received: a file that does not read as "
-            f"one ({error}). Remove it and start again."
-        ) from error
+    except (
+        *(OSError, ValueError, KeyError, TypeError, EOFError, RecursionError),
+        zipfile.BadZipFile,
+    ) as error:
+        raise _damaged(path, f"a file that does not read as one ({error})") from error
+    if not isinstance(found.run, dict):
+        raise _damaged(path, f"a run that is a {type(found.run).__name__}")
     differing = [name for name, value in run.items() if found.run.get(name) != value]
     if differing:
         name = differing[0]
         raise InputError(
             f"{path}: a run can only be resumed as it was started. Expected {name} "
-            f"{found.run.get(name)}. Received: {run[name]}. Give the options of the first run, or "
-            "start again without resuming."
+            f"{_short(found.run.get(name))}. Received: {_short(run[name])}. Give the options and "
+            "files of the first run, or start again without resuming."
         )
+    _require_sound(path, found, run.get("epochs"))
     return found
+
+
+def _short(value: Any) -> str:
+    """A value for a message; of a digest its beginning."""
+    text = str(value)
+    return f"SHA-256 {text[:8]}..." if re.fullmatch("[0-9a-f]{64}", text) else text
+
+
+def _damaged(path: Path | None, received: str) -> DataError:
+    return DataError(
+        f"{path}: expected a checkpoint of training. Received: {received}. Remove it and start "
+        "again."
+    )
+
+
+def _require_sound(path: Path, found: Checkpoint, epochs: int | None) -> None:
+    """Refuses a checkpoint whose numbers no training can have written.
+
+    Raises:
+      DataError: counts out of range, or weights that are not finite.
+    """
+    done, best = found.epochs_done, found.best
+    if type(done) is not int or done < 1 or (epochs is not None and done > epochs):
+        raise _damaged(path, f"{done!r} epochs done, of {epochs}")
+    if best is not None:
+        counts = type(best.epoch) is int and type(best.waited) is int
+        if not counts or not 0 <= best.epoch < done or not 0 <= best.waited < done:
+            raise _damaged(path, f"a best epoch {best.epoch!r}, {best.waited!r} epochs before")
+        if type(best.value) is not float or not math.isfinite(best.value):
+            raise _damaged(path, f"the value {best.value!r} of the best epoch")
+    for array in (*found.model, *found.optimizer, *(best.weights if best else ())):
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            raise _damaged(path, f"{array.dtype} values that are not finite numbers")
 
 
 def _group(archive: Any, group: str) -> tuple[Array, ...]:

@@ -14,11 +14,10 @@ however the zeros are spread, so evenly is the default.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,7 @@ from edgeprune.pruning.training.feed import (
     split_off,
     steps_in_epoch,
 )
+from edgeprune.pruning.training.fingerprint import describe_run
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
 from edgeprune.pruning.training.losses import replacing_loss
 from edgeprune.pruning.training.schedule import PolynomialDecay, Schedule
@@ -135,7 +135,7 @@ def train(
     )
     trainee.optimizer.build(trainee.trainable_variables)
     if run.state:
-        run.state.restore(trainee)
+        run.state.restore(trainee, training.checkpoint)
     _fit(trainee, wrapped, run, training, progress)
     _check_finite(wrapped)
     trained = copy_model(smaller.model)
@@ -168,26 +168,16 @@ class _Run:
         return self.epochs.stop * self.steps
 
 
-def _prepare(model: Model, plan: Plan, data: Data | Batches, training: Training) -> _Run:
-    data, held_out = split_off(data, training.validation, packer_of(model), output_packer(model))
+def _prepare(model: Model, plan: Plan, given: Data | Batches, training: Training) -> _Run:
+    data, held_out = split_off(given, training.validation, packer_of(model), output_packer(model))
     _check_monitor(training.monitor, held_out)
     distillation = _possible(model, data, training.distillation)
     steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
     start = _chosen_start(training.start, data, training.schedule)
     schedule = training.schedule or default_schedule(training.epochs * steps, start)
-    identity = {
-        **_fingerprints(model, plan),
-        "epochs": training.epochs,
-        "batches in an epoch": steps,
-        "batch size": training.batch_size,
-        "learning rate": training.learning_rate,
-        "augment": training.augment,
-        "loss": training.loss,
-        "start": start,
-        "schedule": repr(schedule),
-        "distillation": asdict(distillation),
-        "seed": training.seed,
-    }
+    chosen = {"batches in an epoch": steps, "start": start, "schedule": repr(schedule)}
+    kept = training.checkpoint is not None
+    identity = describe_run(model, plan, given, training, chosen) if kept else {}
     state = _state_to_resume(training.checkpoint, identity) if training.resume else None
     epochs = range(state.epochs_done if state else 0, training.epochs)
     return _Run(data, held_out, distillation, steps, epochs, start, schedule, identity, state)
@@ -347,17 +337,6 @@ def _state_to_resume(folder: Path | None, run: dict[str, Any]) -> Checkpoint | N
         )
         return None
     return read_checkpoint(folder / FILE, run)
-
-
-def _fingerprints(model: Model, plan: Plan) -> dict[str, str]:
-    """By which a run is known again."""
-    weights = hashlib.sha256()
-    for array in model.get_weights():
-        weights.update(np.ascontiguousarray(array).tobytes())
-    return {
-        "plan": hashlib.sha256(plan.model_dump_json().encode()).hexdigest(),
-        "weights": weights.hexdigest(),
-    }
 
 
 def _first_final_epoch(schedule: Schedule, epochs: int, steps: int, validated: bool) -> int:

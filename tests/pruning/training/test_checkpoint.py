@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from edgeprune.pruning.training.checkpoint import (
     FILE,
     Best,
     Checkpoint,
+    capture,
     read_checkpoint,
     remove_checkpoint,
 )
+from edgeprune.pruning.training.fingerprint import describe_run
+from edgeprune.pruning.training.settings import Training
 from tests.pruning.training.test_train import X, Y, data, net, rows
 
 ARRAYS = (np.arange(6, dtype="float32").reshape(2, 3), np.array([True, False]))
@@ -134,6 +139,69 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
         (tmp_path / FILE).write_bytes(damaged)
         with pytest.raises(DataError, match="Remove it and start again"):
             read_checkpoint(tmp_path / FILE, {})
+
+
+@pytest.mark.parametrize("done", [99, -5, 0, 1.5, True, "2", None])
+def test_a_number_of_epochs_that_no_run_has_done_is_damage(tmp_path: Path, done: Any) -> None:
+    Checkpoint({"epochs": 3}, done, ARRAYS, (), None).write(tmp_path / FILE)
+    with pytest.raises(DataError, match="epochs done, of 3"):
+        read_checkpoint(tmp_path / FILE, {"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    "best",
+    [Best(7, 0.5, 0, ARRAYS), Best(0, math.nan, 0, ARRAYS), Best(0, 0.5, -1, ARRAYS)]
+    + [Best(0, 0.5, 0, (np.full(2, np.nan),))],
+)
+def test_a_best_epoch_that_cannot_have_been_is_damage(tmp_path: Path, best: Best) -> None:
+    Checkpoint({}, 2, ARRAYS, (), best).write(tmp_path / FILE)
+    with pytest.raises(DataError, match="Remove it and start again"):
+        read_checkpoint(tmp_path / FILE, {})
+
+
+def test_weights_that_are_not_finite_are_damage(tmp_path: Path) -> None:
+    Checkpoint({}, 1, (np.array([1.0, np.inf], np.float32),), (), None).write(tmp_path / FILE)
+    with pytest.raises(DataError, match="not finite"):
+        read_checkpoint(tmp_path / FILE, {})
+
+
+@pytest.mark.parametrize("which", ["model", "optimizer", "best"])
+def test_arrays_of_another_model_are_damage_and_change_nothing(which: str) -> None:
+    model = net()
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    state = capture({}, 1, model, Best(0, 0.5, 0, tuple(model.get_weights())))
+    state.restore(model, None)
+    before = model.get_weights()
+    assert state.best is not None
+    damaged = {
+        "model": replace(state, model=tuple(2 * part for part in state.model[:-1])),
+        "optimizer": replace(state, optimizer=(*state.optimizer, np.zeros(3))),
+        "best": replace(state, best=replace(state.best, weights=ARRAYS)),
+    }
+    with pytest.raises(DataError, match=f"arrays '{which}'"):
+        damaged[which].restore(model, None)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_other_data_another_model_and_other_options_are_another_run() -> None:
+    def described(y: Any = Y, model: Any = None, **options: Any) -> dict[str, Any]:
+        model = model or net()
+        training = Training(**{"epochs": 2, **options})
+        return describe_run(model, rows(model), Data((X,), y), training, {})
+
+    def differing(other: dict[str, Any]) -> list[str]:
+        return [name for name, value in described().items() if other[name] != value]
+
+    heavier = net()
+    heavier.set_weights([weight + 1 for weight in heavier.get_weights()])
+    assert differing(described()) == []
+    assert differing(described(y=(Y + 1) % 4)) == ["data"]
+    assert differing(described(model=heavier)) == ["weights"]
+    assert differing(described(validation=0.2)) == ["validation"]
+    assert differing(described(validation=Data((X[:4],), Y[:4]))) == ["validation"]
+    assert differing(described(monitor="accuracy", loss="mse")) == ["monitor", "loss"]
 
 
 class _Scripted(keras.callbacks.Callback):
