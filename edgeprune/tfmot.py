@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from edgeprune.core.errors import ModelError
+from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.schedule import (
     ConstantSparsity,
@@ -32,10 +34,42 @@ def prune_scope() -> Any:
     return keras.saving.custom_object_scope({"PruneLowMagnitude": PruneLowMagnitude})
 
 
+class PruneForLatencyOnXNNPack:
+    """The pruning policy for XNNPACK on ARM64: prunes what a plan for `xnnpack-arm64` prunes.
+
+    Outside a model, where there is no plan, those are the convolutions of 1x1.
+    """
+
+    def __init__(self) -> None:
+        self._planned: frozenset[str] | None = None
+
+    def allow_pruning(self, layer: Any) -> bool:
+        """Whether a layer is one whose zeros the sparse kernels skip."""
+        if self._planned is not None:
+            return layer.name in self._planned
+        return isinstance(layer, keras.layers.Conv2D) and tuple(layer.kernel_size) == (1, 1)
+
+    def ensure_model_supports_pruning(self, model: Any) -> None:
+        """Plans the model, and refuses one that would not become faster.
+
+        Raises:
+          ModelError: the network does not run on XNNPACK's sparse kernels, or is not built.
+        """
+        made = plan(model, "xnnpack-arm64")
+        if not made.pruned:
+            reasons = made.warnings() or [f"{row.path}: {row.reason}" for row in made.layers]
+            raise ModelError(
+                f"{model.name}: expected a network that XNNPACK's sparse kernels make faster on "
+                f"ARM64. Received: one they do not. {' '.join(reasons[:3])}"
+            )
+        self._planned = frozenset(row.path.rpartition("/")[2] for row in made.pruned)
+
+
 sparsity = SimpleNamespace(
     keras=SimpleNamespace(
         ConstantSparsity=ConstantSparsity,
         LinearDecay=LinearDecay,
+        PruneForLatencyOnXNNPack=PruneForLatencyOnXNNPack,
         PolynomialDecay=PolynomialDecay,
         PruningSchedule=Schedule,
         PruningSummaries=PruningSummaries,

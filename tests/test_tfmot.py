@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from edgeprune import tfmot
+from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.sparsity import layer_sparsities
+from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.training import schedule
 from edgeprune.pruning.training.wrapper import PruneLowMagnitude
 
 NAMES = {
     "ConstantSparsity",
     "LinearDecay",
+    "PruneForLatencyOnXNNPack",
     "PolynomialDecay",
     "PruningSchedule",
     "PruningSummaries",
@@ -89,6 +92,42 @@ def test_layers_are_wrapped_one_by_one_as_its_guide_does() -> None:
         keras.layers.ReLU,
         PruneLowMagnitude,
     ]
+
+
+def mobile(last: Any) -> Any:
+    """A network that XNNPACK runs sparsely on ARM64, unless its last layers are others."""
+    layers = keras.layers
+    x = image = keras.Input((32, 32, 3))
+    x = layers.ZeroPadding2D(1)(x)
+    x = layers.ReLU()(layers.Conv2D(32, 3, strides=2, name="stem")(x))
+    for number in range(3):
+        x = layers.ReLU()(layers.DepthwiseConv2D(3, padding="same", name=f"depth{number}")(x))
+        x = layers.ReLU()(layers.Conv2D(128, 1, name=f"point{number}")(x))
+    x = layers.GlobalAveragePooling2D(keepdims=True)(last(x))
+    return keras.Model(image, layers.Dense(10, name="head")(layers.Flatten()(x)))
+
+
+@pytest.mark.slow
+def test_the_policy_for_xnnpack_prunes_what_a_plan_for_arm64_prunes() -> None:
+    policy = tfmot.sparsity.keras.PruneForLatencyOnXNNPack()
+    model = mobile(lambda x: x)
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_policy=policy)
+    names = {w.layer.name for w in wrapped.layers if isinstance(w, PruneLowMagnitude)}
+    assert names == {row.path for row in plan(model, "xnnpack-arm64").pruned}
+    assert {"point1", "point2"} <= names
+    assert not names & {"stem", "depth0", "depth1", "depth2"}
+    with pytest.raises(ModelError, match="sparse kernels"):
+        tfmot.sparsity.keras.prune_low_magnitude(
+            mobile(keras.layers.Softmax(1)),
+            pruning_policy=tfmot.sparsity.keras.PruneForLatencyOnXNNPack(),
+        )
+
+
+def test_the_policy_allows_convolutions_of_one_pixel_outside_a_model() -> None:
+    allow = tfmot.sparsity.keras.PruneForLatencyOnXNNPack().allow_pruning
+    layers = keras.layers
+    assert allow(layers.Conv2D(8, 1))
+    assert not any(map(allow, (layers.Conv2D(8, 3), layers.DepthwiseConv2D(1), layers.Dense(4))))
 
 
 def test_a_saved_model_loads_in_its_scope_and_without(tmp_path: Path) -> None:

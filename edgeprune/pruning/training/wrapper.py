@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune.core.errors import ModelError
+from edgeprune.core.errors import InputError, ModelError
 from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.layers import Layer, Model, layers_inside, map_layers
 from edgeprune.pruning.training.masked_kernel import (
@@ -36,7 +36,8 @@ class PruneLowMagnitude(keras.layers.Wrapper):
     """Trains a layer with masked kernels.
 
     `strip_pruning` returns the plain layer. `UpdatePruningStep` must be among the callbacks of
-    `fit`, or the masks are never updated.
+    `fit`; without it the masks would never be updated, so that calling the layer for training
+    raises an `InputError`.
 
     Args:
       layer: any Keras layer; a built one keeps its weights.
@@ -52,6 +53,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         self.masked_kernels: tuple[MaskedKernel, ...] = ()
         self.supports_masking = layer.supports_masking
         self._begun = False
+        self._has_callback = False
         self._takes_training = "training" in inspect.signature(layer.call).parameters
 
     def build(self, input_shape: Any = None) -> None:
@@ -86,7 +88,18 @@ class PruneLowMagnitude(keras.layers.Wrapper):
             yield MaskedKernel(path, kind, kernel, mask, rule)
 
     def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        """Calls the layer with masked kernels replacing its own."""
+        """Calls the layer with masked kernels replacing its own.
+
+        Raises:
+          InputError: it trains, and no `UpdatePruningStep` has begun.
+        """
+        if training and not self._has_callback and not _is_symbolic(inputs):
+            raise InputError(
+                f"{self.name}: expected the callback UpdatePruningStep, which updates the masks "
+                "while training. Received: training without it, which would prune nothing. Add "
+                "edgeprune.UpdatePruningStep() to the callbacks of fit; in a loop of your own call "
+                "its set_model and on_train_begin first."
+            )
         if self._takes_training:
             kwargs["training"] = training
         step = self.step.value
@@ -151,6 +164,7 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         A wrapper that the first batch has yet to build computes them after that batch.
         """
         self._begun = self.built
+        self._has_callback = True
         if self.built and self.steps_done == 0:
             for entry in self.masked_kernels:
                 if entry.rule.schedule.should_prune(0):
@@ -179,6 +193,11 @@ class PruneLowMagnitude(keras.layers.Wrapper):
         for entry in self.masked_kernels:
             if step >= entry.rule.schedule.final_step:
                 entry.set_zeros()
+
+
+def _is_symbolic(inputs: Any) -> bool:
+    """Whether a layer is called to put a graph together, not to compute."""
+    return any(isinstance(part, keras.KerasTensor) for part in keras.tree.flatten(inputs))
 
 
 @keras.saving.register_keras_serializable(package=KERAS_PACKAGE)

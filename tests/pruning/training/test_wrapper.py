@@ -129,6 +129,23 @@ def branches_without_dropout() -> Any:
     return branches(0.0)
 
 
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_training_without_the_callback_is_refused_at_its_first_batch(eagerly: bool) -> None:
+    wrapped = prune_low_magnitude(small_net(), HALF)
+    wrapped.compile("sgd", "mse", run_eagerly=eagerly)
+    x = np.zeros((4, 8, 8, 4), np.float32)
+    y = np.zeros((4, *wrapped.output_shape[1:]), np.float32)
+    before = wrapped.get_weights()
+    with pytest.raises(InputError, match="UpdatePruningStep"):
+        wrapped.fit(x, y, verbose=0)
+    with pytest.raises(InputError, match="UpdatePruningStep"):
+        wrapped.train_on_batch(x, y)
+    for one, other in zip(before, wrapped.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert wrapped.predict(x, verbose=0).shape == y.shape
+    wrapped.fit(x, y, verbose=0, callbacks=[UpdatePruningStep()])
+
+
 def test_masked_weights_get_no_gradient_and_no_say() -> None:
     wrapped = prune_low_magnitude(small_net(), HALF)
     for wrapper in wrappers(wrapped):
