@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,17 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
+from edgeprune.conversion.one_hot import requantize_one_hot
+from edgeprune.conversion.table_ids import file_inputs, require_exact_ids
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import Scale, scales_by_name, signature_name
+from edgeprune.core.data import InputSpec, Scale, scales_by_name, signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
 from edgeprune.core.spelling import with_article
 from edgeprune.core.terms import Numerics
+from edgeprune.keras_model.calls import read_calls
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
 from edgeprune.keras_model.preprocessing import inputs_of
@@ -105,8 +108,9 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, path.name)
         converted.write_bytes(content)
-        draft = tflite_draft.load(converted)
+        draft = requantize_one_hot(tflite_draft.load(converted))
         unchecked = check_zeros(model, draft.graph)
+        require_exact_ids(model, draft.graph)
         rules = rules_of(profile)
         fitted = fit_network(draft, rules)
         draft = fitted.draft
@@ -147,9 +151,10 @@ def convert(
     """
     _require_convertible(model, numerics)
     with tempfile.TemporaryDirectory() as folder:
-        _save_with_signature(model, folder)
+        inputs = file_inputs(model, numerics)
+        _save_with_signature(model, folder, inputs)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        _configure(converter, model, profile, numerics, x)
+        _configure(converter, inputs, profile, numerics, x)
         try:
             with warnings.catch_warnings():
                 # It calibrates with an interpreter that TensorFlow itself calls deprecated.
@@ -197,16 +202,24 @@ def _require_convertible(model: Model, numerics: Numerics) -> None:
             )
 
 
-def _save_with_signature(model: Model, folder: str) -> None:
+def _save_with_signature(model: Model, folder: str, inputs: Sequence[InputSpec]) -> None:
     """Saves a model of batch 1 as a SavedModel whose signature has the model's own names."""
     specs = [
         tf.TensorSpec((1, *spec.shape), spec.dtype, name=signature_name(spec.name))
-        for spec in input_specs(model)
+        for spec in inputs
     ]
     names = [signature_name(name) for name in output_names(model)]
+    changed = [spec.dtype for spec in inputs] != [spec.dtype for spec in input_specs(model)]
+    # Keras would cast what goes into a model to the dtype of its input; its calls take it as it is.
+    graph = read_calls(model) if changed else None
 
-    def serve(*inputs: Any) -> dict[str, Any]:
-        return dict(zip(names, infer(model, list(inputs)), strict=True))
+    def serve(*given: Any) -> dict[str, Any]:
+        made = (
+            infer(model, list(given))
+            if graph is None
+            else graph.apply(given, lambda call, values: call.run(values))
+        )
+        return dict(zip(names, made, strict=True))
 
     module = tf.Module()
     module.variables_of_model = [variable.value for variable in model.variables]
@@ -216,7 +229,7 @@ def _save_with_signature(model: Model, folder: str) -> None:
 
 def _configure(
     converter: Any,
-    model: Model,
+    inputs: Sequence[InputSpec],
     profile: DeviceProfile,
     numerics: Numerics,
     x: list[Array] | None,
@@ -239,21 +252,24 @@ def _configure(
                     "activation. Give an .npz with --data (a few hundred samples do)."
                 )
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = _calibration(model, x)
+            converter.representative_dataset = _calibration(inputs, x)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
 
 
-def _calibration(model: Model, x: list[Array]) -> Callable[[], Iterator[dict[str, Array]]]:
-    names = [signature_name(spec.name) for spec in input_specs(model)]
+def _calibration(
+    inputs: Sequence[InputSpec], x: list[Array]
+) -> Callable[[], Iterator[dict[str, Array]]]:
+    names = [signature_name(spec.name) for spec in inputs]
+    arrays = [array.astype(spec.dtype) for array, spec in zip(x, inputs, strict=True)]
     # Spread over the whole array, since data may be sorted by class.
     count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
     rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
 
     def samples() -> Iterator[dict[str, Array]]:
         for row in rows:
-            yield {name: array[row : row + 1] for name, array in zip(names, x, strict=True)}
+            yield {name: array[row : row + 1] for name, array in zip(names, arrays, strict=True)}
 
     return samples
 

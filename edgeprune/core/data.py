@@ -37,9 +37,13 @@ class InputSpec:
     scale: tuple[float, float] | None = None
     """What "auto" scales uint8 by: `RAW` where the model preprocesses its input itself. None if
     nothing is known of the model, which means `DEFAULT_SCALE`."""
+    ids: bool = False
+    """Whether it takes whole numbers that choose rows of a table, which are never scaled."""
 
     def scale_by(self, asked: Scale) -> tuple[float, float]:
         """Mean and standard deviation that uint8 values of this input are scaled by."""
+        if self.ids:
+            return RAW
         return asked if asked != "auto" else self.scale or DEFAULT_SCALE
 
 

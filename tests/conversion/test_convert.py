@@ -10,8 +10,11 @@ import pytest
 
 from edgeprune.conversion.convert import check_zeros, export
 from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
+from edgeprune.keras_model.interface import predict
 from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
+from edgeprune.targets.host import HOST
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import input_ports, output_ports
 from tests.support.architectures import build, samples
@@ -60,6 +63,56 @@ def test_int8_calibrates_every_input_by_its_name(tmp_path: Path) -> None:
     graph = tflite_file.read(tmp_path / "m.tflite")
     scales = {p.name: float(graph.tensors[p.tensor].scales[0]) for p in input_ports(graph)}
     assert scales["extra_numbers"] > 100 * scales["image"]
+
+
+def by_table(ids: Any) -> Any:
+    return L.Embedding(200, 8)(ids)
+
+
+def by_take(ids: Any) -> Any:
+    table = np.random.default_rng(1).normal(size=(200, 8)).astype(np.float32)
+    return keras.ops.take(table, keras.ops.cast(ids, "int32"), axis=0)
+
+
+def by_one_hot(ids: Any) -> Any:
+    return keras.ops.one_hot(keras.ops.cast(ids, "int32"), 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [by_table, by_take, by_one_hot])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_ids_choose_the_same_rows_in_int8(tmp_path: Path, first: Any, dtype: str) -> None:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((20,), dtype=dtype, name="ids")
+    model = keras.Model(ids, L.Dense(4)(L.GlobalMaxPooling1D()(first(ids))))
+    x = np.random.default_rng(0).integers(0, 200, (64, 20)).astype(dtype)
+    profile = load_profile("arm-neon-int8")
+    exported = export(model, profile, tmp_path / "m.tflite", x=[x])
+    graph = tflite_file.read(exported.artifact.path)
+    assert [port.dtype for port in input_ports(graph)] == ["int32"]
+    found = HOST.run(graph, [x], HOST.runtimes(profile)[0]).outputs[0]
+    (wanted,) = predict(model, [x])
+    assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+@pytest.mark.slow
+def test_floats_that_int8_would_turn_into_other_rows_are_refused(tmp_path: Path) -> None:
+    class Hidden(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return by_take(x)
+
+    ids = keras.Input((20,), name="ids")
+    pooled = L.GlobalMaxPooling1D()
+    hidden = keras.Model(ids, L.Dense(4)(pooled(Hidden()(ids))))
+    mixed = keras.Model(ids, L.Concatenate()([L.Dense(4)(pooled(by_table(ids))), L.Dense(4)(ids)]))
+    x = np.random.default_rng(0).integers(0, 200, (8, 20)).astype(np.float32)
+    for model in (hidden, mixed):
+        with pytest.raises(ModelError, match="chooses rows of a table"):
+            export(model, "arm-neon-int8", tmp_path / "m.tflite", x=[x])
+        assert list(tmp_path.iterdir()) == []
+        export(model, "xnnpack-x86", tmp_path / "float.tflite")
+        (tmp_path / "float.tflite").unlink()
+        (tmp_path / "float.manifest.json").unlink()
 
 
 @pytest.mark.slow

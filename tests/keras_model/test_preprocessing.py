@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune.core.data import DEFAULT_SCALE, RAW
-from edgeprune.keras_model.preprocessing import inputs_of
+from edgeprune.keras_model.preprocessing import also_computed_with, inputs_of
 
 L = keras.layers
 
@@ -103,6 +103,65 @@ def test_what_moves_values_or_stands_behind_a_kernel_is_no_preprocessing(
     build: Callable[[], Any],
 ) -> None:
     assert scales(build()) == [DEFAULT_SCALE]
+
+
+class TokenAndPosition(keras.layers.Layer):
+    """As language models of the user's own have it: tables alone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tokens, self.positions = L.Embedding(50, 4), L.Embedding(20, 4)
+
+    def call(self, x: Any) -> Any:
+        return self.tokens(x) + self.positions(keras.ops.arange(20))
+
+
+class PatchEncoder(keras.layers.Layer):
+    """As vision transformers have it: values are projected, and positions are looked up."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project, self.positions = L.Dense(4), L.Embedding(20, 4)
+
+    def call(self, x: Any) -> Any:
+        return self.project(x[..., None]) + self.positions(keras.ops.arange(20))
+
+
+def take(x: Any) -> Any:
+    return keras.ops.take(np.ones((50, 4), np.float32), keras.ops.cast(x, "int32"), axis=0)
+
+
+def one_hot(x: Any) -> Any:
+    return keras.ops.one_hot(keras.ops.cast(x, "int32"), 50)
+
+
+@pytest.mark.parametrize(
+    ("first", "ids"),
+    [
+        (L.Embedding(50, 4, mask_zero=True), True),
+        (lambda x: L.Embedding(50, 4)(L.Reshape((20,))(x)), True),
+        (TokenAndPosition(), True),
+        (take, True),
+        (one_hot, True),
+        (PatchEncoder(), False),
+        (lambda x: L.Embedding(50, 4)(keras.ops.argmax(L.Dense(9)(x), axis=1)), False),
+        (lambda x: keras.ops.take(x, np.arange(5), axis=1)[..., None], False),
+    ],
+)
+def test_an_input_that_chooses_rows_of_a_table_is_known(first: Any, ids: bool) -> None:
+    tokens = keras.Input((20,), name="tokens")
+    model = keras.Model(tokens, L.Dense(2)(first(tokens)))
+    (spec,) = inputs_of(model)
+    assert spec.ids is ids
+    assert also_computed_with(model) == ()
+    if ids:
+        assert spec.scale_by((127.5, 127.5)) == RAW
+
+
+def test_an_input_that_is_also_computed_with_is_known() -> None:
+    both = keras.Input((20,), name="both")
+    joined = L.Concatenate()([L.Flatten()(L.Embedding(50, 4)(both)), L.Dense(3)(both)])
+    assert also_computed_with(keras.Model(both, joined)) == ("both",)
 
 
 def test_every_input_is_judged_by_its_own_path() -> None:
