@@ -18,8 +18,7 @@ _PASSED = frozenset(
         *("CAST", "QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS"),
         *("SLICE", "STRIDED_SLICE", "TRANSPOSE", "SPLIT", "SPLIT_V", "UNPACK"),
         *("PACK", "CONCATENATION", "ADD", "SUB", "MUL", "MAXIMUM"),
-        *("MINIMUM", "FLOOR", "ROUND", "SELECT", "SELECT_V2", "LESS"),
-        *("FLOOR_MOD"),
+        *("MINIMUM", "FLOOR", "FLOOR_MOD", "ROUND", "SELECT", "SELECT_V2", "LESS"),
     )
 )
 """Operators that ids may go through on the way from an input."""

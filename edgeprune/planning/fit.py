@@ -34,14 +34,16 @@ from edgeprune.pruning.channels.trace import trace
 from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.measuring import default_target, measure
 
-TRIES = 6
-"""Sparsities tried, each with an export and a measurement."""
+TRIES = 8
+"""Sparsities tried at most, each with an export and a measurement."""
 CLOSE_ENOUGH = 0.97
 """Fraction of the tightest limit at which the search stops."""
 MARGIN = 0.985
 """Fraction of the tightest limit that the search aims at."""
 MAX_SPARSITY = 0.95
-"""Highest sparsity tried."""
+"""Highest sparsity, which is tried first."""
+OTHERS = (0.8, 0.6)
+"""Sparsities tried where the highest does not fit, since alignment may favour fewer removals."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Fitted:
             return f"Fits at sparsity {self.plan.expected_sparsity:.3f}: {found}."
         return (
             f"Does not fit; the closest is sparsity {self.plan.expected_sparsity:.3f}: {found}. "
-            "Use a smaller model or input, or a device with more memory."
+            f"Removing up to {MAX_SPARSITY:.0%} was tried. Use a smaller model or input, or a "
+            "device with more memory."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -154,7 +157,10 @@ def fit_plan(
 
 
 def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress) -> Fitted:
-    """Searches the lowest sparsity that fits, by interpolating between tries on either side.
+    """Searches the lowest sparsity that fits: from the far end, then between tries on either side.
+
+    Memory may fall in steps, so that interpolation alone would creep: every second try halves what
+    is left.
 
     Args:
       whole: the result with nothing removed.
@@ -166,24 +172,47 @@ def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress
     """
     if whole.ok:
         return Fitted(whole.plan, whole.needs, whole.needs)
-    outside, inside = (0.0, _share(whole)), (1.0, 0.0)
-    best, closest = None, whole
-    for number in range(TRIES):
-        progress("fitting", number + 1, TRIES)
-        sparsity = min(_interpolated(outside, inside), MAX_SPARSITY)
-        found = attempt(sparsity)
-        share = _share(found)
-        closest = min(closest, found, key=_share)
-        if share > 1:
-            if sparsity == MAX_SPARSITY:
-                break
-            outside = (sparsity, share)
-            continue
-        inside, best = (sparsity, share), found
-        if share >= CLOSE_ENOUGH:
+    tried = [whole]
+    for sparsity in (MAX_SPARSITY, *OTHERS):
+        progress("fitting", len(tried), TRIES)
+        tried.append(attempt(sparsity))
+        if tried[-1].ok:
+            chosen = _narrowed(whole, (sparsity, tried[-1]), attempt, progress, len(tried))
+            return Fitted(chosen.plan, chosen.needs, whole.needs)
+    closest = min(tried, key=_share)
+    return Fitted(closest.plan, closest.needs, whole.needs)
+
+
+def _narrowed(
+    whole: Fitted,
+    fits: tuple[float, Fitted],
+    attempt: Callable[[float], Fitted],
+    progress: Progress,
+    first: int,
+) -> Fitted:
+    """The result at the lowest sparsity found that fits, below one that does.
+
+    Args:
+      whole: the result with nothing removed, which does not fit.
+      fits: a sparsity and its result.
+      attempt: as in `search`.
+      progress: as in `search`.
+      first: number of the next try, from 1.
+    """
+    sparsity, best = fits
+    outside, inside = (0.0, _share(whole)), (sparsity, _share(best))
+    for number in range(first, TRIES + 1):
+        if inside[1] >= CLOSE_ENOUGH:
             break
-    chosen = best or closest
-    return Fitted(chosen.plan, chosen.needs, whole.needs)
+        progress("fitting", number, TRIES)
+        halved = (outside[0] + inside[0]) / 2
+        sparsity = halved if (number - first) % 2 else _interpolated(outside, inside)
+        found = attempt(sparsity)
+        if found.ok:
+            inside, best = (sparsity, _share(found)), found
+        else:
+            outside = (sparsity, _share(found))
+    return best
 
 
 def _share(found: Fitted) -> float:

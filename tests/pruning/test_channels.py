@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from edgeprune.core.plan import Plan
 from edgeprune.keras_model.interface import infer
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
-from edgeprune.planning.fit import TRIES, Fitted, Need, fit_plan, search
+from edgeprune.planning.fit import MAX_SPARSITY, TRIES, Fitted, Need, fit_plan, search
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import ChannelCost, PaddedOutputs, load_profile
 from edgeprune.pruning.carry_out import prune_one_shot, train_pruned
@@ -414,6 +415,39 @@ def test_the_search_finds_the_least_removal_that_fits() -> None:
     assert found.needs[0].share > 0.95
     assert found.dense[0].share == pytest.approx(1.6)
     assert len(tried) <= TRIES + 1
+
+
+@pytest.mark.parametrize("step", [0.1, 0.31, 0.5, 0.77, 0.94])
+def test_the_search_finds_a_fit_where_memory_falls_in_one_step(step: float) -> None:
+    """As an arena does, which is as large as its largest two maps."""
+    made = plan(wide(), "xnnpack-x86")
+    tried: list[float] = []
+
+    def attempt(sparsity: float) -> Fitted:
+        tried.append(sparsity)
+        return Fitted(made, (need(1.012 if sparsity < step else 0.7),), ())
+
+    found = search(Fitted(made, (need(1.3),), ()), attempt, lambda *_: None)
+    assert found.ok
+    assert tried[0] == MAX_SPARSITY
+    assert len(tried) <= TRIES
+    assert step <= min(sparsity for sparsity in tried if sparsity >= step) < step + 0.13
+
+
+def test_a_fit_below_the_far_end_is_found_and_only_what_was_tried_is_advised() -> None:
+    made = plan(wide(), "xnnpack-x86")
+    tried: list[float] = []
+
+    def attempt(fitting: float, sparsity: float) -> Fitted:
+        tried.append(sparsity)
+        return Fitted(made, (need(0.9 if sparsity == fitting else 1.2 - sparsity / 10),), ())
+
+    whole = Fitted(made, (need(1.3),), ())
+    assert search(whole, partial(attempt, 0.8), lambda *_: None).ok
+    tried.clear()
+    hopeless = search(whole, partial(attempt, 2.0), lambda *_: None)
+    assert max(tried) == MAX_SPARSITY
+    assert "Removing up to 95% was tried" in str(hopeless)
 
 
 def test_a_model_that_fits_as_it_is_stays_whole() -> None:
