@@ -330,6 +330,14 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--distill", "2"), "--distill"),
         ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--monitor", "loss:up"), "`monitor`"),
         ((*PRUNE, "--data", "data.npz", "--resume"), "give the --epochs"),
+        ((*PRUNE, "--data", "labels.npz", "--epochs", "1"), "whole number from 0 to 9"),
+        ((*PRUNE, "--data", "words.npz", "--epochs", "1"), "labels that are numbers"),
+        ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--loss", "my_loss"), "a Keras loss"),
+        (
+            ("compare", "model.keras", "--devices", "edge-tpu", "--data", "labels.npz")
+            + ("--epochs", "1", "-o", "o"),
+            "whole number from 0 to 9",
+        ),
         ((*PRUNE, "--epochs", "-1"), "--epochs"),
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
@@ -372,6 +380,29 @@ def test_the_program_refuses_as_the_function_does(run: Run, model: Path) -> None
     assert files(model.parent) == before
 
 
+@pytest.mark.parametrize(
+    ("layers", "scale", "said"),
+    [
+        ([], "auto", "become (x - 127.5) / 127.5"),
+        ([keras.layers.Rescaling(1 / 255)], "auto", "stay as they are"),
+        ([keras.layers.Rescaling(1 / 255)], "10,5", "become (x - 10) / 5"),
+    ],
+)
+def test_how_uint8_was_scaled_is_said_beside_the_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: Any, scale: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(
+        keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(4)]), Path("m.keras")
+    )
+    np.savez("d.npz", x=np.full((4, 8), 255, np.uint8))
+    arguments = ["plan", "m.keras", "--device", "xnnpack-x86", "--data", "d.npz"]
+    done = CliRunner().invoke(cli, [*arguments, "--scale", scale, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["device"] == "xnnpack-x86"
+    assert f"Scale: uint8 values of 'x' {said}." in done.stderr
+
+
 def bad_files(folder: Path, model: Path) -> None:
     """Every way in which a file was found, or thought, to be unusable."""
     noise = np.random.default_rng(0).bytes(4000)
@@ -386,6 +417,8 @@ def bad_files(folder: Path, model: Path) -> None:
     np.savez(folder / "missing.npz", images=x)
     np.savez(folder / "missing_y.npz", x=x)
     np.savez(folder / "lengths.npz", x=x, y=np.arange(3))
+    np.savez(folder / "labels.npz", x=x, y=np.full(4, 10))
+    np.savez(folder / "words.npz", x=x, y=np.array(["cat"] * 4))
     fully_connected(folder / "m.tflite", WEIGHTS)
 
 
