@@ -302,8 +302,9 @@ def _kernel(
     if operator.index in misread:
         return _WRONG, misread[operator.index]
     rows = [verdict.ops[operator.index] for verdict in verdicts]
-    if any(v.state == "dangerous" and r.in_cluster for v, r in zip(verdicts, rows, strict=True)):
-        return _WRONG, "is in a sparse network that fits only partly"
+    for verdict, row in zip(verdicts, rows, strict=True):
+        if verdict.state == "dangerous" and row.in_cluster:
+            return _WRONG, f"is in a sparse network that computes wrong numbers: {verdict.reason}"
     if rows and all(row.skips_zeros for row in rows):
         return _SPARSE_NETWORK, rows[0].reason
     outside = next((row.reason for row in rows if not row.in_cluster), "")

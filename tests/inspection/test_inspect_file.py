@@ -19,7 +19,7 @@ from edgeprune.inspection.inspect_file import Inspection, inspect
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
-from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.printing import HOSTILE, check_printed
 from tests.support.reading import count_bytes_of_values
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
@@ -102,6 +102,17 @@ def test_weights_behind_densify_count_for_their_operator(tmp_path: Path) -> None
     assert report.parameters == 4096
     assert report.sparse_inference == "not-applicable"
     assert rules_of(report) == {"densify-needs-tflite"}
+
+
+def test_a_sparse_file_that_asks_for_half_precision_is_dangerous(tmp_path: Path) -> None:
+    network = next(network for network in FAMILY if network.name == "base")
+    sparse = save_sparse(network.save(tmp_path / "dense"), tmp_path / "sparse")
+    assert inspect(sparse).sparse_inference == "all"
+    report = inspect(ask_for_halves(sparse, tmp_path / "halves"))
+    finding = next(f for f in report.findings if f.rule == "sparse-network-broken")
+    assert "half precision (metadata 'reduced_precision_support')" in finding.message
+    assert {op.kernel for op in report.ops if op.op == "CONV_2D"} == {"wrong"}
+    assert not any(op.sparse for op in report.ops)
 
 
 def test_a_direct_sparse_matrix_is_computed_sparsely(tmp_path: Path) -> None:

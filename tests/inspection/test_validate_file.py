@@ -17,7 +17,7 @@ from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.targets.checks import Reference, Verdict, check_outputs
 from edgeprune.targets.host import installed_runtimes
 from tests.support.architectures import build, samples
-from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -215,6 +215,18 @@ def test_a_file_that_only_arm64_computes_wrongly_fails_and_the_operator_is_named
     message = next(check.message for check in verdict.checks if not check.ok)
     assert "DEPTHWISE_CONV_2D" in message
     assert validate(broken, "xnnpack-x86", reference=dense).ok
+
+
+def test_a_sparse_file_that_asks_for_half_precision_is_dangerous(tmp_path: Path) -> None:
+    network = {entry.name: entry for entry in FAMILY}["base"]
+    dense = network.save(tmp_path / "dense.tflite")
+    sparse = save_sparse(dense, tmp_path / "sparse.tflite")
+    verdict = validate(ask_for_halves(sparse, tmp_path / "halves.tflite"), "xnnpack-arm64")
+    assert failed(verdict) == ["sparse network"]
+    check = next(check for check in verdict.checks if not check.ok)
+    assert check.value == "dangerous"
+    assert "half precision" in check.message
+    assert validate(sparse, "xnnpack-arm64").ok
 
 
 def test_a_sound_sparse_file_is_not_proven_without_the_instrument(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from edgeprune.tflite.gate import (
     never_engages,
     rules_for,
 )
-from tests.support.gate_networks import FAMILY, Network, Trunk, save_sparse
+from tests.support.gate_networks import FAMILY, Network, Trunk, ask_for_halves, save_sparse
 
 RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
 TFLITE_RUNTIME, LITERT = RUNTIMES
@@ -118,6 +118,32 @@ def test_one_weight_behind_densify_is_enough_for_danger(tmp_path: Path) -> None:
     dense = BY_NAME["dws2_same"].save(tmp_path / "dense")
     path = save_sparse(dense, tmp_path / "sparse", only="FULLY_CONNECTED")
     assert judge_file(read(path), RUNTIMES) is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "states"),
+    [
+        (b"fp16accfp16", ["dangerous", "dangerous"]),
+        (b"fp16bf16accfp16", ["dangerous", "dangerous"]),
+        (b"fp16accfp32", ["on", "on"]),
+        (b"fp16", ["on", "on"]),
+        (b"", ["on", "on"]),
+    ],
+)
+def test_a_sparse_network_beside_half_precision_is_dangerous(
+    tmp_path: Path, value: bytes, states: list[str]
+) -> None:
+    sparse = save_sparse(BY_NAME["base"].save(tmp_path / "dense"), tmp_path / "sparse")
+    judged = read(ask_for_halves(sparse, tmp_path / "halves", value))
+    verdicts = judge_each(judged, RUNTIMES)
+    assert [verdict.state for verdict in verdicts] == states
+    if "dangerous" in states:
+        assert "half precision (metadata 'reduced_precision_support')" in verdicts[0].reason
+
+
+def test_half_precision_alone_is_no_danger(tmp_path: Path) -> None:
+    dense = BY_NAME["base"].save(tmp_path / "dense")
+    assert judge_file(read(ask_for_halves(dense, tmp_path / "halves")), RUNTIMES) is None
 
 
 @pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)

@@ -22,6 +22,7 @@ from edgeprune.tflite.gate.compatibility import (
 )
 from edgeprune.tflite.gate.node import Node, constant, is_constant, lower
 from edgeprune.tflite.gate.rules import XnnpackRules, delegating, rules_for
+from edgeprune.tflite.metadata import HALVES_NAME, asks_for_halves
 
 NetworkState: TypeAlias = Literal["on", "off", "dangerous"]
 
@@ -99,7 +100,7 @@ def judge(graph: Graph, runtime: Runtime, *, assume_pruned: bool = False) -> Net
     fits = [fit_of(main, node, rules) for node in nodes]
     layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
     faults = list(_faults(main, nodes, fits, layouts, rules))
-    whole = _whole(nodes, fits, layouts, faults)
+    whole = _with_halves(graph) or _whole(nodes, fits, layouts, faults)
     leader = _largest(layouts)
     return NetworkVerdict(
         runtime=runtime,
@@ -246,6 +247,21 @@ def _whole(
     if layouts.nchw:
         return "on", "the network runs on sparse kernels", "", None
     return "off", *_why_off(nodes, fits, layouts)
+
+
+def _with_halves(graph: Graph) -> tuple[NetworkState, str, str, int | None] | None:
+    """The state of a network for which a file also asks for half precision; None if it does not.
+
+    Measured on emulated ARM64 (cortex-a76), 2026-11-27: a network in the sparse mode gives NaN in
+    tflite-runtime 2.14.0 and crashes LiteRT 2.1.6, one that can never engage is right in both.
+    """
+    if not asks_for_halves(graph.metadata) or never_engages(graph):
+        return None
+    reason = (
+        f"the file asks for half precision (metadata {HALVES_NAME!r}) as well, in which sparse "
+        "convolutions compute NaN or crash"
+    )
+    return "dangerous", reason, "Use sparse weights or half precision, not both.", None
 
 
 def _why_off(
