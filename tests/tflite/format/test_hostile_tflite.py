@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
@@ -146,6 +147,27 @@ DAMAGES: Mapping[str, tuple[Edit, str]] = {
         lambda model: model.subgraphs[0].operators.reverse(),
         "inputs computed before",
     ),
+    "a tensor that two operators compute": (
+        lambda model: model.subgraphs[0].operators.append(model.subgraphs[0].operators[0]),
+        r"operator 2 \(DENSIFY\): expected outputs that nothing else gives values, such as tensor 1"
+        ". Received: one that is also computed by operator 0",
+    ),
+    "a tensor that is computed and an input": (
+        assign(*GRAPH, "inputs", value=indices(0, 1)),
+        "also an input of the model",
+    ),
+    "a tensor that is computed and a constant": (
+        assign(*GRAPH, "operators", 0, "outputs", value=indices(2)),
+        "such as tensor 2. Received: one that is also a constant in the file",
+    ),
+    "a variable with data": (
+        assign(*SPARSE, "isVariable", value=True),
+        "expected a variable without data",
+    ),
+    "a bias with data that is a variable": (
+        assign(*GRAPH, "tensors", 2, "isVariable", value=True),
+        "expected a variable without data",
+    ),
     "operator that reads its own output": (
         assign(*GRAPH, "operators", 1, "inputs", value=indices(3, 1, 2)),
         "inputs computed before",
@@ -178,6 +200,82 @@ def test_a_sparse_tensor_that_describes_gigabytes_is_refused(tmp_path: Path) -> 
     path = tmp_path / "bomb.tflite"
     path.write_bytes(packed_plainly(model))
     refuse(path, "bytes when dense")
+
+
+@pytest.mark.parametrize(
+    ("inside", "size"), [(np.ones(64, np.uint8), 64), (np.ones(64, np.uint8), 0), ([], 64)]
+)
+def test_data_both_inside_and_at_an_offset_is_refused(
+    tmp_path: Path, inside: Any, size: int
+) -> None:
+    """Runtimes take what is inside, also where the offset leads to other bytes or to none."""
+    model = sparse_model(tmp_path)
+    model.buffers[1] = schema.BufferT(inside, 64, size)
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    refuse(path, "buffer 1: expected data inside the model or at an offset, not both")
+
+
+def test_custom_options_both_inside_and_at_an_offset_are_refused(tmp_path: Path) -> None:
+    model = sparse_model(tmp_path)
+    operator = model.subgraphs[0].operators[1]
+    operator.customOptions = np.ones(8, np.uint8)
+    operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize = 64, 8
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    with pytest.raises(TfliteError, match="subgraph 0, operator 1: expected data inside"):
+        load(path)
+
+
+def test_no_variable_gets_data_when_it_was_behind_a_densify(tmp_path: Path) -> None:
+    model = sparse_model(tmp_path)
+    model.subgraphs[0].tensors[1].isVariable = True
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    with pytest.raises(TfliteError, match=r"DENSIFY of 'w/sparse'.* the variable 'w'"):
+        densify_file(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def padded_net(
+    path: Path,
+    made: tuple[int, ...],
+    *,
+    op: str = "PAD",
+    signature: tuple[int, ...] = (1, 8, 8, 3),
+    amounts: Any = np.int32,
+) -> Path:
+    """Zeros around a map of 8x8: two before and one behind on both axes."""
+    net = Net()
+    x = net.tensor("x", (1, 8, 8, 3))
+    rows = net.constant("amounts", np.array([[0, 0], [2, 1], [2, 1], [0, 0]], amounts))
+    y = net.tensor("y", made)
+    inputs = (
+        [x, rows, net.constant("fill", np.zeros(1, np.float32))] if op == "PADV2" else [x, rows]
+    )
+    net.operator(op, inputs, [y])
+    net.graph.tensors[x].shapeSignature = indices(*signature)
+    return net.save(path, [x], [y])
+
+
+@pytest.mark.parametrize("op", ["PAD", "PADV2", "MIRROR_PAD"])
+@pytest.mark.parametrize("made", [(1, 10, 11, 3), (1, 11, 12, 3), (2, 11, 11, 3), (11, 11, 3)])
+def test_a_pad_that_contradicts_its_declared_shape_is_refused(
+    tmp_path: Path, op: str, made: tuple[int, ...]
+) -> None:
+    """Runtimes pad as the constant says; a rewrite that trusts the shape computes another model."""
+    path = padded_net(tmp_path / "m.tflite", made, op=op)
+    expected = r"expected an output 'y' of \[1, 11, 11, 3\], as computed from 'x'. Received: "
+    refuse(path, expected + re.escape(str(list(made))))
+
+
+@pytest.mark.parametrize("amounts", [np.int32, np.int64])
+def test_a_pad_is_compared_on_fixed_axes_only(tmp_path: Path, amounts: Any) -> None:
+    path = padded_net(tmp_path / "sound", (1, 11, 11, 3), amounts=amounts)
+    assert read(path).operators[0].op == "PAD"
+    path = padded_net(tmp_path / "open", (1, 1, 11, 3), signature=(-1, -1, 8, 3), amounts=amounts)
+    assert read(path).operators[0].op == "PAD"
+    refuse(padded_net(tmp_path / "bad", (1, 1, 1, 3), signature=(-1, -1, 8, 3)), "Received")
 
 
 def test_a_densify_into_another_shape_is_refused(tmp_path: Path) -> None:
@@ -242,13 +340,43 @@ def test_many_tensors_that_share_a_buffer_have_their_zeros_counted_once(
     assert sum(values) == 2 * 1_000_000
 
 
-def test_operators_without_inputs_or_outputs_harm_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("op", "inputs", "needed"),
+    [
+        ("DENSIFY", [], 1),
+        ("DEQUANTIZE", [-1], 1),
+        ("CONV_2D", [-1, 0, -1], 2),
+        ("FULLY_CONNECTED", [0], 2),
+        ("FULLY_CONNECTED", [0, -1, 0], 2),
+        ("DIV", [0], 2),
+        ("TRANSPOSE_CONV", [0, 0], 3),
+        ("RELU", [], 1),
+    ],
+)
+def test_an_operator_without_the_inputs_that_it_needs_is_refused(
+    tmp_path: Path, op: str, inputs: list[int], needed: int
+) -> None:
+    net = Net()
+    net.constant("w", np.ones((4, 4), np.float32))
+    net.operator(op, inputs, [net.tensor("y", (4, 4))], 8)
+    path = net.save(tmp_path / "m.tflite", [], [])
+    refuse(path, rf"operator 0 \({op}\): expected {needed} or more inputs, the first {needed}")
+
+
+def test_operators_that_need_no_inputs_may_have_none(tmp_path: Path) -> None:
+    net = Net()
+    for op in ("VAR_HANDLE", "CALL_ONCE", "HASHTABLE", "CUSTOM"):
+        net.operator(op, [], [net.tensor(op, (1,), "resource")], 1, custom_code=b"Mine")
+    path = net.save(tmp_path / "m.tflite", [], [])
+    assert len(inspect(path).ops) == 4
+
+
+def test_operators_without_outputs_harm_nobody(tmp_path: Path) -> None:
     net = Net()
     net.constant("w", prune(np.ones((64, 64), np.float32), 0.9, (1, 1)))
     for op in ("DENSIFY", "DEQUANTIZE", "CONV_2D", "FULLY_CONNECTED", "DIV"):
-        net.operator(op, [], [], 1)
-        net.operator(op, [-1, 0, -1], [], 8)
-        net.operator(op, [0], [-1], 8)
+        net.operator(op, [0, 0], [], 8)
+        net.operator(op, [0, 0, -1], [-1], 8)
     path = net.save(tmp_path / "m.tflite", [], [])
     assert inspect(path).parameters == 4096
     encode_file(path, tflite_fuzz.RULES, tmp_path / "encoded")
