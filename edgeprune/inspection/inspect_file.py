@@ -189,7 +189,7 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     graph = read(Path(path))
     plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
     tensors = _tensor_reports(graph, plans)
-    verdicts = _verdicts(graph, rules)
+    verdicts = _verdicts(graph, rules, profile)
     findings = (
         *graph_findings(graph, plans, runtimes),
         *about_network(graph, verdicts),
@@ -231,10 +231,20 @@ def _profile(device: str | Path | DeviceProfile | None) -> DeviceProfile | None:
     return load_profile(device)
 
 
-def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[NetworkVerdict, ...]:
-    """Returns what the device's runtimes make of a network that asks for sparse inference."""
+def _verdicts(
+    graph: Graph, rules: EncodingRules, profile: DeviceProfile | None
+) -> tuple[NetworkVerdict, ...]:
+    """Returns what the device's runtimes make of a network that asks for sparse inference.
+
+    XNNPACK has a sparse mode on ARM64 only, so there is nothing to say of other devices.
+    """
     if not asks_for_sparse(graph):
         return ()
+    if profile is not None:
+        from edgeprune.targets.find import runs_sparse_networks
+
+        if not runs_sparse_networks(profile):
+            return ()
     return judge_each(graph, rules.runtimes)
 
 

@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import Inspection, inspect
+from edgeprune.profiles.profile import profile_folder
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
@@ -113,6 +114,49 @@ def test_a_sparse_file_that_asks_for_half_precision_is_dangerous(tmp_path: Path)
     assert "half precision (metadata 'reduced_precision_support')" in finding.message
     assert {op.kernel for op in report.ops if op.op == "CONV_2D"} == {"wrong"}
     assert not any(op.sparse for op in report.ops)
+
+
+@pytest.mark.parametrize(
+    ("device", "kernel", "sparse_inference"),
+    [
+        ("xnnpack-x86", "dense after DENSIFY", "none"),
+        ("xnnpack-arm64", "sparse convolution", "all"),
+        ("arm-neon-int8", "sparse convolution", "all"),
+        (None, "sparse convolution", "all"),
+    ],
+)
+def test_convolutions_skip_zeros_on_devices_with_sparse_networks_only(
+    tmp_path: Path, device: str | None, kernel: str, sparse_inference: str
+) -> None:
+    network = next(network for network in FAMILY if network.name == "base")
+    report = inspect(save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse"), device)
+    pointwise = [op for op in report.ops if op.op == "CONV_2D"][1:]
+    assert {op.kernel for op in pointwise} == {kernel}
+    assert {op.sparse for op in pointwise} == {kernel == "sparse convolution"}
+    assert report.sparse_inference == sparse_inference
+
+
+def test_a_file_that_only_arm64_computes_wrongly_is_sound_elsewhere(tmp_path: Path) -> None:
+    network = next(network for network in FAMILY if network.name == "dws2_same")
+    path = save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse")
+    assert "sparse-network-broken" in rules_of(inspect(path, "xnnpack-arm64"))
+    report = inspect(path, "xnnpack-x86")
+    assert "sparse-network-broken" not in rules_of(report)
+    assert not {"wrong", "sparse convolution"} & {op.kernel for op in report.ops}
+
+
+def test_a_device_of_ones_own_says_by_its_encoding_whether_networks_run_sparsely(
+    tmp_path: Path,
+) -> None:
+    """A board with one instrument of its own, which says nothing of processors."""
+    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace('targets = ["arm64-emulated", "ssh", "adb"]', 'targets = ["ssh"]'))
+    network = next(network for network in FAMILY if network.name == "base")
+    path = save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse")
+    assert inspect(path, own).sparse_inference == "all"
+    own.write_text(own.read_text().replace("sparse_networks = true", "sparse_networks = false"))
+    assert inspect(path, own).sparse_inference == "none"
 
 
 def test_a_direct_sparse_matrix_is_computed_sparsely(tmp_path: Path) -> None:
