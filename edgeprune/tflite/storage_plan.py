@@ -176,7 +176,7 @@ def computing_uses(subgraph: Subgraph, tensor: Tensor) -> Sequence[tuple[Operato
     used = subgraph.readers.get(tensor.index, ())
     if tensor.dtype != "float16" or any(operator.op != "DEQUANTIZE" for operator, _ in used):
         return used
-    outputs = [index for operator, _ in used for index in operator.outputs]
+    outputs = dict.fromkeys(index for operator, _ in used for index in operator.outputs)
     return [use for index in outputs for use in subgraph.readers.get(index, ())]
 
 

@@ -8,7 +8,7 @@ for -0.0, which is stored as 0.0 is: not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,7 @@ def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:
     chosen = [plan for plan in plans if plan.storage != "dense"]
     for plan in chosen:
         _store_sparse(draft, plan)
+    _set_versions(draft, {plan.tensor for plan in chosen if plan.storage == "direct"})
     _insert_densify(draft, [plan.tensor for plan in chosen if plan.storage == "densify"])
     return bool(chosen)
 
@@ -137,8 +138,6 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
             hasRank=target.hasRank,
         )
         subgraph.tensors.append(target)
-    else:
-        _set_versions(draft, tensor.index, DIRECT_VERSION)
     target.sparsity = _parameters(sparse)
 
 
@@ -207,9 +206,11 @@ def _densify_operator(code: int, source: int, output: int) -> Any:
     )
 
 
-def _set_versions(draft: Draft, tensor: int, version: int) -> None:
-    """Gives every FULLY_CONNECTED of the main subgraph with these weights another version."""
-    code = code_index(draft.model, schema.BuiltinOperator.FULLY_CONNECTED, version)
+def _set_versions(draft: Draft, tensors: Collection[int]) -> None:
+    """Gives every FULLY_CONNECTED that takes one of the tensors as weights the direct version."""
+    if not tensors:
+        return
+    code = code_index(draft.model, schema.BuiltinOperator.FULLY_CONNECTED, DIRECT_VERSION)
     for operator in draft.graph.operators:
-        if operator.op == "FULLY_CONNECTED" and operator.inputs[1:2] == (tensor,):
+        if operator.op == "FULLY_CONNECTED" and operator.inputs[1] in tensors:
             draft.model.subgraphs[0].operators[operator.index].opcodeIndex = code

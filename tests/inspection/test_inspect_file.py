@@ -159,6 +159,16 @@ def test_a_device_of_ones_own_says_by_its_encoding_whether_networks_run_sparsely
     assert inspect(path, own).sparse_inference == "none"
 
 
+def test_every_operator_gets_the_misses_of_its_own_version(tmp_path: Path) -> None:
+    net = Net()
+    x = net.tensor("x", (1, 4))
+    for version in (1, 90, 91):
+        net.operator("RELU", [x], [net.tensor(f"y{version}", (1, 4))], version)
+    findings = inspect(net.save(tmp_path / "m", [x], [1])).findings
+    assert [finding.op for finding in findings] == [1, 1, 2, 2]
+    assert ["version 9" in finding.message for finding in findings] == [True] * 4
+
+
 def test_a_direct_sparse_matrix_is_computed_sparsely(tmp_path: Path) -> None:
     report = inspect(encoded(dense_net(tmp_path / "m", prune(floats(64, 256), 0.8, (1, 4)))))
     assert report.ops[0].sparse

@@ -50,6 +50,7 @@ __all__ = [
 _IDENTIFIER = b"TFL3"
 _CUSTOM = schema.BuiltinOperator.CUSTOM
 _SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
+_MOST_AXES = 32
 _DENSE_BYTES_ALLOWED = 128 << 20
 _DENSE_EXPANSION_ALLOWED = 128
 
@@ -72,6 +73,7 @@ def graph_of(path: Path, reader: ByteReader, model: Record) -> Graph:
     buffers = [
         buffer_bytes(reader, record, f"buffer {i}") for i, record in enumerate(model["buffers"])
     ]
+    reader.spend(sum(r["size"] for r in model["buffers"] if r["offset"] > 1), "buffers")
     codes = [_operator_code(record) for record in model["operator_codes"]]
     subgraphs = tuple(
         _subgraph(reader, record, f"subgraph {i}", buffers, codes)
@@ -86,12 +88,18 @@ def graph_of(path: Path, reader: ByteReader, model: Record) -> Graph:
         description=_text(model["description"]),
         subgraphs=subgraphs,
         signatures=tuple(_signature(reader, r, subgraphs) for r in model["signature_defs"]),
-        metadata={
-            _text(record["name"]): pick(reader, buffers, record["buffer"], "metadata").tobytes()
-            for record in model["metadata"]
-        },
+        metadata=_metadata(reader, model["metadata"], buffers),
         metadata_buffers=tuple(record["buffer"] for record in model["metadata"]),
     )
+
+
+def _metadata(
+    reader: ByteReader, records: Sequence[Record], buffers: Sequence[Array]
+) -> Mapping[str, bytes]:
+    """Returns the values by name; entries that name one buffer share its bytes."""
+    used = [record["buffer"] for record in records]
+    values = {index: pick(reader, buffers, index, "metadata").tobytes() for index in {*used}}
+    return {_text(record["name"]): values[record["buffer"]] for record in records}
 
 
 def open_checked(path: Path) -> tuple[ByteReader, Record]:
@@ -239,6 +247,8 @@ def _tensor(
 
 
 def _check_tensor(reader: ByteReader, tensor: Tensor, place: str) -> None:
+    if len(tensor.shape) > _MOST_AXES:
+        raise reader.fail(f"{place}, shape", f"at most {_MOST_AXES} axes", len(tensor.shape))
     if any(length < 0 for length in tensor.shape):
         raise reader.fail(f"{place}, shape", "lengths of 0 or more", list(tensor.shape))
     if tensor.variable and tensor.constant:

@@ -14,7 +14,6 @@ Shape = tuple[int, ...]
 
 PADS = ("MIRROR_PAD", "PAD", "PADV2")
 _SAME = 0
-_LONGEST = 64
 
 
 def contradiction(subgraph: Subgraph, operator: Operator) -> tuple[str, str] | None:
@@ -55,7 +54,7 @@ def _agree(computed: Shape, taken: Tensor, made: Tensor) -> bool:
 def _padded(subgraph: Subgraph, operator: Operator, shape: Shape) -> Shape | None:
     index = operator.inputs[1] if len(operator.inputs) > 1 else -1
     amounts = subgraph.tensors[index] if index >= 0 else None
-    if amounts is None or amounts.shape != (len(shape), 2) or len(shape) > _LONGEST:
+    if amounts is None or amounts.shape != (len(shape), 2):
         return None
     values = amounts.values() if amounts.dtype in ("int32", "int64") else None
     if values is None:

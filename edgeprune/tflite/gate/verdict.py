@@ -99,8 +99,8 @@ def judge(graph: Graph, runtime: Runtime, *, assume_pruned: bool = False) -> Net
     nodes = lower(main)
     fits = [fit_of(main, node, rules) for node in nodes]
     layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
-    faults = list(_faults(main, nodes, fits, layouts, rules))
-    whole = _with_halves(graph) or _whole(nodes, fits, layouts, faults)
+    fault = next(_faults(main, nodes, fits, layouts, rules), None)
+    whole = _with_halves(graph) or _whole(nodes, fits, layouts, fault)
     leader = _largest(layouts)
     return NetworkVerdict(
         runtime=runtime,
@@ -237,10 +237,9 @@ def _cut(
 
 
 def _whole(
-    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, faults: Sequence[_Fault]
+    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, fault: _Fault | None
 ) -> tuple[NetworkState, str, str, int | None]:
-    if faults:
-        fault = faults[0]
+    if fault is not None:
         node = nodes[fault.breaker]
         reason = f"{_name(node)} {fault.reason}: only a part of the network is sparse, and wrong"
         return "dangerous", reason, fault.remedy, node.operator.index
@@ -299,7 +298,8 @@ def _rows(
         for position, node in enumerate(nodes)
         for index in (node.operator.index, *node.absorbed)
     }
-    leaders = sorted({layouts.leaders[p] for p, n in enumerate(nodes) if _inside(main, n, layouts)})
+    led = sorted({layouts.leaders[p] for p, n in enumerate(nodes) if _inside(main, n, layouts)})
+    cluster = {leader: number for number, leader in enumerate(led)}
     for operator in main.operators:
         position = place.get(operator.index)
         if position is None:
@@ -314,7 +314,7 @@ def _rows(
             index=operator.index,
             op=operator.op,
             in_cluster=inside,
-            cluster=leaders.index(layouts.leaders[position]) if inside else None,
+            cluster=cluster[layouts.leaders[position]] if inside else None,
             skips_zeros=skips,
             reason=reason,
             remedy=remedy,

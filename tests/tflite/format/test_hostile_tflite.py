@@ -16,13 +16,16 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.core.errors import EdgepruneError, TfliteError
+from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
-from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.gate import judge
+from edgeprune.tflite.storage_plan import EncodingRules, computing_uses
 from edgeprune.tflite.store_densely import densify_file
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support import tflite_fuzz
+from tests.support.gate_networks import Trunk
 from tests.support.reading import count_bytes_of_values, count_tables
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 
@@ -316,13 +319,77 @@ def tables_that_are_one(path: Path, count: int, *, nested: int = 1) -> Path:
 def test_few_bytes_cannot_describe_many_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, nested: int
 ) -> None:
-    """A reader gives up once it has met a table for every eight bytes, and one more."""
+    """A reader gives up once it has met a table for every sixteen bytes, and one more."""
     path = tables_that_are_one(tmp_path / "bomb.tflite", count, nested=nested)
     tables = count_tables(monkeypatch)
     with pytest.raises(TfliteError):
         read(path)
-    assert 0 < len(tables) <= path.stat().st_size // 8 + 1 < count * nested
+    assert 0 < len(tables) <= path.stat().st_size // 16 + 1 < count * nested
     refuse(path, "tables than the file has room|referred to many times")
+
+
+def test_metadata_entries_that_name_one_buffer_share_its_bytes(tmp_path: Path) -> None:
+    """A copy for each of 6,000 entries of 4 MB would take 24 GB."""
+    net = Net()
+    net.metadata("first", bytes(4096))
+    net.model.metadata += [schema.MetadataT(b"m%d" % i, 1) for i in range(6000)]
+    values = read(net.save(tmp_path / "m.tflite", [], [])).metadata.values()
+    assert len(values) == 6001
+    assert len({id(value) for value in values}) == 1
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_buffers_that_share_a_region_may_not_describe_many_times_the_file(
+    tmp_path: Path, count: int
+) -> None:
+    """Each would be written by itself: 1,800 of 1 MB made 1.8 GB."""
+    net = Net()
+    net.model.buffers += [schema.BufferT(offset=1 << 40, size=8192) for _ in range(count)]
+    data = packed_plainly(net.model)
+    path = tmp_path / "m.tflite"
+    net.model.buffers[1:] = [schema.BufferT(offset=len(data), size=8192) for _ in range(count)]
+    path.write_bytes(packed_plainly(net.model) + bytes(8192))
+    if count == 3:
+        assert len(load(path).model.buffers) == 4
+    else:
+        refuse(path, "expected data stored once")
+
+
+def test_a_dequantize_that_reads_one_tensor_many_times_is_followed_once(tmp_path: Path) -> None:
+    """Its 300 inputs times 300 readers were 90,000 uses of the weights."""
+    net = Net()
+    x = net.tensor("x", (1, 64))
+    w = net.constant("w", prune(np.ones((64, 64), np.float16), 0.9, (1, 1)))
+    restored = net.tensor("restored", (64, 64))
+    net.operator("DEQUANTIZE", [w] * 300, [restored], 3)
+    made = [net.tensor(f"y{i}", (1, 64)) for i in range(300)]
+    for y in made:
+        net.operator("FULLY_CONNECTED", [x, restored, -1], [y], 1)
+    graph = read(net.save(tmp_path / "m.tflite", [x], made))
+    assert len(computing_uses(graph.subgraphs[0], graph.tensors[w])) == 300
+
+
+def test_weights_that_many_convolutions_share_have_their_zeros_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = Trunk()
+    x = trunk.conv(trunk.stem(), 16)
+    weights = [int(i) for i in trunk.net.graph.operators[-1].inputs[1:]]
+    for _ in range(50):
+        made = trunk.value(trunk.shapes[x])
+        options = schema.Conv2DOptionsT(strideW=1, strideH=1, padding=1)
+        trunk.net.operator("CONV_2D", [x, *weights], [made], 1, options)
+        x = made
+    graph = read(trunk.save(tmp_path / "m", trunk.mean(x)))
+    values = count_bytes_of_values(monkeypatch)
+    assert judge(graph, Runtime("LiteRT", "2.1.6")).parameters == 51 * 16 * 16
+    assert sum(size == 4 * 16 * 16 for size in values) == 1
+
+
+def test_a_tensor_of_more_axes_than_anything_computes_with_is_refused(tmp_path: Path) -> None:
+    net = Net()
+    net.tensor("x", [2**31 - 1] * 100_000)
+    refuse(net.save(tmp_path / "m.tflite", [], []), "expected at most 32 axes. Received: 100000")
 
 
 def test_many_tensors_that_share_a_buffer_have_their_zeros_counted_once(
