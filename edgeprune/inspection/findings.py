@@ -40,7 +40,7 @@ def graph_findings(
     misses: dict[tuple[str, int], list[VersionMiss]] = {}
     for miss in version_misses(graph, runtimes):
         misses.setdefault((miss.op, miss.version), []).append(miss)
-    findings = [*_about_file(graph, main)]
+    findings = [*_about_file(graph, main), *_about_axes(main)]
     for operator in main.operators:
         weights, passed = weights_of(main, operator)
         found = [] if operator.custom else misses.get((operator.op, operator.version), [])
@@ -73,6 +73,26 @@ def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
                 f"{list(tensor.shape_signature)}.",
                 "Convert with a fixed batch (Keras: `Input(..., batch_size=1)`); NPU compilers "
                 "and TFLite Micro need it.",
+            )
+
+
+def _about_axes(main: Subgraph) -> Iterator[Finding]:
+    """Names tensors whose scales are along an axis that they do not have.
+
+    Old converters gave biases, of one axis, that of their weights. tflite-runtime 2.14.0 and LiteRT
+    2.3.0 refuse to load such a file, with one scale too; TFLite Micro computes right. Measured
+    2026-11-27.
+    """
+    for tensor in main.tensors:
+        axes = len(tensor.shape)
+        if tensor.scales.size and not 0 <= tensor.quantized_dimension < max(axes, 1):
+            reader = next((operator for operator, _ in main.readers.get(tensor.index, ())), None)
+            yield Finding(
+                None if reader is None else reader.index,
+                "quantized-axis",
+                f"The scales of {tensor.name!r} are along axis {tensor.quantized_dimension}, of "
+                f"{axes} that it has: tflite-runtime and LiteRT do not load the file.",
+                "Set `quantized_dimension` of that tensor to 0, or convert the model again.",
             )
 
 

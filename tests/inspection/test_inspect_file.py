@@ -23,6 +23,7 @@ from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.printing import HOSTILE, check_printed
 from tests.support.reading import count_bytes_of_values
+from tests.support.runtime_judge import RUNTIMES, outputs
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -157,6 +158,34 @@ def test_a_device_of_ones_own_says_by_its_encoding_whether_networks_run_sparsely
     assert inspect(path, own).sparse_inference == "all"
     own.write_text(own.read_text().replace("sparse_networks = true", "sparse_networks = false"))
     assert inspect(path, own).sparse_inference == "none"
+
+
+@pytest.mark.parametrize("scales", [1, 16])
+@pytest.mark.parametrize("axis", [-1, 0, 1, 3])
+def test_scales_along_an_axis_that_a_bias_has_not_are_a_finding(
+    tmp_path: Path, axis: int, scales: int
+) -> None:
+    """Both runtimes refuse the file, and only them: axis 0 of one is right."""
+
+    def change(graph: Any) -> None:
+        bias = graph.tensors[2].quantization
+        bias.quantizedDimension = axis
+        bias.scale, bias.zeroPoint = bias.scale[:scales], bias.zeroPoint[:scales]
+
+    path = edited(convolution_net(tmp_path / "m", integers(1, 3, 3, 16), depthwise=True), change)
+    findings = [f for f in inspect(path).findings if f.rule == "quantized-axis"]
+    if axis == 0:
+        assert not findings
+    else:
+        (finding,) = findings
+        assert finding.op == 0
+        assert f"'b' are along axis {axis}, of 1 that it has" in finding.message
+    for runtime in RUNTIMES if axis or scales == 16 else ():
+        if axis:
+            with pytest.raises(RuntimeError, match="quantized_dimension must be in range"):
+                outputs(runtime, [path], tmp_path)
+        else:
+            assert outputs(runtime, [path], tmp_path)
 
 
 def test_every_operator_gets_the_misses_of_its_own_version(tmp_path: Path) -> None:
