@@ -37,11 +37,14 @@ def graph_findings(
       runtimes: those that have to load the file.
     """
     main = graph.subgraphs[0]
-    misses = version_misses(graph, runtimes)
-    findings = [*_about_file(graph, main)]
+    misses: dict[tuple[str, int], list[VersionMiss]] = {}
+    for miss in version_misses(graph, runtimes):
+        misses.setdefault((miss.op, miss.version), []).append(miss)
+    findings = [*_about_file(graph, main), *_about_axes(main)]
     for operator in main.operators:
         weights, passed = weights_of(main, operator)
-        findings += _about_versions(main, operator, misses)
+        found = [] if operator.custom else misses.get((operator.op, operator.version), [])
+        findings += _about_versions(main, operator, found)
         if weights is not None and weights.sparse and "DENSIFY" in passed:
             findings += _about_restored(main, operator, weights)
         elif weights is not None and weights.encoding is not None:
@@ -70,6 +73,26 @@ def _about_file(graph: Graph, main: Subgraph) -> Iterator[Finding]:
                 f"{list(tensor.shape_signature)}.",
                 "Convert with a fixed batch (Keras: `Input(..., batch_size=1)`); NPU compilers "
                 "and TFLite Micro need it.",
+            )
+
+
+def _about_axes(main: Subgraph) -> Iterator[Finding]:
+    """Names tensors whose scales are along an axis that they do not have.
+
+    Old converters gave biases, of one axis, that of their weights. tflite-runtime 2.14.0 and LiteRT
+    2.3.0 refuse to load such a file, with one scale too; TFLite Micro computes right. Measured
+    2026-11-27.
+    """
+    for tensor in main.tensors:
+        axes = len(tensor.shape)
+        if tensor.scales.size and not 0 <= tensor.quantized_dimension < max(axes, 1):
+            reader = next((operator for operator, _ in main.readers.get(tensor.index, ())), None)
+            yield Finding(
+                None if reader is None else reader.index,
+                "quantized-axis",
+                f"The scales of {tensor.name!r} are along axis {tensor.quantized_dimension}, of "
+                f"{axes} that it has: tflite-runtime and LiteRT do not load the file.",
+                "Set `quantized_dimension` of that tensor to 0, or convert the model again.",
             )
 
 
@@ -106,7 +129,7 @@ def about_network(graph: Graph, verdicts: Sequence[NetworkVerdict]) -> Iterator[
 def _about_versions(
     main: Subgraph, operator: Operator, misses: Sequence[VersionMiss]
 ) -> Iterator[Finding]:
-    """Names operators that a runtime has no kernel for."""
+    """Says which runtimes have no kernel for an operator, by what they miss of it."""
     if operator.custom:
         yield Finding(
             operator.index,
@@ -115,13 +138,12 @@ def _about_versions(
             "The runtime needs a kernel for it; check that the device's has one.",
         )
     for miss in misses:
-        if (miss.op, miss.version) == (operator.op, operator.version) and not operator.custom:
-            yield Finding(
-                operator.index,
-                "operator-version",
-                f"{miss}.",
-                "Convert the model with `edgeprune export --device ...`, or use a newer runtime.",
-            )
+        yield Finding(
+            operator.index,
+            "operator-version",
+            f"{miss}.",
+            "Convert the model with `edgeprune export --device ...`, or use a newer runtime.",
+        )
     types = {main.tensors[index].dtype for index in operator.inputs[:3] if index >= 0}
     if operator.op == "TRANSPOSE_CONV" and {"int8", "float32"} <= types:
         yield Finding(

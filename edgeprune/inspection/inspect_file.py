@@ -189,7 +189,7 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     graph = read(Path(path))
     plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
     tensors = _tensor_reports(graph, plans)
-    verdicts = _verdicts(graph, rules)
+    verdicts = _verdicts(graph, rules, profile)
     findings = (
         *graph_findings(graph, plans, runtimes),
         *about_network(graph, verdicts),
@@ -231,10 +231,20 @@ def _profile(device: str | Path | DeviceProfile | None) -> DeviceProfile | None:
     return load_profile(device)
 
 
-def _verdicts(graph: Graph, rules: EncodingRules) -> tuple[NetworkVerdict, ...]:
-    """Returns what the device's runtimes make of a network that asks for sparse inference."""
+def _verdicts(
+    graph: Graph, rules: EncodingRules, profile: DeviceProfile | None
+) -> tuple[NetworkVerdict, ...]:
+    """Returns what the device's runtimes make of a network that asks for sparse inference.
+
+    XNNPACK has a sparse mode on ARM64 only, so there is nothing to say of other devices.
+    """
     if not asks_for_sparse(graph):
         return ()
+    if profile is not None:
+        from edgeprune.targets.find import runs_sparse_networks
+
+        if not runs_sparse_networks(profile):
+            return ()
     return judge_each(graph, rules.runtimes)
 
 
@@ -302,8 +312,9 @@ def _kernel(
     if operator.index in misread:
         return _WRONG, misread[operator.index]
     rows = [verdict.ops[operator.index] for verdict in verdicts]
-    if any(v.state == "dangerous" and r.in_cluster for v, r in zip(verdicts, rows, strict=True)):
-        return _WRONG, "is in a sparse network that fits only partly"
+    for verdict, row in zip(verdicts, rows, strict=True):
+        if verdict.state == "dangerous" and row.in_cluster:
+            return _WRONG, f"is in a sparse network that computes wrong numbers: {verdict.reason}"
     if rows and all(row.skips_zeros for row in rows):
         return _SPARSE_NETWORK, rows[0].reason
     outside = next((row.reason for row in rows if not row.in_cluster), "")

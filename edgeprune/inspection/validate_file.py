@@ -27,12 +27,11 @@ from edgeprune.targets.checks import (
     named_outputs,
     numerics,
 )
-from edgeprune.targets.find import TARGETS, find_target
+from edgeprune.targets.find import find_target, own_targets, runs_sparse_networks
 from edgeprune.targets.host import HOST, plain_kernels
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
-from edgeprune.targets.target import Target
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, signature_specs
@@ -110,17 +109,12 @@ def inputs_of_file(graph: Graph, reference: Path | None = None) -> tuple[InputSp
 def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:
     """What this computer and the device's own instruments say of a file."""
     yield from HOST.check(case)
-    named = (*_own_targets(case.profile), *((name, find_target(name)) for name in asked))
+    named = (*own_targets(case.profile), *((name, find_target(name)) for name in asked))
     others = [target for target in dict(named).values() if target is not HOST]
     if others and case.wanted is None:
         case = replace(case, wanted=_plain_outputs(case))
     for target in others:
         yield from target.check(case)
-
-
-def _own_targets(profile: DeviceProfile) -> tuple[tuple[str, Target], ...]:
-    """The instruments that the profile names, each behind its name."""
-    return tuple((name, find_target(name)) for name in profile.targets if name in TARGETS)
 
 
 def _plain_outputs(case: Case) -> Reference | None:
@@ -171,7 +165,7 @@ def _check_flash(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
     limit = profile.limits.flash_bytes
     size = describe_file(graph.path)
     sizes = f"{size.size_bytes} bytes, {size.gzip_bytes} after gzip"
-    others = [name for name, target in _own_targets(profile) if target.capabilities.says_flash]
+    others = [name for name, target in own_targets(profile) if target.capabilities.says_flash]
     if limit.value is None or others:
         who = (
             f"what lies in flash is for {', '.join(sorted(others))} to say"
@@ -191,8 +185,7 @@ def _check_sparse_network(graph: Graph, profile: DeviceProfile) -> Iterator[Chec
 
     Such a file computes wrong numbers there and right ones on x86.
     """
-    proves = any(target.capabilities.sparse_networks for _, target in _own_targets(profile))
-    if not proves or not asks_for_sparse(graph):
+    if not runs_sparse_networks(profile) or not asks_for_sparse(graph):
         return
     danger = judge_file(graph, runtimes_of(profile))
     if danger is None:

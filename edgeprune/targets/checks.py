@@ -152,7 +152,7 @@ def named_outputs(graph: Graph, outputs: tuple[Array, ...]) -> dict[str, Array]:
 
 def check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
     """Whether no output is NaN or infinite."""
-    bad = sum(int((~np.isfinite(array)).sum()) for array in outputs.values())
+    bad = sum(int((~np.isfinite(array)).sum()) for array in outputs.values() if _numbers(array))
     message = "all outputs are finite" if not bad else "outputs hold NaN or infinite values"
     return Check(f"finite ({runtime})", not bad, bad, 0, message, kind="finite")
 
@@ -221,9 +221,17 @@ def check_outputs(
     return Check(name, bool(value <= limit), float(value), limit, message, kind=kind)
 
 
+def _numbers(array: Array) -> bool:
+    """Whether an output holds numbers or truth values, no text."""
+    return array.dtype.kind in "biufc"
+
+
 def _hardly_varies(right: Array) -> bool:
     """Whether an output is nearly the same number everywhere, such as an untrained softmax."""
-    return float(np.ptp(right)) < WEAK_SPREAD * float(np.abs(right).max(initial=0.0))
+    if not right.size or right.dtype.kind not in "iuf":
+        return bool((right == right.flat[0]).all()) if right.size else True
+    values = right.astype(np.float64)
+    return float(np.ptp(values)) < WEAK_SPREAD * float(np.abs(values).max(initial=0.0))
 
 
 def _paired(outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> list[tuple[Array, Array]]:
@@ -233,13 +241,23 @@ def _paired(outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> list[t
     return list(zip(outputs.values(), wanted.values(), strict=False))
 
 
+def _unequal(found: Array, right: Array) -> float:
+    """The fraction of items that differ."""
+    return float(np.mean(found != right)) if right.size else 0.0
+
+
 def _largest_error(found: Array, right: Array) -> float:
-    difference = np.abs(found.astype(np.float64) - right)
-    scale = np.abs(right.astype(np.float64)).max(initial=0.0)
+    if right.dtype.kind not in "iufc":
+        return _unequal(found, right)
+    kind = np.complex128 if right.dtype.kind == "c" else np.float64
+    difference = np.abs(found.astype(kind) - right)
+    scale = np.abs(right.astype(kind)).max(initial=0.0)
     return float(difference.max(initial=0.0) / max(scale, np.finfo(np.float32).tiny))
 
 
 def _rms_error(found: Array, right: Array, step: float) -> float:
+    if right.dtype.kind not in "iuf":
+        return _unequal(found, right)
     beyond = np.maximum(np.abs(found.astype(np.float64) - right) - step, 0)
     scale = np.sqrt(np.mean(np.square(right.astype(np.float64))))
     return float(np.sqrt(np.mean(np.square(beyond))) / max(scale, np.finfo(np.float32).tiny))

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from edgeprune.core.errors import TargetError
 from edgeprune.core.spelling import suggestion
 from edgeprune.targets.target import Target
+
+if TYPE_CHECKING:
+    from edgeprune.profiles.profile import DeviceProfile
 
 
 def _host(address: str) -> Target:
@@ -91,3 +95,19 @@ def find_target(name: str) -> Target:
             f"Unknown target '{name}'.{suggestion(kind, TARGETS)} Known: {', '.join(TARGETS)}."
         )
     return TARGETS[kind](address)
+
+
+def own_targets(profile: DeviceProfile) -> tuple[tuple[str, Target], ...]:
+    """The instruments that a profile names, each behind its name."""
+    return tuple((name, find_target(name)) for name in profile.targets if name in TARGETS)
+
+
+def runs_sparse_networks(profile: DeviceProfile) -> bool:
+    """Whether XNNPACK may run a network sparsely as a whole on a device.
+
+    Only on ARM64 does it: the profile's encoding says so, or an instrument of its measures such
+    processors.
+    """
+    return profile.encoding.sparse_networks or any(
+        target.capabilities.sparse_networks for _, target in own_targets(profile)
+    )

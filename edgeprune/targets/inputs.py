@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.data import InputSpec
+from edgeprune.core.errors import DataError
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import signature_specs
+
+_INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+_NUMBERS = frozenset({"bool", "float32", "float64", *_INTEGERS})
+_MOST_ITEMS = 1 << 27
 
 
 def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
@@ -17,13 +25,30 @@ def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
     Returns:
       One array `[samples, ...]` per input, in the order of `signature`; sizes that the file leaves
       open are 1.
+
+    Raises:
+      DataError: an input takes no numbers, such as text, or more of them than memory should hold.
     """
     generator = np.random.default_rng(seed)
     arrays: list[Array] = []
     for spec in signature_specs(graph):
-        shape = (samples, *(size or 1 for size in spec.shape))
-        if spec.dtype.startswith("float"):
+        shape = (samples, *(1 if size is None else size for size in spec.shape))
+        _require_small(graph, spec, math.prod(shape))
+        if spec.dtype in ("float32", "float64"):
             arrays.append(generator.uniform(-1, 1, shape).astype(spec.dtype))
         else:
             arrays.append(generator.integers(0, 2, shape).astype(spec.dtype))
     return arrays
+
+
+def _require_small(graph: Graph, spec: InputSpec, items: int) -> None:
+    if spec.dtype not in _NUMBERS:
+        raise DataError(
+            f"{graph.path}: input {spec.name!r}: expected numbers, which can be made up. Received: "
+            f"{spec.dtype}. Run the file with data of its own."
+        )
+    if items > _MOST_ITEMS:
+        raise DataError(
+            f"{graph.path}: input {spec.name!r}: expected at most {_MOST_ITEMS} values to make up. "
+            f"Received: {items}. Convert the model with a smaller input."
+        )

@@ -21,7 +21,8 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
     MODEL:       {"path": PATH, "inputs": NPZ, "input_tensors": [int, ...],
                   "output_tensors": [int, ...]}
 An NPZ of inputs holds in0, in1, ..., [n, ...] real values each, in the order of `input_tensors`;
-the one of outputs gets out0, out1, ... in the order of `output_tensors`.
+the one of outputs gets out0, out1, ... in the order of `output_tensors`. A tensor whose first axis
+is fixed and not 1 has no batch axis: its samples are whole tensors, [n, first axis, ...].
 """
 
 from __future__ import annotations
@@ -96,9 +97,24 @@ def dequantize(stored: Any, detail: dict[str, Any]) -> Any:
 
 
 def feed(interpreter: Any, details: list[Any], arrays: list[Any], row: int) -> None:
-    """Sets one sample as the input."""
+    """Sets one sample as the input: a batch of one, or a whole tensor that has no batch axis."""
     for detail, array in zip(details, arrays):
-        interpreter.set_tensor(detail["index"], quantize(array[row : row + 1], detail))
+        whole = array.ndim > len(detail["shape"])
+        sample = array[row] if whole else array[row : row + 1]
+        interpreter.set_tensor(detail["index"], quantize(sample, detail))
+
+
+def stack(rows: list[Any]) -> Any:
+    """Joins one output of all samples to [n, ...], with the axes behind it as they are.
+
+    A first axis of 1, or of a length that differs between samples, is the one of samples.
+    """
+    samples = [np.asarray(row) for row in rows]
+    if len({sample.shape for sample in samples}) == 1 and samples[0].shape[:1] != (1,):
+        joined = np.stack(samples)
+    else:
+        joined = np.concatenate(samples)
+    return joined.astype(np.bytes_) if joined.dtype == object else joined
 
 
 def read_inputs(path: str, details: list[Any]) -> list[Any]:
@@ -155,7 +171,7 @@ def run_samples(module: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         feed(interpreter, inputs, arrays, row)
         interpreter.invoke()
         rows.append([dequantize(interpreter.get_tensor(d["index"]), d) for d in outputs])
-    stacked = [np.concatenate([row[k] for row in rows]) for k in range(len(outputs))]
+    stacked = [stack([row[k] for row in rows]) for k in range(len(outputs))]
     np.savez(job["outputs"], **{f"out{k}": array for k, array in enumerate(stacked)})
     scales = [float(detail["quantization"][0]) for detail in outputs]
     return interpreter, {"output_scales": scales}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     pass
 
 METADATA_NAME = "edgeprune"
+HALVES_NAME = "reduced_precision_support"
+"""Metadata by which a converter says in which number formats a float network may be computed."""
 
 
 def shorten_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,8 +57,23 @@ def embed(model: Any, manifest: Mapping[str, Any]) -> None:
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
-    others = [item for item in model.metadata or [] if item.name != METADATA_NAME.encode()]
-    model.metadata = [*others, entry]
+    drop_metadata(model, METADATA_NAME)
+    model.metadata.append(entry)
+
+
+def asks_for_halves(metadata: Mapping[str, bytes]) -> bool:
+    """Whether a file lets its runtime compute and accumulate in half precision, on fp16 cores.
+
+    Source: `reduced_precision_metadata.h` in TensorFlow Lite ("fp16accfp16"), and
+    xnnpack_delegate.cc, which hints XNNPACK at fp16 where both are allowed.
+    """
+    computed, _, accumulated = metadata.get(HALVES_NAME, b"").partition(b"acc")
+    return b"fp16" in computed and b"fp16" in accumulated
+
+
+def drop_metadata(model: Any, name: str) -> None:
+    """Removes metadata of a name from a TFLite `ModelT`, in place."""
+    model.metadata = [item for item in model.metadata or [] if item.name != name.encode()]
 
 
 def read_embedded(metadata: Mapping[str, bytes]) -> dict[str, Any] | None:

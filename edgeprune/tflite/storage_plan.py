@@ -11,7 +11,7 @@ kernels are those of `fully_connected.cc` in TensorFlow Lite.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -22,6 +22,7 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor, dense_bytes_allowed
 from edgeprune.tflite.format.sparse_tensor import Layout, count_blocks, stored_bytes
 from edgeprune.tflite.gate import delegating, judge_each, never_engages, rules_for
+from edgeprune.tflite.layouts import direct_layout, smallest_layout
 from edgeprune.tflite.op_versions import REFERENCE_RUNTIMES
 from edgeprune.tflite.sparse_support import SparseSupport, sparse_support
 
@@ -36,10 +37,10 @@ SOURCE_TYPES = ("float32", "float16", "int8")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operators whose second input, the weights, may be stored sparsely."""
 
-_BLOCK_SIZES = (2, 4, 8, 16)
 # Tables around a sparse tensor: its SparsityParameters, the second tensor and the DENSIFY operator.
 _OVERHEAD_BYTES = 512
 _MOST_BLOCKS = 255
+_KINDS = ("float", "int8", "dynamic-range")
 
 
 @dataclass(frozen=True)
@@ -121,20 +122,30 @@ def plan_encoding(graph: Graph, rules: EncodingRules) -> tuple[TensorPlan, ...]:
     return _within_reach(plans)
 
 
-def _sparse_mode_danger(graph: Graph, rules: EncodingRules) -> str:
-    """Says why no float weight may go through DENSIFY; empty where that is safe.
+@dataclass(frozen=True)
+class _Danger:
+    """Why weights of some kinds may not go through DENSIFY; the reason is empty where all may."""
 
-    It is where the network runs sparsely as a whole on every runtime, and where it can never do so
-    at all: one DENSIFY makes XNNPACK try, and a network that fits partly gives wrong numbers.
+    reason: str = ""
+    kinds: tuple[str, ...] = ("float", "dynamic-range")
+
+
+def _sparse_mode_danger(graph: Graph, rules: EncodingRules) -> _Danger:
+    """Says why no float weight may go through DENSIFY, or none at all.
+
+    It is safe where the network runs sparsely as a whole on every runtime, and where it can never
+    do so at all: one DENSIFY, of integers too, makes XNNPACK try, and a network that fits partly
+    gives wrong numbers.
     """
     if never_engages(graph):
-        return ""
+        return _Danger()
     if len(graph.subgraphs) != 1:
-        return "XNNPACK's sparse mode was not checked with several subgraphs"
-    for verdict in judge_each(graph, rules.runtimes):
-        if verdict.state != "on":
-            return f"not in {verdict.runtime.name}'s sparse mode: {verdict.reason}"
-    return ""
+        return _Danger("XNNPACK's sparse mode was not checked with several subgraphs")
+    verdicts = [each for each in judge_each(graph, rules.runtimes) if each.state != "on"]
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.state != "dangerous"):
+        reason = f"not in {verdict.runtime.name}'s sparse mode: {verdict.reason}"
+        return _Danger(reason, _KINDS if verdict.state == "dangerous" else _Danger.kinds)
+    return _Danger()
 
 
 def _within_reach(plans: Sequence[TensorPlan]) -> tuple[TensorPlan, ...]:
@@ -165,52 +176,8 @@ def computing_uses(subgraph: Subgraph, tensor: Tensor) -> Sequence[tuple[Operato
     used = subgraph.readers.get(tensor.index, ())
     if tensor.dtype != "float16" or any(operator.op != "DEQUANTIZE" for operator, _ in used):
         return used
-    outputs = [index for operator, _ in used for index in operator.outputs]
+    outputs = dict.fromkeys(index for operator, _ in used for index in operator.outputs)
     return [use for index in outputs for use in subgraph.readers.get(index, ())]
-
-
-def smallest_layout(nonzero: Array, item_bytes: int) -> tuple[Layout, int]:
-    """Returns the layout that stores a tensor in the fewest bytes, and that number.
-
-    Tried are CSR over the last axis and over the first one (then with the last axis outermost),
-    each without blocks and with blocks along the first or last axis. Over the first axis with
-    blocks of output channels is usually the smallest for 1x1 convolutions, since positions then
-    fit a byte.
-
-    Args:
-      nonzero: bool, at least two axes, none of length 0.
-    """
-    sizes = []
-    for block_map, block in _blocks(nonzero.shape):
-        blocks = count_blocks(nonzero, _by_rows(nonzero.ndim, block_map, block))
-        for order in (_by_rows, _by_columns):
-            layout = order(nonzero.ndim, block_map, block)
-            sizes.append((stored_bytes(nonzero.shape, layout, item_bytes, blocks), layout))
-    size, layout = min(sizes, key=lambda entry: entry[0])
-    return layout, size
-
-
-def direct_layout(dtype: str) -> Layout:
-    """Returns the one layout that FULLY_CONNECTED computes on without decoding it first."""
-    return _by_rows(2, (1,), (4,) if dtype == "float32" else (16,))
-
-
-def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    yield (), ()
-    for axis in (0, len(shape) - 1):
-        for size in _BLOCK_SIZES:
-            if shape[axis] % size == 0:
-                yield (axis,), (size,)
-
-
-def _by_rows(rank: int, block_map: tuple[int, ...], block: tuple[int, ...]) -> Layout:
-    axes = (*range(rank), *range(rank, rank + len(block)))
-    return Layout(axes, block_map, block, csr=(rank - 1,))
-
-
-def _by_columns(rank: int, block_map: tuple[int, ...], block: tuple[int, ...]) -> Layout:
-    axes = (rank - 1, *range(1, rank - 1), 0, *range(rank, rank + len(block)))
-    return Layout(axes, block_map, block, csr=(rank - 1,))
 
 
 def _weight(graph: Graph, tensor: Tensor) -> _Weight:
@@ -242,7 +209,7 @@ def _kind(graph: Graph, tensor: Tensor, operator: Operator, position: int) -> st
     return "float" if computes_in == "float32" else ""
 
 
-def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: str) -> TensorPlan:
+def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: _Danger) -> TensorPlan:
     tensor = weight.tensor
     item_bytes = np.dtype(tensor.dtype).itemsize
     dense_bytes = weight.nonzero.size * item_bytes
@@ -267,7 +234,7 @@ def _plan(graph: Graph, weight: _Weight, rules: EncodingRules, danger: str) -> T
 
 
 def _choose(
-    graph: Graph, weight: _Weight, rules: EncodingRules, saved_bytes: int, danger: str
+    graph: Graph, weight: _Weight, rules: EncodingRules, saved_bytes: int, danger: _Danger
 ) -> tuple[Storage, str]:
     """Returns how to store a tensor whose smallest layout saves `saved_bytes`, and why."""
     if refusal := _refusal(graph, weight, rules):
@@ -312,13 +279,13 @@ def _refusal(graph: Graph, weight: _Weight, rules: EncodingRules) -> str:
     return ""
 
 
-def _densify_refusal(weight: _Weight, rules: EncodingRules, danger: str) -> str:
+def _densify_refusal(weight: _Weight, rules: EncodingRules, danger: _Danger) -> str:
     """Says why the runtimes do not take the tensor through DENSIFY; empty where they do."""
     if weight.beside_float32 and (name := _computes_nan(rules)):
         return f"{name} computes NaN from float16 weights behind DENSIFY beside a float32 bias"
     names = {operator.op for operator in weight.operators}
-    if danger and weight.kind in ("float", "dynamic-range"):
-        return danger
+    if danger.reason and weight.kind in danger.kinds:
+        return danger.reason
     if weight.kind == "dynamic-range" and names != {"FULLY_CONNECTED"}:
         return "no int8 convolution weight behind DENSIFY was seen to work on float activations"
     refuses = rules.unable(lambda runtime: runtime.restores_int8_dense)

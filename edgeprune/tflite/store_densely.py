@@ -82,6 +82,11 @@ def _own_buffer(draft: Draft, tensor: Tensor) -> int:
 
 
 def _check_same(draft: Draft, source: Tensor, output: Tensor) -> None:
+    if output.variable:
+        raise TfliteError(
+            f"{draft.graph.path}: DENSIFY of {source.name!r}: expected an output that is computed "
+            f"once. Received: the variable {output.name!r}. Convert the model again."
+        )
     if (source.shape, source.dtype) != (output.shape, output.dtype) or output.constant:
         raise TfliteError(
             f"{draft.graph.path}: DENSIFY of {source.name!r}: expected an output of "

@@ -8,8 +8,8 @@ for -0.0, which is stored as 0.0 is: not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,16 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.format import sparse_tensor
-from edgeprune.tflite.format.draft import Draft, code_index, load, raw_bytes, write_or_copy
+from edgeprune.tflite.format.draft import (
+    Draft,
+    code_index,
+    load,
+    raw_bytes,
+    reread,
+    write_or_copy,
+)
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, Level, SparseTensor
+from edgeprune.tflite.metadata import HALVES_NAME, asks_for_halves, drop_metadata
 from edgeprune.tflite.rewrites import Applied, Rewritten, rewrite
 from edgeprune.tflite.storage_plan import DIRECT_VERSION, EncodingRules, TensorPlan, plan_encoding
 
@@ -64,17 +72,34 @@ def encode_file(source: Path, rules: EncodingRules, output: Path) -> EncodingRes
     opened = load(source)
     fitted = fit_network(opened, rules)
     plans = plan_encoding(fitted.draft.graph, rules)
-    changed = apply_plans(fitted.draft, plans) or bool(fitted.applied)
+    changed = apply_plans(fitted.draft, plans) or fitted.draft is not opened
     size = write_or_copy(fitted.draft, output, changed=changed)
     before = opened.graph.size_bytes
     return EncodingResult(source, output, before, size, plans, fitted.applied, fitted.reason)
 
 
 def fit_network(draft: Draft, rules: EncodingRules) -> Rewritten:
-    """Rewrites a network for the sparse mode of the runtimes, where the device has one."""
+    """Rewrites a network for the sparse mode of the runtimes, where the device has one.
+
+    A file that asks for half precision loses that request where its network then runs sparsely, as
+    runtimes compute NaN or crash with both; elsewhere it keeps it, and stays dense.
+    """
     if not rules.sparse_networks:
         return Rewritten(draft, (), (), "")
-    return rewrite(draft, rules.runtimes)
+    if not asks_for_halves(draft.graph.metadata):
+        return rewrite(draft, rules.runtimes)
+    fitted = rewrite(_without_halves(draft), rules.runtimes)
+    if not fitted.on:
+        return replace(fitted, draft=draft)
+    dropped = f"and its request for half precision (metadata {HALVES_NAME!r}) is dropped"
+    reason = f"{fitted.reason}, {dropped}: both at once compute NaN or crash"
+    return replace(fitted, reason=reason)
+
+
+def _without_halves(draft: Draft) -> Draft:
+    changed = reread(draft)
+    drop_metadata(changed.model, HALVES_NAME)
+    return reread(changed)
 
 
 def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:
@@ -85,6 +110,7 @@ def apply_plans(draft: Draft, plans: Sequence[TensorPlan]) -> bool:
     chosen = [plan for plan in plans if plan.storage != "dense"]
     for plan in chosen:
         _store_sparse(draft, plan)
+    _set_versions(draft, {plan.tensor for plan in chosen if plan.storage == "direct"})
     _insert_densify(draft, [plan.tensor for plan in chosen if plan.storage == "densify"])
     return bool(chosen)
 
@@ -112,8 +138,6 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
             hasRank=target.hasRank,
         )
         subgraph.tensors.append(target)
-    else:
-        _set_versions(draft, tensor.index, DIRECT_VERSION)
     target.sparsity = _parameters(sparse)
 
 
@@ -182,9 +206,11 @@ def _densify_operator(code: int, source: int, output: int) -> Any:
     )
 
 
-def _set_versions(draft: Draft, tensor: int, version: int) -> None:
-    """Gives every FULLY_CONNECTED of the main subgraph with these weights another version."""
-    code = code_index(draft.model, schema.BuiltinOperator.FULLY_CONNECTED, version)
+def _set_versions(draft: Draft, tensors: Collection[int]) -> None:
+    """Gives every FULLY_CONNECTED that takes one of the tensors as weights the direct version."""
+    if not tensors:
+        return
+    code = code_index(draft.model, schema.BuiltinOperator.FULLY_CONNECTED, DIRECT_VERSION)
     for operator in draft.graph.operators:
-        if operator.op == "FULLY_CONNECTED" and operator.inputs[1:2] == (tensor,):
+        if operator.op == "FULLY_CONNECTED" and operator.inputs[1] in tensors:
             draft.model.subgraphs[0].operators[operator.index].opcodeIndex = code

@@ -16,12 +16,14 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import Inspection, inspect
+from edgeprune.profiles.profile import profile_folder
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
-from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.printing import HOSTILE, check_printed
 from tests.support.reading import count_bytes_of_values
+from tests.support.runtime_judge import RUNTIMES, outputs
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -102,6 +104,98 @@ def test_weights_behind_densify_count_for_their_operator(tmp_path: Path) -> None
     assert report.parameters == 4096
     assert report.sparse_inference == "not-applicable"
     assert rules_of(report) == {"densify-needs-tflite"}
+
+
+def test_a_sparse_file_that_asks_for_half_precision_is_dangerous(tmp_path: Path) -> None:
+    network = next(network for network in FAMILY if network.name == "base")
+    sparse = save_sparse(network.save(tmp_path / "dense"), tmp_path / "sparse")
+    assert inspect(sparse).sparse_inference == "all"
+    report = inspect(ask_for_halves(sparse, tmp_path / "halves"))
+    finding = next(f for f in report.findings if f.rule == "sparse-network-broken")
+    assert "half precision (metadata 'reduced_precision_support')" in finding.message
+    assert {op.kernel for op in report.ops if op.op == "CONV_2D"} == {"wrong"}
+    assert not any(op.sparse for op in report.ops)
+
+
+@pytest.mark.parametrize(
+    ("device", "kernel", "sparse_inference"),
+    [
+        ("xnnpack-x86", "dense after DENSIFY", "none"),
+        ("xnnpack-arm64", "sparse convolution", "all"),
+        ("arm-neon-int8", "sparse convolution", "all"),
+        (None, "sparse convolution", "all"),
+    ],
+)
+def test_convolutions_skip_zeros_on_devices_with_sparse_networks_only(
+    tmp_path: Path, device: str | None, kernel: str, sparse_inference: str
+) -> None:
+    network = next(network for network in FAMILY if network.name == "base")
+    report = inspect(save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse"), device)
+    pointwise = [op for op in report.ops if op.op == "CONV_2D"][1:]
+    assert {op.kernel for op in pointwise} == {kernel}
+    assert {op.sparse for op in pointwise} == {kernel == "sparse convolution"}
+    assert report.sparse_inference == sparse_inference
+
+
+def test_a_file_that_only_arm64_computes_wrongly_is_sound_elsewhere(tmp_path: Path) -> None:
+    network = next(network for network in FAMILY if network.name == "dws2_same")
+    path = save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse")
+    assert "sparse-network-broken" in rules_of(inspect(path, "xnnpack-arm64"))
+    report = inspect(path, "xnnpack-x86")
+    assert "sparse-network-broken" not in rules_of(report)
+    assert not {"wrong", "sparse convolution"} & {op.kernel for op in report.ops}
+
+
+def test_a_device_of_ones_own_says_by_its_encoding_whether_networks_run_sparsely(
+    tmp_path: Path,
+) -> None:
+    """A board with one instrument of its own, which says nothing of processors."""
+    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace('targets = ["arm64-emulated", "ssh", "adb"]', 'targets = ["ssh"]'))
+    network = next(network for network in FAMILY if network.name == "base")
+    path = save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse")
+    assert inspect(path, own).sparse_inference == "all"
+    own.write_text(own.read_text().replace("sparse_networks = true", "sparse_networks = false"))
+    assert inspect(path, own).sparse_inference == "none"
+
+
+@pytest.mark.parametrize("scales", [1, 16])
+@pytest.mark.parametrize("axis", [-1, 0, 1, 3])
+def test_scales_along_an_axis_that_a_bias_has_not_are_a_finding(
+    tmp_path: Path, axis: int, scales: int
+) -> None:
+    """Both runtimes refuse the file, and only them: axis 0 of one is right."""
+
+    def change(graph: Any) -> None:
+        bias = graph.tensors[2].quantization
+        bias.quantizedDimension = axis
+        bias.scale, bias.zeroPoint = bias.scale[:scales], bias.zeroPoint[:scales]
+
+    path = edited(convolution_net(tmp_path / "m", integers(1, 3, 3, 16), depthwise=True), change)
+    findings = [f for f in inspect(path).findings if f.rule == "quantized-axis"]
+    if axis == 0:
+        assert not findings
+    else:
+        (finding,) = findings
+        assert finding.op == 0
+        assert f"'b' are along axis {axis}, of 1 that it has" in finding.message
+    for runtime in RUNTIMES if axis or scales == 16 else ():
+        if axis:
+            with pytest.raises(RuntimeError, match="quantized_dimension must be in range"):
+                outputs(runtime, [path], tmp_path)
+        else:
+            assert outputs(runtime, [path], tmp_path)
+
+
+def test_every_operator_gets_the_misses_of_its_own_version(tmp_path: Path) -> None:
+    net = Net()
+    x = net.tensor("x", (1, 4))
+    for version in (1, 90, 91):
+        net.operator("RELU", [x], [net.tensor(f"y{version}", (1, 4))], version)
+    findings = inspect(net.save(tmp_path / "m", [x], [1])).findings
+    assert [finding.op for finding in findings] == [1, 1, 2, 2]
+    assert ["version 9" in finding.message for finding in findings] == [True] * 4
 
 
 def test_a_direct_sparse_matrix_is_computed_sparsely(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.convert import export
 from edgeprune.core.errors import DataError, InputError, TfliteError
@@ -14,10 +15,12 @@ from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile, profile_folder
 from edgeprune.pruning.carry_out import prune_one_shot
-from edgeprune.targets.checks import Reference, Verdict, check_outputs
-from edgeprune.targets.host import installed_runtimes
+from edgeprune.targets.checks import Reference, Verdict, check_finite, check_outputs
+from edgeprune.targets.host import HOST, installed_runtimes
+from edgeprune.tflite.format.file import read
 from tests.support.architectures import build, samples
-from tests.support.gate_networks import FAMILY, save_sparse
+from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
+from tests.support.tflite_builder import Net
 from tests.support.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -215,6 +218,104 @@ def test_a_file_that_only_arm64_computes_wrongly_fails_and_the_operator_is_named
     message = next(check.message for check in verdict.checks if not check.ok)
     assert "DEPTHWISE_CONV_2D" in message
     assert validate(broken, "xnnpack-x86", reference=dense).ok
+
+
+def compared_net(path: Path, limit: float) -> Path:
+    """Says which of four values are above a limit, and hands them on."""
+    net = Net()
+    x = net.tensor("x", (1, 4))
+    above = net.tensor("above", (1, 4), "bool")
+    net.operator("GREATER", [x, net.constant("limit", np.full(4, limit, np.float32))], [above])
+    y = net.tensor("y", (1, 4))
+    net.operator("ABS", [x], [y])
+    return net.save(path, [x], [above, y])
+
+
+def test_truth_values_are_compared(tmp_path: Path) -> None:
+    first = compared_net(tmp_path / "first.tflite", 0.0)
+    other = compared_net(tmp_path / "other.tflite", 0.9)
+    verdict = validate(first, "xnnpack-x86", reference=first)
+    assert verdict.ok, verdict
+    x = [np.array([[0.5, 0.95, -1, 0.1]], np.float32)]
+    verdict = validate(first, "xnnpack-x86", reference=other, x=x)
+    assert {name.split()[0] for name in failed(verdict)} == {"outputs"}
+    check = next(check for check in verdict.checks if not check.ok)
+    assert check.value == 0.5, "two of four truth values differ"
+
+
+def test_texts_are_compared() -> None:
+    right = np.array([[b"cat", b"dog"]])
+    wrong = np.array([[b"cat", b"cow"]])
+    assert check_outputs("c", {"out0": right}, reference(right), "float32", [0]).ok
+    check = check_outputs("c", {"out0": wrong}, reference(right), "float32", [0])
+    assert (check.ok, check.value) == (False, 0.5)
+    assert check_finite({"out0": right}, "LiteRT").ok
+
+
+def map_net(path: Path, shape: tuple[int, ...], weights: float = 2.0) -> Path:
+    """Multiplies a tensor, and sums it up to a scalar beside that."""
+    net = Net()
+    x, y, total = net.tensor("x", shape), net.tensor("y", shape), net.tensor("total", ())
+    net.operator("MUL", [x, net.constant("c", np.full(1, weights, np.float32))], [y])
+    net.graph.operators[0].builtinOptionsType = schema.BuiltinOptions.MulOptions
+    net.graph.operators[0].builtinOptions = schema.MulOptionsT()
+    axes = net.constant("axes", np.arange(len(shape), dtype=np.int32))
+    net.operator("SUM", [y, axes], [total], 1, schema.ReducerOptionsT())
+    return net.save(path, [x], [y, total])
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (80,), (2, 3, 3, 2), (1, 4)])
+def test_a_file_whose_first_axis_is_no_batch_is_fed_wholly(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    path = map_net(tmp_path / "m.tflite", shape)
+    verdict = validate(path, "xnnpack-x86", reference=path)
+    assert verdict.ok, verdict
+    assert [check.ok for check in verdict.checks if check.kind == "runs"] == [True, True]
+    other = map_net(tmp_path / "other.tflite", shape, weights=2.1)
+    sample = shape[1:] if shape[0] == 1 else shape
+    x = [np.ones((5, *sample), np.float32)]
+    assert {
+        name.split()[0] for name in failed(validate(other, "xnnpack-x86", reference=path, x=x))
+    } == {"outputs"}
+
+
+def test_samples_of_a_file_without_a_batch_axis_are_whole_tensors(tmp_path: Path) -> None:
+    graph = read(map_net(tmp_path / "m.tflite", (8, 4)))
+    x = np.arange(96, dtype=np.float32).reshape(3, 8, 4)
+    for runtime in installed_runtimes():
+        y, total = HOST.run(graph, [x], runtime).outputs
+        np.testing.assert_array_equal(y, 2 * x)
+        np.testing.assert_array_equal(total, 2 * x.sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("dtype", ["string", "complex64", "resource"])
+def test_inputs_that_cannot_be_made_up_are_named(tmp_path: Path, dtype: str) -> None:
+    net = Net()
+    x = net.tensor("words", (1, 4), dtype)
+    path = net.save(tmp_path / "m.tflite", [x], [x])
+    with pytest.raises(DataError, match=f"m.tflite: input 'x0': expected numbers.*: {dtype}"):
+        validate(path, "xnnpack-x86")
+
+
+def test_an_input_of_terabytes_is_refused(tmp_path: Path) -> None:
+    net = Net()
+    x = net.tensor("x", (1, 1 << 20, 1 << 20))
+    path = net.save(tmp_path / "m.tflite", [x], [x])
+    with pytest.raises(DataError, match="expected at most 134217728 values"):
+        validate(path, "xnnpack-x86")
+
+
+def test_a_sparse_file_that_asks_for_half_precision_is_dangerous(tmp_path: Path) -> None:
+    network = {entry.name: entry for entry in FAMILY}["base"]
+    dense = network.save(tmp_path / "dense.tflite")
+    sparse = save_sparse(dense, tmp_path / "sparse.tflite")
+    verdict = validate(ask_for_halves(sparse, tmp_path / "halves.tflite"), "xnnpack-arm64")
+    assert failed(verdict) == ["sparse network"]
+    check = next(check for check in verdict.checks if not check.ok)
+    assert check.value == "dangerous"
+    assert "half precision" in check.message
+    assert validate(sparse, "xnnpack-arm64").ok
 
 
 def test_a_sound_sparse_file_is_not_proven_without_the_instrument(tmp_path: Path) -> None:

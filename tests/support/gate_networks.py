@@ -18,7 +18,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.tflite.format.draft import load, write
-from edgeprune.tflite.storage_plan import TensorPlan, smallest_layout
+from edgeprune.tflite.layouts import smallest_layout
+from edgeprune.tflite.storage_plan import TensorPlan
 from edgeprune.tflite.store_sparsely import apply_plans
 from tests.support.tflite_builder import Net, prune
 
@@ -320,6 +321,16 @@ def save_sparse(dense: Path, path: Path, only: str = "CONV_2D") -> Path:
     apply_plans(draft, plans)
     write(draft, path)
     return path
+
+
+def ask_for_halves(path: Path, output: Path, value: bytes = b"fp16accfp16") -> Path:
+    """Adds the metadata by which a converter lets runtimes compute in half precision."""
+    draft = load(path)
+    draft.model.buffers.append(schema.BufferT(data=np.frombuffer(value, np.uint8)))
+    entry = schema.MetadataT(b"reduced_precision_support", len(draft.model.buffers) - 1)
+    draft.model.metadata = [*(draft.model.metadata or []), entry]
+    write(draft, output)
+    return output
 
 
 ON, OFF, BAD = "on", "off", "dangerous"

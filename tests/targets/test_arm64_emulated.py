@@ -35,6 +35,7 @@ from edgeprune.targets.measuring import default_target, measure
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
+from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.tflite_builder import dense_net, prune
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
@@ -164,6 +165,34 @@ def test_a_runtime_that_skips_zeros_with_fp16_only_warns_of_other_cores(
 @pytest.mark.usefixtures("emulator")
 class TestEmulated:
     """What needs the emulator: it is set up once, and every guest takes two seconds to start."""
+
+    @pytest.mark.parametrize("runtime", RUNTIMES)
+    def test_half_precision_breaks_a_sparse_network_and_encode_drops_it(
+        self, tmp_path: Path, runtime: str
+    ) -> None:
+        network = next(network for network in FAMILY if network.name == "base")
+        dense = network.save(tmp_path / "dense")
+        sparse = save_sparse(dense, tmp_path / "sparse")
+        encode_file(
+            ask_for_halves(dense, tmp_path / "halves"),
+            EncodingRules(sparse_networks=True),
+            tmp_path / "encoded",
+        )
+        x = [np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)]
+
+        def answer(path: Path) -> Any:
+            return ARM64_EMULATED.run(tflite_file.read(path), x, runtime).outputs[0]
+
+        right = answer(dense)
+        np.testing.assert_allclose(
+            answer(tmp_path / "encoded"), right, rtol=0, atol=1e-5 * np.abs(right).max()
+        )
+        both = ask_for_halves(sparse, tmp_path / "both")
+        if runtime == "LiteRT":
+            with pytest.raises(WorkerError, match="crashed with SIG"):
+                answer(both)
+        else:
+            assert np.isnan(answer(both)).any()
 
     @pytest.mark.parametrize("runtime", RUNTIMES)
     def test_outputs_are_those_of_numpy(self, tmp_path: Path, runtime: str) -> None:

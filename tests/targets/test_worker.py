@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeprune.targets import host
@@ -19,6 +20,7 @@ from edgeprune.targets.worker import (
     hottest,
     machine,
     set_affinity,
+    stack,
     temperature,
 )
 
@@ -41,6 +43,16 @@ def system(folder: Path, files: dict[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
+
+
+def test_outputs_are_joined_along_the_axis_of_samples() -> None:
+    assert stack([np.zeros((1, 3)), np.ones((1, 3))]).shape == (2, 3)
+    assert stack([np.zeros((4, 3)), np.ones((4, 3))]).shape == (2, 4, 3)
+    assert stack([np.zeros((2, 3)), np.ones((5, 3))]).shape == (7, 3)
+    np.testing.assert_array_equal(stack([np.float32(1), np.float32(2)]), [1, 2])
+    words = stack([np.array([[b"a", b"bc"]], object), np.array([[b"d", b""]], object)])
+    assert words.tolist() == [[b"a", b"bc"], [b"d", b""]]
+    assert words.dtype.kind == "S"
 
 
 def test_a_raspberry_pi_says_what_it_is(tmp_path: Path) -> None:

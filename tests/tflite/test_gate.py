@@ -7,16 +7,21 @@ every one of them.
 
 from __future__ import annotations
 
+import random
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.gate import (
     asks_for_sparse,
+    cluster,
     delegating,
     judge,
     judge_each,
@@ -25,7 +30,8 @@ from edgeprune.tflite.gate import (
     never_engages,
     rules_for,
 )
-from tests.support.gate_networks import FAMILY, Network, Trunk, save_sparse
+from tests.support import nchw_oracle
+from tests.support.gate_networks import FAMILY, Network, Trunk, ask_for_halves, save_sparse
 
 RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
 TFLITE_RUNTIME, LITERT = RUNTIMES
@@ -118,6 +124,100 @@ def test_one_weight_behind_densify_is_enough_for_danger(tmp_path: Path) -> None:
     dense = BY_NAME["dws2_same"].save(tmp_path / "dense")
     path = save_sparse(dense, tmp_path / "sparse", only="FULLY_CONNECTED")
     assert judge_file(read(path), RUNTIMES) is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "states"),
+    [
+        (b"fp16accfp16", ["dangerous", "dangerous"]),
+        (b"fp16bf16accfp16", ["dangerous", "dangerous"]),
+        (b"fp16accfp32", ["on", "on"]),
+        (b"fp16", ["on", "on"]),
+        (b"", ["on", "on"]),
+    ],
+)
+def test_a_sparse_network_beside_half_precision_is_dangerous(
+    tmp_path: Path, value: bytes, states: list[str]
+) -> None:
+    sparse = save_sparse(BY_NAME["base"].save(tmp_path / "dense"), tmp_path / "sparse")
+    judged = read(ask_for_halves(sparse, tmp_path / "halves", value))
+    verdicts = judge_each(judged, RUNTIMES)
+    assert [verdict.state for verdict in verdicts] == states
+    if "dangerous" in states:
+        assert "half precision (metadata 'reduced_precision_support')" in verdicts[0].reason
+
+
+def test_half_precision_alone_is_no_danger(tmp_path: Path) -> None:
+    dense = BY_NAME["base"].save(tmp_path / "dense")
+    assert judge_file(read(ask_for_halves(dense, tmp_path / "halves")), RUNTIMES) is None
+
+
+def random_net(seed: int, path: Path) -> Graph:
+    """A stem, then operators that fit a cluster or do not, on any of the maps before."""
+    rng = random.Random(seed)  # noqa: S311
+    trunk = Trunk(zeros=0.9)
+    maps = [trunk.stem()]
+    ends = []
+    for _ in range(rng.randrange(1, 25)):
+        source = rng.choice(maps[-6:])
+        match rng.randrange(8):
+            case 0 | 1:
+                maps.append(trunk.conv(source, 16))
+            case 2:
+                maps.append(trunk.op("ADD", [source, rng.choice(maps[-6:])], (1, 16, 16, 16)))
+            case 3:
+                maps.append(trunk.unary("EXP", source, schema.ExpOptionsT()))
+            case 4:
+                maps.append(trunk.unary("SIGN", source, schema.SignOptionsT()))
+            case 5:
+                ends.append(trunk.mean(source))
+            case _:
+                maps.append(trunk.unary("ABS", source, schema.AbsOptionsT()))
+    return read(trunk.save(path, *(ends or maps[-1:])))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+def test_the_pass_ends_where_following_it_step_by_step_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+) -> None:
+    graphs = [random_net(seed, tmp_path / "net") for seed in range(150)]
+    graphs += [graph(network, tmp_path) for network in FAMILY]
+    found = [judge(each, runtime) for each in graphs]
+    monkeypatch.setattr(cluster, "_join_all", nchw_oracle.join_again_and_again)
+    monkeypatch.setattr(cluster, "_partitions", nchw_oracle.partitions)
+    assert found == [judge(each, runtime) for each in graphs]
+    assert len({verdict.state for verdict in found}) == 3
+
+
+def chain(path: Path, length: int) -> Path:
+    """A stem, a chain of elementwise operators of two kinds, and a mean."""
+    trunk = Trunk(zeros=0.9)
+    x = trunk.conv(trunk.stem(), 16)
+    for i in range(length):
+        name, options = ("ABS", schema.AbsOptionsT()) if i % 2 else ("EXP", schema.ExpOptionsT())
+        x = trunk.unary(name, x, options)
+    return trunk.save(path, trunk.mean(x))
+
+
+def test_a_network_is_judged_in_time_that_grows_with_its_operators(tmp_path: Path) -> None:
+    """Twice as many operators are four times as many steps where each one looks at all others."""
+    steps = []
+    for length in (500, 1000):
+        judged = read(chain(tmp_path / "net", length))
+        counted = 0
+
+        def count(frame: Any, event: str, argument: Any) -> None:  # noqa: ARG001
+            nonlocal counted
+            counted += event == "call"
+
+        sys.setprofile(count)
+        try:
+            for runtime in RUNTIMES:
+                judge(judged, runtime)
+        finally:
+            sys.setprofile(None)
+        steps.append(counted)
+    assert steps[1] < 2.2 * steps[0]
 
 
 @pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)

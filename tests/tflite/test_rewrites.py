@@ -74,6 +74,22 @@ def check_equal(pairs: list[tuple[Path, Path]], folder: Path) -> None:
                 np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * scale, err_msg=str(source))
 
 
+@pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_a_network_whose_shapes_contradict_its_operators_is_not_rewritten(
+    tmp_path: Path, op: str
+) -> None:
+    """How SAME pads follows from the input's size, which runtimes compute and a file declares."""
+    source = BY_NAME["all_same"].save(tmp_path / "net")
+    draft = tflite_draft.load(source)
+    assert rewrite(draft, RUNTIMES).applied
+    operator = next(operator for operator in draft.graph.operators if operator.op == op)
+    made = draft.model.subgraphs[0].tensors[operator.outputs[0]]
+    made.shape = made.shape + np.array([0, 1, 1, 0], np.int32)
+    found = rewrite(tflite_draft.reread(draft), RUNTIMES)
+    assert not found.applied
+    assert found.reason == "declares other shapes than its operators compute"
+
+
 @pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.name)
 def test_rewriting_is_for_networks_that_it_makes_whole(tmp_path: Path, network: Network) -> None:
     source, output = network.save(tmp_path / "net"), tmp_path / "out"

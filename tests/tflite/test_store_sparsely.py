@@ -18,11 +18,11 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.sparse_tensor import Layout
-from edgeprune.tflite.gate import never_engages
+from edgeprune.tflite.gate import judge_file, never_engages
 from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
 from edgeprune.tflite.store_densely import densify_file
 from edgeprune.tflite.store_sparsely import EncodingResult, apply_plans, encode_file
-from tests.support.gate_networks import FAMILY, Network
+from tests.support.gate_networks import FAMILY, SAME, Network, Trunk, ask_for_halves
 from tests.support.runtime_judge import RUNTIMES, outputs
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 from tests.support.tiny_tflite import fully_connected
@@ -256,6 +256,65 @@ def test_float_convolutions_are_encoded_only_in_networks_that_run_sparsely_as_a_
     for place, runtime in enumerate((TFLITE_RUNTIME, LITERT)):
         alone = ways(path, EncodingRules((runtime,)))
         assert ("densify" in alone) == (network.verdicts[place] == "on" or never)
+
+
+NETWORKS = EncodingRules((TFLITE_RUNTIME, LITERT), sparse_networks=True)
+
+
+@pytest.mark.parametrize("name", ["base", "dws2_same"])
+def test_a_network_that_runs_sparsely_loses_its_request_for_half_precision(
+    tmp_path: Path, name: str
+) -> None:
+    network = next(network for network in FAMILY if network.name == name)
+    source = ask_for_halves(network.save(tmp_path / "dense"), tmp_path / "source")
+    result = encode_file(source, NETWORKS, tmp_path / "out")
+    assert "(metadata 'reduced_precision_support') is dropped" in result.network
+    graph = read(tmp_path / "out")
+    assert any(operator.op == "DENSIFY" for operator in graph.operators)
+    assert "reduced_precision_support" not in graph.metadata
+    assert judge_file(graph, NETWORKS.runtimes) is None
+    for runtime in RUNTIMES:
+        (before,), (after,) = outputs(runtime, [source, tmp_path / "out"], tmp_path)
+        np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
+
+
+@pytest.mark.parametrize("rules", [NETWORKS, DIRECT], ids=["networks", "none"])
+def test_a_network_that_cannot_run_sparsely_keeps_half_precision_and_stays_dense(
+    tmp_path: Path, rules: EncodingRules
+) -> None:
+    network = next(network for network in FAMILY if network.name == "maxpool_mid")
+    source = ask_for_halves(network.save(tmp_path / "dense"), tmp_path / "source")
+    result = encode_file(source, rules, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == source.read_bytes()
+    assert any("half precision" in plan.reason for plan in result.tensors)
+
+
+def test_a_device_without_sparse_networks_keeps_half_precision(tmp_path: Path) -> None:
+    network = next(network for network in FAMILY if network.name == "base")
+    source = ask_for_halves(network.save(tmp_path / "dense"), tmp_path / "source")
+    encode_file(source, EncodingRules(), tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == source.read_bytes()
+
+
+def test_no_integer_goes_through_densify_in_a_float_network_that_it_breaks(tmp_path: Path) -> None:
+    """One DENSIFY of any type makes XNNPACK try: the float part fits only partly."""
+    trunk = Trunk()
+    x = trunk.stem()
+    for _ in range(2):
+        x = trunk.conv(trunk.dw(x), 32)
+    x = trunk.conv(trunk.dw(x, stride=2, padding=SAME), 32)
+    end = trunk.mean(x)
+    net = trunk.net
+    taken = net.tensor("int8 map", (1, 8, 8, 64), "int8", scales=[0.02])
+    weights = prune(integers(64, 1, 1, 64), 0.9, (1, 1, 1, 1))
+    w = net.constant("int8 weights", weights, scales=[0.01])
+    made = net.tensor("int8 result", (1, 8, 8, 64), "int8", scales=[0.3])
+    options = schema.Conv2DOptionsT(strideW=1, strideH=1)
+    net.operator("CONV_2D", [taken, w, -1], [made], 3, options)
+    path = net.save(tmp_path / "m", [trunk.x, taken], [end, made])
+    plan = next(plan for plan in plan_encoding(read(path), DIRECT) if plan.tensor == w)
+    assert plan.storage == "dense"
+    assert "DEPTHWISE_CONV_2D" in plan.reason
 
 
 def test_float16_weights_beside_a_float32_bias_stay_dense_for_litert(tmp_path: Path) -> None:

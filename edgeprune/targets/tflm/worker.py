@@ -191,7 +191,9 @@ def run_every_sample(interpreter: Any, job: dict[str, Any]) -> list[float]:
             interpreter.set_input(quantize_input(array[row], detail), place)
         interpreter.invoke()
         rows.append([dequantize_output(interpreter.get_output(place), d) for place, d in outputs])
-    stacked = [np.concatenate([row[k] for row in rows]) for k in range(len(outputs))]
+    stacked = [np.stack([row[k] for row in rows]) for k in range(len(outputs))]
+    # A first axis of 1 is the one of samples; outputs without it get one in front.
+    stacked = [array[:, 0] if array.shape[1:2] == (1,) else array for array in stacked]
     np.savez(job["outputs"], **{f"out{k}": array for k, array in enumerate(stacked)})
     return [scale_of(detail) for _, detail in outputs]
 

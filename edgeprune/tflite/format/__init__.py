@@ -3,6 +3,8 @@
     flatbuffer      checked access to the bytes
     tables          the tables of the TFLite schema that are read, as data
     graph           what a file says, as frozen values
+    shapes          which shape an operator's output has
+    soundness       refuses subgraphs that contradict themselves
     file            reads a file into a graph
     signature       named inputs and outputs, in one order for everybody
     draft           opens a file for editing, packs and writes it

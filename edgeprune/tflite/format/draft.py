@@ -245,7 +245,8 @@ def _take_in(reader: ByteReader, record: Record, model: Any) -> None:
             offset, size = (options[f"large_custom_options_{k}"] for k in ("offset", "size"))
             if offset > 1:
                 place = f"subgraph {i}, operator {j}"
-                behind = {"offset": offset, "size": size, "data": None}
+                reader.spend(size, place)
+                behind = {"offset": offset, "size": size, "data": options["custom_options"]}
                 operator.customOptions = buffer_bytes(reader, behind, place)
             operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from edgeprune.tflite.format.graph import (
     Tensor,
     item_bits,
 )
+from edgeprune.tflite.format.soundness import check_subgraph, pick
 from edgeprune.tflite.format.sparse_tensor import CsrLevel, DenseLevel, Level, SparseTensor
 from edgeprune.tflite.format.tables import MODEL_TABLE
 
@@ -49,6 +50,7 @@ __all__ = [
 _IDENTIFIER = b"TFL3"
 _CUSTOM = schema.BuiltinOperator.CUSTOM
 _SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
+_MOST_AXES = 32
 _DENSE_BYTES_ALLOWED = 128 << 20
 _DENSE_EXPANSION_ALLOWED = 128
 
@@ -71,6 +73,7 @@ def graph_of(path: Path, reader: ByteReader, model: Record) -> Graph:
     buffers = [
         buffer_bytes(reader, record, f"buffer {i}") for i, record in enumerate(model["buffers"])
     ]
+    reader.spend(sum(r["size"] for r in model["buffers"] if r["offset"] > 1), "buffers")
     codes = [_operator_code(record) for record in model["operator_codes"]]
     subgraphs = tuple(
         _subgraph(reader, record, f"subgraph {i}", buffers, codes)
@@ -85,12 +88,18 @@ def graph_of(path: Path, reader: ByteReader, model: Record) -> Graph:
         description=_text(model["description"]),
         subgraphs=subgraphs,
         signatures=tuple(_signature(reader, r, subgraphs) for r in model["signature_defs"]),
-        metadata={
-            _text(record["name"]): _pick(reader, buffers, record["buffer"], "metadata").tobytes()
-            for record in model["metadata"]
-        },
+        metadata=_metadata(reader, model["metadata"], buffers),
         metadata_buffers=tuple(record["buffer"] for record in model["metadata"]),
     )
+
+
+def _metadata(
+    reader: ByteReader, records: Sequence[Record], buffers: Sequence[Array]
+) -> Mapping[str, bytes]:
+    """Returns the values by name; entries that name one buffer share its bytes."""
+    used = [record["buffer"] for record in records]
+    values = {index: pick(reader, buffers, index, "metadata").tobytes() for index in {*used}}
+    return {_text(record["name"]): values[record["buffer"]] for record in records}
 
 
 def open_checked(path: Path) -> tuple[ByteReader, Record]:
@@ -140,8 +149,15 @@ def buffer_bytes(reader: ByteReader, record: Record, place: str) -> Array:
 
     Files above 2 GB hold them behind the flatbuffer, at a file offset (`Buffer.offset` and `size`
     in the schema; offset 0 and 1 mean inside).
+
+    Raises:
+      TfliteError: the bytes lie outside the file, or there are two kinds of them: runtimes take
+        those inside, other readers those at the offset.
     """
     if record["offset"] > 1:
+        if record["data"] is not None:
+            received = f"{record['data'].size} bytes inside, {record['size']} at the offset"
+            raise reader.fail(place, "data inside the model or at an offset, not both", received)
         end = record["offset"] + record["size"]
         if end > reader.size:
             raise reader.fail(place, f"an end within {reader.size} bytes", end)
@@ -199,16 +215,9 @@ def _subgraph(
         for i, operator in enumerate(record["operators"])
     )
     inputs, outputs = (tuple(_or_empty(record[k], "i4").tolist()) for k in ("inputs", "outputs"))
-    for index in inputs + outputs:
-        _pick(reader, tensors, index, f"{place}, inputs and outputs")
-    _check_order(reader, place, tensors, operators)
-    return Subgraph(_text(record["name"]), tensors, operators, inputs, outputs)
-
-
-def _pick(reader: ByteReader, items: Sequence[Any], index: int, place: str) -> Any:
-    if not 0 <= index < len(items):
-        raise reader.fail(place, f"an index below {len(items)}", index)
-    return items[index]
+    subgraph = Subgraph(_text(record["name"]), tensors, operators, inputs, outputs)
+    check_subgraph(reader, subgraph, place)
+    return subgraph
 
 
 def _tensor(
@@ -217,7 +226,7 @@ def _tensor(
     quantization = record["quantization"] or {}
     shape = tuple(_or_empty(record["shape"], "i4").tolist())
     signature = record["shape_signature"]
-    data = _pick(reader, buffers, record["buffer"], f"{place}, buffer")
+    data = pick(reader, buffers, record["buffer"], f"{place}, buffer")
     dtype = _dtype_names().get(record["type"], f"type{record['type']}")
     tensor = Tensor(
         index=index,
@@ -238,8 +247,13 @@ def _tensor(
 
 
 def _check_tensor(reader: ByteReader, tensor: Tensor, place: str) -> None:
+    if len(tensor.shape) > _MOST_AXES:
+        raise reader.fail(f"{place}, shape", f"at most {_MOST_AXES} axes", len(tensor.shape))
     if any(length < 0 for length in tensor.shape):
         raise reader.fail(f"{place}, shape", "lengths of 0 or more", list(tensor.shape))
+    if tensor.variable and tensor.constant:
+        received = f"{tensor.stored_bytes} bytes"
+        raise reader.fail(f"{place} {tensor.name!r}", "a variable without data", received)
     bits = item_bits(tensor.dtype)
     if tensor.encoding is not None:
         sparse_tensor.check(tensor.encoding, f"{reader.subject}: {place} {tensor.name!r}")
@@ -316,7 +330,7 @@ def _operator(
     index: int,
     codes: Sequence[tuple[str, bool, int]],
 ) -> Operator:
-    name, custom, version = _pick(reader, codes, record["opcode_index"], f"{place}, code")
+    name, custom, version = pick(reader, codes, record["opcode_index"], f"{place}, code")
     return Operator(
         index=index,
         op=name,
@@ -339,35 +353,14 @@ def _unpack_options(reader: ByteReader, record: Record) -> Any:
     return None
 
 
-def _check_order(
-    reader: ByteReader, place: str, tensors: Sequence[Tensor], operators: Sequence[Operator]
-) -> None:
-    """Checks that indices exist and that no operator needs what it or a later one computes."""
-    pending = {index for operator in operators for index in operator.outputs}
-    for operator in operators:
-        here = f"{place}, operator {operator.index} ({operator.op})"
-        for index in _present(operator.inputs):
-            if index in pending and not _pick(reader, tensors, index, here).variable:
-                raise reader.fail(here, "inputs computed before", f"tensor {index}, computed later")
-            _pick(reader, tensors, index, here)
-        for index in _present(operator.outputs + operator.intermediates):
-            _pick(reader, tensors, index, here)
-            pending.discard(index)
-
-
-def _present(indices: Sequence[int]) -> Iterator[int]:
-    """Yields the indices that are not the schema's -1 for "left out"."""
-    return (index for index in indices if index != -1)
-
-
 def _signature(reader: ByteReader, record: Record, subgraphs: Sequence[Subgraph]) -> Signature:
     key = _text(record["signature_key"])
     place = f"signature {key!r}"
-    subgraph: Subgraph = _pick(reader, subgraphs, record["subgraph_index"], place)
+    subgraph: Subgraph = pick(reader, subgraphs, record["subgraph_index"], place)
     inputs, outputs = (
         {_text(entry["name"]): entry["tensor_index"] for entry in record[side]}
         for side in ("inputs", "outputs")
     )
     for index in [*inputs.values(), *outputs.values()]:
-        _pick(reader, subgraph.tensors, index, place)
+        pick(reader, subgraph.tensors, index, place)
     return Signature(key, record["subgraph_index"], inputs, outputs)

@@ -81,8 +81,9 @@ class Allowance:
     """What reading one file may still cost.
 
     Two offsets may point at the same table, so a few kilobytes can describe billions of objects.
-    Each visit is paid for, repeated ones too. A file that shares nothing pays eight bytes or more
-    of its own size per table, and exactly its size for vectors and strings.
+    Each visit is paid for, repeated ones too. Converters write 35 bytes or more of a file per
+    table; half of that is asked for. A file that shares nothing pays exactly its size for vectors
+    and strings.
     """
 
     tables: int
@@ -100,8 +101,8 @@ class ByteReader:
         self.data = data
         self.size = size
         self.subject = subject
-        # The same limit as the C++ verifier's default, below which real models stay.
-        self.allowance = Allowance(tables=min(size // 8, 1_000_000), payload_bytes=4 * size)
+        # A table takes a kilobyte or two in memory; real models stay far below half a million.
+        self.allowance = Allowance(tables=min(size // 16, 500_000), payload_bytes=4 * size)
 
     def fail(self, place: str, expected: str, received: object) -> TfliteError:
         """Makes the error for `place`; the caller raises it."""
@@ -131,10 +132,18 @@ class ByteReader:
         room = (self.size - start - 4) // item_bytes
         if count > room:
             raise self.fail(place, f"at most {room} items, as the file ends there", count)
-        self.allowance.payload_bytes -= count * item_bytes
+        self.spend(count * item_bytes, place)
+        return start + 4, count
+
+    def spend(self, payload_bytes: int, place: str) -> None:
+        """Counts bytes that a part of the file refers to.
+
+        Raises:
+          TfliteError: together they are several times as many as the file has.
+        """
+        self.allowance.payload_bytes -= payload_bytes
         if self.allowance.payload_bytes < 0:
             raise self.fail(place, "data stored once", "the same data referred to many times over")
-        return start + 4, count
 
     def slots(self, position: int, place: str) -> tuple[int, ...]:
         """Returns the positions of a table's fields in slot order, 0 for an absent one."""

@@ -47,15 +47,22 @@ def _ports(graph: Graph, tensors: tuple[int, ...], named: Mapping[str, int]) -> 
 
 
 def signature_specs(graph: Graph) -> tuple[InputSpec, ...]:
-    """What data for the file has to look like: real values where the file takes quantized ones."""
+    """What data for the file has to look like: real values where the file takes quantized ones.
+
+    A first axis that is fixed and not 1 is no batch axis: such an input takes whole tensors.
+    """
     return tuple(
         InputSpec(
             port.name,
-            tuple(None if size < 0 else size for size in port.shape[1:]),
+            tuple(None if size < 0 else size for size in _sample_shape(port)),
             _real_type(graph, port),
         )
         for port in input_ports(graph)
     )
+
+
+def _sample_shape(port: Port) -> tuple[int, ...]:
+    return port.shape[1:] if port.shape[:1] in ((1,), (-1,)) else port.shape
 
 
 def _real_type(graph: Graph, port: Port) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgeprune.tflite.format.graph import Subgraph
+from edgeprune.tflite.format.graph import Subgraph, Tensor
 from edgeprune.tflite.gate.compatibility import ClusterFit
 from edgeprune.tflite.gate.node import Node, constant, consumers, is_constant
 from edgeprune.tflite.gate.rules import XnnpackRules
@@ -111,19 +111,16 @@ def find_layouts(
         leader=list(range(len(nodes))),
         broken=[None] * len(nodes),
         makers={node.output: position for position, node in enumerate(nodes)},
-        outside=frozenset(main.inputs + main.outputs),
+        outside=frozenset(main.inputs + main.outputs)
+        | {tensor.index for tensor in main.tensors if tensor.variable},
     )
-    part = _partitions(nodes, rules)
+    part = _partitions(main, nodes, rules)
     started = {part[p] for p in range(len(nodes)) if state.ends[p] and state.join(p)}
     for position, number in enumerate(part):
         if number not in started:
             state.asleep.add(position)
-    changed = bool(started)
-    while changed:
-        changed = False
-        for position in range(len(nodes)):
-            if state.broken[position] is None and state.joined(position):
-                changed |= state.join(position)
+    if started:
+        _join_all(state)
     _drop_broken(state)
     _drop_shared(state, consumers(main, nodes, repeats=rules.repeats_count))
     _count_zeros(state, rules)
@@ -137,7 +134,40 @@ def find_layouts(
     )
 
 
-def _partitions(nodes: Sequence[Node], rules: XnnpackRules) -> list[int]:
+def _join_all(state: _Pass) -> None:
+    """Joins nodes until nothing changes.
+
+    The pass goes over all nodes again and again, and hands a leader one node further each time.
+    Which nodes are broken is known after the first time, since makers come before their readers;
+    what is left is that all nodes that hang together get the largest of their leaders.
+    """
+    for position in range(len(state.nodes)):
+        if state.broken[position] is None and state.joined(position):
+            state.join(position)
+    group = list(range(len(state.nodes)))
+    for position in range(len(state.nodes)):
+        if state.broken[position] is None and state.joined(position):
+            for index in state.values(position):
+                _unite(group, position, state.makers[index])
+    largest: dict[int, int] = {}
+    roots = [_root(group, position) for position in range(len(group))]
+    for position, root in enumerate(roots):
+        largest[root] = max(largest.get(root, 0), state.leader[position])
+    state.leader[:] = [largest[root] for root in roots]
+
+
+def _root(group: list[int], position: int) -> int:
+    while group[position] != position:
+        group[position] = group[group[position]]
+        position = group[position]
+    return position
+
+
+def _unite(group: list[int], first: int, second: int) -> None:
+    group[_root(group, first)] = _root(group, second)
+
+
+def _partitions(main: Subgraph, nodes: Sequence[Node], rules: XnnpackRules) -> list[int]:
     """Numbers the parts that TFLite cuts a network into at the operators it runs itself.
 
     The pass is run on each part, and returns at once from one in which nothing ends a cluster. Each
@@ -146,20 +176,29 @@ def _partitions(nodes: Sequence[Node], rules: XnnpackRules) -> list[int]:
     Source: `PartitionGraphIntoIndependentNodeSubsets` in tflite/graph_info.cc.
     """
     theirs = [node.op in rules.left_to_tflite for node in nodes]
+    computed = {node.output for node in nodes} - {t.index for t in main.tensors if t.variable}
+    waits = [computed.intersection(node.inputs) for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for position, needed in enumerate(waits):
+        for index in needed:
+            readers.setdefault(index, []).append(position)
+    missing = [len(needed) for needed in waits]
+    ready: dict[bool, list[int]] = {True: [], False: []}
+    for position in reversed(range(len(nodes))):
+        if not missing[position]:
+            ready[theirs[position]].append(position)
     part = [-1] * len(nodes)
-    pending = {node.output for node in nodes}
-    number = 0
-    while -1 in part:
-        kind = None
-        progress = True
-        while progress:
-            progress = False
-            for position, node in enumerate(nodes):
-                ready = part[position] == -1 and not pending.intersection(node.inputs)
-                if ready and kind in (None, theirs[position]):
-                    kind, part[position], progress = theirs[position], number, True
-                    pending.discard(node.output)
-        number += 1
+    number = -1
+    kind = bool(theirs) and not theirs[0]
+    while any(ready.values()):
+        number, kind = number + 1, not kind
+        while ready[kind]:
+            position = ready[kind].pop()
+            part[position] = number
+            for reader in readers.get(nodes[position].output, ()):
+                missing[reader] -= 1
+                if not missing[reader]:
+                    ready[theirs[reader]].append(reader)
     return part
 
 
@@ -176,22 +215,27 @@ def _drop_shared(state: _Pass, uses: Mapping[int, int]) -> None:
         if state.alive(position) and state.joined(position):
             for index in state.values(position):
                 fitting[index] = fitting.get(index, 0) + 1
+    strangers = _strangers(state)
     for position in range(len(state.nodes)):
         if state.alive(position) and state.joined(position):
             for index in state.values(position):
                 if fitting[index] != uses[index]:
-                    state.broken[state.leader[position]] = _stranger(state, index)
+                    stranger = strangers.get(index, state.makers[index])
+                    state.broken[state.leader[position]] = stranger
 
 
-def _stranger(state: _Pass, index: int) -> int:
-    """Returns the first node outside every cluster that reads a value, else the one making it."""
+def _strangers(state: _Pass) -> dict[int, int]:
+    """The first node outside every cluster that reads a value, by the value."""
+    found: dict[int, int] = {}
     for position, node in enumerate(state.nodes):
-        if index in node.inputs and not state.joined(position):
-            return position
-    return state.makers[index]
+        if not state.joined(position):
+            for index in node.inputs:
+                found.setdefault(index, position)
+    return found
 
 
 def _count_zeros(state: _Pass, rules: XnnpackRules) -> None:
+    known: dict[int, tuple[int, int]] = {}
     for position, node in enumerate(state.nodes):
         if not state.alive(position):
             continue
@@ -201,12 +245,18 @@ def _count_zeros(state: _Pass, rules: XnnpackRules) -> None:
             pointwise or (rules.fully_connected and node.op == "FULLY_CONNECTED")
         ):
             continue
-        values = weights.values()
-        if values is not None:
-            leader = state.leader[position]
-            zeros = values.size - int((values != 0).sum())
-            state.zeros[leader] = state.zeros.get(leader, 0) + zeros
-            state.parameters[leader] = state.parameters.get(leader, 0) + values.size
+        if weights.index not in known:
+            known[weights.index] = _zeros_of(weights)
+        zeros, size = known[weights.index]
+        leader = state.leader[position]
+        state.zeros[leader] = state.zeros.get(leader, 0) + zeros
+        state.parameters[leader] = state.parameters.get(leader, 0) + size
+
+
+def _zeros_of(weights: Tensor) -> tuple[int, int]:
+    """How many items of a constant are zero, and how many it has."""
+    values = weights.values()
+    return (0, 0) if values is None else (values.size - int((values != 0).sum()), values.size)
 
 
 def _nchw(state: _Pass, *, assume_pruned: bool) -> Iterator[int]:

@@ -7,6 +7,7 @@ elementwise operators, reductions and FULLY_CONNECTED.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from edgeprune.tflite.format.graph import Subgraph
 from edgeprune.tflite.gate.node import Node, constant, is_constant, well_formed
 from edgeprune.tflite.gate.rules import XnnpackRules
 
+_MOST_AXES = 8
 _DELEGATED_ACTIVATIONS = (0, 1, 2, 3)
 """NONE, RELU, RELU_N1_TO_1 and RELU6; a node with another one stays with TFLite."""
 
@@ -250,7 +252,7 @@ def spatial_axes(main: Subgraph, node: Node) -> bool:
 def reduced_axes(main: Subgraph, node: Node) -> list[int]:
     """The axes of a reduction as the file names them, sorted; empty where they are not constant."""
     axes = constant(main, node.operator.inputs[1]) if len(node.operator.inputs) > 1 else None
-    values = None if axes is None else axes.values()
+    values = None if axes is None or math.prod(axes.shape) > _MOST_AXES else axes.values()
     return [] if values is None else sorted(values.reshape(-1).tolist())
 
 

@@ -222,8 +222,8 @@ def _fuse_padding(main: Subgraph, nodes: Sequence[Node]) -> list[Node]:
 def _spatial(main: Subgraph, node: Node) -> Padding | None:
     """Returns the padding of a PAD on height and width only; None for any other PAD."""
     amounts = constant(main, node.operator.inputs[1]) if len(node.operator.inputs) > 1 else None
-    values = None if amounts is None else amounts.values()
-    if values is None or values.shape != (4, 2) or values[0].any() or values[3].any():
+    values = None if amounts is None or amounts.shape != (4, 2) else amounts.values()
+    if values is None or values[0].any() or values[3].any():
         return None
     (top, bottom), (left, right) = values[1].tolist(), values[2].tolist()
     return top, right, bottom, left

@@ -22,6 +22,7 @@ from edgeprune.tflite.gate.compatibility import (
 )
 from edgeprune.tflite.gate.node import Node, constant, is_constant, lower
 from edgeprune.tflite.gate.rules import XnnpackRules, delegating, rules_for
+from edgeprune.tflite.metadata import HALVES_NAME, asks_for_halves
 
 NetworkState: TypeAlias = Literal["on", "off", "dangerous"]
 
@@ -98,8 +99,8 @@ def judge(graph: Graph, runtime: Runtime, *, assume_pruned: bool = False) -> Net
     nodes = lower(main)
     fits = [fit_of(main, node, rules) for node in nodes]
     layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
-    faults = list(_faults(main, nodes, fits, layouts, rules))
-    whole = _whole(nodes, fits, layouts, faults)
+    fault = next(_faults(main, nodes, fits, layouts, rules), None)
+    whole = _with_halves(graph) or _whole(nodes, fits, layouts, fault)
     leader = _largest(layouts)
     return NetworkVerdict(
         runtime=runtime,
@@ -236,16 +237,30 @@ def _cut(
 
 
 def _whole(
-    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, faults: Sequence[_Fault]
+    nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, fault: _Fault | None
 ) -> tuple[NetworkState, str, str, int | None]:
-    if faults:
-        fault = faults[0]
+    if fault is not None:
         node = nodes[fault.breaker]
         reason = f"{_name(node)} {fault.reason}: only a part of the network is sparse, and wrong"
         return "dangerous", reason, fault.remedy, node.operator.index
     if layouts.nchw:
         return "on", "the network runs on sparse kernels", "", None
     return "off", *_why_off(nodes, fits, layouts)
+
+
+def _with_halves(graph: Graph) -> tuple[NetworkState, str, str, int | None] | None:
+    """The state of a network for which a file also asks for half precision; None if it does not.
+
+    Measured on emulated ARM64 (cortex-a76), 2026-11-27: a network in the sparse mode gives NaN in
+    tflite-runtime 2.14.0 and crashes LiteRT 2.1.6, one that can never engage is right in both.
+    """
+    if not asks_for_halves(graph.metadata) or never_engages(graph):
+        return None
+    reason = (
+        f"the file asks for half precision (metadata {HALVES_NAME!r}) as well, in which sparse "
+        "convolutions compute NaN or crash"
+    )
+    return "dangerous", reason, "Use sparse weights or half precision, not both.", None
 
 
 def _why_off(
@@ -283,7 +298,8 @@ def _rows(
         for position, node in enumerate(nodes)
         for index in (node.operator.index, *node.absorbed)
     }
-    leaders = sorted({layouts.leaders[p] for p, n in enumerate(nodes) if _inside(main, n, layouts)})
+    led = sorted({layouts.leaders[p] for p, n in enumerate(nodes) if _inside(main, n, layouts)})
+    cluster = {leader: number for number, leader in enumerate(led)}
     for operator in main.operators:
         position = place.get(operator.index)
         if position is None:
@@ -298,7 +314,7 @@ def _rows(
             index=operator.index,
             op=operator.op,
             in_cluster=inside,
-            cluster=leaders.index(layouts.leaders[position]) if inside else None,
+            cluster=cluster[layouts.leaders[position]] if inside else None,
             skips_zeros=skips,
             reason=reason,
             remedy=remedy,

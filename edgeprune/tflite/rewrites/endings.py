@@ -13,29 +13,33 @@ that covers all of a map is written as such a mean first:
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.tflite.format.graph import Operator
+from edgeprune.tflite.format.graph import Operator, Subgraph
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.window import VALID
 
 
 def end_in_plain_means(edit: Edit) -> int:
     """Lets means that end a network drop their axes; returns how many."""
+    before_maps = _before_maps(edit.main)
     return sum(
         _end(edit, operator)
         for operator in edit.main.operators
-        if _keeps_axes(edit, operator) or _pools_all(edit, operator)
+        if (_keeps_axes(edit, operator) or _pools_all(edit, operator))
+        and _leads_to_no_map(edit, operator, before_maps)
     )
 
 
 def _keeps_axes(edit: Edit, operator: Operator) -> bool:
     if operator.op != "MEAN" or not operator.options.keepDims:
         return False
-    axes = edit.main.tensors[operator.inputs[1]].values()
-    spatial = axes is not None and sorted(axes.reshape(-1).tolist()) == [1, 2]
-    return spatial and _leads_to_no_map(edit, operator)
+    axes = edit.main.tensors[operator.inputs[1]]
+    values = axes.values() if math.prod(axes.shape) == 2 else None
+    return values is not None and sorted(values.reshape(-1).tolist()) == [1, 2]
 
 
 def _pools_all(edit: Edit, operator: Operator) -> bool:
@@ -44,22 +48,30 @@ def _pools_all(edit: Edit, operator: Operator) -> bool:
     options = operator.options
     size = edit.main.tensors[operator.inputs[0]].shape[1:3]
     whole = size == (options.filterHeight, options.filterWidth)
-    return whole and options.padding == VALID and _leads_to_no_map(edit, operator)
+    return whole and options.padding == VALID
 
 
-def _leads_to_no_map(edit: Edit, operator: Operator) -> bool:
+def _before_maps(main: Subgraph) -> frozenset[int]:
+    """The tensors that are maps of several pixels, or that one is computed from."""
+    found = {
+        tensor.index
+        for tensor in main.tensors
+        if len(tensor.shape) == 4 and tensor.shape[1:3] != (1, 1)
+    }
+    for operator in reversed(main.operators):
+        if not found.isdisjoint(operator.outputs):
+            found.update(operator.inputs)
+    return frozenset(found)
+
+
+def _leads_to_no_map(edit: Edit, operator: Operator, before_maps: frozenset[int]) -> bool:
     """Whether nothing behind is a map of several pixels, unlike in squeeze-and-excite."""
     main = edit.main
-    reached = set(operator.outputs)
-    for other in main.operators:
-        if not reached.isdisjoint(other.inputs):
-            reached.update(other.outputs)
     if any(reader.op == "RESHAPE" for reader, _ in main.readers.get(operator.outputs[0], ())):
         alone = len(main.readers[operator.outputs[0]]) == 1
         if alone and operator.op == "MEAN" and operator.outputs[0] not in main.outputs:
             return False
-    shapes = [main.tensors[index].shape for index in reached]
-    return all(len(shape) != 4 or shape[1:3] == (1, 1) for shape in shapes)
+    return before_maps.isdisjoint(operator.outputs)
 
 
 def _end(edit: Edit, operator: Operator) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.draft import Draft, reread
+from edgeprune.tflite.format.shapes import contradiction
 from edgeprune.tflite.gate import NetworkVerdict, judge_each
 from edgeprune.tflite.gate.node import well_formed
 from edgeprune.tflite.rewrites.constants import constants_first
@@ -78,6 +79,8 @@ def rewrite(draft: Draft, runtimes: Sequence[Runtime], *, assume_pruned: bool = 
     sound = all(well_formed(main, operator) for operator in main.operators)
     if not verdicts or len(draft.graph.subgraphs) != 1 or not sound:
         return Rewritten(draft, (), verdicts, "has several subgraphs, or unusual operators")
+    if any(contradiction(main, operator) for operator in main.operators):
+        return Rewritten(draft, (), verdicts, "declares other shapes than its operators compute")
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
     tried: list[tuple[Draft, NetworkVerdict]] = []

@@ -71,7 +71,6 @@ def _padded(main: Subgraph, operator: Operator) -> tuple[int, Operator | None, t
 
 def padding_amounts(main: Subgraph, operator: Operator) -> list[list[int]] | None:
     """Returns a PAD's zeros per axis, [before, after]; None where they are not known."""
-    if operator.op != "PAD" or not main.tensors[operator.inputs[1]].constant:
-        return None
-    values = main.tensors[operator.inputs[1]].values()
-    return None if values is None or values.shape != (4, 2) else values.tolist()
+    amounts = main.tensors[operator.inputs[1]] if operator.op == "PAD" else None
+    values = None if amounts is None or amounts.shape != (4, 2) else amounts.values()
+    return None if values is None else values.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
@@ -15,13 +16,16 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.core.errors import EdgepruneError, TfliteError
+from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
-from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.gate import judge
+from edgeprune.tflite.storage_plan import EncodingRules, computing_uses
 from edgeprune.tflite.store_densely import densify_file
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support import tflite_fuzz
+from tests.support.gate_networks import Trunk
 from tests.support.reading import count_bytes_of_values, count_tables
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 
@@ -146,6 +150,27 @@ DAMAGES: Mapping[str, tuple[Edit, str]] = {
         lambda model: model.subgraphs[0].operators.reverse(),
         "inputs computed before",
     ),
+    "a tensor that two operators compute": (
+        lambda model: model.subgraphs[0].operators.append(model.subgraphs[0].operators[0]),
+        r"operator 2 \(DENSIFY\): expected outputs that nothing else gives values, such as tensor 1"
+        ". Received: one that is also computed by operator 0",
+    ),
+    "a tensor that is computed and an input": (
+        assign(*GRAPH, "inputs", value=indices(0, 1)),
+        "also an input of the model",
+    ),
+    "a tensor that is computed and a constant": (
+        assign(*GRAPH, "operators", 0, "outputs", value=indices(2)),
+        "such as tensor 2. Received: one that is also a constant in the file",
+    ),
+    "a variable with data": (
+        assign(*SPARSE, "isVariable", value=True),
+        "expected a variable without data",
+    ),
+    "a bias with data that is a variable": (
+        assign(*GRAPH, "tensors", 2, "isVariable", value=True),
+        "expected a variable without data",
+    ),
     "operator that reads its own output": (
         assign(*GRAPH, "operators", 1, "inputs", value=indices(3, 1, 2)),
         "inputs computed before",
@@ -178,6 +203,82 @@ def test_a_sparse_tensor_that_describes_gigabytes_is_refused(tmp_path: Path) -> 
     path = tmp_path / "bomb.tflite"
     path.write_bytes(packed_plainly(model))
     refuse(path, "bytes when dense")
+
+
+@pytest.mark.parametrize(
+    ("inside", "size"), [(np.ones(64, np.uint8), 64), (np.ones(64, np.uint8), 0), ([], 64)]
+)
+def test_data_both_inside_and_at_an_offset_is_refused(
+    tmp_path: Path, inside: Any, size: int
+) -> None:
+    """Runtimes take what is inside, also where the offset leads to other bytes or to none."""
+    model = sparse_model(tmp_path)
+    model.buffers[1] = schema.BufferT(inside, 64, size)
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    refuse(path, "buffer 1: expected data inside the model or at an offset, not both")
+
+
+def test_custom_options_both_inside_and_at_an_offset_are_refused(tmp_path: Path) -> None:
+    model = sparse_model(tmp_path)
+    operator = model.subgraphs[0].operators[1]
+    operator.customOptions = np.ones(8, np.uint8)
+    operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize = 64, 8
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    with pytest.raises(TfliteError, match="subgraph 0, operator 1: expected data inside"):
+        load(path)
+
+
+def test_no_variable_gets_data_when_it_was_behind_a_densify(tmp_path: Path) -> None:
+    model = sparse_model(tmp_path)
+    model.subgraphs[0].tensors[1].isVariable = True
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    with pytest.raises(TfliteError, match=r"DENSIFY of 'w/sparse'.* the variable 'w'"):
+        densify_file(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def padded_net(
+    path: Path,
+    made: tuple[int, ...],
+    *,
+    op: str = "PAD",
+    signature: tuple[int, ...] = (1, 8, 8, 3),
+    amounts: Any = np.int32,
+) -> Path:
+    """Zeros around a map of 8x8: two before and one behind on both axes."""
+    net = Net()
+    x = net.tensor("x", (1, 8, 8, 3))
+    rows = net.constant("amounts", np.array([[0, 0], [2, 1], [2, 1], [0, 0]], amounts))
+    y = net.tensor("y", made)
+    inputs = (
+        [x, rows, net.constant("fill", np.zeros(1, np.float32))] if op == "PADV2" else [x, rows]
+    )
+    net.operator(op, inputs, [y])
+    net.graph.tensors[x].shapeSignature = indices(*signature)
+    return net.save(path, [x], [y])
+
+
+@pytest.mark.parametrize("op", ["PAD", "PADV2", "MIRROR_PAD"])
+@pytest.mark.parametrize("made", [(1, 10, 11, 3), (1, 11, 12, 3), (2, 11, 11, 3), (11, 11, 3)])
+def test_a_pad_that_contradicts_its_declared_shape_is_refused(
+    tmp_path: Path, op: str, made: tuple[int, ...]
+) -> None:
+    """Runtimes pad as the constant says; a rewrite that trusts the shape computes another model."""
+    path = padded_net(tmp_path / "m.tflite", made, op=op)
+    expected = r"expected an output 'y' of \[1, 11, 11, 3\], as computed from 'x'. Received: "
+    refuse(path, expected + re.escape(str(list(made))))
+
+
+@pytest.mark.parametrize("amounts", [np.int32, np.int64])
+def test_a_pad_is_compared_on_fixed_axes_only(tmp_path: Path, amounts: Any) -> None:
+    path = padded_net(tmp_path / "sound", (1, 11, 11, 3), amounts=amounts)
+    assert read(path).operators[0].op == "PAD"
+    path = padded_net(tmp_path / "open", (1, 1, 11, 3), signature=(-1, -1, 8, 3), amounts=amounts)
+    assert read(path).operators[0].op == "PAD"
+    refuse(padded_net(tmp_path / "bad", (1, 1, 1, 3), signature=(-1, -1, 8, 3)), "Received")
 
 
 def test_a_densify_into_another_shape_is_refused(tmp_path: Path) -> None:
@@ -218,13 +319,77 @@ def tables_that_are_one(path: Path, count: int, *, nested: int = 1) -> Path:
 def test_few_bytes_cannot_describe_many_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, nested: int
 ) -> None:
-    """A reader gives up once it has met a table for every eight bytes, and one more."""
+    """A reader gives up once it has met a table for every sixteen bytes, and one more."""
     path = tables_that_are_one(tmp_path / "bomb.tflite", count, nested=nested)
     tables = count_tables(monkeypatch)
     with pytest.raises(TfliteError):
         read(path)
-    assert 0 < len(tables) <= path.stat().st_size // 8 + 1 < count * nested
+    assert 0 < len(tables) <= path.stat().st_size // 16 + 1 < count * nested
     refuse(path, "tables than the file has room|referred to many times")
+
+
+def test_metadata_entries_that_name_one_buffer_share_its_bytes(tmp_path: Path) -> None:
+    """A copy for each of 6,000 entries of 4 MB would take 24 GB."""
+    net = Net()
+    net.metadata("first", bytes(4096))
+    net.model.metadata += [schema.MetadataT(b"m%d" % i, 1) for i in range(6000)]
+    values = read(net.save(tmp_path / "m.tflite", [], [])).metadata.values()
+    assert len(values) == 6001
+    assert len({id(value) for value in values}) == 1
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_buffers_that_share_a_region_may_not_describe_many_times_the_file(
+    tmp_path: Path, count: int
+) -> None:
+    """Each would be written by itself: 1,800 of 1 MB made 1.8 GB."""
+    net = Net()
+    net.model.buffers += [schema.BufferT(offset=1 << 40, size=8192) for _ in range(count)]
+    data = packed_plainly(net.model)
+    path = tmp_path / "m.tflite"
+    net.model.buffers[1:] = [schema.BufferT(offset=len(data), size=8192) for _ in range(count)]
+    path.write_bytes(packed_plainly(net.model) + bytes(8192))
+    if count == 3:
+        assert len(load(path).model.buffers) == 4
+    else:
+        refuse(path, "expected data stored once")
+
+
+def test_a_dequantize_that_reads_one_tensor_many_times_is_followed_once(tmp_path: Path) -> None:
+    """Its 300 inputs times 300 readers were 90,000 uses of the weights."""
+    net = Net()
+    x = net.tensor("x", (1, 64))
+    w = net.constant("w", prune(np.ones((64, 64), np.float16), 0.9, (1, 1)))
+    restored = net.tensor("restored", (64, 64))
+    net.operator("DEQUANTIZE", [w] * 300, [restored], 3)
+    made = [net.tensor(f"y{i}", (1, 64)) for i in range(300)]
+    for y in made:
+        net.operator("FULLY_CONNECTED", [x, restored, -1], [y], 1)
+    graph = read(net.save(tmp_path / "m.tflite", [x], made))
+    assert len(computing_uses(graph.subgraphs[0], graph.tensors[w])) == 300
+
+
+def test_weights_that_many_convolutions_share_have_their_zeros_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = Trunk()
+    x = trunk.conv(trunk.stem(), 16)
+    weights = [int(i) for i in trunk.net.graph.operators[-1].inputs[1:]]
+    for _ in range(50):
+        made = trunk.value(trunk.shapes[x])
+        options = schema.Conv2DOptionsT(strideW=1, strideH=1, padding=1)
+        trunk.net.operator("CONV_2D", [x, *weights], [made], 1, options)
+        x = made
+    graph = read(trunk.save(tmp_path / "m", trunk.mean(x)))
+    values = count_bytes_of_values(monkeypatch)
+    assert judge(graph, Runtime("LiteRT", "2.1.6")).parameters == 51 * 16 * 16
+    assert sum(size == 4 * 16 * 16 for size in values) == 1
+
+
+def test_a_tensor_of_more_axes_than_anything_computes_with_is_refused(tmp_path: Path) -> None:
+    net = Net()
+    net.tensor("x", [2**31 - 1] * 100_000)
+    refuse(net.save(tmp_path / "m.tflite", [], []), "expected at most 32 axes. Received: 100000")
 
 
 def test_many_tensors_that_share_a_buffer_have_their_zeros_counted_once(
@@ -242,13 +407,43 @@ def test_many_tensors_that_share_a_buffer_have_their_zeros_counted_once(
     assert sum(values) == 2 * 1_000_000
 
 
-def test_operators_without_inputs_or_outputs_harm_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("op", "inputs", "needed"),
+    [
+        ("DENSIFY", [], 1),
+        ("DEQUANTIZE", [-1], 1),
+        ("CONV_2D", [-1, 0, -1], 2),
+        ("FULLY_CONNECTED", [0], 2),
+        ("FULLY_CONNECTED", [0, -1, 0], 2),
+        ("DIV", [0], 2),
+        ("TRANSPOSE_CONV", [0, 0], 3),
+        ("RELU", [], 1),
+    ],
+)
+def test_an_operator_without_the_inputs_that_it_needs_is_refused(
+    tmp_path: Path, op: str, inputs: list[int], needed: int
+) -> None:
+    net = Net()
+    net.constant("w", np.ones((4, 4), np.float32))
+    net.operator(op, inputs, [net.tensor("y", (4, 4))], 8)
+    path = net.save(tmp_path / "m.tflite", [], [])
+    refuse(path, rf"operator 0 \({op}\): expected {needed} or more inputs, the first {needed}")
+
+
+def test_operators_that_need_no_inputs_may_have_none(tmp_path: Path) -> None:
+    net = Net()
+    for op in ("VAR_HANDLE", "CALL_ONCE", "HASHTABLE", "CUSTOM"):
+        net.operator(op, [], [net.tensor(op, (1,), "resource")], 1, custom_code=b"Mine")
+    path = net.save(tmp_path / "m.tflite", [], [])
+    assert len(inspect(path).ops) == 4
+
+
+def test_operators_without_outputs_harm_nobody(tmp_path: Path) -> None:
     net = Net()
     net.constant("w", prune(np.ones((64, 64), np.float32), 0.9, (1, 1)))
     for op in ("DENSIFY", "DEQUANTIZE", "CONV_2D", "FULLY_CONNECTED", "DIV"):
-        net.operator(op, [], [], 1)
-        net.operator(op, [-1, 0, -1], [], 8)
-        net.operator(op, [0], [-1], 8)
+        net.operator(op, [0, 0], [], 8)
+        net.operator(op, [0, 0, -1], [-1], 8)
     path = net.save(tmp_path / "m.tflite", [], [])
     assert inspect(path).parameters == 4096
     encode_file(path, tflite_fuzz.RULES, tmp_path / "encoded")
