@@ -99,12 +99,15 @@ def prune_command(
     }
     _require_no_clash(asked, plan_path, fit)
     _require_what_training_needs(epochs, data, resume)
-    from edgeprune.core.files import require_keras_name
+    from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
     from edgeprune.profiles.profile import load_profile
 
     profile = load_profile(device)
     require_keras_name(output)
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    if epochs:
+        require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
     from edgeprune.keras_model.interface import input_specs
@@ -118,7 +121,6 @@ def prune_command(
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
     found = given or _planned(loaded, model, profile, samples, asked)
     _require_same_device(found, profile, plan_path)
-    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     how = inputs.training_of(
         epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from pathlib import Path
 
 import keras
 
-from edgeprune.core.errors import ModelError, OutputError
-from edgeprune.core.files import require_keras_name
+from edgeprune.core.errors import ModelError
+from edgeprune.core.files import replacing, require_keras_name
 from edgeprune.keras_model.layers import Model
 
 
@@ -62,13 +61,8 @@ def save_model(model: Model, path: Path) -> None:
     """Saves a model as `.keras`, atomically.
 
     Raises:
-      OutputError: the name does not end in `.keras`, or the folder is missing or not writable.
+      OutputError: the name does not end in `.keras`, or the file cannot be written.
     """
     require_keras_name(path)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".edgeprune-") as folder:
-            written = Path(folder, path.name)
-            model.save(written)
-            written.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    with replacing(path) as new:
+        model.save(new)

@@ -331,6 +331,14 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--monitor", "loss:up"), "`monitor`"),
         ((*PRUNE, "--data", "data.npz", "--resume"), "give the --epochs"),
         ((*PRUNE, "--epochs", "-1"), "--epochs"),
+        (
+            (*PRUNE, "--data", "data.npz", "--epochs", "1", "--checkpoint", "m.tflite"),
+            "m.tflite: expected a folder. Received: a file",
+        ),
+        (
+            ("export", "model.keras", "--device", "xnnpack-x86", "-o", "x" * 242 + ".tflite"),
+            ".manifest.json: cannot be written (File name too long)",
+        ),
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("measure", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
