@@ -95,11 +95,11 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
 
 def _say_export(output: Path, exported: Exported, written: CArray | None) -> None:
     artifact = exported.artifact
-    click.echo(
+    terminal.show(
         f"{output}: {exported.numerics}, {artifact.size_bytes} bytes, "
         f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
         "weights stored sparsely."
     )
     if written:
-        click.echo(f"{written.source} and {written.header}: {written.identifier}")
+        terminal.show(f"{written.source} and {written.header}: {written.identifier}")
     say_network(exported.network.applied, exported.network.reason)

@@ -175,7 +175,7 @@ def _say_result(output: Path, pruned: Any, found: Plan) -> None:
     from edgeprune.keras_model.sparsity import reached_sparsity
 
     reached = reached_sparsity(pruned, found)
-    click.echo(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
+    terminal.show(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
 
 
 def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) -> None:

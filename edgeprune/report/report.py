@@ -194,7 +194,7 @@ def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | N
 
 
 _COLUMNS = (
-    *("device", "removed", "checks", ">sparsity asked / reached", ">accuracy", ">KiB"),
+    *("=device", "removed", "checks", ">sparsity asked / reached", ">accuracy", ">KiB"),
     *(">gzip KiB", ">cost of one inference", "times faster"),
 )
 
