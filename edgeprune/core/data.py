@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError
+from edgeprune.core.npz import ArrayFile
 
 DEFAULT_SCALE = (127.5, 127.5)
 """Mean and standard deviation that scale uint8 images to [-1, 1]."""
@@ -88,7 +89,7 @@ def read_data(
       DataError: not an `.npz`; an array is missing, has the wrong shape or dtype, or holds NaN or
         infinity; or the arrays differ in length.
     """
-    return _data(path, _read_arrays(path), inputs, "", scale, labels)
+    return _data(path, ArrayFile(path), inputs, "", scale, labels)
 
 
 def read_split(
@@ -110,7 +111,7 @@ def read_split(
     Raises:
       DataError: as `read_data`.
     """
-    arrays = _read_arrays(path)
+    arrays = ArrayFile(path)
     everything = _data(path, arrays, inputs, "", scale, labels=False)
     if any(name.endswith("_test") for name in arrays):
         return Split(everything, _data(path, arrays, inputs, "_test", scale, labels=False))
@@ -122,28 +123,9 @@ def read_split(
     )
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path}: expected an .npz with named arrays. Received: one bare array. "
-                    "Save it with numpy.savez(path, x=..., y=...)."
-                )
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a data file (.npz). Received: no such file.") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path}: expected an .npz of plain arrays, as numpy.savez writes it. "
-            f"Received: a file that does not read as one ({error})."
-        ) from error
-
-
 def _data(
     path: Path,
-    arrays: dict[str, Array],
+    arrays: Mapping[str, Array],
     inputs: tuple[InputSpec, ...],
     suffix: str,
     scale: tuple[float, float],
@@ -174,7 +156,9 @@ def _data(
     return Data(x, y)
 
 
-def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
+def _array_names(
+    arrays: Mapping[str, Array], inputs: tuple[InputSpec, ...], suffix: str
+) -> list[str]:
     """The name of each input's array; a file made for a Keras model also fits its .tflite."""
     if len(inputs) == 1:
         return [f"x{suffix}"]

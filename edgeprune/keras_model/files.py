@@ -11,6 +11,14 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.files import replacing, require_keras_name
 from edgeprune.keras_model.layers import Model
 
+MAX_JSON_BYTES = 16 << 20
+"""How much larger than its archive a model's description may be; those of large networks have half
+a megabyte."""
+MAX_RATIO = 32
+"""How many times larger than its archive weights may be; of pruned ones, zeros are packed well."""
+FREE_BYTES = 64 << 20
+"""Bytes that weights may have beyond that."""
+
 
 def load_model(path: Path) -> Model:
     """Loads a `.keras` file (or a legacy `.h5`), compiled as it was saved where possible.
@@ -31,7 +39,35 @@ def load_model(path: Path) -> Model:
             f"{path.stat().st_size} bytes that are not one (cut short, or another format). "
             "Save the model again with model.save()."
         )
+    if path.suffix == ".keras":
+        _require_sizes(path)
     return _load(path)
+
+
+def _require_sizes(path: Path) -> None:
+    """Looks at what the members of an archive unpack to, before Keras unpacks them.
+
+    Raises:
+      ModelError: one is far larger than what it is packed into, or the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ModelError(
+            f"{path}: expected a .keras file, which is a zip archive. Received: a damaged one "
+            f"({error}). Save the model again with model.save()."
+        ) from error
+    size = path.stat().st_size
+    for member in members:
+        is_text = member.filename.endswith(".json")
+        limit = size + MAX_JSON_BYTES if is_text else MAX_RATIO * size + FREE_BYTES
+        if member.file_size > limit:
+            raise ModelError(
+                f"{path}: expected '{member.filename[:100]}' to unpack to at most {limit} bytes in "
+                f"a file of {size}. Received: {member.file_size}. If that is right, save the model "
+                "again with model.save(), which does not compress."
+            )
 
 
 def _load(path: Path) -> Model:
