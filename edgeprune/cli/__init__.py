@@ -7,16 +7,18 @@ functions. So help is there at once, and a command waits only for what it needs.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import click
 
-from edgeprune.cli import terminal
+from edgeprune.cli import streams, terminal
+from edgeprune.cli.output import print_error
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.spelling import suggestion
 
@@ -82,12 +84,50 @@ class _Edgeprune(click.Group):
             raise click.UsageError(f"No such command '{args[0]}'.{near}", context)
         return super().resolve_command(context, args)
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        as_json = _asks_for_json(args)
+        with _explained(as_json):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_AS_JSON] = as_json
+        return context
+
     def invoke(self, context: click.Context) -> Any:
+        as_json = context.meta[_AS_JSON]
         try:
-            return super().invoke(context)
+            with _explained(as_json):
+                return super().invoke(context)
         except EdgepruneError as error:
             terminal.fail(str(error))
+            if as_json:
+                print_error(type(error).__name__, str(error))
             context.exit(error.exit_code)
+
+
+_AS_JSON = "edgeprune.as_json"
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether a document is asked for, as far as that can be told of arguments not yet read."""
+    ends = [*arguments, "--"].index("--")
+    return "--json" in arguments[:ends]
+
+
+@contextlib.contextmanager
+def _explained(as_json: bool) -> Iterator[None]:
+    """Has errors of usage printed as JSON, if asked for, and without what steers a terminal."""
+    try:
+        yield
+    except click.UsageError as error:
+        if as_json:
+            print_error("UsageError", error.format_message())
+        message = terminal.printable(error.format_message(), sys.stderr.encoding)
+        raise click.UsageError(message, error.ctx) from error
 
 
 @click.group(
@@ -125,9 +165,10 @@ def cli() -> None:
 
 def main() -> None:
     """The program `edgeprune`."""
+    streams.open_streams()
     terminal.silence_libraries()
     signal.signal(signal.SIGTERM, _stop)
-    cli()
+    streams.flushed(cli)
 
 
 def _stop(number: int, _: object) -> None:

@@ -25,10 +25,9 @@ def demo_command(context: click.Context, output: Path, as_json: bool) -> None:
 
     A model that an earlier demo left in DIR is used again.
     """
-    from edgeprune.core.files import require_folder
+    from edgeprune.core.files import make_output_folder
 
-    require_folder(output / "report.json" if output.is_dir() else output)
-    output.mkdir(exist_ok=True)
+    make_output_folder(output)
     from edgeprune.cli.digits import DEVICES, PRUNING_EPOCHS, prepare
 
     with terminal.progress_bar() as tell:

@@ -34,7 +34,7 @@ def densify_command(model: Path, output: Path, as_json: bool) -> None:
             }
         )
     else:
-        click.echo(
+        terminal.show(
             f"{output}: {len(result.tensors)} weights made dense, {result.bytes_before} to "
             f"{result.bytes_after} bytes."
         )

@@ -7,6 +7,7 @@ are enlarged to 32x32x3, since networks of this style want room to shrink.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from edgeprune.core.data import Data, Split
+from edgeprune.core.files import write_file
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
@@ -107,5 +109,7 @@ def prepare(folder: Path, progress: Progress = no_progress) -> tuple[Path, Path]
     split = digits()
     save_model(train_digits(split, progress=progress), model_path)
     arrays = {"x": split.train.x[0], "x_test": split.test.x[0]}
-    np.savez(data_path, **arrays, y=np.asarray(split.train.y), y_test=np.asarray(split.test.y))
+    content = io.BytesIO()
+    np.savez(content, **arrays, y=np.asarray(split.train.y), y_test=np.asarray(split.test.y))
+    write_file(data_path, content.getvalue())
     return model_path, data_path

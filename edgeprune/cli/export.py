@@ -51,6 +51,7 @@ def export_command(
     stored sparsely where the device's runtimes read that. A manifest is put into the file and
     beside it, as OUT.manifest.json.
     """
+    from edgeprune.conversion.manifest import manifest_path
     from edgeprune.core.files import require_folder
     from edgeprune.core.plan import read_plan
     from edgeprune.profiles.profile import load_profile
@@ -58,7 +59,7 @@ def export_command(
 
     profile = load_profile(device)
     require_folder(output)
-    for path in c_array_paths(output) if c_array else ():
+    for path in (manifest_path(output), *(c_array_paths(output) if c_array else ())):
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
@@ -97,11 +98,11 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
 
 def _say_export(output: Path, exported: Exported, written: CArray | None) -> None:
     artifact = exported.artifact
-    click.echo(
+    terminal.show(
         f"{output}: {exported.numerics}, {artifact.size_bytes} bytes, "
         f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
         "weights stored sparsely."
     )
     if written:
-        click.echo(f"{written.source} and {written.header}: {written.identifier}")
+        terminal.show(f"{written.source} and {written.header}: {written.identifier}")
     say_network(exported.network.applied, exported.network.reason)

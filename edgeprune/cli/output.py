@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,29 @@ if TYPE_CHECKING:
 
 
 def print_json(content: Any) -> None:
-    """Writes a JSON document to standard output."""
-    click.echo(json.dumps(content, indent=2, allow_nan=False))
+    """Writes a JSON document to standard output; a number that is not finite becomes null."""
+    click.echo(json.dumps(_finite(content), indent=2, allow_nan=False))
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_PRINTED] = True
+
+
+_PRINTED = "edgeprune.document_printed"
+
+
+def print_error(kind: str, message: str) -> None:
+    """Writes why a command failed as its JSON document, unless it has written one already."""
+    context = click.get_current_context(silent=True)
+    if context is None or _PRINTED not in context.meta:
+        print_json({"error": {"kind": kind, "message": message}})
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def network_json(applied: Sequence[Applied], reason: str) -> dict[str, Any]:

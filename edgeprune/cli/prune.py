@@ -100,12 +100,15 @@ def prune_command(
     }
     _require_no_clash(asked, plan_path, fit)
     _require_what_training_needs(epochs, data, resume)
-    from edgeprune.core.files import require_keras_name
+    from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
     from edgeprune.profiles.profile import load_profile
 
     profile = load_profile(device)
     require_keras_name(output)
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    if epochs:
+        require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
     from edgeprune.keras_model.interface import output_names
@@ -192,7 +195,7 @@ def _say_result(output: Path, pruned: Any, found: Plan) -> None:
     from edgeprune.keras_model.sparsity import reached_sparsity
 
     reached = reached_sparsity(pruned, found)
-    click.echo(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
+    terminal.show(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
 
 
 def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) -> None:

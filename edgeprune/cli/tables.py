@@ -21,7 +21,7 @@ def show_devices(profiles: Iterable[DeviceProfile]) -> None:
     show_grid(
         grid(
             "Devices: what makes a model faster or smaller there",
-            ("device", "what it is", "numbers", "pattern (goal)", "> zeros", "measured by"),
+            ("=device", "what it is", "numbers", "pattern (goal)", "> zeros", "measured by"),
             (
                 (
                     profile.name,
@@ -45,7 +45,7 @@ def show_targets(states: dict[str, Readiness]) -> None:
     show_grid(
         grid(
             "Targets: the instruments that run or compile a file",
-            ("target", "ready", "found", "to install"),
+            ("=target", "ready", "found", "to install"),
             (
                 (name, "yes" if state.ready else "no", state.detail, state.remedy)
                 for name, state in states.items()

@@ -43,7 +43,7 @@ def _install(name: str) -> None:
     target = find_target(name)
     with terminal.progress_bar() as tell:
         target.install(tell)
-    click.echo(f"{name} is ready: {target.readiness().detail}.")
+    terminal.show(f"{name} is ready: {target.readiness().detail}.")
 
 
 @targets_command.command("calibrate")
@@ -66,4 +66,4 @@ def _calibrate(name: str, core: Any, output: Path) -> None:
         table = calibrate_core(core, tell)
     write_file(output, to_toml(table).encode())
     errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
-    click.echo(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")
+    terminal.show(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")

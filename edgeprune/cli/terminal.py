@@ -9,10 +9,15 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeprune.core.grid import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,13 +27,17 @@ if TYPE_CHECKING:
 LOG_VARIABLE = "EDGEPRUNE_LOG"
 NARROWEST = 100
 """Columns to write for when the output is not a terminal."""
+_LEAST_WIDTH = 6
+"""Terminal columns that every column of a table gets, however narrow the terminal."""
+_BORDER = " │ "
+"""What stands between the columns of a table."""
 
 
 def silence_libraries() -> None:
     """Sends what TensorFlow writes past Python to nowhere, unless EDGEPRUNE_LOG is set.
 
     TensorFlow's C++ side writes dozens of lines to file descriptor 2. That descriptor is pointed at
-    the null device, and Python's own error stream at a copy of the real one.
+    the null device; Python's own error stream goes to a copy of the real one (`open_streams`).
     """
     if os.environ.get(LOG_VARIABLE):
         return
@@ -36,26 +45,56 @@ def silence_libraries() -> None:
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
 
 
 def _console(*, error: bool = False) -> Console:
+    """A console whose size is that of its terminal, or what COLUMNS says in decimal digits."""
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    width = None if stream.isatty() else max(NARROWEST, int(os.environ.get("COLUMNS", "140")))
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"COLUMNS", "LINES"} or re.fullmatch(r"[1-9][0-9]{0,3}", value)
+    }
+    width = None
+    if not stream.isatty():
+        width = max(NARROWEST, int(environment.get("COLUMNS", "140")))
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, _environ=environment)
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """Text as a stream of this encoding shows it.
+
+    Characters that do not print, such as those that steer a terminal, are shown as Python escapes,
+    other than newlines; so are those that the encoding lacks, but for some that have a like.
+    """
+    shown, coding = visible(text), encoding or "ascii"
+    try:
+        shown.encode(coding)
+    except UnicodeEncodeError:
+        return shown.translate(_LIKE).encode(coding, "backslashreplace").decode(coding)
+    return shown
+
+
+_LIKE = {ord("…"): "...", ord("→"): "->", ord("°"): "deg "}
+"""What edgeprune itself writes beyond ASCII, and what an ASCII terminal gets."""
+
+
+def show(line: str) -> None:
+    """Writes a line to standard output."""
+    click.echo(printable(line, sys.stdout.encoding))
 
 
 def say(message: str, style: str = "") -> None:
     """Writes a sentence to standard error."""
     from rich.text import Text
 
-    _console(error=True).print(Text(message, style=style), soft_wrap=True)
+    console = _console(error=True)
+    console.print(Text(printable(message, console.encoding), style=style), soft_wrap=True)
 
 
 def warn(messages: Iterable[str]) -> None:
@@ -82,22 +121,25 @@ def progress_bars() -> Iterator[Any]:
     """A bar for everything that goes on at once; yields a function (who, what, done, total)."""
     from rich import progress
 
+    console = _console(error=True)
+    plain = not console.encoding.startswith("utf")
     with progress.Progress(
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
+        progress.SpinnerColumn("line" if plain else "dots"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
-        console=_console(error=True),
+        console=console,
         transient=True,
     ) as bar:
         tasks: dict[str, progress.TaskID] = {}
 
         def tell(who: str, what: str, done: int, total: int | None) -> None:
+            shown = printable(what, console.encoding)
             if who not in tasks:
-                tasks[who] = bar.add_task(what, total=None)
-            bar.update(tasks[who], description=what, completed=done, total=total)
+                tasks[who] = bar.add_task(shown, total=None)
+            bar.update(tasks[who], description=shown, completed=done, total=total)
 
         yield tell
 
@@ -109,13 +151,32 @@ def show_grids(value: Printable) -> None:
 
 
 def show_grid(grid: Grid) -> None:
-    """Writes a table to standard output, without its notes."""
+    """Writes a table to standard output, without its notes.
+
+    Where a terminal is too narrow for words that are never broken, lines are wider than it.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=grid.title, title_justify="left", header_style="bold", pad_edge=False)
-    for column in grid.columns:
-        table.add_column(column.heading, justify="right" if column.right else "left")
+    console = _console()
+
+    def text(content: object) -> Text:
+        return Text(printable(str(content), console.encoding))
+
+    title = text(grid.title) if grid.title else None
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    least = len(_BORDER)
+    for column, *cells in zip(grid.columns, *grid.rows, strict=True):
+        words = [word for cell in (column.heading, *cells) for word in str(cell).split()]
+        width = max(map(len, words), default=0) if column.whole else _LEAST_WIDTH
+        least += width + len(_BORDER)
+        table.add_column(
+            text(column.heading),
+            justify="right" if column.right else "left",
+            overflow="fold",
+            min_width=width,
+        )
     for row in grid.rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    _console().print(table)
+        table.add_row(*map(text, row))
+    console.width = max(console.width, least)
+    console.print(table)

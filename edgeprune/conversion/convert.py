@@ -126,7 +126,7 @@ def export(
             scale=scales_by_name(inputs_of(model), scale),
         )
         embed(draft.model, manifest)
-        encoded = Path(folder, f"encoded-{path.name}")
+        encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
         _require_known_operators(model, tflite_file.read(encoded), profile)
         write_file(path, encoded.read_bytes())

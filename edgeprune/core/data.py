@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError, QualityWarning
+from edgeprune.core.npz import ArrayFile
 
 Scale: TypeAlias = "tuple[float, float] | Literal['auto']"
 """Mean and standard deviation by which uint8 becomes `(x - mean) / std`; "auto" takes those of each
@@ -150,7 +150,7 @@ def read_data(
       QualityWarning: numbers from 0 to 255 that are not uint8, where the model does not
         preprocess.
     """
-    return _data(path, _read_arrays(path), inputs, outputs, "", scale, labels)
+    return _data(path, ArrayFile(path), inputs, outputs, "", scale, labels)
 
 
 def read_split(
@@ -174,7 +174,7 @@ def read_split(
     Raises:
       DataError: as `read_data`.
     """
-    arrays = _read_arrays(path)
+    arrays = ArrayFile(path)
     everything = _data(path, arrays, inputs, outputs, "", scale, labels=False)
     if any(name.endswith("_test") for name in arrays):
         return Split(everything, _data(path, arrays, inputs, outputs, "_test", scale, labels=False))
@@ -186,28 +186,9 @@ def read_split(
     )
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path}: expected an .npz with named arrays. Received: one bare array. "
-                    "Save it with numpy.savez(path, x=..., y=...)."
-                )
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a data file (.npz). Received: no such file.") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path}: expected an .npz of plain arrays, as numpy.savez writes it. "
-            f"Received: a file that does not read as one ({error})."
-        ) from error
-
-
 def _data(
     path: Path,
-    arrays: dict[str, Array],
+    arrays: Mapping[str, Array],
     inputs: tuple[InputSpec, ...],
     outputs: Sequence[str],
     suffix: str,
@@ -277,7 +258,9 @@ def _label_names(arrays: Mapping[str, Array], outputs: Sequence[str], suffix: st
     return named if alone else [f"y{suffix}"]
 
 
-def _array_names(arrays: dict[str, Array], inputs: tuple[InputSpec, ...], suffix: str) -> list[str]:
+def _array_names(
+    arrays: Mapping[str, Array], inputs: tuple[InputSpec, ...], suffix: str
+) -> list[str]:
     """The name of each input's array; a file made for a Keras model also fits its .tflite."""
     if len(inputs) == 1:
         return [f"x{suffix}"]

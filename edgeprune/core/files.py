@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,18 +49,62 @@ def describe_file(path: Path) -> Artifact:
 def require_folder(path: Path) -> None:
     """Checks that a file can be written at `path`, before any work on it starts.
 
+    A symbolic link is followed. What is there may only be a regular file: a device, FIFO or socket
+    would be replaced by one.
+
     Raises:
-      OutputError: its folder is missing or not writable, or `path` is itself a folder.
+      OutputError: its folder is missing or not writable, the name is too long, or something other
+        than a regular file is there.
     """
-    folder = path.parent
-    if not folder.is_dir():
+    found = _kind(path)
+    if found == "a folder":
+        raise OutputError(f"{path}: expected the name of a file to write. Received: a folder.")
+    if found not in {None, "a file"}:
+        raise OutputError(
+            f"{path}: expected the name of a file to write. Received: {found}, which edgeprune "
+            "does not replace. Name a file, and send that on."
+        )
+    folder = path.resolve().parent if path.is_symlink() else path.parent
+    if _kind(folder) != "a folder":
         raise OutputError(
             f"{path}: the output folder '{folder}' does not exist. Make it first: mkdir -p {folder}"
         )
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{path}: the output folder '{folder}' is not writable.")
-    if path.is_dir():
-        raise OutputError(f"{path}: expected the name of a file to write. Received: a folder.")
+
+
+def require_output_folder(folder: Path, *names: str) -> None:
+    """Checks that files can be written into a folder, which is made later if it is not there yet.
+
+    Args:
+      folder: the folder.
+      names: of the files.
+
+    Raises:
+      OutputError: it is something else, it cannot be made or written to, or one of its files
+        cannot be written, as `require_folder` says.
+    """
+    found = _kind(folder)
+    if found is None:
+        require_folder(folder)
+        return
+    if found != "a folder":
+        raise OutputError(f"{folder}: expected a folder. Received: {found}.")
+    for name in names:
+        require_folder(folder / name)
+
+
+def make_output_folder(folder: Path) -> None:
+    """Makes a folder for outputs where it is not there yet.
+
+    Raises:
+      OutputError: it cannot be made.
+    """
+    require_output_folder(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
 
 
 def require_keras_name(path: Path) -> None:
@@ -72,7 +119,7 @@ def require_keras_name(path: Path) -> None:
 
 
 def write_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Writes a file atomically: to a temporary file beside it, which is then renamed.
+    """Writes a file in one step, as `replacing` says.
 
     Args:
       path: the file; an existing one is replaced.
@@ -81,17 +128,78 @@ def write_file(path: Path, *parts: bytes | memoryview) -> None:
     Raises:
       OutputError: as `require_folder`, or the disk is full.
     """
+    with replacing(path) as new, new.open("wb") as file:
+        file.writelines(parts)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields where to write a file that appears at `path` when the block ends well.
+
+    The file appears whole and is on the disk by then. Whatever else happens, `path` stays as it
+    was, and nothing is left beside it. A symbolic link is followed. A file that is replaced passes
+    on its mode and, where the system allows it, its owner; a new one gets what the umask leaves.
+
+    The place is a new folder beside the file, since only there can it be renamed in one step, and
+    has a short name of its own, since the file's may be as long as the system allows.
+
+    Raises:
+      OutputError: as `require_folder`, or the disk is full.
+    """
     require_folder(path)
+    target = path.resolve()
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(parts)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".edgeprune-") as folder:
+            new = Path(folder, f"new{path.suffix}")
+            yield new
+            _put_in_place(new, target)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        raise _not_written(path, error) from error
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    """Renames a file to its place once its content, mode and owner are as they should be."""
+    with new.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            before = target.stat()
+            with contextlib.suppress(PermissionError):
+                os.chown(file.fileno(), before.st_uid, before.st_gid)
+            new.chmod(stat.S_IMODE(before.st_mode))
+        os.fsync(file.fileno())
+    new.replace(target)
+    # The rename itself is kept by the folder; not every file system lets a folder be synchronized.
+    with contextlib.suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}).")
+
+
+_KINDS = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO (named pipe)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+def _kind(path: Path) -> str | None:
+    """What is at a path, symbolic links followed; None if nothing is.
+
+    Raises:
+      OutputError: that cannot be found out: the name is too long, or links lead in a circle.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _not_written(path, error) from error
+    return next((name for matches, name in _KINDS if matches(mode)), "something unknown")

@@ -33,6 +33,8 @@ class Column:
 
     heading: str
     right: bool = False
+    whole: bool = False
+    """Whether words are never broken, such as names that are typed again."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Grid:
 
         Args:
           width: of a line, in terminal columns; prose is wrapped to keep to it, then names and
-            numbers. A grid of more columns than fit is wider.
+            numbers. A grid of more columns than fit is wider, as is one of whole words.
         """
         cells = [[visible(str(cell)) for cell in row] for row in self.rows]
         headings = [visible(column.heading) for column in self.columns]
@@ -116,14 +118,21 @@ class Grid:
         """Terminal columns of every column: prose gives way first, then words are broken."""
         everything = [headings, *cells]
         widths = [min(max(1, *map(_span, column)), width) for column in _transposed(everything)]
-        words = [min(max(1, *map(_longest_word, c)), _BREAKABLE) for c in _transposed(everything)]
+        longest = [max(1, *map(_longest_word, cells)) for cells in _transposed(everything)]
+        words = [
+            length if column.whole else min(length, _BREAKABLE)
+            for length, column in zip(longest, self.columns, strict=True)
+        ]
         numbers = [max(map(_span, column)) for column in _transposed(cells)] or words
         floors = [
             max(n, w) if column.right else w
             for n, w, column in zip(numbers, words, self.columns, strict=True)
         ]
         room = width - len(_GAP) * (len(widths) - 1)
-        for floor in (floors, words, [_NARROWEST] * len(widths)):
+        least = [
+            w if column.whole else _NARROWEST for w, column in zip(words, self.columns, strict=True)
+        ]
+        for floor in (floors, words, least):
             widths = _narrowed(widths, floor, room)
         return widths
 
@@ -172,8 +181,16 @@ class Printable:
 
 
 def grid(title: str, headings: Sequence[str], rows: Iterable[Sequence[Cell]], *notes: str) -> Grid:
-    """A grid by its headings; a column whose heading has `>` before it stands to the right."""
-    columns = (Column(name.removeprefix(">"), name.startswith(">")) for name in headings)
+    """A grid by its headings.
+
+    A column whose heading has `>` before it stands to the right; the words of one with `=` before
+    it are never broken.
+    """
+    marks = (name[:1] if name[:1] in {">", "="} else "" for name in headings)
+    columns = (
+        Column(name.removeprefix(mark), right=mark == ">", whole=mark == "=")
+        for name, mark in zip(headings, marks, strict=True)
+    )
     return Grid(title, tuple(columns), tuple(map(tuple, rows)), notes)
 
 

@@ -98,6 +98,7 @@ class Channels:
 Pattern: TypeAlias = Unstructured | Block | NofM | Channels
 
 _WRITTEN = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*")
+_MAX_DIGITS = 9
 _FORMS = {
     "Unstructured": (Unstructured, "Unstructured"),
     "Block": (Block, "Block(out,in)"),
@@ -115,13 +116,16 @@ def parse_pattern(text: str) -> Pattern:
     forms = ", ".join(form for _, form in _FORMS.values())
     written = _WRITTEN.fullmatch(text)
     if written is None or written[1] not in _FORMS:
-        raise PatternError(f"Expected a pattern, one of {forms}. Received: {text!r}.")
+        raise PatternError(f"Expected a pattern, one of {forms}. Received: {text!r:.100}.")
     make, form = _FORMS[written[1]]
     arguments = [part.strip() for part in (written[2] or "").split(",") if part.strip()]
     expected = form.count(",") + 1 if "(" in form else 0
     if len(arguments) != expected or not all(
-        part.isascii() and part.isdigit() for part in arguments
+        part.isascii() and part.isdigit() and len(part) <= _MAX_DIGITS for part in arguments
     ):
-        raise PatternError(f"Expected {form} with whole numbers. Received: {text!r}.")
+        raise PatternError(
+            f"Expected {form} with whole numbers of at most {_MAX_DIGITS} digits. "
+            f"Received: {text!r:.100}."
+        )
     pattern: Pattern = make(*map(int, arguments))
     return pattern

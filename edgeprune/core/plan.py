@@ -6,6 +6,7 @@ A plan prints, goes to JSON and back, and may be edited in between; `planning` m
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,15 @@ from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
-from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
+from edgeprune.core.schema import (
+    Count,
+    Fraction,
+    Table,
+    Text,
+    WrittenPattern,
+    explain_invalid,
+    not_finite,
+)
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 
@@ -63,7 +72,7 @@ class LayerPlan(Table):
 
     path: Text
     kind: Text
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     """Kernel in Keras order; empty for a kind without a device matrix."""
     pattern: WrittenPattern | None
     """None leaves the layer alone."""
@@ -75,7 +84,7 @@ class LayerPlan(Table):
     """Whether the user left the layer alone; its weights then do not count as asked for."""
     expected_error: float | None = None
     """What reconstruction is expected to leave: squared error over the energy of the outputs."""
-    after: tuple[int, ...] | None = None
+    after: tuple[Count, ...] | None = None
     """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
 
     @model_validator(mode="before")
@@ -210,8 +219,13 @@ def read_plan(path: Path) -> Plan:
         found = Plan.model_validate_json(text)
     except ValidationError as error:
         raise PlanError(f"{path}: {explain_invalid(error, Plan)}") from error
-    paths = [layer.path for layer in found.layers]
-    twice = sorted({path for path in paths if paths.count(path) > 1})
+    key = not_finite(found.model_dump())
+    if key is not None:
+        raise PlanError(
+            f"{path}: key '{key}': expected a finite number. Received: NaN or infinity."
+        )
+    paths = Counter(layer.path for layer in found.layers)
+    twice = sorted(path for path, count in paths.items() if count > 1)
     if twice:
         raise PlanError(f"{path}: layer paths must be unique. Received twice: {', '.join(twice)}.")
     return found

@@ -6,7 +6,10 @@ valid one, instead of a setting that silently does nothing.
 
 from __future__ import annotations
 
+import math
+import reprlib
 import typing
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -45,6 +48,13 @@ WrittenPattern = Annotated[
 
 Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+MAX_COUNT = 2**63 - 1
+"""The largest whole number of a table: what a device or a shape counts fits into 64 bits."""
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+_MAX_PROBLEMS = 20
+"""Problems of one table that are told of; more are counted."""
+_MAX_SHOWN = 200
+"""Characters of what was received that are shown."""
 
 
 def explain_invalid(error: ValidationError, table: type[Table]) -> str:
@@ -54,15 +64,21 @@ def explain_invalid(error: ValidationError, table: type[Table]) -> str:
       error: as Pydantic raised it.
       table: the class that was validated, whose keys are suggested.
     """
-    return "\n".join(_explain(problem, table) for problem in error.errors(include_url=False))
+    problems = error.errors(include_url=False)
+    lines = [_explain(problem, table) for problem in problems[:_MAX_PROBLEMS]]
+    if len(problems) > _MAX_PROBLEMS:
+        lines.append(f"{len(problems) - _MAX_PROBLEMS} more problems follow.")
+    return "\n".join(lines)
 
 
 def _explain(problem: Any, table: type[Table]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = _shortened(".".join(str(part) for part in problem["loc"]))
     match problem["type"]:
+        case "json_invalid":
+            return f"expected JSON. Received: {problem['ctx']['error']}."
         case "extra_forbidden":
             valid = _keys_at(table, problem["loc"][:-1])
-            near = suggestion(str(problem["loc"][-1]), valid)
+            near = suggestion(_shortened(str(problem["loc"][-1])), valid)
             return f"unknown key '{where}'.{near} Valid keys there: {', '.join(valid)}."
         case "missing":
             return f"key '{where}' is missing."
@@ -71,7 +87,37 @@ def _explain(problem: Any, table: type[Table]) -> str:
         case "value_error":
             return _sentence(f"key '{where}': {problem['ctx']['error']}")
         case _:
-            return f"key '{where}': {problem['msg']}. Received: {problem['input']!r:.200}."
+            return f"key '{where}': {problem['msg']}. Received: {_received(problem['input'])}."
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _received(value: object) -> str:
+    """What was received, in short, however long or deep it is."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = _MAX_SHOWN
+    if isinstance(value, int) and value.bit_length() > MAX_COUNT.bit_length():
+        return f"a number of {value.bit_length()} bits"
+    return _shortened(short.repr(value))
+
+
+def not_finite(content: Any) -> str | None:
+    """The key of the first number that is NaN or infinite, such as `layers.0.error`; None if none.
+
+    Args:
+      content: dictionaries, lists and values, as a table is dumped.
+    """
+    if isinstance(content, float) and not math.isfinite(content):
+        return ""
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(content, dict):
+        inside = content.items()
+    elif isinstance(content, (list, tuple)):
+        inside = enumerate(content)
+    found = ((key, not_finite(value)) for key, value in inside)
+    return next((f"{key}.{rest}".rstrip(".") for key, rest in found if rest is not None), None)
 
 
 def _sentence(text: str) -> str:

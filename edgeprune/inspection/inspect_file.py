@@ -134,11 +134,9 @@ class Inspection(Printable):
         """A clause that says which edgeprune made the file from what; empty if none did."""
         if not self.manifest:
             return ""
-        return (
-            f"Made by edgeprune {self.manifest.get('versions', {}).get('edgeprune', '?')} for "
-            f"{self.manifest.get('device', '?')} from the model with sha256 "
-            f"{self.manifest.get('model_sha256', '?')}"
-        )
+        version = _text(self.manifest.get("versions"), "edgeprune")
+        device, model = (_text(self.manifest, key) for key in ("device", "model_sha256"))
+        return f"Made by edgeprune {version} for {device} from the model with sha256 {model}"
 
     def grids(self) -> tuple[Grid, ...]:
         """Sizes, operators, and findings if there are any."""
@@ -165,6 +163,12 @@ class Inspection(Printable):
             ((brief(f.op), f.rule, f.message, f.remedy) for f in self.findings),
         )
         return (sizes, operators, *([findings] if self.findings else []))
+
+
+def _text(table: Any, key: str) -> str:
+    """What a table of a manifest, which anybody may have written, says in words; `?` if nothing."""
+    found = table.get(key) if isinstance(table, dict) else None
+    return found[:100] if isinstance(found, str) else "?"
 
 
 def _operator_cells(row: OpReport) -> tuple[str, ...]:

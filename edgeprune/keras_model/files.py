@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 
 import keras
 
-from edgeprune.core.errors import ModelError, OutputError, QualityWarning
-from edgeprune.core.files import require_keras_name
+from edgeprune.core.errors import ModelError, QualityWarning
+from edgeprune.core.files import replacing, require_keras_name
 from edgeprune.keras_model.layers import Model
 
 _LOST = "_edgeprune_lost_compilation"
 """Attribute of a loaded model that says why its compilation is missing."""
+MAX_JSON_BYTES = 16 << 20
+"""How much larger than its archive a model's description may be; those of large networks have half
+a megabyte."""
+MAX_RATIO = 32
+"""How many times larger than its archive weights may be; of pruned ones, zeros are packed well."""
+FREE_BYTES = 64 << 20
+"""Bytes that weights may have beyond that."""
 
 
 def load_model(path: Path) -> Model:
@@ -37,7 +43,35 @@ def load_model(path: Path) -> Model:
             f"{path.stat().st_size} bytes that are not one (cut short, or another format). "
             "Save the model again with model.save()."
         )
+    if path.suffix == ".keras":
+        _require_sizes(path)
     return _load(path)
+
+
+def _require_sizes(path: Path) -> None:
+    """Looks at what the members of an archive unpack to, before Keras unpacks them.
+
+    Raises:
+      ModelError: one is far larger than what it is packed into, or the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ModelError(
+            f"{path}: expected a .keras file, which is a zip archive. Received: a damaged one "
+            f"({error}). Save the model again with model.save()."
+        ) from error
+    size = path.stat().st_size
+    for member in members:
+        is_text = member.filename.endswith(".json")
+        limit = size + MAX_JSON_BYTES if is_text else MAX_RATIO * size + FREE_BYTES
+        if member.file_size > limit:
+            raise ModelError(
+                f"{path}: expected '{member.filename[:100]}' to unpack to at most {limit} bytes in "
+                f"a file of {size}. Received: {member.file_size}. If that is right, save the model "
+                "again with model.save(), which does not compress."
+            )
 
 
 def _load(path: Path) -> Model:
@@ -95,13 +129,8 @@ def save_model(model: Model, path: Path) -> None:
     """Saves a model as `.keras`, atomically.
 
     Raises:
-      OutputError: the name does not end in `.keras`, or the folder is missing or not writable.
+      OutputError: the name does not end in `.keras`, or the file cannot be written.
     """
     require_keras_name(path)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".edgeprune-") as folder:
-            written = Path(folder, path.name)
-            model.save(written)
-            written.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    with replacing(path) as new:
+        model.save(new)

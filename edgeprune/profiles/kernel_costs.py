@@ -31,7 +31,7 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo
-from edgeprune.core.schema import Table, Text, explain_invalid
+from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
 from edgeprune.core.terms import Core
 from edgeprune.profiles.profile import profile_folder, read_toml
 
@@ -84,6 +84,9 @@ def read_costs(name: str | Path) -> CostTable:
         table = CostTable.model_validate(read_toml(path))
     except ValidationError as error:
         raise ProfileError(f"{path}: {explain_invalid(error, CostTable)}") from error
+    key = not_finite(table.model_dump())
+    if key is not None:
+        raise ProfileError(f"{path}: key '{key}': expected a finite number.")
     for runtime in table.runtimes:
         missing = sorted(feature_names() - runtime.costs.keys())
         if missing:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import NofM
 from edgeprune.core.runtime import RuntimeName
-from edgeprune.core.schema import Fraction, Table, Text, WrittenPattern, explain_invalid
+from edgeprune.core.schema import Count, Fraction, Table, Text, WrittenPattern, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
     DEFAULT_CORE,
@@ -49,7 +49,6 @@ def _none_if_unknown(value: object) -> object:
     return None if value == "unknown" else value
 
 
-Count = Annotated[int, Field(ge=1)]
 LayerKind = Annotated[str, AfterValidator(_known_kind)]
 
 
@@ -227,7 +226,7 @@ class Fact(Table):
 class DeviceProfile(Table):
     """One device, as its TOML file describes it."""
 
-    schema_version: Annotated[int, Field(alias="schema")]
+    schema_version: Annotated[Count, Field(alias="schema")]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     device: Text
     """What the device is, for a person."""
@@ -345,7 +344,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: cannot read this device profile ({error}).") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ProfileError(f"{path}: expected TOML. Received: values nested too deeply.") from error
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
         raise ProfileError(f"{path}: expected TOML. Received: {error}.") from error
 
 

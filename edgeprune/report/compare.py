@@ -10,7 +10,7 @@ from typing import Any, Literal
 from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported, export
 from edgeprune.core.data import Data, Scale, Split, read_split, signature_name
 from edgeprune.core.errors import DataError, EdgepruneError, OutputError, quality_warnings
-from edgeprune.core.files import require_folder
+from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.core.progress import Progress, no_progress
@@ -28,7 +28,7 @@ from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import REPORT_FILES, DeviceReport, Report
 from edgeprune.targets.find import TARGETS, find_target
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.measuring import (
@@ -114,13 +114,14 @@ def compare(
     profiles = [load_profile(device) for device in devices]
     _require_distinct(profiles)
     require_ready(targets)
-    output = _output_folder(Path(folder))
+    output = Path(folder)
+    require_output_folder(output, *_file_names(profiles))
     model = load_model(Path(model_path))
     split = read_split(Path(data_path), inputs_of(model), scale=scale, outputs=output_names(model))
     if training is not None:
         check_training(model, split.train, training)
     warn_at_chance(model, split.test)
-    output.mkdir(exist_ok=True)
+    make_output_folder(output)
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
         model=model,
@@ -160,11 +161,13 @@ def _require_distinct(profiles: list[DeviceProfile]) -> None:
         )
 
 
-def _output_folder(folder: Path) -> Path:
-    require_folder(folder / "report.json" if folder.is_dir() else folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: expected a folder. Received: a file.")
-    return folder
+def _file_names(profiles: list[DeviceProfile]) -> list[str]:
+    """The names of the files that a comparison writes."""
+    endings = (".keras", ".tflite", ".manifest.json")
+    return [
+        *REPORT_FILES,
+        *(f"{profile.name}{ending}" for profile in profiles for ending in endings),
+    ]
 
 
 def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:

@@ -98,7 +98,7 @@ class Ranking:
         """The entries below each other, with the interval of the pruned file's latency."""
         return grid(
             f"{self.title}: the cheapest first",
-            (">", "device", "by", ">dense → pruned", INTERVAL, "kind", "times faster"),
+            (">", "=device", "by", ">dense → pruned", INTERVAL, "kind", "times faster"),
             (
                 (
                     str(place),

@@ -18,6 +18,9 @@ from edgeprune.report.ranking import Ranking, cost_change, rank
 from edgeprune.targets.checks import Verdict
 from edgeprune.targets.measurement import Measurement, Measurements
 
+REPORT_FILES = ("report.json", "report.html")
+"""Names of the files that a report is written to."""
+
 
 @dataclass(frozen=True)
 class DeviceReport(Printable):
@@ -157,8 +160,8 @@ class Report(Printable):
           OutputError: they cannot be written.
         """
         text = json.dumps(self.to_json(), indent=2, allow_nan=False)
-        write_file(folder / "report.json", text.encode())
-        write_file(folder / "report.html", self.to_html().encode())
+        for name, content in zip(REPORT_FILES, (text, self.to_html()), strict=True):
+            write_file(folder / name, content.encode())
 
     def to_html(self) -> str:
         """One page that needs nothing else, its plots inside."""
@@ -194,7 +197,7 @@ def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | N
 
 
 _COLUMNS = (
-    *("device", "removed", "checks", ">sparsity asked / reached", ">accuracy", ">KiB"),
+    *("=device", "removed", "checks", ">sparsity asked / reached", ">accuracy", ">KiB"),
     *(">gzip KiB", ">cost of one inference", "times faster"),
 )
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-if TYPE_CHECKING:
-    pass
-
 METADATA_NAME = "edgeprune"
 HALVES_NAME = "reduced_precision_support"
 """Metadata by which a converter says in which number formats a float network may be computed."""
+MAX_DEPTH = 64
+"""How deep the tables of a manifest may be nested; in those that edgeprune writes it is three."""
 
 
 def shorten_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,9 +77,22 @@ def drop_metadata(model: Any, name: str) -> None:
 
 
 def read_embedded(metadata: Mapping[str, bytes]) -> dict[str, Any] | None:
-    """The manifest in a file's metadata; None if there is none, or none that can be read."""
+    """The manifest in a file's metadata; None if there is none, or none that can be read.
+
+    One that is not JSON, holds a number that is not finite or is nested more than `MAX_DEPTH`
+    times is none that edgeprune wrote, and could not be written as JSON again.
+    """
     try:
         found = json.loads(metadata.get(METADATA_NAME, b"null"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and _is_plain(found, MAX_DEPTH) else None
+
+
+def _is_plain(content: Any, depth: int) -> bool:
+    if isinstance(content, float):
+        return math.isfinite(content)
+    if not isinstance(content, (dict, list)):
+        return True
+    inside = content.values() if isinstance(content, dict) else content
+    return depth > 0 and all(_is_plain(value, depth - 1) for value in inside)

@@ -339,6 +339,14 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
             "whole number from 0 to 9",
         ),
         ((*PRUNE, "--epochs", "-1"), "--epochs"),
+        (
+            (*PRUNE, "--data", "data.npz", "--epochs", "1", "--checkpoint", "m.tflite"),
+            "m.tflite: expected a folder. Received: a file",
+        ),
+        (
+            ("export", "model.keras", "--device", "xnnpack-x86", "-o", "x" * 242 + ".tflite"),
+            ".manifest.json: cannot be written (File name too long)",
+        ),
         (("validate", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),
         (("measure", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("measure", "gone.tflite", "--device", "edge-tpu"), "gone.tflite"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,6 +73,43 @@ def test_a_file_without_a_manifest_takes_the_scale_of_its_keras_reference(tmp_pa
     save_model(model, tmp_path / "m.keras")
     (found,) = inputs_of_file(tflite_file.read(path), tmp_path / "m.keras")
     assert found.scale == RAW
+
+
+DEEP = '{"a":' * 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(DEEP, "[" * 100_000, '{"a":' * 900 + "1" + "}" * 900, '{"a":' * 65 + "1" + "}" * 65),
+        *('{"a": NaN}', '{"a": [1, {"b": 1e400}]}', '{"a": -Infinity}', f'{{"a": {"9" * 6000}}}'),
+        *("[]", "1", '"x"', "", "{", '{"a": "\xff"}'),
+    ],
+)
+def test_a_manifest_that_edgeprune_cannot_have_written_is_none(text: str) -> None:
+    assert read_embedded({METADATA_NAME: text.encode("latin-1")}) is None
+
+
+def test_a_manifest_may_be_deeper_than_those_of_today() -> None:
+    text = '{"a":' * 64 + "1" + "}" * 64
+    assert json.dumps(read_embedded({METADATA_NAME: text.encode()})).replace(" ", "") == text
+
+
+@pytest.mark.parametrize(
+    "manifest", [{"versions": []}, {"versions": {"edgeprune": [1]}, "device": {}}, {"device": 1}]
+)
+def test_a_manifest_of_other_types_is_shown_as_it_is_and_claims_nothing(
+    tmp_path: Path, manifest: dict[str, Any]
+) -> None:
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    draft = tflite_draft.load(path)
+    embed(draft.model, MANIFEST)
+    draft.model.buffers[-1].data = np.frombuffer(json.dumps(manifest).encode(), np.uint8)
+    tflite_draft.write(draft, path)
+    found = inspect(path)
+    assert found.to_json()["manifest"] == manifest
+    assert found.made_by == "Made by edgeprune ? for ? from the model with sha256 ?"
+    assert found.made_by in str(found)
 
 
 def test_embedding_again_replaces_the_old_manifest(tmp_path: Path) -> None:

@@ -265,3 +265,43 @@ def test_a_plan_prints_what_is_done_with_each_layer_and_why() -> None:
         "200.0 to 100.0 M instructions",
     )
     assert "&lt;script&gt;" in made._repr_html_()
+
+
+PLAN_TEXT = (
+    '{"device": "edge-tpu", "model": "m", "goal": "latency", "asked": 0.5, "layers": '
+    '[{"path": "a", "kind": "Dense", "shape": [4, 4], "pattern": "Block(2,1)", '
+    '"sparsity": 0.5, "reason": "r", "expected_error": 0.1}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (PLAN_TEXT, "[" * 100_000, "expected JSON"),
+        (PLAN_TEXT, '{"a":' * 100_000, "expected JSON"),
+        ('"r"', "[" * 5000 + "]" * 5000, "expected JSON"),
+        ("0.5, ", "9" * 6000 + ", ", "expected JSON"),
+        ("[4, 4]", f"[{'9' * 4000}, 4]", "'layers.0.shape.0'"),
+        ("[4, 4]", "[-4, 4]", "'layers.0.shape.0'"),
+        ("[4, 4]", "[0, 4]", "'layers.0.shape.0'"),
+        ("Block(2,1)", f"Block({'9' * 6000},1)", "'layers.0.pattern'"),
+        ('"asked": 0.5', '"asked": 1e400', "'asked'"),
+        ('"asked": 0.5', '"asked": NaN', "'asked'"),
+        ("0.1", "NaN", "'layers.0.expected_error': expected a finite number"),
+        ("0.1", "1e400", "'layers.0.expected_error': expected a finite number"),
+        (PLAN_TEXT, "null", "expected|object"),
+        (PLAN_TEXT, "", "expected JSON"),
+        ('"r"', '{"a": 1}', "'layers.0.reason'"),
+    ],
+)
+def test_a_plan_that_is_hostile_is_refused_in_a_few_words(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(PLAN_TEXT)
+    assert read_plan(path).layers[0].expected_error == 0.1
+    path.write_text(PLAN_TEXT.replace(before, after))
+    with pytest.raises(PlanError, match=said) as caught:
+        read_plan(path)
+    assert len(str(caught.value)) < 1000
+    assert str(path) in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,10 @@ def test_a_table_goes_to_toml_and_back(tmp_path: Path) -> None:
         kernel_costs.read_costs(path)
     path.write_text(kernel_costs.to_toml(TABLE).replace("qemu", "qmeu"))
     with pytest.raises(ProfileError, match=r"unknown key 'qmeu'. Did you mean 'qemu'"):
+        kernel_costs.read_costs(path)
+    costs = re.sub(r'"mean/nchw" = \S+', '"mean/nchw" = nan', kernel_costs.to_toml(TABLE))
+    path.write_text(costs)
+    with pytest.raises(ProfileError, match="'runtimes.0.costs.mean/nchw': expected a finite num"):
         kernel_costs.read_costs(path)
     with pytest.raises(ProfileError, match="gone"):
         kernel_costs.read_costs("gone")

@@ -93,3 +93,29 @@ def test_a_goal_that_a_profile_does_not_serve_is_refused(tmp_path: Path) -> None
     path = own_profile(tmp_path, ('goals = ["memory"]', "goals = []"))
     with pytest.raises(ProfileError, match="one of latency, flash"):
         load_profile(path).strategy("memory")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+        ("{a=" * 3000 + "1" + "}" * 3000, "nested too deeply"),
+        ("9" * 6000, "expected TOML"),
+        ("0x" + "f" * 20_000, "key 'schema'"),
+        ("1e400", "key 'schema'"),
+        ("nan", "key 'schema'"),
+        ("1979-05-27", "key 'schema'"),
+        ("{a.b = [1]}", "key 'schema'"),
+    ],
+)
+def test_a_profile_that_is_hostile_is_refused_in_a_few_words(
+    tmp_path: Path, value: str, said: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    shipped = (profile_folder() / "xnnpack-arm64.toml").read_text()
+    path.write_text(shipped.replace("schema = 1", f"schema = {value}"))
+    with pytest.raises(ProfileError, match=said) as caught:
+        load_profile(path)
+    assert len(str(caught.value)) < 1000
+    assert str(path) in str(caught.value)

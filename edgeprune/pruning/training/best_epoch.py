@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from edgeprune.core.errors import InputError, ModelError
+from edgeprune.core.files import make_output_folder
 from edgeprune.core.progress import Progress
 from edgeprune.pruning.training.callbacks import Logs
 from edgeprune.pruning.training.checkpoint import FILE, Best, Checkpoint, capture
@@ -141,7 +142,7 @@ class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Replaces the checkpoint."""
         del logs
-        self._folder.mkdir(exist_ok=True)
+        make_output_folder(self._folder)
         state: Checkpoint = capture(self._run, epoch + 1, self.model, self._best.found)
         state.write(self._folder / FILE)
 
