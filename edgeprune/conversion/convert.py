@@ -27,6 +27,7 @@ from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
 from edgeprune.core.terms import Numerics
+from edgeprune.core.work_note import working
 from edgeprune.keras_model.converter_copy import for_converter
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, map_layers
@@ -153,7 +154,8 @@ def convert(
             with warnings.catch_warnings():
                 # It calibrates with an interpreter that TensorFlow itself calls deprecated.
                 warnings.simplefilter("ignore")
-                content: bytes = converter.convert()
+                with working(f"TensorFlow's converter made {numerics} of {model.name}"):
+                    content: bytes = converter.convert()
         except Exception as error:
             raise ModelError(
                 f"{model.name}: the TensorFlow {tf.__version__} converter does not take this model "

@@ -10,6 +10,7 @@ import keras
 
 from edgeprune.core.errors import ModelError, OutputError
 from edgeprune.core.files import require_keras_name
+from edgeprune.core.work_note import working
 from edgeprune.keras_model.layers import Model
 
 
@@ -32,7 +33,8 @@ def load_model(path: Path) -> Model:
             f"{path.stat().st_size} bytes that are not one (cut short, or another format). "
             "Save the model again with model.save()."
         )
-    return _load(path)
+    with working(f"Keras loaded {path}"):
+        return _load(path)
 
 
 def _load(path: Path) -> Model:
