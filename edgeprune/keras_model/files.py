@@ -11,6 +11,7 @@ import keras
 from edgeprune.core.errors import ModelError, OutputError
 from edgeprune.core.files import require_keras_name
 from edgeprune.core.work_note import working
+from edgeprune.keras_model.hard_sigmoid import as_in_keras2
 from edgeprune.keras_model.keras2 import (
     for_keras3,
     is_keras2,
@@ -23,7 +24,7 @@ from edgeprune.keras_model.layers import Model
 def load_model(path: Path) -> Model:
     """Loads a `.keras` file (or a legacy `.h5`), compiled as it was saved where possible.
 
-    A file that Keras 2 wrote computes as it did there, see `keras2`.
+    A file that Keras 2 wrote computes as it did there, see `keras2` and `hard_sigmoid`.
 
     Raises:
       ModelError: the file does not exist, is not a Keras file or holds weights only, or needs code
@@ -61,7 +62,7 @@ def _load_as_written(path: Path, version: str | None) -> Model:
         return _load_compiled(path)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         readable = for_keras3(path, Path(folder)) if path.suffix == ".h5" else path
-        return _load_compiled(readable)
+        return as_in_keras2(_load_compiled(readable))
 
 
 def _load_compiled(path: Path) -> Model:

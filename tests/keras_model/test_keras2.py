@@ -145,6 +145,14 @@ def test_a_layer_of_keras_2_loads_and_computes_the_same(tmp_path: Path, kind: st
     np.testing.assert_allclose(load_model(path)(x), right(x), rtol=1e-5, atol=1e-5)
 
 
+def test_a_hard_sigmoid_is_that_of_keras_2(tmp_path: Path) -> None:
+    dense = entry("Dense", "d", units=1, use_bias=False, activation="hard_sigmoid")
+    weights = {"d": [("kernel", np.ones((1, 1), "float32"))]}
+    model = load_model(write(tmp_path / "m.h5", sequential((1,), dense), weights))
+    found = model(np.array([[-3], [-2], [0], [1], [2.4], [3]], "float32"))
+    np.testing.assert_allclose(found[:, 0], [0, 0.1, 0.5, 0.7, 0.98, 1], atol=1e-6)
+
+
 def test_the_states_of_random_layers_are_no_weights(tmp_path: Path) -> None:
     flip = entry("RandomFlip", "flip", mode="horizontal", seed=None, rng_type=None)
     dense = entry("Dense", "d", units=2, use_bias=False)
