@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli import streams, terminal
+from edgeprune.cli import streams, terminal, watched
 from edgeprune.cli.output import print_error
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.spelling import suggestion
@@ -166,11 +166,11 @@ def cli() -> None:
 def main() -> None:
     """The program `edgeprune`."""
     streams.open_streams()
+    if watched.needs_child(sys.argv[1:]):
+        from edgeprune.cli.guard import run_in_child
+
+        sys.exit(run_in_child(sys.argv[1:]))
     terminal.silence_libraries()
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, watched.stop)
+    watched.watch_parent()
     streams.flushed(cli)
-
-
-def _stop(number: int, _: object) -> None:
-    """Ends in order, so that nothing stays behind here or on a device."""
-    sys.exit(128 + number)

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
+from edgeprune.conversion.obstacles import cause, require_convertible, unrolled_notes
 from edgeprune.conversion.one_hot import requantize_one_hot
 from edgeprune.conversion.table_ids import file_inputs, require_exact_ids
 from edgeprune.core import device_matrix
@@ -26,19 +28,19 @@ from edgeprune.core.data import InputSpec, Scale, scales_by_name, signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
-from edgeprune.core.spelling import with_article
 from edgeprune.core.terms import Numerics
+from edgeprune.core.work_note import working
 from edgeprune.keras_model.calls import read_calls
+from edgeprune.keras_model.converter_copy import for_converter
 from edgeprune.keras_model.interface import infer, input_specs, output_names
-from edgeprune.keras_model.layers import Model, layers_with_masks, map_layers
+from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities
-from edgeprune.profiles.encoding import rules_of, runtimes_of
+from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import embed
-from edgeprune.tflite.op_versions import version_misses
 from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.storage_plan import TensorPlan, plan_encoding
 from edgeprune.tflite.store_sparsely import apply_plans, fit_network
@@ -81,7 +83,8 @@ def export(
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
     Weights are stored sparsely where the device's runtimes support it and it is smaller. A manifest
-    is embedded in the file and written beside it.
+    is embedded in the file and written beside it. The file is checked, and run once in the device's
+    runtimes that are installed, before it gets its name.
 
     Args:
       model: a built Keras model with fixed input sizes.
@@ -95,8 +98,9 @@ def export(
 
     Raises:
       DataError: int8 without calibration data.
-      ModelError: a number format that the profile does not have, input sizes that are not fixed, or
-        a model that the TensorFlow converter or the device's runtimes do not support.
+      ModelError: a number format that the profile does not have, input sizes that are not fixed,
+        recurrent layers that keep a state, a model that the TensorFlow converter or the device's
+        runtimes do not support, or layers that would be float in an int8 file.
       CheckError: a zero of a pruned kernel was lost.
       OutputError: the file cannot be written.
     """
@@ -128,11 +132,12 @@ def export(
         embed(draft.model, manifest)
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
-        _require_known_operators(model, tflite_file.read(encoded), profile)
+        notes = check_written(model, tflite_file.read(encoded), profile, chosen)
         write_file(path, encoded.read_bytes())
     artifact = describe_file(path)
     write_beside(artifact, manifest)
-    return Exported(artifact, chosen, tensors, fitted, unchecked)
+    said = (*unrolled_notes(model, chosen), *unchecked, *notes)
+    return Exported(artifact, chosen, tensors, fitted, said)
 
 
 def convert(
@@ -149,21 +154,23 @@ def convert(
     Raises:
       DataError, ModelError: as `export`.
     """
-    _require_convertible(model, numerics)
+    require_convertible(model, numerics)
     with tempfile.TemporaryDirectory() as folder:
         inputs = file_inputs(model, numerics)
-        _save_with_signature(model, folder, inputs)
+        ready = for_converter(model, unroll=numerics == "int8")
+        _save_with_signature(model, ready, folder, inputs)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         _configure(converter, inputs, profile, numerics, x)
         try:
             with warnings.catch_warnings():
                 # It calibrates with an interpreter that TensorFlow itself calls deprecated.
                 warnings.simplefilter("ignore")
-                content: bytes = converter.convert()
+                with working(f"TensorFlow's converter made {numerics} of {model.name}"):
+                    content: bytes = converter.convert()
         except Exception as error:
             raise ModelError(
                 f"{model.name}: the TensorFlow {tf.__version__} converter does not take this model "
-                f"({_first_line(error)}). Replace the layer it names by one that TFLite has."
+                f"({cause(error)}). Replace the layer it names by one that TFLite has."
             ) from error
     return content
 
@@ -178,32 +185,10 @@ def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Nume
     return numerics or profile.numerics
 
 
-def _require_convertible(model: Model, numerics: Numerics) -> None:
-    if layers_with_masks(model):
-        raise ModelError(
-            f"{model.name}: expected a plain model. Received: one that is still wrapped for "
-            "pruning. Call edgeprune.strip_pruning(model) first."
-        )
-    for spec in input_specs(model):
-        if None in spec.shape:
-            raise ModelError(
-                f"{model.name}: input '{spec.name}' has no fixed size. Received: "
-                f"[n, {', '.join(str(size or 'any') for size in spec.shape)}]. Rebuild the model "
-                "with the size that the device will see."
-            )
-    if numerics != "int8":
-        return
-    for path, layer in map_layers(model).layers.items():
-        if type(layer).__name__ in {"LSTM", "GRU"} and not layer.unroll:
-            raise ModelError(
-                f"{path}: TensorFlow's converter crashes on "
-                f"{with_article(type(layer).__name__)} in int8 unless it is unrolled (measured "
-                "with 2.20, 6 of 6 tries). Make the layer with unroll=True."
-            )
-
-
-def _save_with_signature(model: Model, folder: str, inputs: Sequence[InputSpec]) -> None:
-    """Saves a model of batch 1 as a SavedModel whose signature has the model's own names."""
+def _save_with_signature(
+    model: Model, ready: Model, folder: str, inputs: Sequence[InputSpec]
+) -> None:
+    """Saves `ready`, with a batch of 1, as a SavedModel whose signature has the model's names."""
     specs = [
         tf.TensorSpec((1, *spec.shape), spec.dtype, name=signature_name(spec.name))
         for spec in inputs
@@ -211,18 +196,18 @@ def _save_with_signature(model: Model, folder: str, inputs: Sequence[InputSpec])
     names = [signature_name(name) for name in output_names(model)]
     changed = [spec.dtype for spec in inputs] != [spec.dtype for spec in input_specs(model)]
     # Keras would cast what goes into a model to the dtype of its input; its calls take it as it is.
-    graph = read_calls(model) if changed else None
+    graph = read_calls(ready) if changed else None
 
     def serve(*given: Any) -> dict[str, Any]:
         made = (
-            infer(model, list(given))
+            infer(ready, list(given))
             if graph is None
             else graph.apply(given, lambda call, values: call.run(values))
         )
         return dict(zip(names, made, strict=True))
 
     module = tf.Module()
-    module.variables_of_model = [variable.value for variable in model.variables]
+    module.variables_of_model = [variable.value for variable in ready.variables]
     module.serve = tf.function(serve, input_signature=specs)
     tf.saved_model.save(module, folder, signatures=module.serve)
 
@@ -272,23 +257,6 @@ def _calibration(
             yield {name: array[row : row + 1] for name, array in zip(names, arrays, strict=True)}
 
     return samples
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
-
-
-def _require_known_operators(
-    model: Model, graph: tflite_file.Graph, profile: DeviceProfile
-) -> None:
-    misses = version_misses(graph, runtimes_of(profile))
-    if misses:
-        raise ModelError(
-            f"{model.name}: expected operators that the runtimes of {profile.name} have. "
-            f"Received: {'; '.join(map(str, misses))}. Replace the layer behind them, or name a "
-            "newer runtime in a device profile of your own."
-        )
 
 
 def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:

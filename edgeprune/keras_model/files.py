@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,6 +12,14 @@ import keras
 
 from edgeprune.core.errors import ModelError, QualityWarning
 from edgeprune.core.files import replacing, require_keras_name
+from edgeprune.core.work_note import working
+from edgeprune.keras_model.hard_sigmoid import as_in_keras2
+from edgeprune.keras_model.keras2 import (
+    for_keras3,
+    is_keras2,
+    keras_version_of,
+    require_whole_model,
+)
 from edgeprune.keras_model.layers import Model
 
 _LOST = "_edgeprune_lost_compilation"
@@ -27,9 +36,13 @@ FREE_BYTES = 64 << 20
 def load_model(path: Path) -> Model:
     """Loads a `.keras` file (or a legacy `.h5`), compiled as it was saved where possible.
 
+    A file that Keras 2 wrote computes as it did there, see `keras2` and `hard_sigmoid`.
+
     Raises:
-      ModelError: the file does not exist, is not a Keras file, or needs code that is not imported.
+      ModelError: the file does not exist, is not a Keras file or holds weights only, or needs code
+        that is not imported.
     """
+    require_whole_model(path)
     if not path.is_file():
         raise ModelError(f"{path}: expected a Keras model file. Received: no such file.")
     if path.suffix not in {".keras", ".h5"}:
@@ -45,7 +58,8 @@ def load_model(path: Path) -> Model:
         )
     if path.suffix == ".keras":
         _require_sizes(path)
-    return _load(path)
+    with working(f"Keras loaded {path}"):
+        return _load(path)
 
 
 def _require_sizes(path: Path) -> None:
@@ -75,26 +89,35 @@ def _require_sizes(path: Path) -> None:
 
 
 def _load(path: Path) -> Model:
+    version = None
+    try:
+        version = keras_version_of(path)
+        return _load_as_written(path, version)
+    except Exception as error:
+        raise ModelError(f"{path}: {_why_not(error, version)}") from error
+
+
+def _load_as_written(path: Path, version: str | None) -> Model:
+    if not is_keras2(version):
+        return _load_compiled(path)
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        readable = for_keras3(path, Path(folder)) if path.suffix == ".h5" else path
+        loaded = _load_compiled(readable)
+        model = as_in_keras2(loaded)
+        setattr(model, _LOST, lost_compilation(loaded))
+        return model
+
+
+def _load_compiled(path: Path) -> Model:
     try:
         return keras.models.load_model(path)
-    except Exception as error:  # noqa: BLE001  Keras raises whatever a file's layers raise
+    except Exception as error:  # noqa: BLE001
         first = error
     try:
         # The loss or the optimizer may be what failed to load; the layers do not need them.
         model = keras.models.load_model(path, compile=False)
     except Exception:  # noqa: BLE001
-        if "PruneLowMagnitude" in str(first):
-            raise ModelError(
-                f"{path}: this model is still wrapped for pruning. Load it in Python after "
-                "`import edgeprune.tfmot`, and save what edgeprune.strip_pruning(model) returns."
-            ) from first
-        summary = " ".join(str(first).split())[:300]
-        raise ModelError(
-            f"{path}: Keras {keras.__version__} cannot load this model ({type(first).__name__}: "
-            f"{summary}). Custom layers must be registered with "
-            "@keras.saving.register_keras_serializable and imported first; then use the Python "
-            "API. Lambda layers are not loaded, since they can run any code."
-        ) from first
+        raise first from None
     _compile_without_metrics(model, path, first)
     return model
 
@@ -122,6 +145,29 @@ def _compile_without_metrics(model: Model, path: Path, error: Exception) -> None
         f"({' '.join(str(error).split())[:150]}).",
         QualityWarning,
         stacklevel=3,
+    )
+
+
+def _why_not(error: Exception, version: str | None) -> str:
+    """Why a file is not loaded, and what to do, behind its name."""
+    if "PruneLowMagnitude" in str(error):
+        return (
+            "this model is still wrapped for pruning. Load it in Python after "
+            "`import edgeprune.tfmot`, and save what edgeprune.strip_pruning(model) returns."
+        )
+    summary = " ".join(str(error).split())[:300]
+    cause = f"({type(error).__name__}: {summary})"
+    if is_keras2(version):
+        return (
+            f"expected a model that Keras {keras.__version__} loads. Received: a file of Keras "
+            f"{version}, which it cannot load {cause}. Build the same layers in Python with Keras "
+            "3, call model.load_weights() on this file and save a .keras file; or convert the "
+            "model where it was made, and use 'edgeprune encode' for the .tflite file."
+        )
+    return (
+        f"Keras {keras.__version__} cannot load this model {cause}. Custom layers must be "
+        "registered with @keras.saving.register_keras_serializable and imported first; then use "
+        "the Python API. Lambda layers are not loaded, since they can run any code."
     )
 
 

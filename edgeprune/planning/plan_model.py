@@ -60,9 +60,11 @@ def plan(
       progress: told how far that is.
 
     Raises:
-      ModelError, ProfileError, PlanError: see the message.
+      ModelError: also for recurrent layers that keep a state from one batch to the next.
+      ProfileError, PlanError: see the message.
     """
     # These import Keras, which planning from a list does not need.
+    from edgeprune.keras_model.converter_copy import require_stateless
     from edgeprune.keras_model.files import load_model
     from edgeprune.keras_model.layer_info import describe_layers
     from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
@@ -74,6 +76,7 @@ def plan(
         model = load_model(Path(model))
     profile = load_profile(device)
     mapped = map_layers(model)
+    require_stateless(mapped)
     layers = describe_layers(mapped)
     made = make_plan(
         layers,

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 import edgeprune
+from edgeprune.core.errors import ModelError
 from edgeprune.core.plan import LEFT_OUT, read_plan
 from edgeprune.keras_model.layers import map_layers
+from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.channels.plan_removal import plan_removal
 from tests.support.architectures import build
@@ -54,3 +57,10 @@ def test_a_plan_from_before_the_field_existed_says_it_by_its_reason(
         row["reason"] = reason
     rows = written(tmp_path, content).layers
     assert {row.left_out for row in rows} == {expected}
+
+
+def test_a_layer_that_keeps_a_state_is_refused_before_anybody_prunes() -> None:
+    inputs = keras.Input(batch_shape=(1, 6, 4))
+    model = keras.Model(inputs, keras.layers.GRU(2, stateful=True, name="memory")(inputs))
+    with pytest.raises(ModelError, match=r"memory: .*stateful=True.*stateful=False"):
+        plan(model, "xnnpack-x86")

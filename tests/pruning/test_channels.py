@@ -197,6 +197,17 @@ def test_what_cannot_be_followed_stays_with_a_reason(middle: Any, reason: str) -
     assert reason in frozen_by(middle)
 
 
+def test_channels_beside_one_number_per_sample_are_removed() -> None:
+    """A factorisation machine: the product of two features joins what the layers make."""
+    x = keras.Input((8,), name="x")
+    product = keras.ops.expand_dims(x[:, 0] * x[:, 1], -1)
+    hidden = L.Dense(64, name="hidden")(L.Dense(64, name="first")(x))
+    model = keras.Model(x, L.Dense(4)(L.Concatenate()([hidden, product])))
+    pruned = prune_one_shot(model, plan(model, "xnnpack-x86"))
+    assert pruned.get_layer("first").units < 64
+    assert pruned.get_layer("hidden").units < 64
+
+
 def test_inputs_and_outputs_of_the_model_stay() -> None:
     reasons = {group.frozen for group in groups_of(NETWORKS["Conv2D"]())}
     assert reasons == {"it is an input of the model", "", "it is an output of the model"}

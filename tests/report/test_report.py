@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgeprune.cli import measurement_tables
+from edgeprune.core.plan import LayerSparsity
+from edgeprune.report.charts import plot_report
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.latency import Speedup, latency, speedup
@@ -162,3 +164,9 @@ def test_the_page_has_accessible_tables_and_no_markup_from_names() -> None:
     assert page.count('scope="row"') == 2
     assert "<script" not in page
     assert '<strong class="ok">passed</strong>' in page
+
+
+def test_a_layers_name_with_dollar_signs_is_drawn_as_text() -> None:
+    rows = (LayerSparsity("a$\\foo$b", 64, 32), LayerSparsity("plain", 64, 8))
+    charts = plot_report([DeviceReport("board", "a board", layers=rows)], [])
+    assert any("a$\\foo$b" in chart.svg for chart in charts)

@@ -21,7 +21,8 @@ def elementwise_merge(call: LayerCall) -> Coupling:
     Constants are supported if they are the same for all channels.
 
     Raises:
-      CannotFollowError: a constant with several values, or tensors whose channels do not align.
+      CannotFollowError: a constant with several values, one number per sample, or tensors whose
+        channels do not align.
     """
     if any(np.size(constant) > 1 for constant in _constants(call)):
         raise CannotFollowError("it takes a constant with a value for each channel")
@@ -46,6 +47,8 @@ def _constants(call: LayerCall) -> list[Any]:
 
 def _common_axis(tensors: tuple[ChannelTensor, ...]) -> tuple[int, int]:
     """The channel axis that tensors share, and the number of channels of the widest."""
+    if not all(tensor.shape for tensor in tensors):
+        raise CannotFollowError("it joins single numbers, which have no channels")
     if len({len(tensor.shape) for tensor in tensors}) > 1:
         raise CannotFollowError("it joins tensors of different rank")
     channels = max(tensor.labels.size for tensor in tensors)
