@@ -22,7 +22,7 @@ FREE_BYTES = 256 << 20
 """Bytes that an array may have beyond that, so that small files of equal values are read."""
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
-_DAMAGE = (
+DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError),
     *(TypeError, ValueError, lzma.LZMAError, struct.error, tokenize.TokenError),
     *(zipfile.BadZipFile, zlib.error),
@@ -91,7 +91,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected a data file (.npz). Received: no such file.") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(
             f"{path}: expected an .npz of plain arrays, as numpy.savez writes it. "
             f"Received: a file that does not read as one ({error})."

@@ -87,7 +87,8 @@ def _explain(problem: Any, table: type[Table]) -> str:
         case "value_error":
             return _sentence(f"key '{where}': {problem['ctx']['error']}")
         case _:
-            return f"key '{where}': {problem['msg']}. Received: {_received(problem['input'])}."
+            key = f"key '{where}': " if where else ""
+            return f"{key}{problem['msg']}. Received: {_received(problem['input'])}."
 
 
 def _shortened(text: str) -> str:

@@ -154,7 +154,8 @@ def require_success(code: int, errors: str) -> None:
       WorkerError: the runtime's own message, or the signal it died from.
     """
     if code < 0:
-        raise WorkerError(f"it crashed with {signal.Signals(-code).name}")
+        known = {number.value: number.name for number in signal.Signals}
+        raise WorkerError(f"it crashed with {known.get(-code, f'signal {-code}')}")
     if code:
         raise WorkerError(last_error(errors) or f"exit code {code}")
 

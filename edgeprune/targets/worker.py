@@ -272,7 +272,7 @@ def hottest(zones: Any) -> Any:
     """
     read = []
     for kind, thousandths in zones:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             names_it = any(word in kind.lower() for word in ("cpu", "soc", "pkg"))
             read.append((names_it, int(thousandths) / 1000))
     return max(read)[1] if read else None

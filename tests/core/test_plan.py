@@ -289,7 +289,7 @@ PLAN_TEXT = (
         ('"asked": 0.5', '"asked": NaN', "'asked'"),
         ("0.1", "NaN", "'layers.0.expected_error': expected a finite number"),
         ("0.1", "1e400", "'layers.0.expected_error': expected a finite number"),
-        (PLAN_TEXT, "null", "expected|object"),
+        (PLAN_TEXT, "null", "Input should be an object"),
         (PLAN_TEXT, "", "expected JSON"),
         ('"r"', '{"a": 1}', "'layers.0.reason'"),
     ],

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgeprune.core.errors import TargetError, TfliteError
 from edgeprune.profiles.profile import load_profile
+from edgeprune.targets.adb.device import Device
 from edgeprune.targets.adb.output import parse_output
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.find import find_target
@@ -55,6 +56,45 @@ def test_a_refusal_is_its_own_message() -> None:
         parse_output((OUTPUTS / "refused.txt").read_text())
     with pytest.raises(WorkerError, match="printed nothing"):
         parse_output("")
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        *("count=1 curr=0", "count=1 curr=-5", "count=1", "count=5 avg=1.2.3 curr=x", "count=1e"),
+        *("count=1 avg=nan", f"count=1 avg={'9' * 6000}", f"count={'9' * 6000}", "count=1.e5"),
+        *("count=5 avg=1 median=0", "count=5 avg=inf median=2"),
+    ],
+)
+def test_numbers_that_no_clock_gives_are_refused(phase: str) -> None:
+    text = f"{phase}\nInference timings in us: Init: 7e999, Inference (avg): 752\n"
+    with pytest.raises(WorkerError, match="benchmark_model gave (no )?timings") as caught:
+        parse_output(text)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_phone_that_never_stops_talking_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adb = tmp_path / "adb"
+    adb.write_text(f"#!{sys.executable}\nwhile True: print('x' * 65536)\n")
+    adb.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(TargetError, match="serial: adb get-state did not end within .* bytes"):
+        Device("serial").adb("get-state")
+
+
+def test_facts_of_a_phone_that_are_no_numbers_are_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adb = tmp_path / "adb"
+    lines = ["board=" + "x" * 10_000, "cores=" + "9" * 6000, "zone=cpu:" + "9" * 4000]
+    adb.write_text(f"#!{sys.executable}\nprint('\\n'.join({lines!r}))\n")
+    adb.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    facts = Device("serial").facts()
+    assert (facts["cores"], facts["temperature_c"]) == (None, None)
+    assert len(facts["board"]) < 1000
 
 
 @given(st.text(max_size=200))

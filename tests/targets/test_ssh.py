@@ -25,13 +25,9 @@ from edgeprune.targets.child import WORKER, WorkerError, worker_model
 from edgeprune.targets.find import find_target
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import default_target, measure, measure_each
-from edgeprune.targets.ssh.connection import (
-    BOARD,
-    CLIENT_VARIABLE,
-    Address,
-    Session,
-    explain_failure,
-)
+from edgeprune.targets.ssh.address import Address
+from edgeprune.targets.ssh.connection import BOARD, CLIENT_VARIABLE, Session
+from edgeprune.targets.ssh.failure import explain_failure
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.ssh_server import Server, ssh_server
 from tests.support.tiny_tflite import fully_connected

@@ -13,6 +13,7 @@ stats_calculator.h of TensorFlow, and the published outputs in tests/benchmark_m
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -44,15 +45,26 @@ def parse_output(text: str) -> Benchmark:
         wrong = [line for line in lines if re.search("error|fail|cannot|denied", line.lower())]
         said = " ".join(wrong or lines[-3:])[:MAX_MESSAGE]
         raise WorkerError(f"benchmark_model gave no timings: {said or 'it printed nothing'}")
-    statistics = _numbers(r"(\w+)=([\d.eE+]+)", phases[-1])
-    totals = _numbers(r"(\w[\w ()]*): ([\d.eE+]+)", summary[1])
+    statistics = _numbers(rf"(\w+)=({_NUMBER})", phases[-1])
+    totals = _numbers(rf"(\w[\w ()]*): ({_NUMBER})", summary[1])
+    runs, mean = statistics.get("count"), statistics.get("avg", statistics.get("curr"))
+    median = statistics.get("median")
+    times = [value for value in (mean, median) if value is not None]
+    if runs is None or runs < 1 or mean is None or not all(0 < time < math.inf for time in times):
+        raise WorkerError(
+            "benchmark_model gave timings that are no positive numbers: "
+            f"{phases[-1].strip()[:MAX_MESSAGE]}"
+        )
     return Benchmark(
-        runs=int(statistics["count"]),
-        mean=statistics.get("avg", statistics.get("curr", float("nan"))),
-        median=statistics.get("median"),
+        runs=int(runs),
+        mean=mean,
+        median=median,
         init=totals.get("Init"),
         xnnpack="XNNPACK delegate" in text,
     )
+
+
+_NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE]\+?[0-9]{1,2})?(?![0-9.eE])"
 
 
 def _numbers(pattern: str, text: str) -> dict[str, float]:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import threading
-from contextlib import suppress
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -31,11 +33,11 @@ from edgeprune.targets.child import (
     Reply,
     WorkerError,
     input_archive,
-    last_error,
-    read_reply,
     require_success,
 )
+from edgeprune.targets.ssh.address import Address
 from edgeprune.targets.ssh.board import REPLY_MARK
+from edgeprune.targets.ssh.failure import explain_failure
 
 BOARD = Path(__file__).with_name("board.py")
 CLIENT_VARIABLE = "EDGEPRUNE_SSH"
@@ -56,40 +58,18 @@ BEAT_S = 10.0
 """The board takes a connection for broken after six of these."""
 GREETING_LINES = 200
 RESULTS = ("result.json", "outputs.npz")
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a board is: `[user@]host[:port]`, the host as `ssh` and its configuration know it."""
-
-    host: str
-    """With the user in front, if one is named."""
-    port: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Reads an address; a numeric IPv6 host is put in brackets if a port follows.
-
-        Raises:
-          TargetError: it is not of this form.
-        """
-        found = re.fullmatch(r"((?:[^@\s:]+@)?)(?:\[([^\]\s@]+)\]|([^\s:\[\]@]+))(?::(\d+))?", text)
-        port = int(found[4]) if found and found[4] else None
-        if not found or text.startswith("-") or (port is not None and not 0 < port < 65536):
-            raise TargetError(
-                f"Target 'ssh': expected ssh:[USER@]HOST[:PORT]. Received: 'ssh:{text}'."
-            )
-        host = found[2] or found[3]
-        if host.startswith("-"):
-            raise TargetError(f"Target 'ssh': expected the name of a host. Received: '{host}'.")
-        return cls(found[1] + host, port)
-
-    def __str__(self) -> str:
-        return self.host if self.port is None else f"{self.host}:{self.port}"
-
-    def arguments(self) -> list[str]:
-        """What names it to `ssh`."""
-        return [*(["-p", str(self.port)] if self.port is not None else []), "--", self.host]
+MAX_LINE = 1 << 20
+"""Bytes of a line that a board may write."""
+MAX_SAID = 1 << 16
+"""Bytes of what the client and the board's programs last wrote to standard error that are kept."""
+PATIENCE_S = 60.0
+"""How much later than it could be a board's answer may come."""
+SLOWEST = 20_000
+"""Bytes per second that a connection is given time for."""
+_CHUNK = 1 << 16
+_TICK_S = 0.2
+_FAREWELL_S, _SHORT_FAREWELL_S = 10.0, 1.0
+"""How long a board may take to end, and where something went wrong."""
 
 
 def client() -> list[str]:
@@ -114,12 +94,21 @@ class Session:
         self.address = address
         self.python = python
         self._models: dict[str, str] = {}
-        self._said: list[bytes] = []
+        self._said = b""
+        self._deadline = math.inf
+        """When the connection is ended, by the clock of `time.monotonic`."""
+        self._late: str | None = None
+        """What did not come before the deadline."""
+        self._awaited = ""
         self._lock = threading.Lock()
         self._over = threading.Event()
+        """Set when the client says no more on its standard error."""
+        self._ended = threading.Event()
         self._process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Session:
+        from edgeprune.targets.ssh import reply
+
         code = BOARD.read_bytes()
         program = f"import sys; exec(sys.stdin.buffer.read({len(code)}))"
         remote = f"{_shell_word(self.python)} -u -c {shlex.quote(program)}"
@@ -136,19 +125,16 @@ class Session:
                 f"Target 'ssh' is not ready: {command[0]}: {error.strerror}. Install OpenSSH's "
                 "client: apt-get install openssh-client"
             ) from error
-        for work in (self._collect_errors, self._beat):
+        for work in (self._collect_errors, self._beat, self._watch):
             threading.Thread(target=work, daemon=True).start()
-        limit = threading.Timer(LOGIN_LIMIT_S, self._process.kill)
-        limit.start()
         try:
-            self._write(code)
-            self._read_reply()
-            self._put("worker.py", WORKER.read_bytes())
+            with self._within(LOGIN_LIMIT_S, "no answer"):
+                self._write(code)
+                reply.read_line(self.address, self._read_line(), reply.Ready)
+                self._put("worker.py", WORKER.read_bytes())
         except BaseException:
-            self._end()
+            self._end(_SHORT_FAREWELL_S)
             raise
-        finally:
-            limit.cancel()
         return self
 
     def __exit__(
@@ -157,7 +143,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        self._end(_FAREWELL_S if error is None else _SHORT_FAREWELL_S)
 
     def run(
         self,
@@ -172,6 +158,27 @@ class Session:
           WorkerError: the runtime's error, the signal it died from, or the time limit.
           TargetError: the connection broke, or the board's Python lacks NumPy.
         """
+        from edgeprune.targets.ssh import reply
+
+        with self._within(PATIENCE_S, "nothing taken"):
+            self._send(job, inputs)
+        arguments = ["worker.py", "job.json"]
+        with self._within(time_limit_s + PATIENCE_S, "no reply"):
+            self._write_line({"run": arguments, "limit": time_limit_s, "get": RESULTS})
+            done = reply.read_line(self.address, self._read_line(), reply.Done)
+        size = sum(size for _, size in done.files)
+        with self._within(PATIENCE_S + size / SLOWEST, "no more results"):
+            files: dict[str, bytes] = {name: self._read(size) for name, size in done.files}
+        if done.code is None:
+            raise WorkerError(f"did not end within its time limit of {time_limit_s:g} s")
+        if "No module named 'numpy'" in done.errors:
+            raise TargetError(self._needs("NumPy", "numpy"))
+        require_success(done.code, done.errors)
+        result, outputs = (files.get(name, b"") for name in RESULTS)
+        return reply.read_files(self.address, job, result, outputs)
+
+    def _send(self, job: dict[str, Any], inputs: list[list[Array]]) -> None:
+        """Sends a job with its files; models only if they are not there yet."""
         models = []
         for index, arrays in enumerate(inputs):
             name = f"inputs{index}.npz"
@@ -180,16 +187,6 @@ class Session:
             models.append({**model, "path": self._put_model(model["path"]), "inputs": name})
         complete = {**job, "models": models, "result": RESULTS[0], "outputs": RESULTS[1]}
         self._put("job.json", json.dumps(complete).encode())
-        arguments = ["worker.py", "job.json"]
-        self._write_line({"run": arguments, "limit": time_limit_s, "get": RESULTS})
-        reply = self._read_reply()
-        files = {name: self._read(size) for name, size in reply["files"]}
-        if reply["code"] is None:
-            raise WorkerError(f"did not end within its time limit of {time_limit_s:g} s")
-        if "No module named 'numpy'" in reply["errors"]:
-            raise TargetError(self._needs("NumPy", "numpy"))
-        require_success(reply["code"], reply["errors"])
-        return read_reply(files[RESULTS[0]], files.get(RESULTS[1], b""))
 
     def _needs(self, what: str, package: str) -> str:
         return (
@@ -222,6 +219,7 @@ class Session:
         self._write(json.dumps(request).encode() + b"\n" + content)
 
     def _write(self, content: bytes) -> None:
+        self._deadline += len(content) / SLOWEST
         try:
             with self._lock:
                 _stream(self._process.stdin).write(content)
@@ -235,17 +233,17 @@ class Session:
             raise self._broken()
         return found
 
-    def _read_reply(self) -> dict[str, Any]:
+    def _read_line(self) -> str:
         """The next reply; what a login script writes before the first is no reply."""
         for _ in range(GREETING_LINES):
-            line = _stream(self._process.stdout).readline().decode(errors="replace")
+            line = _stream(self._process.stdout).readline(MAX_LINE).decode(errors="replace")
             if not line:
                 break
             if line.startswith(REPLY_MARK):
-                reply: dict[str, Any] = json.loads(line[len(REPLY_MARK) :])
-                if "failed" in reply:
-                    raise TargetError(f"{self.address}: cannot store files: {reply['failed']}.")
-                return reply
+                text = line[len(REPLY_MARK) :]
+                if text.startswith('{"failed":'):
+                    raise TargetError(f"{self.address}: cannot store files: {text[:MAX_MESSAGE]}")
+                return text
         raise self._broken()
 
     def _broken(self) -> TargetError:
@@ -254,15 +252,42 @@ class Session:
             self._process.wait(2)
         self._process.kill()
         self._process.wait()
+        if self._late:
+            return TargetError(
+                f"{self.address}: {self._late}: the connection was ended. Look whether the board "
+                "is busy, or its network slow."
+            )
         self._over.wait(2)
-        said = b"".join(self._said).decode(errors="replace")
+        said = self._said.decode(errors="replace")
         return TargetError(
             explain_failure(self.address, self.python, self._process.returncode, said)
         )
 
+    @contextmanager
+    def _within(self, seconds: float, otherwise: str) -> Iterator[None]:
+        """Ends the connection if a block takes longer, and then says what did not come.
+
+        What is written within it adds the time that a slow connection takes.
+        """
+        self._awaited = f"{otherwise} within {seconds:.0f} s"
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = math.inf
+
+    def _watch(self) -> None:
+        """Ends the connection at the deadline: whoever reads or writes then finds it broken."""
+        while not self._ended.wait(_TICK_S):
+            if time.monotonic() > self._deadline:
+                self._late = self._awaited
+                self._process.kill()
+                return
+
     def _collect_errors(self) -> None:
-        for line in _stream(self._process.stderr):
-            self._said.append(line)
+        stream: Any = _stream(self._process.stderr)
+        while part := stream.read1(_CHUNK):
+            self._said = (self._said + part)[-MAX_SAID:]
         self._over.set()
 
     def _beat(self) -> None:
@@ -271,12 +296,13 @@ class Session:
             while not self._over.wait(BEAT_S):
                 self._write_line({})
 
-    def _end(self) -> None:
+    def _end(self, patience_s: float) -> None:
         """Ends the connection; the board then removes its folder and ends too."""
+        self._ended.set()
         with suppress(OSError, ValueError):
             _stream(self._process.stdin).close()
         try:
-            self._process.wait(10)
+            self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -294,59 +320,3 @@ def _stream(stream: IO[bytes] | None) -> IO[bytes]:
 def _shell_word(path: str) -> str:
     """A path as any shell reads it; `~` stays what it means there."""
     return path if re.fullmatch(r"[\w./~+-]+", path) else shlex.quote(path)
-
-
-def explain_failure(address: Address, python: str, code: int | None, said: str) -> str:
-    """Why a connection failed, and what to do about it.
-
-    Args:
-      address: of the board.
-      python: the command of the board's Python.
-      code: the client's exit code: 255 if it failed by itself, else the remote command's.
-      said: what the client and the remote command wrote to standard error.
-    """
-    host = shlex.join(["ssh", *address.arguments()]).replace(" -- ", " ")
-    lines = [line.strip() for line in said.splitlines() if line.strip(" @")]
-    reason = last_error(said) if code != 255 else (lines[-1] if lines else "no message")
-    for pattern, advice in _ADVICE:
-        if re.search(pattern, said):
-            found = next((line for line in lines if re.search(pattern, line)), reason)
-            return f"{address}: {advice.format(host=host, python=python)} ({found[:MAX_MESSAGE]})"
-    if code == 127 or "not found" in said or "No such file" in said:
-        return (
-            f"{address}: expected Python 3.7 or later there, as '{python}'. Received: "
-            f"{reason or 'no such command'}. Name another one: --board-python PATH"
-        )
-    return (
-        f"{address}: the connection broke ({reason or 'no message'}); the board removes by itself "
-        f"what was sent. Try: {host} true"
-    )
-
-
-_ADVICE = (
-    (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "the host's key is not the one that is known. If you know why it changed, remove the old "
-        "one with ssh-keygen -R, then connect once and compare the fingerprint: {host}",
-    ),
-    (
-        r"Host key verification failed",
-        "the host's key is not known, and edgeprune adds none by itself. Connect once and compare "
-        "the fingerprint: {host}",
-    ),
-    (
-        r"Permission denied",
-        "the board accepts none of your keys. Load yours into the agent (ssh-add), or copy it "
-        "there: ssh-copy-id; {host} must work without a password",
-    ),
-    (
-        r"Could not resolve hostname|Connection refused|No route to host|timed out|"
-        r"Network is unreachable",
-        "the board cannot be reached. Try: {host}",
-    ),
-    (
-        r"SyntaxError|future feature annotations",
-        "expected Python 3.7 or later there, as '{python}'. Name another one: --board-python PATH",
-    ),
-)
-"""What OpenSSH's client says, and what to do. Source: its messages as of version 9.2."""

@@ -11,7 +11,8 @@ from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import WorkerError, worker_model
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.ssh.connection import Address, Session, client, client_version
+from edgeprune.targets.ssh.address import Address
+from edgeprune.targets.ssh.connection import Session, client, client_version
 from edgeprune.targets.target import Capabilities, Readiness, Remote
 from edgeprune.targets.timing import choose_runtime, time_files
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _NAME = "ssh"
 FORM = "--target ssh:[USER@]HOST[:PORT]"
 _TIME_LIMIT_S = 900.0
+_DESCRIPTION_LIMIT_S = 60.0
+"""How long a board may take to say what it is."""
 
 
 class Ssh(Remote):
@@ -101,7 +104,8 @@ class Ssh(Remote):
 
 
 def _describe(session: Session) -> dict[str, Any]:
-    return session.run({"kind": "describe", "models": []}, []).facts
+    job = {"kind": "describe", "models": []}
+    return session.run(job, [], time_limit_s=_DESCRIPTION_LIMIT_S).facts
 
 
 def _runtime(session: Session, profile: DeviceProfile, wanted: str | None) -> str:
