@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 from edgeprune.core.errors import told_quality_warnings
+from edgeprune.core.work_note import parent_and_notes
 from edgeprune.targets.measurement import Settings
 
 if TYPE_CHECKING:
@@ -82,12 +84,16 @@ def compare_devices(
     profiles = [load_profile(name.strip()) for name in names]
     from edgeprune.cli import measurement_tables
     from edgeprune.report import compare
+    from edgeprune.report.memory import Memory
 
     def warn(message: str) -> None:
         terminal.warn([message])
 
+    memory = Memory(Path(tempfile.gettempdir())) if parent_and_notes() else None
     with told_quality_warnings(warn), terminal.progress_bar() as tell:
-        report = compare.compare(model, profiles, data, output, progress=tell, **asked)
+        report = compare.compare(
+            model, profiles, data, output, progress=tell, memory=memory, **asked
+        )
     if as_json:
         print_json(report.to_json())
     else:

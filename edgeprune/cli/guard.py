@@ -16,13 +16,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 import click
 
 from edgeprune.cli import terminal
 from edgeprune.cli.watched import STOPPING
-from edgeprune.core.work_note import MARKER, read_note
+from edgeprune.core.work_note import CRASH, MARKER, UNDER_WAY, read_note
 
 _CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"})
 TIME_TO_NOTICE_S = 1.5
@@ -34,29 +35,55 @@ TIME_TO_END_S = 60.0
 def run_in_child(arguments: Sequence[str]) -> int:
     """Runs this very program again in a child that is watched; returns the exit code.
 
+    A child that crashed in one of several parts is started again, and goes on with the next part.
+
     Args:
       arguments: of the command line, without the program.
     """
     with (
         tempfile.TemporaryFile() as notes,
-        tempfile.TemporaryDirectory(prefix="edgeprune-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="edgeprune-", ignore_cleanup_errors=True) as name,
     ):
-        place = {MARKER: f"{os.getpid()}:{notes.fileno()}", "TMPDIR": folder}
-        child = subprocess.Popen(
-            [sys.executable, *sys.orig_argv[1:]],
-            env={**os.environ, **place},
-            pass_fds=(notes.fileno(),),
-            # A group of its own can be ended with all that it started.
-            preexec_fn=os.setpgrp,  # noqa: PLW1509  this process has one thread
-        )
-        with _passing_signals_on(child, notes) as received:
-            code = child.wait()
-        if code >= 0:
-            return code
+        while True:
+            code, received = _run_once(notes, name)
+            if code >= 0:
+                return code
+            if received:
+                return 128 + received[-1]
+            message = _death(arguments, -code, read_note(notes.fileno()))
+            if message is None:
+                return 128 - code
+            if not _goes_on(Path(name), message):
+                _fail(arguments, message)
+                return 2 if signal.Signals(-code).name in _CRASHES else 128 - code
+
+
+def _run_once(notes: IO[bytes], folder: str) -> tuple[int, list[int]]:
+    """Runs the child to its end; returns its code as `subprocess` does, and signals received."""
+    place = {MARKER: f"{os.getpid()}:{notes.fileno()}", "TMPDIR": folder}
+    child = subprocess.Popen(
+        [sys.executable, *sys.orig_argv[1:]],
+        env={**os.environ, **place},
+        pass_fds=(notes.fileno(),),
+        # A group of its own can be ended with all that it started.
+        preexec_fn=os.setpgrp,  # noqa: PLW1509  this process has one thread
+    )
+    with _passing_signals_on(child, notes) as received:
+        code = child.wait()
+    if code < 0:
         _kill_group(child)
-        if received:
-            return 128 + received[-1]
-        return _say_death(arguments, -code, read_note(notes.fileno()))
+    return code, received
+
+
+def _goes_on(folder: Path, message: str) -> bool:
+    """Whether the child worked on one of several parts, whose crash is left there for the next."""
+    under_way = folder / UNDER_WAY
+    if not under_way.exists():
+        return False
+    crash = folder / f"{CRASH}{under_way.read_text(encoding='utf-8')}"
+    under_way.unlink()
+    crash.write_text(message, encoding="utf-8")
+    return True
 
 
 @contextlib.contextmanager
@@ -98,22 +125,20 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _say_death(arguments: Sequence[str], number: int, noted: str) -> int:
-    """Says why a child died of a signal; returns the exit code of the command."""
+def _death(arguments: Sequence[str], number: int, noted: str) -> str | None:
+    """Why a child died of a signal, in words; None where there is nothing to say."""
     name = signal.Signals(number).name
     while_doing = f" while {noted}" if noted else ""
     command = " ".join([word for word in arguments if not word.startswith("-")][:2])
     if name in _CRASHES:
-        message = (
+        return (
             f"{command}: TensorFlow or a runtime crashed in native code ({name}){while_doing}. "
             "Nothing half-written is left. Set EDGEPRUNE_LOG=1 to see what it wrote last; if the "
             "model has an unusual layer, replace it or leave it out, or try another --numerics."
         )
-        _fail(arguments, message)
-        return 2
     if number == signal.SIGKILL:
-        _fail(arguments, f"{command}: the work was killed{while_doing}, perhaps for its memory.")
-    return 128 + number
+        return f"{command}: the work was killed{while_doing}, perhaps for its memory."
+    return None
 
 
 def _fail(arguments: Sequence[str], message: str) -> None:

@@ -8,8 +8,7 @@ support, and that every zero of the pruned kernels is still a zero in the file.
 from __future__ import annotations
 
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.conversion.check_written import check_written
+from edgeprune.conversion.converter import Conversion, convert_in_child, convert_saved_model
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.conversion.obstacles import cause, require_convertible, unrolled_notes
 from edgeprune.conversion.one_hot import requantize_one_hot
@@ -79,6 +79,7 @@ def export(
     numerics: Numerics | None = None,
     plan: Plan | None = None,
     scale: Scale = "auto",
+    isolated: bool = False,
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
@@ -95,6 +96,8 @@ def export(
       plan: the plan that the model was pruned by; recorded in the manifest.
       scale: by what uint8 data was scaled to make `x`; recorded in the manifest, so that `validate`
         scales likewise.
+      isolated: whether TensorFlow's converter runs in a process of its own, so that a model that
+        crashes it ends in a ModelError; this imports TensorFlow once more.
 
     Raises:
       DataError: int8 without calibration data.
@@ -108,7 +111,7 @@ def export(
     path = Path(output)
     require_folder(path)
     chosen = _checked_numerics(profile, numerics)
-    content = convert(model, profile, chosen, x)
+    content = convert(model, profile, chosen, x, isolated=isolated)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, path.name)
         converted.write_bytes(content)
@@ -141,7 +144,12 @@ def export(
 
 
 def convert(
-    model: Model, profile: DeviceProfile, numerics: Numerics, x: list[Array] | None
+    model: Model,
+    profile: DeviceProfile,
+    numerics: Numerics,
+    x: list[Array] | None,
+    *,
+    isolated: bool = False,
 ) -> bytes:
     """Converts with the settings that the device's runtimes need; returns the file's bytes.
 
@@ -150,29 +158,30 @@ def convert(
       profile: the device.
       numerics: number format.
       x: calibration data, one array `[n, ...]` per input; required for int8.
+      isolated: as for `export`.
 
     Raises:
       DataError, ModelError: as `export`.
     """
     require_convertible(model, numerics)
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = file_inputs(model, numerics)
-        ready = for_converter(model, unroll=numerics == "int8")
-        _save_with_signature(model, ready, folder, inputs)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        _configure(converter, inputs, profile, numerics, x)
+    inputs = file_inputs(model, numerics)
+    conversion = _conversion(inputs, profile, numerics, x)
+    made_by = f"the TensorFlow {tf.__version__} converter"
+    ready = for_converter(model, unroll=numerics == "int8")
+    with (
+        tempfile.TemporaryDirectory() as name,
+        working(f"{made_by} made {numerics} of {model.name}"),
+    ):
+        folder = Path(name)
         try:
-            with warnings.catch_warnings():
-                # It calibrates with an interpreter that TensorFlow itself calls deprecated.
-                warnings.simplefilter("ignore")
-                with working(f"TensorFlow's converter made {numerics} of {model.name}"):
-                    content: bytes = converter.convert()
+            _save_with_signature(model, ready, name, inputs)
+            run = convert_in_child if isolated else convert_saved_model
+            return run(folder, conversion)
         except Exception as error:
             raise ModelError(
-                f"{model.name}: the TensorFlow {tf.__version__} converter does not take this model "
-                f"({cause(error)}). Replace the layer it names by one that TFLite has."
+                f"{model.name}: {made_by} does not take this model ({cause(error)}). Replace the "
+                "layer it names by one that TFLite has."
             ) from error
-    return content
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
@@ -212,51 +221,25 @@ def _save_with_signature(
     tf.saved_model.save(module, folder, signatures=module.serve)
 
 
-def _configure(
-    converter: Any,
-    inputs: Sequence[InputSpec],
-    profile: DeviceProfile,
-    numerics: Numerics,
-    x: list[Array] | None,
-) -> None:
-    # Without it TensorFlow 2.20 writes FULLY_CONNECTED version 12 in some modes, which
-    # tflite-runtime 2.14.0 does not have; some sparse kernels read one scale per tensor only.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = (
-        not profile.per_channel_dense
-    )
-    match numerics:
-        case "float32":
-            return
-        case "float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        case "int8":
-            if x is None:
-                raise DataError(
-                    f"{profile.name}: int8 needs calibration data, to find the range of every "
-                    "activation. Give an .npz with --data (a few hundred samples do)."
-                )
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = _calibration(inputs, x)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
-
-
-def _calibration(
-    inputs: Sequence[InputSpec], x: list[Array]
-) -> Callable[[], Iterator[dict[str, Array]]]:
-    names = [signature_name(spec.name) for spec in inputs]
-    arrays = [array.astype(spec.dtype) for array, spec in zip(x, inputs, strict=True)]
-    # Spread over the whole array, since data may be sorted by class.
-    count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
-    rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
-
-    def samples() -> Iterator[dict[str, Array]]:
-        for row in rows:
-            yield {name: array[row : row + 1] for name, array in zip(names, arrays, strict=True)}
-
-    return samples
+def _conversion(
+    inputs: Sequence[InputSpec], profile: DeviceProfile, numerics: Numerics, x: list[Array] | None
+) -> Conversion:
+    """How to convert, with some of the calibration data where that is needed."""
+    samples: dict[str, Array] = {}
+    if numerics == "int8":
+        if x is None:
+            raise DataError(
+                f"{profile.name}: int8 needs calibration data, to find the range of every "
+                "activation. Give an .npz with --data (a few hundred samples do)."
+            )
+        # Spread over the whole array, since data may be sorted by class.
+        count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
+        rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
+        samples = {
+            signature_name(spec.name): array[rows].astype(spec.dtype)
+            for spec, array in zip(inputs, x, strict=True)
+        }
+    return Conversion(numerics, profile.per_channel_dense, samples)
 
 
 def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:

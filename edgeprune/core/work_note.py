@@ -9,6 +9,10 @@ from collections.abc import Iterator
 MARKER = "EDGEPRUNE_CHILD_OF"
 """Environment variable of a watched child: its parent's process id, a colon, and the descriptor
 of the open file that notes are written to."""
+UNDER_WAY = "under-way"
+"""File in the temporary folder of a watched child: the number of the part that it works on."""
+CRASH = "crash-"
+"""Begins the name of a file there, before the number of a part: the message of its crash."""
 _LONGEST = 2000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
+from edgeprune.report.memory import Memory
 from edgeprune.report.report import REPORT_FILES, DeviceReport, Report
 from edgeprune.targets.find import TARGETS, find_target
 from edgeprune.targets.measurement import Measurement, Settings
@@ -78,6 +80,7 @@ def compare(
     targets: Sequence[str] = (),
     settings: Settings | None = None,
     progress: Progress = no_progress,
+    memory: Memory | None = None,
 ) -> Report:
     """Prunes, exports, validates and measures a model for several devices.
 
@@ -102,6 +105,7 @@ def compare(
         device, the first of its own that is ready, if empty.
       settings: how to measure.
       progress: told what is done.
+      memory: keeps the reports of devices for another process, if this one crashes.
 
     Raises:
       InputError: bad model, data, device or folder, before any work.
@@ -145,7 +149,8 @@ def compare(
             done = index * len(_STEPS) + _STEPS.index(step)
             progress(f"{profile.name}: {step}", done, len(profiles) * len(_STEPS))
 
-        reports.append(_device_report(job, profile, tell))
+        make = partial(_device_report, job, profile, tell)
+        reports.append(memory.report(index, profile, make) if memory else make())
     progress("report", len(profiles) * len(_STEPS), len(profiles) * len(_STEPS))
     report = Report(str(model_path), tuple(reports), split.train.scaling)
     report.write(output)

@@ -56,6 +56,25 @@ def test_a_crash_ends_with_2_and_says_what_was_being_done(tmp_path: Path, number
     assert "while the converter made int8 of m. " in said
 
 
+def test_a_child_that_crashed_in_a_part_is_started_again_without_it(tmp_path: Path) -> None:
+    body = (
+        "from pathlib import Path\n"
+        "folder = Path(tempfile.gettempdir())\n"
+        "for part in range(3):\n"
+        "    crash = folder / f'crash-{part}'\n"
+        "    if crash.exists():\n"
+        "        print(part, 'crashed' in crash.read_text(), flush=True)\n"
+        "        continue\n"
+        "    (folder / 'under-way').write_text(str(part))\n"
+        "    if part != 1: os.abort()\n"
+        "sys.exit(1)\n"
+    )
+    command = start(tmp_path, body, "compare", "m.keras")
+    output, errors = command.communicate(timeout=60)
+    assert output.splitlines() == ["0 True", "0 True", "2 True"]
+    assert (command.returncode, errors) == (1, "")
+
+
 def test_a_crash_is_a_json_document_where_one_was_asked_for(tmp_path: Path) -> None:
     command = start(tmp_path, "os.abort()", "plan", "m.keras", "--json")
     output, _ = command.communicate(timeout=60)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgeprune.conversion import convert
 from edgeprune.conversion.convert import check_zeros, export
 from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
 from edgeprune.keras_model.interface import predict
@@ -173,6 +174,32 @@ def test_a_recurrent_layer_is_unrolled_in_int8_and_computes_the_same(tmp_path: P
     right = np.asarray(model(x[0]))
     found = HOST.run(tflite_file.read(tmp_path / "m.tflite"), x, "tflite-runtime").outputs[0]
     assert np.abs(found - right).max() < 0.1 * np.abs(right).max()
+
+
+@pytest.mark.slow
+def test_an_isolated_export_outlives_a_crash_of_the_converter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without unrolling, which is left out here, TensorFlow 2.20 dies on the loop."""
+    model = keras.Sequential([keras.Input((6, 4)), L.Bidirectional(L.LSTM(8))], name="looping")
+    monkeypatch.setattr(convert, "for_converter", lambda model, **_: model)
+    with pytest.raises(ModelError, match=r"looping: the TensorFlow .* crashed with SIG"):
+        export(model, "edge-tpu", tmp_path / "m.tflite", x=samples(model, 8), isolated=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_isolated_export_writes_the_same_file_and_names_what_is_refused(tmp_path: Path) -> None:
+    model = build("cnn")
+    sizes = [
+        export(model, "edge-tpu", tmp_path / "m.tflite", x=samples(model, 8), isolated=alone)
+        for alone in (False, True)
+    ]
+    assert sizes[0].artifact.size_bytes == sizes[1].artifact.size_bytes
+    inputs = keras.Input((4,))
+    odd = keras.Model(inputs, keras.ops.erfinv(inputs), name="odd")
+    with pytest.raises(ModelError, match="odd: .* no operator for TensorFlow's Erfinv"):
+        export(odd, "xnnpack-arm64", tmp_path / "odd.tflite", isolated=True)
 
 
 @pytest.mark.slow

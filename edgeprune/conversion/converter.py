@@ -1,0 +1,127 @@
+"""TensorFlow's converter on a SavedModel folder, in this process or in a child of its own.
+
+The converter is native code that some models crash. As a program this module is that child:
+
+    python -m edgeprune.conversion.converter FOLDER
+
+FOLDER holds the SavedModel, job.json and calibration.npz; it gets model.tflite or failed.txt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgeprune.core.arrays import Array
+from edgeprune.core.terms import Numerics
+from edgeprune.targets.child import WorkerError, run_child
+
+TIME_LIMIT_S = 3600.0
+"""Of a conversion in a child; large int8 models take minutes."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How to convert."""
+
+    numerics: Numerics
+    per_channel_dense: bool
+    samples: Mapping[str, Array]
+    """Calibration samples `[n, ...]` by the input's name in the signature; for int8."""
+
+
+class ConversionError(Exception):
+    """The converter refused a model, or crashed; the message is its own."""
+
+
+def convert_saved_model(folder: Path, conversion: Conversion) -> bytes:
+    """Converts a SavedModel; returns the bytes of the .tflite file.
+
+    Raises:
+      Exception: whatever the converter raises.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    _configure(converter, conversion)
+    with warnings.catch_warnings():
+        # It calibrates with an interpreter that TensorFlow itself calls deprecated.
+        warnings.simplefilter("ignore")
+        content: bytes = converter.convert()
+    return content
+
+
+def convert_in_child(folder: Path, conversion: Conversion) -> bytes:
+    """Does as `convert_saved_model` in a child process, which the converter may crash.
+
+    Raises:
+      ConversionError: the converter refused the model, or crashed.
+    """
+    job = {"numerics": conversion.numerics, "per_channel_dense": conversion.per_channel_dense}
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    np.savez(folder / "calibration.npz", **conversion.samples)
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-m", "edgeprune.conversion.converter", str(folder)]
+    try:
+        run_child(command, TIME_LIMIT_S, environment=environment)
+    except WorkerError as error:
+        raise ConversionError(str(error)) from error
+    failed = folder / "failed.txt"
+    if failed.exists():
+        raise ConversionError(failed.read_text(encoding="utf-8"))
+    return (folder / "model.tflite").read_bytes()
+
+
+def _configure(converter: Any, conversion: Conversion) -> None:
+    # Without it TensorFlow 2.20 writes FULLY_CONNECTED version 12 in some modes, which
+    # tflite-runtime 2.14.0 does not have; some sparse kernels read one scale per tensor only.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+        not conversion.per_channel_dense
+    )
+    match conversion.numerics:
+        case "float32":
+            return
+        case "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        case "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = _one_by_one(conversion.samples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+
+
+def _one_by_one(samples: Mapping[str, Array]) -> Callable[[], Iterator[dict[str, Array]]]:
+    count = min(map(len, samples.values()))
+
+    def rows() -> Iterator[dict[str, Array]]:
+        for row in range(count):
+            yield {name: array[row : row + 1] for name, array in samples.items()}
+
+    return rows
+
+
+def main(folder: Path) -> None:
+    """Converts what a folder holds and leaves the result there."""
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    with np.load(folder / "calibration.npz") as archive:
+        samples = dict(archive)
+    try:
+        content = convert_saved_model(folder, Conversion(**job, samples=samples))
+    except Exception as error:  # noqa: BLE001  the parent raises it
+        (folder / "failed.txt").write_text(str(error), encoding="utf-8")
+    else:
+        (folder / "model.tflite").write_bytes(content)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
