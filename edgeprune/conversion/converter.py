@@ -26,7 +26,7 @@ from edgeprune.core.terms import Numerics
 from edgeprune.targets.child import WorkerError, run_child
 
 TIME_LIMIT_S = 3600.0
-"""Of a conversion in a child; large int8 models take minutes."""
+"""Time limit of a conversion in a child, in seconds; large int8 models take minutes."""
 
 
 @dataclass(frozen=True)
