@@ -11,7 +11,6 @@ import io
 import json
 import math
 import re
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError, InputError
 from edgeprune.core.files import write_file
+from edgeprune.core.npz import DAMAGE
 from edgeprune.keras_model.layers import Model
 
 FILE = "checkpoint.npz"
@@ -153,10 +153,7 @@ def read_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint:
         found = Checkpoint(
             about["run"], about["epochs_done"], groups["model"], groups["optimizer"], best
         )
-    except (
-        *(OSError, ValueError, KeyError, TypeError, EOFError, RecursionError),
-        zipfile.BadZipFile,
-    ) as error:
+    except DAMAGE as error:
         raise _damaged(path, f"a file that does not read as one ({error})") from error
     if not isinstance(found.run, dict):
         raise _damaged(path, f"a run that is a {type(found.run).__name__}")

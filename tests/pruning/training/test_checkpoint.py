@@ -141,6 +141,16 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / FILE, {})
 
 
+@pytest.mark.parametrize(
+    "about",
+    ["[" * 100_000, "[]", '{"run": []}', '{"run": [], "best": null, "epochs_done": 1}', "1"],
+)
+def test_a_description_of_another_form_is_damage(tmp_path: Path, about: str) -> None:
+    np.savez(tmp_path / FILE, about=np.array(about))
+    with pytest.raises(DataError, match="Remove it and start again"):
+        read_checkpoint(tmp_path / FILE, {})
+
+
 @pytest.mark.parametrize("done", [99, -5, 0, 1.5, True, "2", None])
 def test_a_number_of_epochs_that_no_run_has_done_is_damage(tmp_path: Path, done: Any) -> None:
     Checkpoint({"epochs": 3}, done, ARRAYS, (), None).write(tmp_path / FILE)
