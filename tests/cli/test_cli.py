@@ -205,7 +205,8 @@ def test_pruning_while_training_reaches_the_sparsity(run: Run, model: Path) -> N
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     assert content["sparsity"]["reached"] == pytest.approx(0.7, abs=0.01)
-    assert content["warnings"] == []
+    (warning,) = content["warnings"]
+    assert "chance level" in warning, "the weights are random"
     assert not list(model.parent.glob("*.checkpoint"))
     check_refused(
         run("prune", model, "--device", "ethos-u55", "--epochs", "1", "-o", "o.keras"), "--data"
