@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.campaign_kills import MARK, marked, whole
 from tests.support.campaign_mutants import compare, judge, mutant, sources
 from tests.support.campaign_outcome import Outcome, add_up, failed, figures
 from tests.support.tflite_builder import dense_net
@@ -57,6 +59,30 @@ def test_a_file_that_no_longer_runs_is_counted(tmp_path: Path) -> None:
     (tmp_path / "cut.other").write_bytes(right.read_bytes()[:100])
     _, found = compare(right, [tmp_path / "cut.other"])
     assert ["does not run" in words for words in found] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_few_kills_leave_whole_files_and_nobody() -> None:
+    assert "tried 5, tracebacks 0" in campaign("kills", "--count", "5")
+
+
+@pytest.mark.parametrize("name", ["new.tflite", "new.keras", "new.json"])
+def test_a_torn_file_is_counted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert not whole(path)
+    right = fully_connected(tmp_path / "right.tflite", np.eye(8, dtype=np.float32))
+    path.write_bytes(right.read_bytes())
+    assert whole(path) == (name == "new.tflite")
+    path.write_bytes(right.read_bytes()[:-300])
+    assert not whole(path)
+
+
+def test_a_process_that_lives_on_is_found_by_its_marker() -> None:
+    marker = f"test-{os.getpid()}"
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: marker}) as process:
+        assert marked(marker) == [process.pid]
+        process.kill()
+    assert marked(marker) == []
 
 
 def test_a_case_comes_again_from_its_number(tmp_path: Path) -> None:
