@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeprune import export
+from tests.support.campaign_graphs import judge as judge_graph
 from tests.support.campaign_kills import MARK, marked, whole
 from tests.support.campaign_mutants import compare, judge, mutant, sources
 from tests.support.campaign_outcome import Outcome, add_up, failed, figures
+from tests.support.random_graphs import random_graph
 from tests.support.tflite_builder import dense_net
 from tests.support.tflite_edits import edit
 from tests.support.tiny_tflite import fully_connected
@@ -66,6 +69,26 @@ def test_a_few_kills_leave_whole_files_and_nobody() -> None:
     assert "tried 5, tracebacks 0" in campaign("kills", "--count", "5")
 
 
+@pytest.mark.slow
+def test_a_random_graph_ends_well_on_every_device() -> None:
+    assert "exported" in campaign("graphs", "--count", "1")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_not_its_keras_model_is_counted(tmp_path: Path) -> None:
+    model = random_graph(3)
+    x = [np.random.default_rng(0).standard_normal((8, *model.input_shape[1:])).astype(np.float32)]
+    output, reference = tmp_path / "m.tflite", tmp_path / "m.keras"
+    export(model, "xnnpack-x86", output)
+    model.save(reference)
+    assert judge_graph(output, "xnnpack-x86", reference, x) == []
+    model.weights[0].assign(model.weights[0] * 1.5)
+    model.save(reference)
+    assert {kind for kind, _ in judge_graph(output, "xnnpack-x86", reference, x)} == {
+        "wrong outputs"
+    }
+
+
 @pytest.mark.parametrize("name", ["new.tflite", "new.keras", "new.json"])
 def test_a_torn_file_is_counted(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -79,7 +102,7 @@ def test_a_torn_file_is_counted(tmp_path: Path, name: str) -> None:
 
 def test_a_process_that_lives_on_is_found_by_its_marker() -> None:
     marker = f"test-{os.getpid()}"
-    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: marker}) as process:
+    with subprocess.Popen(["/bin/sleep", "60"], env={**os.environ, MARK: marker}) as process:
         assert marked(marker) == [process.pid]
         process.kill()
     assert marked(marker) == []

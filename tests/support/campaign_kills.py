@@ -55,7 +55,7 @@ class Command:
 
 
 def commands(folder: Path, *, keras: bool = True) -> tuple[Command, ...]:
-    """Every command that writes, on files that are written here; `keras` asks for those of Keras."""
+    """Every command that writes, on files that are made here; `keras` asks for those of Keras."""
     rng = np.random.default_rng(0)
     weights = prune(rng.standard_normal((2048, 1024)).astype(np.float32), 0.95, (1, 4))
     dense = dense_net(folder / "dense.tflite", weights)
