@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgeprune import export
+from tests.support.campaign_boards import wrong
 from tests.support.campaign_graphs import judge as judge_graph
 from tests.support.campaign_kills import MARK, marked, whole
 from tests.support.campaign_mutants import compare, judge, mutant, sources
@@ -87,6 +88,25 @@ def test_a_file_that_is_not_its_keras_model_is_counted(tmp_path: Path) -> None:
     assert {kind for kind, _ in judge_graph(output, "xnnpack-x86", reference, x)} == {
         "wrong outputs"
     }
+
+
+@pytest.mark.slow
+def test_a_few_hostile_boards_end_in_words() -> None:
+    assert "tried 5, tracebacks 0" in campaign("boards", "--count", "5")
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "kind"),
+    [
+        (1, b"Traceback", "tracebacks"),
+        (-11, b"", "tracebacks"),
+        (0, b"\x1b[31m", "wrong outputs"),
+        (0, b"[NaN]", "wrong outputs"),
+    ],
+)
+def test_what_a_board_may_not_bring_about_is_counted(code: int, output: bytes, kind: str) -> None:
+    assert list(wrong(2, b"{}", b"Error: board: in words")) == []
+    assert kind in dict(wrong(code, output, output))
 
 
 @pytest.mark.parametrize("name", ["new.tflite", "new.keras", "new.json"])

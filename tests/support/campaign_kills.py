@@ -127,10 +127,10 @@ def _kill(command: Command, seconds: float, folder: Path, seed: int, number: int
     process.send_signal(sent)
     begin = time.monotonic()
     faults = []
-    left = _survivors(marker)
+    left = survivors(marker)
     if left:
         faults.append(("orphans", f"{command.arguments[0]}, {sent.name}: {left}"))
-        _end(left)
+        end_all(left)
     process.wait()
     took = time.monotonic() - begin
     notes = [sent.name, command.arguments[0]]
@@ -200,7 +200,7 @@ def marked(marker: str) -> list[int]:
     return found
 
 
-def _survivors(marker: str) -> Mapping[int, Any]:
+def survivors(marker: str) -> Mapping[int, Any]:
     """What still runs when the time to end is over: command lines by process."""
     end = time.monotonic() + TIME_TO_END_S
     while (found := marked(marker)) and time.monotonic() < end:
@@ -212,7 +212,8 @@ def _survivors(marker: str) -> Mapping[int, Any]:
     return lines
 
 
-def _end(processes: Mapping[int, Any]) -> None:
+def end_all(processes: Mapping[int, Any]) -> None:
+    """Kills the processes that `survivors` found."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
