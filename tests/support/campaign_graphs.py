@@ -69,8 +69,8 @@ def _pass(model: Any, device: str, folder: Path, seed: int) -> tuple[list[Fault]
         pruned.save(reference)
         timed("export", lambda: edgeprune.export(pruned, device, output, x=x))
         faults += judge(output, device, reference, x)
-    except EdgepruneError:
-        return faults, "refused"
+    except EdgepruneError as error:
+        return faults, f"refused for {device} ({type(error).__name__}: {str(error)[:90]})"
     except Exception:  # noqa: BLE001  whatever escapes is what is looked for
         return [*faults, ("tracebacks", f"{device}: {traceback.format_exc()[-900:]}")], "failed"
     return faults, "exported"
