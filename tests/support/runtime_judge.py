@@ -12,6 +12,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+ADDRESS_SPACE_KIB = 8 << 20
 RUNTIMES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
 
 _SCRIPT = """
@@ -39,11 +40,18 @@ def outputs(runtime: str, models: Sequence[Path], folder: Path) -> list[list[Arr
     """Returns the outputs of each model on the same seeded random inputs.
 
     Raises:
-      RuntimeError: the runtime failed, crashed or took more than 60 s; with its last words.
+      RuntimeError: the runtime failed or crashed; with its last words.
+      TimeoutExpired: it took more than 60 s.
     """
     answer = folder / "answer.npz"
     command = [sys.executable, "-c", _SCRIPT, runtime, *map(str, models), str(answer)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'ulimit -v {ADDRESS_SPACE_KIB}; exec "$@"', "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"{runtime}: exit {done.returncode}: {done.stderr[-600:]}")
     with np.load(answer) as loaded:

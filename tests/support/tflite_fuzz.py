@@ -91,6 +91,10 @@ def _copy(data: bytearray, rng: random.Random) -> None:
 def use(path: Path, scratch: Path) -> list[str]:
     """Runs every reader on a file; returns the names of those that accepted it.
 
+    Args:
+      path: the file.
+      scratch: where `encode` writes; `densify` does beside it, as `.densified`.
+
     Raises:
       Exception: anything but an `EdgepruneError`, which is how a bad file has to end.
     """
@@ -100,7 +104,7 @@ def use(path: Path, scratch: Path) -> list[str]:
         ("inspect for the Edge TPU", lambda: inspect(path, "edge-tpu").to_json()),
         ("model the Edge TPU", lambda: estimate(read(path)).cycles),
         ("encode", lambda: encode_file(path, RULES, scratch)),
-        ("densify", lambda: densify_file(path, scratch)),
+        ("densify", lambda: densify_file(path, scratch.with_suffix(".densified"))),
     ):
         try:
             action()
