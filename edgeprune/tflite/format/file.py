@@ -226,6 +226,9 @@ def _tensor(
     quantization = record["quantization"] or {}
     shape = tuple(_or_empty(record["shape"], "i4").tolist())
     signature = record["shape_signature"]
+    if record["external_buffer"]:
+        received = f"external buffer {record['external_buffer']}"
+        raise reader.fail(f"{place} {_text(record['name'])!r}", "data inside the file", received)
     data = pick(reader, buffers, record["buffer"], f"{place}, buffer")
     dtype = _dtype_names().get(record["type"], f"type{record['type']}")
     tensor = Tensor(

@@ -240,6 +240,16 @@ def test_no_variable_gets_data_when_it_was_behind_a_densify(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_data_outside_the_file_is_refused(tmp_path: Path, place: int) -> None:
+    """`densify` gave the tensor behind a DENSIFY data of its own; LiteRT then refused the file."""
+    model = sparse_model(tmp_path)
+    model.subgraphs[0].tensors[place].externalBuffer = 7
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    refuse(path, f"tensor {place} .*: expected data inside the file. Received: external buffer 7")
+
+
 def padded_net(
     path: Path,
     made: tuple[int, ...],
