@@ -128,7 +128,6 @@ def test_a_child_that_does_not_notice_a_signal_is_killed_with_all_that_it_starte
     assert not Path(folder).exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs the parent-death signal of Linux")
 def test_no_child_is_left_behind_by_a_parent_that_is_killed(tmp_path: Path) -> None:
     command = start(tmp_path, "print('begun', flush=True)\ntime.sleep(600)\n")
     assert command.stdout is not None
