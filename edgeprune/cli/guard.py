@@ -22,7 +22,7 @@ from typing import IO
 import click
 
 from edgeprune.cli import terminal
-from edgeprune.cli.watched import STOPPING
+from edgeprune.cli.stopping import STOPPING
 from edgeprune.core.work_note import CRASH, MARKER, UNDER_WAY, read_note
 
 _CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"})
