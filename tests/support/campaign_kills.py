@@ -140,7 +140,11 @@ def _kill(command: Command, seconds: float, folder: Path, seed: int, number: int
     _wait_for_moment(process, output.parent, rng, seconds)
     process.send_signal(sent)
     faults, took = _ending(process, command, sent, marker)
-    notes = [sent.name, command.arguments[0], *([f"over 2 s ({command.arguments[0]})"] if took > PROMPT_S else [])]
+    notes = [
+        sent.name,
+        command.arguments[0],
+        *([f"over 2 s ({command.arguments[0]})"] if took > PROMPT_S else []),
+    ]
     for fault, note in _remains(folder, output, sent):
         if fault:
             faults.append(("torn files", f"{command.arguments[0]}, {sent.name}: {fault}"))
