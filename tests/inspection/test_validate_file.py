@@ -9,6 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.convert import export
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError, InputError, TfliteError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
@@ -278,6 +279,25 @@ def test_a_file_whose_first_axis_is_no_batch_is_fed_wholly(
     assert {
         name.split()[0] for name in failed(validate(other, "xnnpack-x86", reference=path, x=x))
     } == {"outputs"}
+
+
+def test_a_keras_reference_runs_the_samples_of_a_fixed_batch(tmp_path: Path) -> None:
+    """A file for four samples at a time was said to take other inputs than its own model."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    model.save(tmp_path / "m.keras")
+    kernel, bias = model.get_weights()
+
+    def batch_of_four(kernel: Array) -> Path:
+        net = Net()
+        x, y = net.tensor("x", (4, 8)), net.tensor("y", (4, 3))
+        weights = net.constant("w", np.ascontiguousarray(kernel.T))
+        net.operator("FULLY_CONNECTED", [x, weights, net.constant("b", bias)], [y])
+        return net.save(tmp_path / "m.tflite", [x], [y])
+
+    for factor, wrong in ((1, set()), (1.1, {"outputs"})):
+        path = batch_of_four(kernel * np.float32(factor))
+        verdict = validate(path, "xnnpack-x86", reference=tmp_path / "m.keras")
+        assert {name.split()[0] for name in failed(verdict)} == wrong
 
 
 def test_samples_of_a_file_without_a_batch_axis_are_whole_tensors(tmp_path: Path) -> None:
