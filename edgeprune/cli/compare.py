@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
-@click.option("--devices", required=True, metavar="D1,D2", help="Names or paths, with commas.")
+@click.option(
+    "--devices",
+    required=True,
+    metavar="D1,D2",
+    help="Profiles, products such as pixel 8, or paths, with commas.",
+)
 @click.option(
     "--data", type=options.PATH, required=True, metavar="DATA.npz", help="x and labels y."
 )
@@ -79,9 +84,7 @@ def compare_devices(
     asked: dict[str, Any],
 ) -> None:
     """Compares devices by their names, shows the report and ends the command."""
-    from edgeprune.profiles.profile import load_profile
-
-    profiles = [load_profile(name.strip()) for name in names]
+    profiles = inputs.read_devices(names)
     from edgeprune.cli import measurement_tables
     from edgeprune.report import compare
     from edgeprune.report.memory import Memory

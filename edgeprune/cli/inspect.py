@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import options
+from edgeprune.cli import inputs, options
 from edgeprune.cli.output import print_json
 
 
@@ -19,7 +19,7 @@ def inspect_command(model: Path, device: str | None, as_json: bool) -> None:
     from edgeprune.cli import tables
     from edgeprune.inspection import inspect_file
 
-    found = inspect_file.inspect(model, device)
+    found = inspect_file.inspect(model, None if device is None else inputs.read_device(device))
     if as_json:
         print_json(found.to_json())
     else:

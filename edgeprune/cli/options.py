@@ -69,7 +69,8 @@ device = click.option(
     "--device",
     required=True,
     metavar="D",
-    help="A name that `edgeprune devices` lists, or the path of your own .toml profile.",
+    help="A profile that `edgeprune devices` lists, a product such as 'pixel 8', or the path of "
+    "your own .toml profile.",
 )
 aim = together(
     click.option(

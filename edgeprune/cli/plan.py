@@ -44,9 +44,8 @@ def plan_command(
     The file that -o writes can be edited and given to `prune --plan`.
     """
     from edgeprune.core.files import require_folder, write_file
-    from edgeprune.profiles.profile import load_profile
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     if output is not None:
         require_folder(output)
     from edgeprune.cli import tables

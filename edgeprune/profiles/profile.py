@@ -7,8 +7,8 @@ instruments measure it. Code never asks for a device by name.
 
 from __future__ import annotations
 
-import itertools
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +29,9 @@ from edgeprune.core.terms import (
     Numerics,
     TargetName,
 )
+from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
+from edgeprune.profiles.hardware import Hardware
+from edgeprune.profiles.matching import Listed, best_profile, read_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,34 +59,64 @@ class Selection(Table):
     """Which layers are meant, by kind and by the shape of their kernel and feature map."""
 
     kinds: tuple[LayerKind, ...] = LAYER_KINDS
+    """Keras class names of the layers; all that have a kernel if left out."""
     kernel: Literal["any", "1x1"] = "any"
+    """Positions of the kernel: any number, or one."""
     min_pixels: Count = 1
     """Fewest output positions (height * width) of one sample."""
     min_outputs: Count = 1
+    """Fewest rows of the device matrix: outputs of a Dense, output channels of a convolution."""
     min_inputs: Count = 1
     """Fewest columns of the device matrix."""
     feeds_map: bool = False
     """Only layers whose outputs, of one pixel, go back into a feature map, as those of
     squeeze-and-excite do."""
     stride_one: bool = False
+    """Only layers with a stride of 1."""
     ungrouped: bool = False
+    """Only layers whose inputs are not split into groups."""
 
 
 class PatternRule(Selection):
     """A pattern, and those of the prunable layers on which it pays."""
 
     pattern: WrittenPattern
+    """The mask shape: Unstructured, Block(out,in), NofM(n,m) or Channels(multiple)."""
     because: Text
+    """Why it pays, for the plan's reader."""
     source: Text
+    """What shows that: a measurement with its date, or a document."""
+
+
+class Gain(Table):
+    """What a strategy was seen to gain on one network: an example, and no promise for others."""
+
+    factor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """The dense model's cost over the pruned one's."""
+    what: Text
+    """What that is a factor of, such as "faster" or "fewer executed instructions"."""
+    on: Text
+    """The network, its zeros and the runtime."""
+    source: Text
+    """The instrument and the date."""
+
+    def __str__(self) -> str:
+        return f"{self.factor:g}x {self.what} on {self.on}"
 
 
 class Strategy(Table):
     """What to do for one or more goals; a layer takes the first rule that selects it."""
 
     goals: tuple[Goal, ...]
+    """What this serves; the first strategy of a file is its default."""
     default_sparsity: Fraction
+    """Fraction of zeros, or of weights removed, where none is asked for."""
     allocation: Allocation = "uniform"
+    """How zeros are spread over layers where there are samples."""
+    gain: Gain | None = None
+    """What this was seen to gain; left out where it was not measured."""
     rules: tuple[PatternRule, ...]
+    """Patterns and the layers that take them; a layer takes the first that selects it."""
 
     @property
     def fixed(self) -> NofM | None:
@@ -95,8 +128,11 @@ class RequiredRuntime(Table):
     """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
 
     name: RuntimeName
+    """The runtime."""
     version: Text
+    """Its version."""
     source: Text
+    """Where that version comes from."""
 
 
 class Encoding(Table):
@@ -112,101 +148,48 @@ class Encoding(Table):
     sparse_networks: bool = False
     """Whether XNNPACK skips zeros in convolutions when the whole network fits its sparse mode."""
     direct_float32_from: Fraction | None = None
+    """Fraction of zero blocks from which a float32 FULLY_CONNECTED computes on sparse weights."""
     direct_int8_from: Fraction | None = None
+    """The same for int8."""
     direct_dynamic_range_from: Fraction | None = None
+    """The same for int8 weights with float activations."""
     source: Text
+    """What shows these thresholds."""
 
 
 class Limit(Table):
     """A number the device sets; None, written `"unknown"`, where it is not known."""
 
     value: Annotated[Count | None, BeforeValidator(_none_if_unknown)]
+    """Bytes, or "unknown"."""
     source: Text
+    """Where the number comes from, or why it is not known."""
 
 
 class Limits(Table):
     """What an artifact has to fit into, in bytes."""
 
     flash_bytes: Limit
+    """Room for the model's file."""
     arena_bytes: Limit
+    """Room for activations while it runs."""
     on_chip_bytes: Limit
+    """The most that parameters can take of an accelerator's own memory."""
     sure_on_chip_bytes: Limit | None = None
     """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
-
-
-class PaddedOutputs(Table):
-    """A multiple that output channels are padded to, up to a number of them."""
-
-    up_to: Count | None = None
-    """The most output channels that this entry holds for; None, left out, for all the rest."""
-    multiple: Count
-
-
-class MeasuredOutputs(Table):
-    """What a layer with a number of output channels was measured to cost, in any one unit."""
-
-    outputs: Count
-    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _pad(count: int, rows: tuple[PaddedOutputs, ...]) -> int:
-    for row in rows:
-        if row.up_to is None or count <= row.up_to:
-            return -(-count // row.multiple) * row.multiple
-    return count
-
-
-class ChannelCost(Table):
-    """What a channel costs on the device, so that none goes where it is padded back."""
-
-    compute_inputs: Count = 1
-    """Multiple that input channels are padded to where they are multiplied."""
-    compute_outputs: tuple[PaddedOutputs, ...] = ()
-    stored_inputs: Count = 1
-    """The same where weights are stored."""
-    stored_outputs: tuple[PaddedOutputs, ...] = ()
-    measured: tuple[MeasuredOutputs, ...] = ()
-    """In place of `compute_outputs`: a table measured on the device, rising in outputs."""
-    macs_per_byte: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Multiplications that the device does in the time in which it moves one byte."""
-    source: Text
-
-    def computed_outputs(self, count: int) -> float:
-        """How many output channels are computed, in effect, where there are `count`."""
-        if not self.measured:
-            return _pad(count, self.compute_outputs)
-        table = [(0, 0.0), *((row.outputs, row.cost) for row in self.measured)]
-        per_output = table[-1][1] / table[-1][0]
-        for (before, low), (after, high) in itertools.pairwise(table):
-            if count <= after:
-                between = low + (high - low) * (count - before) / (after - before)
-                return between / per_output
-        return count
-
-    def stored_outputs_of(self, count: int) -> int:
-        """How many output channels are stored where there are `count`."""
-        return _pad(count, self.stored_outputs)
-
-    @model_validator(mode="after")
-    def _check(self) -> ChannelCost:
-        outputs = [row.outputs for row in self.measured]
-        if outputs != sorted(set(outputs)):
-            raise ValueError(f"measured: outputs must rise. Received: {outputs}")
-        return self
-
-
-NO_CHANNEL_COST = ChannelCost(macs_per_byte=0, source="every channel costs what it multiplies")
 
 
 class VelaSettings(Table):
     """What the instrument `vela` has to know of a device."""
 
     accelerator: Accelerator
+    """The NPU and its multiply-accumulates per cycle."""
     system: Text | None = None
-    """System configuration of the compiler's own Arm/vela.ini; its default for the NPU if None."""
+    """System configuration of the compiler's Arm/vela.ini; its default for the NPU if left out."""
     memory_mode: Text | None = None
-    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if None."""
+    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if left out."""
     source: Text
+    """Where these settings come from."""
 
 
 class TflmSettings(Table):
@@ -220,20 +203,26 @@ class Fact(Table):
     """Something measured or documented about the device that explains the rules."""
 
     text: Text
+    """The fact, in a sentence."""
     source: Text
+    """What shows it."""
 
 
 class DeviceProfile(Table):
     """One device, as its TOML file describes it."""
 
     schema_version: Annotated[Count, Field(alias="schema")]
+    """Version of this format."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """What `--device` takes: small letters, digits, dots, dashes and underscores."""
     device: Text
     """What the device is, for a person."""
     summary: Text
     """One sentence: what makes a model faster or smaller there."""
     numerics: Numerics
+    """The number format that models are exported in."""
     other_numerics: tuple[Numerics, ...] = ()
+    """Number formats that `export --numerics` may choose instead."""
     per_channel_dense: bool
     """Whether Dense weights may have one int8 scale per output; some sparse kernels take one."""
     symmetric_padding: bool = False
@@ -243,7 +232,9 @@ class DeviceProfile(Table):
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
     costs: Text | None = None
-    """The table of what layers cost, by name or as the path of a `.toml`; see `kernel_costs`."""
+    """The table of what layers cost, by its name in `costs/` or as the path of a `.toml`."""
+    hardware: tuple[Hardware, ...] = ()
+    """Products and chips that this profile stands for; `edgeprune devices WORDS` searches them."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
     also: Selection | None = None
@@ -251,14 +242,21 @@ class DeviceProfile(Table):
     left_alone: Text
     """Why layers outside every rule stay dense."""
     runtimes: tuple[RequiredRuntime, ...]
+    """Runtimes that a file has to load in."""
     strategies: tuple[Strategy, ...]
+    """What to do for each goal; the first is the default."""
     encoding: Encoding
+    """Which runtimes read sparse tensors, and from where a sparse kernel pays."""
     limits: Limits
+    """What a file has to fit into."""
     channel_cost: ChannelCost = NO_CHANNEL_COST
     """What removal of channels is weighed by."""
     tflm: TflmSettings | None = None
+    """What the instrument `tflm` has to know."""
     vela: VelaSettings | None = None
+    """What the instrument `vela` has to know."""
     facts: tuple[Fact, ...] = ()
+    """What else was measured or documented, for people."""
 
     @model_validator(mode="after")
     def _check(self) -> DeviceProfile:
@@ -313,25 +311,41 @@ def profile_names() -> tuple[str, ...]:
 
 
 def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:
-    """Loads a profile by its name, or the user's own by the path of a `.toml` file.
+    """Loads a profile by its name, by a product that it lists, or by the path of a `.toml` file.
 
+    Of several profiles that list a product, such as `pixel 8`, the one that suits it best is taken.
     A profile that is loaded already is returned as it is.
 
     Raises:
-      ProfileError: no such profile, or the file does not follow the schema; names the key, what was
-        received and, for an unknown key, the nearest valid one.
+      ProfileError: no such profile or product, or several that words may mean, or the file does not
+        follow the schema; names the key, what was received and, for an unknown key, the nearest
+        valid one.
     """
     if isinstance(device, DeviceProfile):
         return device
-    path = Path(device)
-    if isinstance(device, str) and not device.endswith(".toml"):
-        path = profile_folder() / f"{device}.toml"
-        if device not in profile_names():
-            raise ProfileError(
-                f"Unknown device '{device}'.{suggestion(device, profile_names())} Known devices: "
-                f"{', '.join(profile_names())}. For your own, give the path of a .toml file."
-            )
+    if isinstance(device, Path) or device.endswith(".toml"):
+        return _parse(read_toml(Path(device)), Path(device))
+    name = named_profile(device)
+    if name is None:
+        name = best_profile(device, listed_products(shipped_profiles()), profile_names())
+    path = profile_folder() / f"{name}.toml"
     return _parse(read_toml(path), path)
+
+
+def named_profile(words: str) -> str | None:
+    """The name of the profile that is called so, as in `edge tpu`; None if none is."""
+    asked = read_name(words).parts
+    return next((name for name in profile_names() if read_name(name).parts == asked), None)
+
+
+def shipped_profiles() -> tuple[DeviceProfile, ...]:
+    """The profiles that come with edgeprune, by name."""
+    return tuple(load_profile(name) for name in profile_names())
+
+
+def listed_products(profiles: Iterable[DeviceProfile]) -> tuple[Listed, ...]:
+    """Every product of the profiles, in their order."""
+    return tuple(Listed(p.name, hardware) for p in profiles for hardware in p.hardware)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.fit import MAX_SPARSITY, TRIES, Fitted, Need, fit_plan, search
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import ChannelCost, PaddedOutputs, load_profile
+from edgeprune.profiles.channel_cost import ChannelCost, PaddedOutputs
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot, train_pruned
 from edgeprune.pruning.channels.cost import CostModel, find_ops
 from edgeprune.pruning.channels.distribution import Candidate, distribute_removal
