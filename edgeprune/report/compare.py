@@ -24,6 +24,7 @@ from edgeprune.report.one_device import STEPS, Job, report_device
 from edgeprune.report.report import REPORT_FILES, Report
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
+from edgeprune.targets.missing import missing_instruments
 
 
 def compare(
@@ -41,6 +42,7 @@ def compare(
     scale: Scale = "auto",
     targets: Sequence[str] = (),
     settings: Settings | None = None,
+    install_targets: bool = False,
     progress: Progress = no_progress,
     memory: Memory | None = None,
 ) -> Report:
@@ -66,12 +68,13 @@ def compare(
       targets: instruments, each used for the devices that it measures; one per device, the first
         of its own that is ready, if empty. Where there is none the report says what is expected.
       settings: how to measure.
+      install_targets: whether instruments that are missing here are set up first.
       progress: told what is done.
       memory: keeps the reports of devices for another process, if this one crashes.
 
     Raises:
       InputError: bad model, data, device or folder, before any work.
-      TargetError: a target is unknown or not ready, before any work.
+      TargetError: a target is unknown, not ready or cannot be set up, before any work.
 
     Warns:
       QualityWarning: samples that look wrongly scaled, before any work.
@@ -79,7 +82,9 @@ def compare(
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
     _require_distinct(profiles)
-    require_ready(targets)
+    missing = missing_instruments(profiles, targets)
+    if not install_targets:
+        require_ready(targets)
     output = Path(folder)
     require_output_folder(output, *_file_names(profiles))
     model = load_model(Path(model_path))
@@ -87,6 +92,10 @@ def compare(
     if training is not None:
         check_training(model, split.train, training)
     warn_at_chance(model, split.test)
+    if install_targets:
+        for instrument in missing:
+            instrument.install(progress)
+        require_ready(targets)
     make_output_folder(output)
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
