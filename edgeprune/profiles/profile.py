@@ -229,6 +229,9 @@ class DeviceProfile(Table):
     """Whether kernels that skip zeros want stride-2 convolutions padded alike on all sides."""
     targets: tuple[TargetName, ...]
     """Instruments that measure this device, the best first."""
+    machines: tuple[Text, ...] = ()
+    """The processors, as `platform.machine()` names them, on which a target that measures this
+    computer measures the device; empty for all."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
     costs: Text | None = None

@@ -6,6 +6,7 @@ asked for: most commands need one instrument, or none.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -100,6 +101,31 @@ def find_target(name: str) -> Target:
 def own_targets(profile: DeviceProfile) -> tuple[tuple[str, Target], ...]:
     """The instruments that a profile names, each behind its name."""
     return tuple((name, find_target(name)) for name in profile.targets if name in TARGETS)
+
+
+def measures_device(name: str, profile: DeviceProfile) -> bool:
+    """Whether a target is one of the profile's own, so that what it says holds for the device.
+
+    One that measures this computer does so for devices alone that are such a computer.
+
+    Args:
+      name: as `find_target` takes it.
+      profile: the device.
+    """
+    if name.partition(":")[0] not in profile.targets:
+        return False
+    here = not profile.machines or platform.machine() in profile.machines
+    return here or not find_target(name).capabilities.this_computer
+
+
+def times_this_computer(name: str) -> bool:
+    """Whether a target's times are of the computer that edgeprune runs on.
+
+    Args:
+      name: as `find_target` takes it, or of anything else, which is none.
+    """
+    kind = name.partition(":")[0]
+    return kind in TARGETS and find_target(name).capabilities.this_computer
 
 
 def runs_sparse_networks(profile: DeviceProfile) -> bool:

@@ -1,8 +1,8 @@
 """The computer that edgeprune runs on, as an instrument: real runtimes in child processes.
 
-It measures `xnnpack-x86` where it is such a computer. For other devices it can say whether a file
-loads and computes the same, and its latency is a proxy for the device's until an instrument for
-that device is there; it is always named as what it is.
+It measures `xnnpack-x86` where it is such a computer. For other devices it says whether a file
+loads, computes the same and how large it is. Its time says nothing of theirs: other kernels run
+there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
+from edgeprune.core.files import describe_file
 from edgeprune.targets.checks import (
     Case,
     Check,
@@ -29,10 +30,12 @@ from edgeprune.targets.checks import (
 )
 from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.decisions import without_decisions
+from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.timing import choose_runtime, time_files
+from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
@@ -46,7 +49,8 @@ PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 class Host:
     """Runs and times files in the runtimes that are installed beside edgeprune."""
 
-    capabilities = Capabilities()
+    name = _NAME
+    capabilities = Capabilities(this_computer=True)
 
     def readiness(self) -> Readiness:
         """Ready if a runtime is installed."""
@@ -92,6 +96,36 @@ class Host:
         found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
         runtime = choose_runtime(_NAME, found, profile, settings.runtime)
         return time_files(run_worker, models, profile, settings, target=_NAME, runtime=runtime)
+
+    def run_once(
+        self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
+    ) -> tuple[Measurement, ...]:
+        """Runs every file, without a look at the clock, for a device that this computer is not.
+
+        Raises:
+          TfliteError, TargetError, CheckError: as `measure`.
+        """
+        found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
+        runtime = choose_runtime(_NAME, found, profile, settings.runtime)
+        return tuple(self._ran(path, profile, runtime) for path in models)
+
+    def _ran(self, path: Path, profile: DeviceProfile, runtime: str) -> Measurement:
+        graph = tflite_file.read(path)
+        try:
+            reply = self.run(graph, generated_inputs(graph, 1), runtime)
+        except WorkerError as error:
+            raise WorkerError(f"{path}: {runtime} does not run it: {error}") from error
+        artifact = describe_file(path)
+        return Measurement(
+            model=str(path),
+            device=profile.name,
+            target=_NAME,
+            runtime=reply.facts["runtime"],
+            simulated=False,
+            size_bytes=artifact.size_bytes,
+            gzip_bytes=artifact.gzip_bytes,
+            conditions=f"run once on this computer, which is not {profile.name}, and not timed",
+        )
 
     def check(self, case: Case) -> Iterator[Check]:
         """Runs a file in every runtime of the profile, by XNNPACK's kernels and by plain ones."""

@@ -20,6 +20,8 @@ class Readiness:
     ready: bool
     detail: str
     remedy: str = ""
+    installs: str = ""
+    """What `install` would fetch, and to where; empty where edgeprune cannot set it up."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Capabilities:
     """Whether it finds zeros in weights that are stored densely."""
     sparse_networks: bool = False
     """Whether it measures processors on which XNNPACK may run a network sparsely as a whole."""
+    this_computer: bool = False
+    """Whether it runs files, of whatever device, on the computer that edgeprune runs on: its times
+    are of devices that are such a computer, and of no others."""
+    repeatable: bool = False
+    """Whether it says the same again, on any machine: it counts, compiles or models, and has no
+    clock."""
 
 
 class Remote:

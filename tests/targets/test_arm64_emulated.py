@@ -87,7 +87,7 @@ def test_what_is_not_installed_is_an_error_with_the_command(tmp_path: Path, devi
     with pytest.raises(TargetError, match=command):
         ARM64_EMULATED.run(tflite_file.read(path), [WEIGHTS[:1]], "LiteRT")
     assert ARM64_EMULATED.runtimes(load_profile(device)) == ()
-    assert default_target(load_profile(device)) == "host"
+    assert default_target(load_profile(device)) is None
 
 
 def test_another_system_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

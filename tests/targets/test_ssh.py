@@ -373,7 +373,7 @@ def test_a_connection_that_falls_silent_ends_the_board_side(tmp_path: Path) -> N
 
 
 def test_a_board_is_used_only_when_it_is_named() -> None:
-    assert default_target(load_profile("xnnpack-arm64")) == "host"
+    assert default_target(load_profile("xnnpack-arm64")) is None
     state = find_target("ssh").readiness()
     assert not state.ready
     assert state.remedy == "--target ssh:[USER@]HOST[:PORT]"

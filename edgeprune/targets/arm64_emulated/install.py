@@ -37,6 +37,8 @@ from edgeprune.targets.worker import COUNT_MARK, MODULES
 Tell = Callable[[str, int, int], None]
 """Told what is being done, the step's number and the number of steps."""
 STEPS = 5
+ROOM_BYTES = 600 << 20
+"""Free bytes that a set-up needs in the cache folder; 180 MB of them stay in use."""
 PARTIAL = ".partial-"
 PLATFORMS = (
     "manylinux_2_34_aarch64",
@@ -89,6 +91,7 @@ def install_emulator(tell: Tell) -> Emulator:
         emulator.folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(emulator.folder.parent / "arm64-emulated.lock"):
             if not emulator.complete():
+                _require_room(emulator.folder.parent)
                 _replace(emulator, machine, tell)
     except OSError as error:
         raise TargetError(
@@ -105,6 +108,15 @@ def _lock(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _require_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < ROOM_BYTES:
+        raise TargetError(
+            f"arm64-emulated: expected {ROOM_BYTES >> 20} MB free in {folder}. Received: "
+            f"{free >> 20} MB. Make room there, or name another folder in XDG_CACHE_HOME."
+        )
 
 
 def _replace(emulator: Emulator, machine: Machine, tell: Tell) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
 """Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
+CONTENTS = "QEMU and the ARM64 runtimes, some 75 MB of downloads (115 MB without a C compiler)"
 REPEATABILITY = 1e-6
 """Relative difference between two counts of the same file, with one thread.
 
@@ -51,7 +52,7 @@ _TIME_LIMIT_S = 1800.0
 class Arm64Emulated:
     """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
 
-    capabilities = Capabilities(sparse_networks=True)
+    capabilities = Capabilities(sparse_networks=True, repeatable=True)
 
     def readiness(self) -> Readiness:
         """Ready if it was set up; says how if not."""
@@ -63,7 +64,8 @@ class Arm64Emulated:
             require_machine()
         except TargetError as error:
             return Readiness(False, "not for this machine", str(error))
-        return Readiness(False, "not installed", f"edgeprune targets install {_NAME}")
+        command = f"edgeprune targets install {_NAME}"
+        return Readiness(False, "not installed", command, f"{CONTENTS}, into {emulator.folder}")
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
