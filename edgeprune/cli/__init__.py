@@ -165,7 +165,7 @@ def cli() -> None:
 def main() -> None:
     """The program `edgeprune`."""
     streams.open_streams()
-    if watched.needs_child(sys.argv[1:]):
+    if sys.platform != "win32" and watched.needs_child(sys.argv[1:]):
         from edgeprune.cli.guard import run_in_child
 
         sys.exit(run_in_child(sys.argv[1:]))
