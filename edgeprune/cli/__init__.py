@@ -78,7 +78,8 @@ class _Edgeprune(click.Group):
             )
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+        unknown = args and not args[0].startswith("-") and args[0] not in _COMMANDS
+        if unknown and not context.resilient_parsing:
             near = suggestion(args[0], _COMMANDS)
             raise click.UsageError(f"No such command '{args[0]}'.{near}", context)
         return super().resolve_command(context, args)

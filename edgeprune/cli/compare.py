@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli import inputs, instruments, options, terminal
+from edgeprune.cli.completion import complete_devices
 from edgeprune.cli.output import print_json
 from edgeprune.core.errors import told_quality_warnings
 from edgeprune.core.work_note import parent_and_notes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "--devices",
     required=True,
     metavar="D1,D2",
+    shell_complete=complete_devices,
     help="Profiles, products such as pixel 8, or paths, with commas.",
 )
 @click.option(

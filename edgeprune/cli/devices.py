@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeprune.cli import inputs, options, terminal
+from edgeprune.cli.completion import complete_device, complete_words
 from edgeprune.cli.output import print_json
 
 _SEARCH = "search"
@@ -44,7 +45,7 @@ def devices_command() -> None:
 
 
 @devices_command.command(_SEARCH, hidden=True)
-@click.argument("words", nargs=-1)
+@click.argument("words", nargs=-1, shell_complete=complete_words)
 @options.json_document
 def _search(words: tuple[str, ...], as_json: bool) -> None:
     """List the devices that words mean; all of them without words."""
@@ -62,7 +63,7 @@ def _search(words: tuple[str, ...], as_json: bool) -> None:
 
 
 @devices_command.command("copy")
-@click.argument("name", nargs=-1, required=True)
+@click.argument("name", nargs=-1, required=True, shell_complete=complete_device)
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="MY.toml")
 def _copy(name: tuple[str, ...], output: Path) -> None:
     """Write a profile of your own to start from: a copy of NAME with a comment for every key.
@@ -70,7 +71,7 @@ def _copy(name: tuple[str, ...], output: Path) -> None:
     NAME is a profile, a product such as 'pixel 8', or the path of a .toml file.
     """
     from edgeprune.core.files import require_folder, write_file
-    from edgeprune.profiles.profile import profile_names
+    from edgeprune.profiles.folder import profile_names
     from edgeprune.profiles.write_profile import to_toml
 
     if output.suffix != ".toml":

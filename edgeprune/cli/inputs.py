@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def read_device(words: str) -> DeviceProfile:
     """The profile of `--device`; says on standard error which one a product's name was taken as."""
-    from edgeprune.profiles.profile import load_profile, profile_names
+    from edgeprune.profiles.folder import profile_names
+    from edgeprune.profiles.profile import load_profile
 
     profile = load_profile(words)
     if words not in profile_names() and not words.endswith(".toml"):

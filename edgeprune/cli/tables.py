@@ -28,12 +28,13 @@ def show_targets(states: dict[str, Readiness]) -> None:
     )
 
 
-def show_plan(plan: Plan) -> None:
-    """The layers that have a kernel, one line each; the others are counted."""
-    show_grids(plan)
+def show_plan(plan: Plan, *, every_layer: bool) -> None:
+    """The verdict, then the layers; without `every_layer` those without a kernel are counted."""
+    for each in plan.grids(every_layer=every_layer):
+        show_grid(each)
     hidden = sum(not layer.shape for layer in plan.layers)
-    if hidden:
-        say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
+    if hidden and not every_layer:
+        say(f"{hidden} more layers have no kernel and are left alone (--all lists them).")
 
 
 def show_encoding(result: EncodingResult) -> None:

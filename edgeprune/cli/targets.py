@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from edgeprune.cli import options, terminal
+from edgeprune.cli.completion import complete_targets
 from edgeprune.cli.output import print_json
 from edgeprune.core.terms import DEFAULT_CORE, Core
 
@@ -31,7 +32,7 @@ def targets_command(context: click.Context, as_json: bool) -> None:
 
 
 @targets_command.command("install")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_targets)
 def _install(name: str) -> None:
     """Install what an instrument needs, or say how.
 

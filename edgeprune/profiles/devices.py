@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeprune.core.grid import Grid, Printable, grid
+from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import correct, find, unknown_device
 from edgeprune.profiles.profile import (
@@ -14,7 +15,6 @@ from edgeprune.profiles.profile import (
     listed_products,
     load_profile,
     named_profile,
-    profile_names,
     shipped_profiles,
 )
 from edgeprune.profiles.rules import Strategy

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -180,6 +181,7 @@ def _folded(text: str) -> str:
     return " ".join(read_name(text).parts)
 
 
+@lru_cache(maxsize=1024)
 def _texts(hardware: Hardware) -> _Texts:
     cores = re.sub(r"\b\d+x |\(|\)", "", hardware.cores).split(", ")
     plain = [read_name(text) for text in (hardware.name, hardware.chip, *cores)]

@@ -29,6 +29,7 @@ from edgeprune.core.terms import (
     TargetName,
 )
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
+from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
 from edgeprune.profiles.rules import Encoding, Route, Selection, Strategy
@@ -300,18 +301,6 @@ def _unknown_runtimes(profile: DeviceProfile) -> Iterator[str]:
                 f"{key}: expected names among the profile's own runtimes, {', '.join(named)}. "
                 f"Received: {', '.join(unknown)}"
             )
-
-
-def profile_folder() -> Path:
-    """Where the profiles that come with edgeprune are: in the wheel, or beside the package."""
-    package = Path(__file__).parents[1]
-    inside = package / "device_profiles"
-    return inside if inside.is_dir() else package.parent / "device_profiles"
-
-
-def profile_names() -> tuple[str, ...]:
-    """The names of the profiles that come with edgeprune, sorted."""
-    return tuple(sorted(path.stem for path in profile_folder().glob("*.toml")))
 
 
 def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from edgeprune.cli import cli
 from edgeprune.keras_model.files import save_model
-from edgeprune.profiles.profile import profile_folder, profile_names
+from edgeprune.profiles.folder import profile_folder, profile_names
 from tests.support.architectures import build, samples
 from tests.support.runtimes import RUNTIMES
 from tests.support.tiny_tflite import fully_connected

@@ -14,7 +14,8 @@ from edgeprune.core.errors import DataError, InputError, TfliteError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.targets.checks import Reference, Verdict, check_finite, check_outputs
 from edgeprune.targets.host import HOST, installed_runtimes

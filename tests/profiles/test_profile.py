@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 
 
 def own_profile(tmp_path: Path, *changes: tuple[str, str]) -> Path:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Channels
-from edgeprune.profiles.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.profiles.folder import profile_names
+from edgeprune.profiles.profile import DeviceProfile, load_profile
 from tests.support.profiles import profile, rule, strategy
 
 

@@ -20,7 +20,8 @@ from edgeprune.core.errors import ProfileError, TargetError
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Core
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian, target
 from edgeprune.targets.arm64_emulated.emulator import (
     RECORD,

@@ -13,13 +13,8 @@ from click.testing import CliRunner
 from edgeprune.cli import cli
 from edgeprune.core.errors import CheckError, TargetError
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.profile import (
-    DeviceProfile,
-    Limit,
-    TflmSettings,
-    load_profile,
-    profile_folder,
-)
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import DeviceProfile, Limit, TflmSettings, load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import HOST

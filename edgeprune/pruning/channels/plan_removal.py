@@ -231,7 +231,7 @@ def _filled_row(row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, floa
     if not isinstance(row.pattern, Channels):
         return row.model_copy(update=changed)
     if frozen and not lost:
-        return _left(row, "; ".join(dict.fromkeys(frozen))).model_copy(update=changed)
+        return _left(row, frozen[0]).model_copy(update=changed)
     partners = f"; together with {_some(together)}" if together else ""
     changed |= {"sparsity": lost / outputs_of(row), "reason": f"{row.reason}{partners}"}
     return row.model_copy(update=changed)
