@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @options.allocation_options
 @options.measuring
 @options.install_targets
+@options.force
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="DIR")
 @options.json_document
 @click.pass_context
@@ -49,6 +50,7 @@ def compare_command(
     targets: tuple[str, ...],
     settings: Settings,
     install_targets: bool,
+    force: bool,
     output: Path,
     as_json: bool,
     **training: Any,
@@ -67,6 +69,7 @@ def compare_command(
         "targets": targets,
         "settings": settings,
         "install_targets": install_targets,
+        "force": force,
         "training": inputs.training_of(epochs, training),
     }
     compare_devices(context, model, devices.split(","), data, output, as_json, asked)
@@ -106,4 +109,6 @@ def compare_devices(
     if report.scaling:
         terminal.say(report.scaling)
     terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
+    if not as_json:
+        measurement_tables.show_shipping(report)
     context.exit(0 if report.ok else 1)
