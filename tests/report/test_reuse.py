@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,23 @@ def test_two_runs_on_one_folder_wait_for_each_other(folder: Path, done: Done) ->
     assert sorted(reused) == [[[], []], [["files", "measurements"]] * 2]
     run(folder)
     assert done == []
+
+
+def test_a_run_that_was_killed_goes_on_with_what_it_had_finished(
+    tmp_path: Path, done: Done
+) -> None:
+    write_inputs(tmp_path)
+    command = [sys.executable, "-m", "edgeprune", "compare", "model.keras", "--devices"]
+    process = subprocess.Popen(
+        [*command, "edge-tpu,own.toml", "--data", "data.npz", "-o", "out"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    record = tmp_path / "out/.edgeprune/edge-tpu.json"
+    while process.poll() is None and not record.exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait(60)
+    assert run(tmp_path).ok
+    assert ("made", "edge-tpu") not in done
