@@ -72,7 +72,8 @@ def compare_command(
         "force": force,
         "training": inputs.training_of(epochs, training),
     }
-    compare_devices(context, model, devices.split(","), data, output, as_json, asked)
+    offers = not (install_targets or as_json)
+    compare_devices(context, model, devices.split(","), data, output, as_json, asked, offers=offers)
 
 
 def compare_devices(
@@ -83,8 +84,13 @@ def compare_devices(
     output: Path,
     as_json: bool,
     asked: dict[str, Any],
+    *,
+    offers: bool = False,
 ) -> None:
-    """Compares devices by their names, shows the report and ends the command."""
+    """Compares devices by their names, shows the report and ends the command.
+
+    `offers` says what would set up the instruments that are missing.
+    """
     from edgeprune.profiles.profile import load_profile
 
     profiles = [load_profile(name.strip()) for name in names]
@@ -104,10 +110,12 @@ def compare_devices(
         print_json(report.to_json())
     else:
         measurement_tables.show_report(report)
-    if not as_json:
+    if offers:
         instruments.offer(profiles, asked.get("targets", ()))
     if report.scaling:
         terminal.say(report.scaling)
+    if any(device.reused for device in report.devices):
+        terminal.say("--force does everything again.")
     terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
     if not as_json:
         measurement_tables.show_shipping(report)
