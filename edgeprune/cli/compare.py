@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @options.allocation_options
 @options.measuring
 @options.install_targets
+@options.force
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="DIR")
 @options.json_document
 @click.pass_context
@@ -56,6 +57,7 @@ def compare_command(
     targets: tuple[str, ...],
     settings: Settings,
     install_targets: bool,
+    force: bool,
     output: Path,
     as_json: bool,
     **training: Any,
@@ -74,9 +76,11 @@ def compare_command(
         "targets": targets,
         "settings": settings,
         "install_targets": install_targets,
+        "force": force,
         "training": inputs.training_of(epochs, training),
     }
-    compare_devices(context, model, devices.split(","), data, output, as_json, asked)
+    offers = not (install_targets or as_json)
+    compare_devices(context, model, devices.split(","), data, output, as_json, asked, offers=offers)
 
 
 def compare_devices(
@@ -87,8 +91,13 @@ def compare_devices(
     output: Path,
     as_json: bool,
     asked: dict[str, Any],
+    *,
+    offers: bool = False,
 ) -> None:
-    """Compares devices by their names, shows the report and ends the command."""
+    """Compares devices by their names, shows the report and ends the command.
+
+    `offers` says what would set up the instruments that are missing.
+    """
     profiles = inputs.read_devices(names)
     from edgeprune.cli import measurement_tables
     from edgeprune.report import compare
@@ -106,9 +115,13 @@ def compare_devices(
         print_json(report.to_json())
     else:
         measurement_tables.show_report(report)
-    if not as_json:
+    if offers:
         instruments.offer(profiles, asked.get("targets", ()))
     if report.scaling:
         terminal.say(report.scaling)
+    if any(device.reused for device in report.devices):
+        terminal.say("--force does everything again.")
     terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
+    if not as_json:
+        measurement_tables.show_shipping(report)
     context.exit(0 if report.ok else 1)

@@ -25,14 +25,16 @@ from edgeprune.cli import compare, instruments, options, terminal
     help="First set up the instruments that are missing here; where that is not possible the demo "
     "goes on without them.",
 )
+@options.force
 @options.json_document
 @click.pass_context
 def demo_command(
-    context: click.Context, output: Path, install_targets: bool, as_json: bool
+    context: click.Context, output: Path, install_targets: bool, force: bool, as_json: bool
 ) -> None:
     """Train a small network on handwritten digits, then compare three devices.
 
-    A model that an earlier demo left in DIR is used again.
+    Each is measured by its own instrument, and the last lines say what to ship. What an earlier
+    demo left in DIR is reused.
     """
     from edgeprune.core.files import make_output_folder
 
@@ -43,6 +45,8 @@ def demo_command(
     if install_targets:
         instruments.set_up_where_possible([load_profile(name) for name in DEVICES])
     with terminal.progress_bar() as tell:
-        model, data = prepare(output, tell)
-    asked = {"epochs": PRUNING_EPOCHS}
-    compare.compare_devices(context, model, list(DEVICES), data, output, as_json, asked)
+        made = prepare(output, force=force, progress=tell)
+    if made.history:
+        terminal.say(made.history)
+    asked = {"epochs": PRUNING_EPOCHS, "force": force}
+    compare.compare_devices(context, made.model, list(DEVICES), made.data, output, as_json, asked)

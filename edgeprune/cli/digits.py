@@ -8,19 +8,25 @@ are enlarged to 32x32x3, since networks of this style want room to shrink.
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
+from edgeprune.core import digest
 from edgeprune.core.data import Data, Split
 from edgeprune.core.files import write_file
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
+from edgeprune.report import fingerprint
+from edgeprune.report.kept import Kept, Store
 
 DEVICES = ("xnnpack-arm64", "arm-neon-int8", "edge-tpu")
+_STEP = "+digits"
 _EPOCHS = 25
 PRUNING_EPOCHS = 12
 """Epochs of training with masks; the images are few, so epochs are short."""
@@ -97,19 +103,41 @@ def train_digits(split: Split, *, epochs: int = _EPOCHS, progress: Progress = no
     return model
 
 
-def prepare(folder: Path, progress: Progress = no_progress) -> tuple[Path, Path]:
-    """Writes `digits.keras` and `digits.npz` into a folder, unless they are there already.
+@dataclass(frozen=True)
+class Prepared:
+    """The model and the data of the demo."""
 
-    Returns:
-      The paths of the model and of the data (`x`, `y`, `x_test`, `y_test`).
+    model: Path
+    data: Path
+    """`x`, `y`, `x_test` and `y_test`."""
+    history: str
+    """A sentence on whether they are reused, or were made again and why; empty on a first run."""
+
+
+def prepare(folder: Path, *, force: bool = False, progress: Progress = no_progress) -> Prepared:
+    """Writes `digits.keras` and `digits.npz` into a folder, unless they are there, as made.
+
+    Args:
+      folder: exists.
+      force: whether they are made again in any case.
+      progress: told what is done.
     """
-    model_path, data_path = folder / "digits.keras", folder / "digits.npz"
-    if model_path.is_file() and data_path.is_file():
-        return model_path, data_path
+    store = Store(folder, force)
+    made_from = {"versions": digest.of_json([fingerprint.of_versions(), version("scikit-learn")])}
+    model, data = folder / "digits.keras", folder / "digits.npz"
+    with store.held(lambda: progress(f"waiting for another run in {folder}", 0, 1)):
+        found = store.find(_STEP, made_from)
+        if isinstance(found, Kept):
+            return Prepared(model, data, f"{model}, trained {found.day}, is reused.")
+        _make(model, data, progress)
+        store.keep(_STEP, made_from, [model, data], None)
+    return Prepared(model, data, f"{model} was trained again, since {found}." if found else "")
+
+
+def _make(model_path: Path, data_path: Path, progress: Progress) -> None:
     split = digits()
     save_model(train_digits(split, progress=progress), model_path)
     arrays = {"x": split.train.x[0], "x_test": split.test.x[0]}
     content = io.BytesIO()
     np.savez(content, **arrays, y=np.asarray(split.train.y), y_test=np.asarray(split.test.y))
     write_file(data_path, content.getvalue())
-    return model_path, data_path

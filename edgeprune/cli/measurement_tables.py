@@ -36,8 +36,9 @@ def show_report(report: Report) -> None:
     show_grid(report.overview())
     for ranking in report.shown_rankings:
         show_grid(ranking.grid().without(INTERVAL))
-    show_shipping(report)
     for device in report.devices:
+        if device.history:
+            say(f"{device.device}: {device.history}")
         warn(f"{device.device}: {note}" for note in device.notes)
         for problem in device.problems:
             fail(f"{device.device}: {problem}")

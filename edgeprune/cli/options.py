@@ -212,6 +212,11 @@ install_targets = click.option(
     help="First set up the instruments that the devices need and that are missing here, as "
     "`edgeprune targets install` does.",
 )
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Do everything again, also what an earlier run left in DIR and nothing changed since.",
+)
 _measuring = together(
     target_option,
     click.option(

@@ -59,12 +59,13 @@ def make_manifest(
         "layers": [
             {"path": row.path, "weights": row.weights, "sparsity": row.sparsity} for row in layers
         ],
-        "versions": _versions(),
+        "versions": installed_versions(),
         "sizes": dict(sizes),
     }
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Versions by name of Python, edgeprune and what a file depends on beside it."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

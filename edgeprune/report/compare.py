@@ -19,9 +19,12 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
+from edgeprune.report import fingerprint
+from edgeprune.report.kept import Store
+from edgeprune.report.making import FILE_ENDINGS, STEPS, Job
 from edgeprune.report.memory import Memory
-from edgeprune.report.one_device import STEPS, Job, report_device
-from edgeprune.report.report import REPORT_FILES, Report
+from edgeprune.report.one_device import report_device
+from edgeprune.report.report import REPORT_FILES, DeviceReport, Report
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
 from edgeprune.targets.missing import missing_instruments
@@ -43,6 +46,7 @@ def compare(
     targets: Sequence[str] = (),
     settings: Settings | None = None,
     install_targets: bool = False,
+    force: bool = False,
     progress: Progress = no_progress,
     memory: Memory | None = None,
 ) -> Report:
@@ -69,6 +73,9 @@ def compare(
         of its own that is ready, if empty. Where there is none the report says what is expected.
       settings: how to measure.
       install_targets: whether instruments that are missing here are set up first.
+      force: whether everything is done again. Else what an earlier run left in `folder` is reused
+        where the model, the data, the profile, the options and the versions of what made it are
+        the same, and its files are as they were written.
       progress: told what is done.
       memory: keeps the reports of devices for another process, if this one crashes.
 
@@ -97,6 +104,7 @@ def compare(
             instrument.install(progress)
         require_ready(targets)
     make_output_folder(output)
+    store = Store(output, force)
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
         model=model,
@@ -112,20 +120,31 @@ def compare(
         settings=settings or Settings(),
         training=training,
         progress=progress,
+        store=store,
+        made_from=fingerprint.of_inputs(model, split.train, scale),
     )
+    with store.held(lambda: progress(f"waiting for another run in {output}", 0, 1)):
+        reports = _report_each(job, profiles, memory)
+        report = Report(str(model_path), reports, split.train.scaling)
+        report.write(output)
+    return report
+
+
+def _report_each(
+    job: Job, profiles: Sequence[DeviceProfile], memory: Memory | None
+) -> tuple[DeviceReport, ...]:
+    total = len(profiles) * len(STEPS)
     reports = []
     for index, profile in enumerate(profiles):
 
         def tell(step: str, profile: DeviceProfile = profile, index: int = index) -> None:
             done = index * len(STEPS) + STEPS.index(step)
-            progress(f"{profile.name}: {step}", done, len(profiles) * len(STEPS))
+            job.progress(f"{profile.name}: {step}", done, total)
 
         make = partial(report_device, job, profile, tell)
         reports.append(memory.report(index, profile, make) if memory else make())
-    progress("report", len(profiles) * len(STEPS), len(profiles) * len(STEPS))
-    report = Report(str(model_path), tuple(reports), split.train.scaling)
-    report.write(output)
-    return report
+    job.progress("report", total, total)
+    return tuple(reports)
 
 
 def _require_distinct(profiles: list[DeviceProfile]) -> None:
@@ -139,8 +158,7 @@ def _require_distinct(profiles: list[DeviceProfile]) -> None:
 
 def _file_names(profiles: list[DeviceProfile]) -> list[str]:
     """The names of the files that a comparison writes."""
-    endings = (".keras", ".tflite", ".manifest.json")
     return [
         *REPORT_FILES,
-        *(f"{profile.name}{ending}" for profile in profiles for ending in endings),
+        *(f"{profile.name}{ending}" for profile in profiles for ending in FILE_ENDINGS),
     ]

@@ -1,219 +1,132 @@
-"""The pipeline for one device: plan, prune, export, validate, measure, name the accuracy."""
+"""One device of a comparison: what an earlier run left where it still holds, else made now.
+
+Files are made from the model, the samples, the profile and the options; they are judged by the
+instruments. So a device whose instrument was set up since is measured, and not pruned again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from edgeprune.conversion.convert import Exported, export
-from edgeprune.core.data import Data, Scale, Split, signature_name
-from edgeprune.core.errors import DataError, EdgepruneError, quality_warnings
+from edgeprune.core import digest
+from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.files import Artifact
-from edgeprune.core.plan import LayerSparsity, Plan
-from edgeprune.core.progress import Progress
-from edgeprune.core.terms import Allocation, Goal
-from edgeprune.inspection.accuracy import accuracy
-from edgeprune.inspection.validate_file import validate
-from edgeprune.keras_model.files import save_model
-from edgeprune.keras_model.interface import input_specs
-from edgeprune.keras_model.layers import Model
-from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
-from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.profiles.rules import Encoding
-from edgeprune.pruning.carry_out import prune
-from edgeprune.pruning.training.settings import Training
-from edgeprune.report.headline import expected_by
-from edgeprune.report.notes import plan_notes, storage_notes
+from edgeprune.report import fingerprint
+from edgeprune.report.judging import judge_files, targets_for
+from edgeprune.report.kept import Fingerprint, Kept, for_people
+from edgeprune.report.making import FILE_ENDINGS, Job, Tell, export_dense, make_files
 from edgeprune.report.report import DeviceReport
-from edgeprune.targets.find import measures_device
-from edgeprune.targets.measurement import Settings
-from edgeprune.targets.measuring import default_target, measure_each
-from edgeprune.targets.missing import not_measured
-from edgeprune.tflite.format.file import read as read_tflite
-from edgeprune.tflite.format.signature import signature_specs
+from edgeprune.report.results import from_content, to_content
+from edgeprune.targets.find import find_target
+from edgeprune.targets.target import Remote
 
-STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
-Tell = Callable[[str], None]
-"""Told which of the steps begins."""
-_DENSE = Encoding(runtimes=(), source="what pruned files are compared with is stored densely")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is the same for every device of one `compare`."""
-
-    model: Model
-    name: str
-    split: Split
-    scale: Scale
-    folder: Path
-    sparsity: float | None
-    goal: Goal | None
-    padding: Literal["keep", "symmetric"]
-    allocation: Allocation | None
-    targets: tuple[str, ...]
-    settings: Settings
-    training: Training | None
-    progress: Progress
+_TRAINING, _JUDGED = "+training-", "+judged"
 
 
 def report_device(job: Job, profile: DeviceProfile, tell: Tell) -> DeviceReport:
     """One device, from plan to accuracy; an error ends this device and is reported."""
-    report = DeviceReport(device=profile.name, summary=profile.summary, numerics=profile.numerics)
+    report, why_made = _files(job, profile, tell)
+    pruned = report.artifact
+    if report.error is not None or pruned is None:
+        return replace(report, history=_history(report, why_made, ""))
     try:
-        tell("plan")
-        plan = _plan(job, profile)
-        notes = plan_notes(plan, profile.strategy(job.goal), job.sparsity)
-        report = replace(report, plan=plan, asked=plan.asked, notes=notes)
-        tell("prune")
-        with quality_warnings() as warnings:
-            pruned = _prune(job, plan, profile)
-        report = replace(report, notes=(*notes, *warnings))
-        save_model(pruned, job.folder / f"{profile.name}.keras")
-        report = replace(
-            report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
-        )
-        tell("export")
-        dense = _export_dense(job, profile)
-        exported = export(
-            pruned,
-            profile,
-            job.folder / f"{profile.name}.tflite",
-            x=list(job.split.train.x),
-            plan=plan,
-            scale=job.scale,
-        )
-        report = replace(_with_file(report, job, profile, plan, exported), dense_artifact=dense)
-        return _judge(job, profile, report, exported.artifact, dense, tell)
+        dense = export_dense(job, profile)
     except EdgepruneError as error:
         return replace(report, error=str(error))
+    report = replace(report, dense_artifact=dense)
+    report, why_judged = _judged(job, profile, report, dense, pruned, tell)
+    return replace(report, history=_history(report, why_made, why_judged))
 
 
-def _plan(job: Job, profile: DeviceProfile) -> Plan:
-    asked = None if profile.strategy(job.goal).fixed else job.sparsity
-    return plan_model(
-        job.model,
-        profile,
-        sparsity=asked,
-        goal=job.goal,
-        padding=job.padding,
-        allocation=job.allocation,
-        x=Data(job.split.train.x),
-        progress=job.progress,
-    ).model_copy(update={"model": job.name})
-
-
-def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
-    def tell(what: str, done: int, total: int) -> None:
-        job.progress(f"{profile.name}: {what}", done, total)
-
-    samples = job.split.train
-    data = samples if job.training else Data(samples.x)
-    return prune(job.model, plan, data, job.training, progress=tell)
-
-
-def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
-    prunable = {layer.path for layer in plan.layers if layer.prunable}
-    return tuple(row for row in layer_sparsities(pruned, plan) if row.path in prunable)
-
-
-def _export_dense(job: Job, profile: DeviceProfile) -> Artifact:
-    """The unpruned model in the device's number format, the same for all devices that share it."""
-    dense_kind = "" if profile.per_channel_dense else "-per-tensor"
-    path = job.folder / f"dense-{profile.numerics}{dense_kind}.tflite"
-    plain = profile.model_copy(update={"encoding": _DENSE})
-    return export(job.model, plain, path, x=list(job.split.train.x), scale=job.scale).artifact
-
-
-def _with_file(
-    report: DeviceReport, job: Job, profile: DeviceProfile, plan: Plan, exported: Exported
-) -> DeviceReport:
-    """The report with what is to be said of the file that was written."""
-    runtimes = [job.settings.runtime] if job.settings.runtime else None
-    names = runtimes or [runtime.name for runtime in profile.runtimes]
-    return replace(
-        report,
-        artifact=exported.artifact,
-        expected=expected_by(plan, names) if exported.network.on else None,
-        notes=(*report.notes, *storage_notes(profile, plan, exported), *exported.warnings),
+def _files(job: Job, profile: DeviceProfile, tell: Tell) -> tuple[DeviceReport, str]:
+    """The report on a device's files, and why they were made again if they were."""
+    profile_sha256 = fingerprint.of_profile(profile)
+    made_from = {**job.made_from, "options": job.options, "profile": profile_sha256}
+    found, why = _find(job, profile.name, made_from)
+    if found is not None:
+        return replace(found, reused=("files",)), ""
+    checkpoint = _checkpoint(job, profile, made_from)
+    report = make_files(job, profile, checkpoint, tell)
+    if report.error is not None:
+        return report, why
+    written = [job.folder / f"{profile.name}{ending}" for ending in FILE_ENDINGS]
+    report = replace(
+        report, made_at=job.store.keep(profile.name, made_from, written, to_content(report))
     )
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return report, why
 
 
-def _judge(
+def _checkpoint(job: Job, profile: DeviceProfile, made_from: Fingerprint) -> Path:
+    """The folder for the state of training; what runs from something else left there is removed."""
+    name = f"{profile.name}{_TRAINING}"
+    folder = job.store.folder / f"{name}{digest.of_json(dict(made_from))[:16]}"
+    for left in job.store.folder.glob(f"{name}*"):
+        if left != folder or job.store.force:
+            shutil.rmtree(left, ignore_errors=True)
+    return folder
+
+
+def _judged(
     job: Job,
     profile: DeviceProfile,
     report: DeviceReport,
-    pruned: Artifact,
     dense: Artifact,
+    pruned: Artifact,
     tell: Tell,
-) -> DeviceReport:
-    test = _in_file_order(job, pruned.path)
-    tell("validate")
-    verdict = validate(
-        pruned.path, profile, reference=job.folder / f"{profile.name}.keras", x=list(test.x)
-    )
-    report = replace(report, verdict=verdict)
-    if not verdict.ran:
-        return replace(report, not_measured="the file does not run")
-    tell("measure")
-    report = _measured(job, profile, report, [dense.path, pruned.path])
-    tell("accuracy")
-    try:
-        fractions = (accuracy(dense.path, profile, test), accuracy(pruned.path, profile, test))
-        return replace(report, accuracy=fractions)
-    except DataError as error:
-        return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
+) -> tuple[DeviceReport, str]:
+    """The report with what is found out about the files, and why that was done again if it was."""
+    used = targets_for(job.targets, profile)
+    judged_by = {
+        **job.made_from,
+        "test data": fingerprint.of_samples(job.split.test),
+        "profile": fingerprint.of_profile(profile),
+        "files": digest.of_json([dense.sha256, pruned.sha256, report.made_at]),
+        "instruments": fingerprint.of_instruments(profile, used),
+        "way of measuring": fingerprint.of_settings(job.settings, used),
+    }
+    step = f"{profile.name}{_JUDGED}"
+    found, why = _find(job, step, judged_by)
+    if found is not None and not _elsewhere(used):
+        return replace(found, reused=(*report.reused, "measurements"), made_at=report.made_at), ""
+    report = judge_files(job, profile, report, dense, pruned, tell)
+    if report.error is None:
+        made = [Path(found.artifact) for found in (*report.dense, *report.pruned) if found.artifact]
+        date = job.store.keep(step, judged_by, made, to_content(report))
+        report = replace(report, measured_at=date)
+    return report, why or ("boards are measured again" if found is not None else "")
 
 
-def _measured(
-    job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
-) -> DeviceReport:
-    """Measures both files with every target that is one of the device's own."""
-
-    def tell(_: str, what: str, done: int, total: int) -> None:
-        job.progress(f"{profile.name}: {what}", done, total)
-
-    names = targets_for(job.targets, profile)
-    if not names:
-        return _unmeasured(job, profile, report)
-    settings = replace(job.settings, artifacts=job.folder)
-    outcomes = measure_each(files, profile, names, settings, tell)
-    pairs = [outcome.measurements for outcome in outcomes if outcome.error is None]
-    failed = [f"{outcome.target}: {outcome.error}" for outcome in outcomes if outcome.error]
-    return replace(
-        report,
-        dense=tuple(first for first, _ in pairs),
-        pruned=tuple(second for _, second in pairs),
-        not_measured="" if pairs else f"{', '.join(names)} failed",
-        error="; ".join(failed) or None,
-    )
+def _elsewhere(used: Sequence[str]) -> bool:
+    """Whether an instrument is on another machine, which may be another one by now."""
+    return any(isinstance(find_target(name), Remote) for name in used)
 
 
-def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]:
-    """The instruments to measure a device with: of those asked for its own, else its default.
-
-    Empty where there is none: this computer is no device but those that are such a computer.
-    """
-    if asked:
-        return tuple(name for name in asked if measures_device(name, profile))
-    default = default_target(profile)
-    return (default,) if default else ()
-
-
-def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> DeviceReport:
-    wanted = ", ".join(profile.targets)
-    why = f"none of {', '.join(job.targets)} measures it, but {wanted} would"
-    remedy = why if job.targets else not_measured(profile)
-    said = f"Not measured: {remedy}. This computer only ran the file: its time says nothing here."
-    return replace(report, not_measured=remedy, notes=(*report.notes, said))
+def _find(job: Job, step: str, made_from: Fingerprint) -> tuple[DeviceReport | None, str]:
+    """What a step left, dated, if it still holds; else what changed since."""
+    found = job.store.find(step, made_from)
+    if not isinstance(found, Kept):
+        return None, found
+    report = from_content(found.content, job.folder, job.name)
+    if report is None:
+        return None, "its record is damaged"
+    return replace(report, made_at=found.date, measured_at=found.date), ""
 
 
-def _in_file_order(job: Job, path: Path) -> Data:
-    """Test samples with the inputs in the order that the file's signature has."""
-    names = [signature_name(spec.name) for spec in input_specs(job.model)]
-    order = [spec.name for spec in signature_specs(read_tflite(path))]
-    by_name = dict(zip(names, job.split.test.x, strict=True))
-    return Data(tuple(by_name[name] for name in order), job.split.test.y)
+def _history(report: DeviceReport, why_made: str, why_judged: str) -> str:
+    """What was reused of an earlier run, and what was done again and why; empty on a first run."""
+    told = []
+    if "files" in report.reused:
+        told.append(f"the files of {for_people(report.made_at)} are reused")
+    elif why_made:
+        told.append(f"made again, since {why_made}")
+    if "measurements" in report.reused:
+        told.append(f"so are the checks and measurements of {for_people(report.measured_at)}")
+    elif why_judged and not why_made:
+        told.append(f"checked and measured again, since {why_judged}")
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}." if text else ""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 Unit = Literal["ms", "instructions", "cycles"]
+SMALL_COUNT = 100_000
+"""Counts below it are written out."""
 INTERVAL = "95 % interval"
 UNITS: tuple[Unit, ...] = ("ms", "instructions", "cycles")
 
@@ -32,9 +34,11 @@ class InferenceCost:
 
     @property
     def number(self) -> str:
-        """The value for people, counts in millions."""
+        """The value for people, large counts in millions."""
         if self.unit == "ms":
             return f"{self.value:.3f}"
+        if self.value < SMALL_COUNT:
+            return f"{self.value:,.0f}"
         millions = self.value / 1e6
         return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
 

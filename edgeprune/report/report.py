@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgeprune.core.files import Artifact, write_file
 from edgeprune.core.grid import Cell, Grid, Printable, grid, passed_or_failed
@@ -49,6 +49,14 @@ class DeviceReport(Printable):
     not_measured: str = ""
     """What would measure the device, or why nothing did; empty if it is measured."""
     notes: tuple[str, ...] = ()
+    made_at: str = ""
+    """When the files were made, in ISO 8601, UTC."""
+    measured_at: str = ""
+    """When they were checked and measured."""
+    reused: tuple[Literal["files", "measurements"], ...] = ()
+    """What an earlier run left, and this one did not do again."""
+    history: str = ""
+    """A sentence on what was reused, or done again and why; empty on a first run."""
     error: str | None = None
     """Why the device could not be finished."""
 
@@ -117,6 +125,10 @@ class DeviceReport(Printable):
                 for row in self.layers
             ],
             "notes": list(self.notes),
+            "made_at": self.made_at or None,
+            "measured_at": self.measured_at or None,
+            "reused": list(self.reused),
+            "history": self.history,
             "error": self.error,
         }
 
@@ -135,6 +147,11 @@ class DeviceReport(Printable):
         ]
 
     @property
+    def said(self) -> tuple[str, ...]:
+        """The notes, and what was reused."""
+        return (*self.notes, self.history) if self.history else self.notes
+
+    @property
     def measurements(self) -> Measurements:
         """By target, those of the unpruned and of the pruned file."""
         pairs = zip(self.dense, self.pruned, strict=True)
@@ -150,7 +167,7 @@ class DeviceReport(Printable):
     def grids(self) -> tuple[Grid, ...]:
         """A line that sums the device up, and every measurement."""
         ship = (str(self.ship),) if self.ship else ()
-        notes = (*self.notes, *ship, *(f"Error: {problem}" for problem in self.problems))
+        notes = (*self.said, *ship, *(f"Error: {problem}" for problem in self.problems))
         return (
             grid(self.device, _COLUMNS, [_summary(self)], *notes),
             *self.measurements.grids(),
@@ -209,7 +226,7 @@ class Report(Printable):
     def grids(self) -> tuple[Grid, ...]:
         """One line for every device, the rankings, and every measurement."""
         said = (
-            *((device, note) for device in self.devices for note in device.notes),
+            *((device, note) for device in self.devices for note in device.said),
             *((device, str(device.ship)) for device in self.devices if device.ship),
             *((device, f"Error: {text}") for device in self.devices for text in device.problems),
         )

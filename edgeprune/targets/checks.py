@@ -64,8 +64,8 @@ class Check:
 
     name: str
     ok: bool
-    value: float | str | None
-    limit: float | str | None
+    value: int | float | str | None
+    limit: int | float | str | None
     message: str
     kind: CheckKind = field(kw_only=True)
 

@@ -1,12 +1,13 @@
-"""Statistics of timed rounds: medians, and how sure one can be of them."""
+"""Statistics of timed rounds: medians, and how sure one can be of them.
+
+NumPy is imported where it computes: commands that only pass measurements on start without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -66,6 +67,8 @@ def latency(rounds: Rounds, seed: int = 0) -> Latency:
       rounds: `[processes, rounds]`, milliseconds.
       seed: of the resampling.
     """
+    import numpy as np
+
     samples = np.concatenate([np.asarray(process, float) for process in rounds])
     return Latency(
         median=float(np.median(samples)),
@@ -86,6 +89,8 @@ def speedup(first: Rounds, other: Rounds, seed: int = 0) -> Speedup:
       other: `[processes, rounds]`, milliseconds, of the same rounds.
       seed: of the resampling.
     """
+    import numpy as np
+
     ratios = [
         [a / b for a, b in zip(*pair, strict=True)] for pair in zip(first, other, strict=True)
     ]
@@ -100,6 +105,8 @@ def median_interval(rounds: Rounds, seed: int) -> tuple[float, float]:
 
     Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, section 6.
     """
+    import numpy as np
+
     generator = np.random.default_rng(seed)
     shortest = min(len(process) for process in rounds)
     table = np.array([process[:shortest] for process in rounds], float)

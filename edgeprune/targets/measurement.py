@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from edgeprune.core.grid import Grid, Printable, grid, shorten_name
 from edgeprune.core.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from edgeprune.targets.latency import Latency, Speedup
+from edgeprune.targets.latency import Latency, Speedup
 
 DEFAULT_PYTHON = "python3"
 _Cells: TypeAlias = Callable[["Measurement"], tuple[str, ...]]

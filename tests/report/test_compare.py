@@ -164,7 +164,7 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     assert any("compiler finds them by itself" in note for note in npu.notes)
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
-        *("report.json", "report.html", "dense-float32.tflite", "dense-int8.tflite"),
+        *("report.json", "report.html", "dense-float32.tflite", "dense-int8.tflite", ".edgeprune"),
         *("xnnpack-arm64.keras", "xnnpack-arm64.tflite", "ethos-u85.keras", "ethos-u85.tflite"),
         *("dense-float32.manifest.json", "dense-int8.manifest.json"),
         *("xnnpack-arm64.manifest.json", "ethos-u85.manifest.json"),

@@ -68,6 +68,8 @@ def test_every_number_has_its_unit() -> None:
     assert cost_change(measurement(cycles=10**6), measurement(cycles=10**5)) == (
         "1 M → 0.1 M cycles"
     )
+    small = [measurement(cycles=n) for n in (1590, 1050)]
+    assert cost_change(*small) == "1,590 → 1,050 cycles"
     assert cost_change(timed(2.0), counted[0]) == "-"
     assert cost_change(None, counted[0]) == "-"
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from edgeprune.core.arrays import Array
+from edgeprune.core import digest
 from edgeprune.core.data import Data
 from edgeprune.core.plan import Plan
 from edgeprune.keras_model.layers import Model
@@ -33,12 +30,12 @@ def describe_run(
     """
     teacher = training.teacher
     return {
-        "plan": _digest([plan.model_dump_json().encode()]),
-        "weights": _of_arrays(model.get_weights()),
+        "plan": digest.of_parts([plan.model_dump_json().encode()]),
+        "weights": digest.of_arrays(model.get_weights()),
         "data": _of_data(data),
         "validation": _of_data(training.validation),
         "monitor": training.monitor,
-        "teacher": None if teacher is None else _of_arrays(teacher.get_weights()),
+        "teacher": None if teacher is None else digest.of_arrays(teacher.get_weights()),
         "epochs": training.epochs,
         "batch size": training.batch_size,
         "learning rate": training.learning_rate,
@@ -53,24 +50,9 @@ def describe_run(
 def _of_data(data: Any) -> Any:
     """The digest of samples; of batches what they say of themselves; a fraction as it is."""
     if isinstance(data, Data):
-        return _of_arrays([*data.x, *data.labels])
+        return digest.of_arrays([*data.x, *data.labels])
     if isinstance(data, tf.data.Dataset):
         return f"batches of {data.element_spec}"
     if isinstance(data, keras.utils.PyDataset):
         return f"{len(data)} batches"
     return data if isinstance(data, int | float) else "batches"
-
-
-def _of_arrays(arrays: Iterable[Array]) -> str:
-    return _digest(
-        part
-        for array in arrays
-        for part in (f"{array.dtype}{array.shape}".encode(), np.ascontiguousarray(array).data)
-    )
-
-
-def _digest(parts: Iterable[Any]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()

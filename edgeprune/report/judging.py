@@ -1,0 +1,117 @@
+"""What is found out about the files of one device: checks, measurements and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeprune.core.data import Data, signature_name
+from edgeprune.core.errors import DataError, EdgepruneError
+from edgeprune.core.files import Artifact
+from edgeprune.inspection.accuracy import accuracy
+from edgeprune.inspection.validate_file import validate
+from edgeprune.keras_model.interface import input_specs
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.report.making import Job, Tell
+from edgeprune.report.report import DeviceReport
+from edgeprune.targets.find import measures_device
+from edgeprune.targets.measuring import default_target, measure_each
+from edgeprune.targets.missing import not_measured
+from edgeprune.tflite.format.file import read as read_tflite
+from edgeprune.tflite.format.signature import signature_specs
+
+
+def judge_files(
+    job: Job,
+    profile: DeviceProfile,
+    report: DeviceReport,
+    dense: Artifact,
+    pruned: Artifact,
+    tell: Tell,
+) -> DeviceReport:
+    """The report with the verdict, the measurements and the accuracy; an error is reported.
+
+    Args:
+      job: what is the same for every device.
+      profile: the device.
+      report: what is known of the files.
+      dense: the unpruned file.
+      pruned: the pruned file.
+      tell: told which step begins.
+    """
+    try:
+        test = _in_file_order(job, pruned.path)
+        tell("validate")
+        reference = job.folder / f"{profile.name}.keras"
+        verdict = validate(pruned.path, profile, reference=reference, x=list(test.x))
+        report = replace(report, verdict=verdict)
+        if not verdict.ran:
+            return replace(report, not_measured="the file does not run")
+        tell("measure")
+        report = _measured(job, profile, report, [dense.path, pruned.path])
+        tell("accuracy")
+        return _with_accuracy(report, profile, [dense.path, pruned.path], test)
+    except EdgepruneError as error:
+        return replace(report, error=str(error))
+
+
+def _with_accuracy(
+    report: DeviceReport, profile: DeviceProfile, files: Sequence[Path], test: Data
+) -> DeviceReport:
+    try:
+        dense, pruned = (accuracy(path, profile, test) for path in files)
+    except DataError as error:
+        return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
+    return replace(report, accuracy=(dense, pruned))
+
+
+def _measured(
+    job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
+) -> DeviceReport:
+    """Measures both files with every target that is one of the device's own."""
+
+    def tell(_: str, what: str, done: int, total: int) -> None:
+        job.progress(f"{profile.name}: {what}", done, total)
+
+    names = targets_for(job.targets, profile)
+    if not names:
+        return _unmeasured(job, profile, report)
+    settings = replace(job.settings, artifacts=job.folder)
+    outcomes = measure_each(files, profile, names, settings, tell)
+    pairs = [outcome.measurements for outcome in outcomes if outcome.error is None]
+    failed = [f"{outcome.target}: {outcome.error}" for outcome in outcomes if outcome.error]
+    return replace(
+        report,
+        dense=tuple(first for first, _ in pairs),
+        pruned=tuple(second for _, second in pairs),
+        not_measured="" if pairs else f"{', '.join(names)} failed",
+        error="; ".join(failed) or None,
+    )
+
+
+def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]:
+    """The instruments to measure a device with: of those asked for its own, else its default.
+
+    Empty where there is none: this computer is no device but those that are such a computer.
+    """
+    if asked:
+        return tuple(name for name in asked if measures_device(name, profile))
+    default = default_target(profile)
+    return (default,) if default else ()
+
+
+def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> DeviceReport:
+    wanted = ", ".join(profile.targets)
+    why = f"none of {', '.join(job.targets)} measures it, but {wanted} would"
+    remedy = why if job.targets else not_measured(profile)
+    said = f"Not measured: {remedy}. This computer only ran the file: its time says nothing here."
+    return replace(report, not_measured=remedy, notes=(*report.notes, said))
+
+
+def _in_file_order(job: Job, path: Path) -> Data:
+    """Test samples with the inputs in the order that the file's signature has."""
+    names = [signature_name(spec.name) for spec in input_specs(job.model)]
+    order = [spec.name for spec in signature_specs(read_tflite(path))]
+    by_name = dict(zip(names, job.split.test.x, strict=True))
+    return Data(tuple(by_name[name] for name in order), job.split.test.y)

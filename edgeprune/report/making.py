@@ -1,0 +1,179 @@
+"""The files for one device: its plan, the pruned model, and both models as `.tflite` files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from edgeprune.conversion.convert import Exported, export
+from edgeprune.conversion.manifest import manifest_path
+from edgeprune.core import digest
+from edgeprune.core.data import Data, Scale, Split
+from edgeprune.core.errors import EdgepruneError, InputError, quality_warnings
+from edgeprune.core.files import Artifact, describe_file
+from edgeprune.core.plan import LayerSparsity, Plan
+from edgeprune.core.progress import Progress
+from edgeprune.core.terms import Allocation, Goal
+from edgeprune.keras_model.files import save_model
+from edgeprune.keras_model.layers import Model
+from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
+from edgeprune.planning.plan_model import plan as plan_model
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import Encoding
+from edgeprune.pruning.carry_out import prune
+from edgeprune.pruning.training.checkpoint import FILE, remove_checkpoint
+from edgeprune.pruning.training.settings import Training
+from edgeprune.report import fingerprint
+from edgeprune.report.headline import expected_by
+from edgeprune.report.kept import Fingerprint, Kept, Store
+from edgeprune.report.notes import plan_notes, storage_notes
+from edgeprune.report.report import DeviceReport
+from edgeprune.targets.measurement import Settings
+
+STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
+Tell = Callable[[str], None]
+"""Told which of the steps begins."""
+FILE_ENDINGS = (".keras", ".tflite", ".manifest.json")
+"""Of the files that are named after a device."""
+_DENSE = Encoding(runtimes=(), source="what pruned files are compared with is stored densely")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every device of one `compare`."""
+
+    model: Model
+    name: str
+    split: Split
+    scale: Scale
+    folder: Path
+    sparsity: float | None
+    goal: Goal | None
+    padding: Literal["keep", "symmetric"]
+    allocation: Allocation | None
+    targets: tuple[str, ...]
+    settings: Settings
+    training: Training | None
+    progress: Progress
+    store: Store
+    """What earlier runs left in the folder."""
+    made_from: Fingerprint
+    """What the unpruned files are made from: the model, the data and how they are read."""
+
+    @property
+    def options(self) -> str:
+        """The digest of what else the files of every device follow."""
+        training = fingerprint.of_training(self.training)
+        chosen = [self.sparsity, self.goal, self.padding, self.allocation, training]
+        return digest.of_json(chosen)
+
+
+def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -> DeviceReport:
+    """Plans, prunes and exports for one device; an error ends it and is reported.
+
+    Args:
+      job: what is the same for every device.
+      profile: the device.
+      checkpoint: folder for the state of training; an interrupted one of the same run goes on.
+      tell: told which step begins.
+    """
+    report = DeviceReport(device=profile.name, summary=profile.summary, numerics=profile.numerics)
+    try:
+        tell("plan")
+        plan = _plan(job, profile)
+        notes = plan_notes(plan, profile.strategy(job.goal), job.sparsity)
+        report = replace(report, plan=plan, asked=plan.asked, notes=notes)
+        tell("prune")
+        with quality_warnings() as warnings:
+            pruned = _prune(job, plan, profile, checkpoint)
+        report = replace(report, notes=(*notes, *warnings))
+        save_model(pruned, job.folder / f"{profile.name}.keras")
+        report = replace(
+            report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
+        )
+        tell("export")
+        return _with_file(report, job, profile, plan, _export(job, plan, profile, pruned))
+    except EdgepruneError as error:
+        return replace(report, error=str(error))
+
+
+def _plan(job: Job, profile: DeviceProfile) -> Plan:
+    asked = None if profile.strategy(job.goal).fixed else job.sparsity
+    return plan_model(
+        job.model,
+        profile,
+        sparsity=asked,
+        goal=job.goal,
+        padding=job.padding,
+        allocation=job.allocation,
+        x=Data(job.split.train.x),
+        progress=job.progress,
+    ).model_copy(update={"model": job.name})
+
+
+def _prune(job: Job, plan: Plan, profile: DeviceProfile, checkpoint: Path) -> Model:
+    def tell(what: str, done: int, total: int) -> None:
+        job.progress(f"{profile.name}: {what}", done, total)
+
+    samples = job.split.train
+    if job.training is None:
+        return prune(job.model, plan, Data(samples.x), progress=tell)
+    if job.training.checkpoint is not None:
+        return prune(job.model, plan, samples, job.training, progress=tell)
+    training = replace(job.training, checkpoint=checkpoint)
+    if (checkpoint / FILE).exists():
+        try:
+            again = replace(training, resume=True)
+            return prune(job.model, plan, samples, again, progress=tell)
+        except InputError:  # damaged, or of another run after all
+            remove_checkpoint(checkpoint)
+    return prune(job.model, plan, samples, training, progress=tell)
+
+
+def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
+    prunable = {layer.path for layer in plan.layers if layer.prunable}
+    return tuple(row for row in layer_sparsities(pruned, plan) if row.path in prunable)
+
+
+def _export(job: Job, plan: Plan, profile: DeviceProfile, pruned: Model) -> Exported:
+    return export(
+        pruned,
+        profile,
+        job.folder / f"{profile.name}.tflite",
+        x=list(job.split.train.x),
+        plan=plan,
+        scale=job.scale,
+    )
+
+
+def _with_file(
+    report: DeviceReport, job: Job, profile: DeviceProfile, plan: Plan, exported: Exported
+) -> DeviceReport:
+    """The report with what is to be said of the file that was written."""
+    runtimes = [job.settings.runtime] if job.settings.runtime else None
+    names = runtimes or [runtime.name for runtime in profile.runtimes]
+    return replace(
+        report,
+        artifact=exported.artifact,
+        expected=expected_by(plan, names) if exported.network.on else None,
+        notes=(*report.notes, *storage_notes(profile, plan, exported), *exported.warnings),
+    )
+
+
+def export_dense(job: Job, profile: DeviceProfile) -> Artifact:
+    """The unpruned model in the device's number format, made once for all devices that share it.
+
+    Raises:
+      EdgepruneError: as `export`.
+    """
+    name = f"dense-{profile.numerics}{'' if profile.per_channel_dense else '-per-tensor'}"
+    path = job.folder / f"{name}.tflite"
+    step = f"+{name}"
+    if isinstance(job.store.find(step, job.made_from), Kept):
+        return describe_file(path)
+    plain = profile.model_copy(update={"encoding": _DENSE})
+    made = export(job.model, plain, path, x=list(job.split.train.x), scale=job.scale)
+    job.store.keep(step, job.made_from, [path, manifest_path(path)], None)
+    return made.artifact
