@@ -24,6 +24,8 @@ from edgeprune.targets.own_environment import OWN_ENVIRONMENTS, RECORD, OwnEnvir
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.tiny_tflite import fully_connected
 
+assert sys.platform == "linux"
+
 REFERENCE = OWN_ENVIRONMENTS["tflite-runtime"]
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
 COMMAND = "edgeprune targets install tflite-runtime"
