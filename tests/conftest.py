@@ -6,6 +6,7 @@ Tests run in several processes (pytest-xdist), on machines that may be busy: non
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,13 +30,28 @@ CACHE = "XDG_CACHE_HOME"
 collect_ignore = [] if SHARED_DATA.is_dir() else ["shared"]
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leaves out modules that say, in a line of their own, that they are for another system."""
+    lines = {
+        "linux": (),
+        "win32": ('assert sys.platform == "linux"', 'assert sys.platform != "win32"'),
+    }.get(sys.platform, ('assert sys.platform == "linux"',))
+    if not lines or collection_path.suffix != ".py":
+        return None
+    said = collection_path.read_text(encoding="utf-8").splitlines()
+    return True if set(lines) & set(said) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what needs the reference runtime where no wheel of it exists."""
-    if has_wheel():
-        return
-    without = [item for item in items if item.get_closest_marker(NEEDS_REFERENCE)]
-    config.hook.pytest_deselected(items=without)
-    items[:] = [item for item in items if item not in without]
+    """Leaves out what needs the reference runtime where no wheel of it exists, and Linux."""
+    lacking = [
+        *([] if has_wheel() else [NEEDS_REFERENCE]),
+        *([] if sys.platform == "linux" else ["linux"]),
+    ]
+    without = [item for item in items if any(map(item.get_closest_marker, lacking))]
+    if without:
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 
 from edgeprune import export
-from tests.support.campaign_boards import wrong
 from tests.support.campaign_graphs import judge as judge_graph
-from tests.support.campaign_kills import MARK, marked, whole
-from tests.support.campaign_mutants import compare, mutant, sources
 from tests.support.campaign_outcome import Outcome, add_up, failed, figures
 from tests.support.random_graphs import random_graph
 from tests.support.runtime_judge import RUNTIMES
 from tests.support.tflite_builder import dense_net
 from tests.support.tflite_edits import edit
 from tests.support.tiny_tflite import fully_connected
+
+assert sys.platform == "linux"
+
+from tests.support.campaign_boards import wrong  # noqa: E402
+from tests.support.campaign_kills import MARK, marked, whole  # noqa: E402
+from tests.support.campaign_mutants import compare, mutant, sources  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

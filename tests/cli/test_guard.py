@@ -14,6 +14,8 @@ import pytest
 from edgeprune.cli.watched import needs_child
 from edgeprune.core.work_note import parent_and_notes, working
 
+assert sys.platform != "win32"
+
 SCRIPT = """
 import os, signal, subprocess, sys, tempfile, time
 from edgeprune.cli import stopping, watched

@@ -181,6 +181,7 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     assert told[-1][1] == told[-1][2] == 12
 
 
+@pytest.mark.linux
 def test_compare_takes_several_targets_for_every_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

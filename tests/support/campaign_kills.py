@@ -31,6 +31,8 @@ from tests.support.campaign_outcome import LONGEST_S, Outcome
 from tests.support.tflite_builder import dense_net, prune
 from tests.support.tflite_fuzz import RULES
 
+assert sys.platform == "linux"
+
 MARK = "EDGEPRUNE_CAMPAIGN"
 OLD = b"an older file"
 TIME_TO_END_S = LONGEST_S

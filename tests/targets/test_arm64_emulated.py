@@ -41,6 +41,8 @@ from tests.support.tflite_builder import dense_net, prune
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
 
+assert sys.platform == "linux"
+
 RUNTIMES = ("tflite-runtime", "LiteRT")
 VERSIONS = ("tflite-runtime 2.14.0", "LiteRT 2.1.6")
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -100,6 +102,18 @@ def test_another_system_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
     with pytest.raises(TargetError, match="Received: debian on"):
         debian.require_machine()
+
+
+def test_macos_is_told_that_linux_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_release() -> dict[str, str]:
+        raise FileNotFoundError("/etc/os-release")
+
+    monkeypatch.setattr(platform, "freedesktop_os_release", no_release)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    with pytest.raises(TargetError, match=r"needs Linux: .* Received: Darwin on arm64") as caught:
+        ARM64_EMULATED.install(lambda *_: None)
+    assert caught.value.exit_code == 2
 
 
 def test_a_cache_folder_that_cannot_be_written_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,8 @@ from edgeprune.targets.measuring import measure
 from edgeprune.targets.own_environment import OWN_ENVIRONMENTS, RECORD, OwnEnvironment
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.tiny_tflite import fully_connected
+
+assert sys.platform == "linux"
 
 REFERENCE = OWN_ENVIRONMENTS["tflite-runtime"]
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -178,6 +181,22 @@ def test_on_a_computer_without_wheels_it_says_so() -> None:
     assert elsewhere.readiness().remedy == ""
     with pytest.raises(TargetError, match=r"wheels for plan9 .*Everything works without it"):
         elsewhere.install(lambda *_: None)
+
+
+@pytest.mark.usefixtures("without_reference")
+def test_where_no_wheel_exists_nothing_is_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS), "xnnpack-x86")
+    (said,) = [check.message for check in verdict.checks if "not proven" in check.message]
+    assert said.endswith("which is not installed here. No wheel fits this computer")
+    assert verdict.ok
+    assert HOST.readiness().remedy == ""
+    done = CliRunner().invoke(cli, ["targets", "install", "tflite-runtime"])
+    assert done.exit_code == 2
+    with pytest.raises(TargetError, match="Received: tflite-runtime. No wheel of it fits"):
+        measure([tmp_path / "m.tflite"], "xnnpack-x86", runtime="tflite-runtime")
 
 
 def test_an_installation_that_fails_leaves_nothing_that_looks_finished(

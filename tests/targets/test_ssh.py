@@ -35,6 +35,8 @@ from tests.support.ssh_server import Server, ssh_server
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
 
+assert sys.platform == "linux"
+
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
 SLOW = np.ones((4096, 4096), np.float32)
 """About 5 ms each: timing two such files takes long enough to interfere with."""

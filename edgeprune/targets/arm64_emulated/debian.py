@@ -53,9 +53,9 @@ def require_machine() -> Machine:
     machine = MACHINES.get(platform.machine())
     if found != "debian 12" or machine is None:
         raise TargetError(
-            "Target 'arm64-emulated' is set up from packages of Debian 12 on x86-64 or ARM64. "
-            f"Received: {found} on {platform.machine()}. Use such a machine or container, for "
-            "example: docker run -it debian:12"
+            "Target 'arm64-emulated' needs Linux: it is set up from packages of Debian 12 on "
+            f"x86-64 or ARM64. Received: {found} on {platform.machine()}. Use such a machine or "
+            "container, for example: docker run -it debian:12"
         )
     return machine
 
