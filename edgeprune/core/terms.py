@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-Numerics = Literal["float32", "float16", "int8"]
-"""`float16`: weights are stored in 16 bits, the runtime computes in 32. `int8`: weights and
-activations are int8."""
+Numerics = Literal["float32", "float16", "float16-arithmetic", "dynamic-range", "int8"]
+"""`float16`: weights are stored in 16 bits, the runtime computes in 32. `float16-arithmetic`: the
+same, and the file lets the runtime compute in 16, which it does on cores that have it.
+`dynamic-range`: weights are int8, activations float32, quantized while they are multiplied. `int8`:
+weights and activations are int8."""
 Goal = Literal["latency", "flash", "memory"]
 Allocation = Literal["uniform", "lamp", "reconstruction"]
 """How zeros are allocated to layers: the same sparsity for all, by the weights alone, or by the
