@@ -66,6 +66,10 @@ def check_subgraph(reader: ByteReader, subgraph: Subgraph, place: str) -> None:
     """
     for index in subgraph.inputs + subgraph.outputs:
         pick(reader, subgraph.tensors, index, f"{place}, inputs and outputs")
+    for index in subgraph.outputs:
+        if subgraph.tensors[index].sparse:
+            name = subgraph.tensors[index].name
+            raise reader.fail(f"{place}, outputs", "dense tensors", f"{name!r}, which is sparse")
     _check_order(reader, place, subgraph)
     _check_values(reader, place, subgraph)
     for operator in subgraph.operators:

@@ -324,6 +324,15 @@ def test_a_densify_into_another_shape_is_refused(tmp_path: Path) -> None:
     refuse(path, r"expected an output 'w' of \[32, 64\], .*Received: \[64, 32\]")
 
 
+def test_a_sparse_output_is_refused(tmp_path: Path) -> None:
+    """LiteRT hands out the values that are stored, as many as there are; `densify` made others."""
+    model = sparse_model(tmp_path)
+    model.subgraphs[0].outputs = indices(4)
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(packed_plainly(model))
+    refuse(path, "outputs: expected dense tensors. Received: 'w/sparse', which is sparse")
+
+
 @pytest.mark.parametrize("shape", [(1,), (1, 63), (3, 65), ()])
 def test_a_dense_layer_whose_input_does_not_fill_rows_is_refused(
     tmp_path: Path, shape: tuple[int, ...]
