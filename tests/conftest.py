@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.runtimes import NEEDS_REFERENCE, has_wheel
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # pytest-xdist gives its processes a terminal's width; tests look at what is written without one.
 os.environ.pop("COLUMNS", None)
@@ -25,6 +27,15 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 CACHE = "XDG_CACHE_HOME"
 
 collect_ignore = [] if SHARED_DATA.is_dir() else ["shared"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs the reference runtime where no wheel of it exists."""
+    if has_wheel():
+        return
+    without = [item for item in items if item.get_closest_marker(NEEDS_REFERENCE)]
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in without]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -61,6 +61,8 @@ def test_a_question_about_a_name_is_found_however_it_is_written(source: str, cou
         ("says_flash", {"tflm", "vela"}),
         ("finds_zeros", {"vela"}),
         ("sparse_networks", {"arm64-emulated"}),
+        ("this_computer", {"host"}),
+        ("repeatable", {"arm64-emulated", "edgetpu-model", "tflm", "vela"}),
     ],
 )
 def test_every_instrument_says_what_it_is_able_to_do(capability: str, names: set[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli import streams, terminal, watched
+from edgeprune.cli import stopping, streams, terminal, watched
 from edgeprune.cli.output import print_error
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.spelling import suggestion
@@ -167,11 +166,11 @@ def cli() -> None:
 def main() -> None:
     """The program `edgeprune`."""
     streams.open_streams()
-    if watched.needs_child(sys.argv[1:]):
+    if sys.platform != "win32" and watched.needs_child(sys.argv[1:]):
         from edgeprune.cli.guard import run_in_child
 
         sys.exit(run_in_child(sys.argv[1:]))
     terminal.silence_libraries()
-    signal.signal(signal.SIGTERM, watched.stop)
+    stopping.end_in_order_on_signals()
     watched.watch_parent()
     streams.flushed(cli)

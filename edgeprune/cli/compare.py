@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune.cli import inputs, options, terminal
+from edgeprune.cli import inputs, instruments, options, terminal
 from edgeprune.cli.completion import complete_devices
 from edgeprune.cli.output import print_json
 from edgeprune.core.errors import told_quality_warnings
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @options.training
 @options.allocation_options
 @options.measuring
+@options.install_targets
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="DIR")
 @options.json_document
 @click.pass_context
@@ -54,6 +55,7 @@ def compare_command(
     allocation: Any,
     targets: tuple[str, ...],
     settings: Settings,
+    install_targets: bool,
     output: Path,
     as_json: bool,
     **training: Any,
@@ -71,6 +73,7 @@ def compare_command(
         "allocation": allocation,
         "targets": targets,
         "settings": settings,
+        "install_targets": install_targets,
         "training": inputs.training_of(epochs, training),
     }
     compare_devices(context, model, devices.split(","), data, output, as_json, asked)
@@ -103,6 +106,8 @@ def compare_devices(
         print_json(report.to_json())
     else:
         measurement_tables.show_report(report)
+    if not as_json:
+        instruments.offer(profiles, asked.get("targets", ()))
     if report.scaling:
         terminal.say(report.scaling)
     terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")

@@ -71,7 +71,7 @@ def _copy(name: tuple[str, ...], output: Path) -> None:
     NAME is a profile, a product such as 'pixel 8', or the path of a .toml file.
     """
     from edgeprune.core.files import require_folder, write_file
-    from edgeprune.profiles.profile import profile_names
+    from edgeprune.profiles.folder import profile_names
     from edgeprune.profiles.write_profile import to_toml
 
     if output.suffix != ".toml":

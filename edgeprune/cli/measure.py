@@ -26,15 +26,18 @@ def measure_command(
     """Measure files, in turn with each other; with several, compare them with the first."""
     from edgeprune.cli import measurement_tables
     from edgeprune.targets.measuring import measure_each
+    from edgeprune.targets.missing import missing_instrument
 
     profile = inputs.read_device(device)
     with terminal.progress_bars() as tell:
         outcomes = measure_each(models, profile, targets, settings, tell)
     found = [m for outcome in outcomes for m in outcome.measurements]
     stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
+    missing = missing_instrument(profile) if stand_ins else None
+    remedy = f" ({missing.remedy})" if missing else ""
     terminal.warn(
         f"'{name}' does not measure {profile.name}: it is a proxy for the device, which "
-        f"{', '.join(profile.targets)} would measure."
+        f"{', '.join(profile.targets)} would measure{remedy}."
         for name in stand_ins
     )
     if as_json and found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeprune.cli.terminal import fail, say, show_grid, warn
+from edgeprune.cli.terminal import fail, say, show, show_grid, warn
 from edgeprune.report.ranking import INTERVAL
 from edgeprune.targets.measurement import comparison_grid, operator_grid, warnings_of
 
@@ -24,11 +24,19 @@ def show_measurements(measurements: Sequence[Measurement]) -> None:
     warn(warnings_of(measurements))
 
 
+def show_shipping(report: Report) -> None:
+    """For every device that was finished the file to ship, and why."""
+    for device in report.devices:
+        if device.ship:
+            show(f"{device.device}: {device.ship}")
+
+
 def show_report(report: Report) -> None:
     """One line per device, then what has to be said about each."""
     show_grid(report.overview())
     for ranking in report.shown_rankings:
         show_grid(ranking.grid().without(INTERVAL))
+    show_shipping(report)
     for device in report.devices:
         warn(f"{device.device}: {note}" for note in device.notes)
         for problem in device.problems:

@@ -206,6 +206,12 @@ board_python = click.option(
     metavar="COMMAND",
     help="The Python of boards that ssh reaches (also EDGEPRUNE_BOARD_PYTHON).",
 )
+install_targets = click.option(
+    "--install-targets",
+    is_flag=True,
+    help="First set up the instruments that the devices need and that are missing here, as "
+    "`edgeprune targets install` does.",
+)
 _measuring = together(
     target_option,
     click.option(

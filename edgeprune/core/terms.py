@@ -16,6 +16,17 @@ losses measured on samples (the same for all without samples)."""
 Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
 """ARM64 cores that can be emulated: those among QEMU 7.2's `-cpu` names that were tested."""
 DEFAULT_CORE: Core = "cortex-a76"
+CoreFeature = Literal["dot-product", "fp16-arithmetic"]
+CORE_FEATURES: Mapping[Core, frozenset[CoreFeature]] = MappingProxyType(
+    {
+        "cortex-a76": frozenset({"dot-product", "fp16-arithmetic"}),
+        "neoverse-n1": frozenset({"dot-product", "fp16-arithmetic"}),
+    }
+)
+"""What cores have beyond Armv8.0, of what kernels ask for; those not named have neither.
+
+Source: the Technical Reference Manuals of Arm (FEAT_DotProd and FEAT_FP16).
+"""
 Accelerator = Literal[
     "ethos-u55-32",
     "ethos-u55-64",

@@ -32,7 +32,7 @@ from edgeprune.pruning.channels.plan_removal import (
 )
 from edgeprune.pruning.channels.trace import trace
 from edgeprune.targets.measurement import Measurement
-from edgeprune.targets.measuring import default_target, measure
+from edgeprune.targets.measuring import measure
 
 TRIES = 8
 """Sparsities tried at most, each with an export and a measurement."""
@@ -129,7 +129,7 @@ def fit_plan(
         raise DataError(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
-    goals = [goal for strategy in profile.strategies for goal in strategy.goals]
+    goals = [goal for strategy in profile.offered for goal in strategy.goals]
     mapped = map_layers(model)
     layers = describe_layers(mapped)
     options: dict[str, Any] = {
@@ -231,7 +231,7 @@ def _needs_of(model: Model, profile: DeviceProfile, data: Data | None) -> tuple[
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fit.tflite")
         export(model, profile, path, x=list(data.x) if data is not None else None)
-        (measured,) = measure([path], profile, target=default_target(profile))
+        (measured,) = measure([path], profile)
     needs = tuple(_needs(measured, profile))
     if not needs:
         raise ProfileError(

@@ -17,7 +17,8 @@ from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerP
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 from edgeprune.planning.expectation import with_verdict
-from edgeprune.profiles.profile import DeviceProfile, PatternRule, Selection, Strategy
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import PatternRule, Selection, Strategy
 
 
 def make_plan(

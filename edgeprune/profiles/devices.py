@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeprune.core.grid import Grid, Printable, grid
+from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import correct, find, unknown_device
 from edgeprune.profiles.profile import (
     DeviceProfile,
-    Strategy,
     listed_products,
     load_profile,
     named_profile,
-    profile_names,
     shipped_profiles,
 )
+from edgeprune.profiles.rules import Strategy
 
 MAX_PRODUCTS = 8
 """Products that are listed with their chips; more are listed by their names."""
@@ -144,7 +144,7 @@ def _pattern(strategy: Strategy) -> str:
 def _pays(profile: DeviceProfile) -> Iterator[tuple[str, ...]]:
     """A row for each strategy; the first one says of which profile."""
     facts: tuple[str, ...] = (profile.name, profile.device, profile.numerics)
-    for strategy in profile.strategies:
+    for strategy in profile.offered:
         yield (*facts, _pattern(strategy), str(strategy.gain or NOT_MEASURED))
         facts = ("", "", "")
 
@@ -186,8 +186,8 @@ def _everything(matches: Sequence[DeviceMatch], notes: Sequence[str]) -> Grid:
                 match.profile.name,
                 f"{match.profile.device}\n{match.profile.summary}\n",
                 match.profile.numerics,
-                "\n".join(map(_pattern, match.profile.strategies)),
-                "\n".join(f"{s.default_sparsity:g}" for s in match.profile.strategies),
+                "\n".join(map(_pattern, match.profile.offered)),
+                "\n".join(f"{s.default_sparsity:g}" for s in match.profile.offered),
                 ", ".join(match.profile.targets),
             )
             for match in matches

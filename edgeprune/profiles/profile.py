@@ -8,122 +8,52 @@ instruments measure it. Code never asks for a device by name.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.pattern import NofM
 from edgeprune.core.runtime import RuntimeName
-from edgeprune.core.schema import Count, Fraction, Table, Text, WrittenPattern, explain_invalid
+from edgeprune.core.schema import Count, Table, Text, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
+    CORE_FEATURES,
     DEFAULT_CORE,
-    LAYER_KINDS,
     Accelerator,
-    Allocation,
     Core,
     Goal,
     Numerics,
     TargetName,
 )
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
-from edgeprune.profiles.folder import profile_folder as profile_folder
-from edgeprune.profiles.folder import profile_names as profile_names
+from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
+from edgeprune.profiles.rules import Encoding, Route, Selection, Strategy
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-PROFILE_SCHEMA = 1
-
-
-def _known_kind(value: str) -> str:
-    if value not in LAYER_KINDS:
-        near = suggestion(value, LAYER_KINDS)
-        raise ValueError(f"unknown layer kind '{value}'.{near} Known: {', '.join(LAYER_KINDS)}")
-    return value
+STRATEGIES_SCHEMA = 1
+PROFILE_SCHEMA = 2
+"""Profiles of schema 1 have strategies in one number format, which are read as routes."""
+_PER_ROUTE = (
+    "encoding",
+    "left_alone",
+    "per_channel_dense",
+    "prunable",
+    "symmetric_padding",
+)
+"""Keys that a route may have for itself."""
 
 
 def _none_if_unknown(value: object) -> object:
     return None if value == "unknown" else value
-
-
-LayerKind = Annotated[str, AfterValidator(_known_kind)]
-
-
-class Selection(Table):
-    """Which layers are meant, by kind and by the shape of their kernel and feature map."""
-
-    kinds: tuple[LayerKind, ...] = LAYER_KINDS
-    """Keras class names of the layers; all that have a kernel if left out."""
-    kernel: Literal["any", "1x1"] = "any"
-    """Positions of the kernel: any number, or one."""
-    min_pixels: Count = 1
-    """Fewest output positions (height * width) of one sample."""
-    min_outputs: Count = 1
-    """Fewest rows of the device matrix: outputs of a Dense, output channels of a convolution."""
-    min_inputs: Count = 1
-    """Fewest columns of the device matrix."""
-    feeds_map: bool = False
-    """Only layers whose outputs, of one pixel, go back into a feature map, as those of
-    squeeze-and-excite do."""
-    stride_one: bool = False
-    """Only layers with a stride of 1."""
-    ungrouped: bool = False
-    """Only layers whose inputs are not split into groups."""
-
-
-class PatternRule(Selection):
-    """A pattern, and those of the prunable layers on which it pays."""
-
-    pattern: WrittenPattern
-    """The mask shape: Unstructured, Block(out,in), NofM(n,m) or Channels(multiple)."""
-    because: Text
-    """Why it pays, for the plan's reader."""
-    source: Text
-    """What shows that: a measurement with its date, or a document."""
-
-
-class Gain(Table):
-    """What a strategy was seen to gain on one network: an example, and no promise for others."""
-
-    factor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    """The dense model's cost over the pruned one's."""
-    what: Text
-    """What that is a factor of, such as "faster" or "fewer executed instructions"."""
-    on: Text
-    """The network, its zeros and the runtime."""
-    source: Text
-    """The instrument and the date."""
-
-    def __str__(self) -> str:
-        return f"{self.factor:g}x {self.what} on {self.on}"
-
-
-class Strategy(Table):
-    """What to do for one or more goals; a layer takes the first rule that selects it."""
-
-    goals: tuple[Goal, ...]
-    """What this serves; the first strategy of a file is its default."""
-    default_sparsity: Fraction
-    """Fraction of zeros, or of weights removed, where none is asked for."""
-    allocation: Allocation = "uniform"
-    """How zeros are spread over layers where there are samples."""
-    gain: Gain | None = None
-    """What this was seen to gain; left out where it was not measured."""
-    rules: tuple[PatternRule, ...]
-    """Patterns and the layers that take them; a layer takes the first that selects it."""
-
-    @property
-    def fixed(self) -> NofM | None:
-        """The pattern that sets the sparsity by itself, if there is one."""
-        return next((rule.pattern for rule in self.rules if isinstance(rule.pattern, NofM)), None)
 
 
 class RequiredRuntime(Table):
@@ -135,28 +65,6 @@ class RequiredRuntime(Table):
     """Its version."""
     source: Text
     """Where that version comes from."""
-
-
-class Encoding(Table):
-    """Which runtimes read a file with sparse tensors, and from where a sparse kernel pays.
-
-    The thresholds are fractions of zero blocks from which FULLY_CONNECTED computes on the sparse
-    weights themselves; None where its sparse kernel never pays. Without runtimes nothing is stored
-    sparsely.
-    """
-
-    runtimes: tuple[RuntimeName, ...]
-    """Names of some of the profile's own runtimes."""
-    sparse_networks: bool = False
-    """Whether XNNPACK skips zeros in convolutions when the whole network fits its sparse mode."""
-    direct_float32_from: Fraction | None = None
-    """Fraction of zero blocks from which a float32 FULLY_CONNECTED computes on sparse weights."""
-    direct_int8_from: Fraction | None = None
-    """The same for int8."""
-    direct_dynamic_range_from: Fraction | None = None
-    """The same for int8 weights with float activations."""
-    source: Text
-    """What shows these thresholds."""
 
 
 class Limit(Table):
@@ -214,7 +122,7 @@ class DeviceProfile(Table):
     """One device, as its TOML file describes it."""
 
     schema_version: Annotated[Count, Field(alias="schema")]
-    """Version of this format."""
+    """Version of this format: 2, or 1 with `strategies` in place of `routes`."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     """What `--device` takes: small letters, digits, dots, dashes and underscores."""
     device: Text
@@ -222,7 +130,7 @@ class DeviceProfile(Table):
     summary: Text
     """One sentence: what makes a model faster or smaller there."""
     numerics: Numerics
-    """The number format that models are exported in."""
+    """The number format that models are exported in; that of the first route."""
     other_numerics: tuple[Numerics, ...] = ()
     """Number formats that `export --numerics` may choose instead."""
     per_channel_dense: bool
@@ -231,6 +139,9 @@ class DeviceProfile(Table):
     """Whether kernels that skip zeros want stride-2 convolutions padded alike on all sides."""
     targets: tuple[TargetName, ...]
     """Instruments that measure this device, the best first."""
+    machines: tuple[Text, ...] = ()
+    """The processors, as `platform.machine()` names them, on which a target that measures this
+    computer measures the device; empty for all."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
     costs: Text | None = None
@@ -245,8 +156,10 @@ class DeviceProfile(Table):
     """Why layers outside every rule stay dense."""
     runtimes: tuple[RequiredRuntime, ...]
     """Runtimes that a file has to load in."""
-    strategies: tuple[Strategy, ...]
-    """What to do for each goal; the first is the default."""
+    routes: tuple[Route, ...] = ()
+    """Number formats and what is pruned in them; the first is the default."""
+    strategies: tuple[Strategy, ...] = ()
+    """In schema 1, in place of routes: what to do for each goal; the first is the default."""
     encoding: Encoding
     """Which runtimes read sparse tensors, and from where a sparse kernel pays."""
     limits: Limits
@@ -262,42 +175,132 @@ class DeviceProfile(Table):
 
     @model_validator(mode="after")
     def _check(self) -> DeviceProfile:
-        if self.schema_version != PROFILE_SCHEMA:
-            raise ValueError(
-                f"schema: this version of edgeprune reads schema {PROFILE_SCHEMA}. "
-                f"Received: {self.schema_version}"
-            )
-        for name in ("targets", "runtimes", "strategies"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: expected at least one")
-        goals = [goal for strategy in self.strategies for goal in strategy.goals]
-        if len(goals) != len(set(goals)):
-            raise ValueError(f"strategies: each goal must be unique. Received: {', '.join(goals)}")
-        named = dict.fromkeys(runtime.name for runtime in self.runtimes)
-        unknown = [name for name in self.encoding.runtimes if name not in named]
-        if unknown:
-            raise ValueError(
-                f"encoding.runtimes: expected names among the profile's own runtimes, "
-                f"{', '.join(named)}. Received: {', '.join(unknown)}"
-            )
+        for problem in _contradictions(self):
+            raise ValueError(problem)
         return self
 
-    def strategy(self, goal: Goal | None = None) -> Strategy:
-        """The strategy for a goal; the first one of the file if none is named.
+    @property
+    def offered(self) -> tuple[Route, ...]:
+        """The routes, the default first; a strategy of schema 1 is one by the name of its goal."""
+        return self.routes or tuple(
+            Route(
+                **dict(strategy),
+                name=next(iter(strategy.goals), f"strategy-{number}"),
+                numerics=self.numerics,
+                source=next((rule.source for rule in strategy.rules), self.summary),
+            )
+            for number, strategy in enumerate(self.strategies, 1)
+        )
+
+    @property
+    def route(self) -> Route:
+        """The default route; of a profile that was narrowed with `on`, the one that is left."""
+        return self.offered[0]
+
+    def on(self, route: str | None = None, goal: Goal | None = None) -> DeviceProfile:
+        """The profile with one route only, in whose number format everything is then said.
+
+        Args:
+          route: its name; the first route that serves the goal if None.
+          goal: what matters most; no matter if None.
 
         Raises:
-          ProfileError: the profile has no strategy for that goal.
+          ProfileError: no such route, it does not serve the goal or needs what the core lacks.
         """
-        if goal is None:
-            return self.strategies[0]
-        for strategy in self.strategies:
-            if goal in strategy.goals:
-                return strategy
-        goals = ", ".join(goal for strategy in self.strategies for goal in strategy.goals)
+        chosen = _named_route(self, route) if route is not None else self.strategy(goal)
+        if goal is not None and goal not in chosen.goals:
+            raise ProfileError(
+                f"{self.name}: expected a goal that route '{chosen.name}' serves, one of "
+                f"{', '.join(chosen.goals) or 'none'}. Received: {goal}."
+            )
+        lacks = sorted(set(chosen.needs) - CORE_FEATURES.get(self.core, frozenset()))
+        if lacks:
+            raise ProfileError(
+                f"{self.name}: route '{chosen.name}' needs {' and '.join(lacks)}, which the core "
+                f"{self.core} does not have. Choose another route, or a profile of another core."
+            )
+        own = {key: getattr(chosen, key) for key in _PER_ROUTE}
+        changed = {key: value for key, value in own.items() if value is not None}
+        if chosen.prunable is not None:
+            changed["also"] = chosen.also
+        narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
+        return self.model_copy(update={**changed, **narrowed, "schema_version": PROFILE_SCHEMA})
+
+    def strategy(self, goal: Goal | None = None) -> Route:
+        """The first route that serves a goal; the default route if none is named.
+
+        Raises:
+          ProfileError: the profile has no route for that goal.
+        """
+        for route in self.offered:
+            if goal is None or goal in route.goals:
+                return route
+        goals = ", ".join(dict.fromkeys(goal for route in self.offered for goal in route.goals))
         raise ProfileError(
             f"{self.name}: expected a goal that the profile serves, one of {goals}. "
             f"Received: {goal}."
         )
+
+
+def _named_route(profile: DeviceProfile, name: str) -> Route:
+    names = [route.name for route in profile.offered]
+    if name not in names:
+        raise ProfileError(
+            f"{profile.name}: unknown route '{name}'.{suggestion(name, names)} "
+            f"Known routes: {', '.join(names)}."
+        )
+    return profile.offered[names.index(name)]
+
+
+def _contradictions(profile: DeviceProfile) -> Iterator[str]:
+    """What is wrong between keys of a profile, in the words of an error."""
+    version = profile.schema_version
+    if version not in (STRATEGIES_SCHEMA, PROFILE_SCHEMA):
+        yield (
+            f"schema: this version of edgeprune reads schema {STRATEGIES_SCHEMA} and "
+            f"{PROFILE_SCHEMA}. Received: {version}"
+        )
+    wanted, other = ("routes", "strategies")
+    if version == STRATEGIES_SCHEMA:
+        wanted, other = other, wanted
+    for name in ("targets", "runtimes", wanted):
+        if not getattr(profile, name):
+            yield f"{name}: expected at least one"
+    if getattr(profile, other):
+        yield f"{other}: schema {version} has {wanted} in their place"
+    yield from _repeated(profile)
+    if profile.routes and profile.routes[0].numerics != profile.numerics:
+        yield (
+            f"numerics: expected that of the first route, {profile.routes[0].numerics}. "
+            f"Received: {profile.numerics}"
+        )
+    yield from _unknown_runtimes(profile)
+
+
+def _repeated(profile: DeviceProfile) -> Iterator[str]:
+    goals = [goal for strategy in profile.strategies for goal in strategy.goals]
+    if len(goals) != len(set(goals)):
+        yield f"strategies: each goal must be unique. Received: {', '.join(goals)}"
+    names = Counter(route.name for route in profile.routes)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        yield f"routes: each name must be unique. Received twice: {', '.join(twice)}"
+
+
+def _unknown_runtimes(profile: DeviceProfile) -> Iterator[str]:
+    named = dict.fromkeys(runtime.name for runtime in profile.runtimes)
+    listed = {"encoding.runtimes": profile.encoding.runtimes}
+    for route in profile.routes:
+        listed[f"route '{route.name}': runtimes"] = route.runtimes
+        if route.encoding is not None:
+            listed[f"route '{route.name}': encoding.runtimes"] = route.encoding.runtimes
+    for key, names in listed.items():
+        unknown = [name for name in names if name not in named]
+        if unknown:
+            yield (
+                f"{key}: expected names among the profile's own runtimes, {', '.join(named)}. "
+                f"Received: {', '.join(unknown)}"
+            )
 
 
 def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgeprune.core.files import Artifact
 from edgeprune.core.plan import LayerSparsity
 from edgeprune.report.ranking import Ranking, cost_of
-from edgeprune.targets.measurement import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,12 +40,12 @@ class Plotted(Protocol):
         """Fractions, of the unpruned and of the pruned file."""
 
     @property
-    def dense(self) -> tuple[Measurement, ...]:
-        """Measurements of the unpruned file."""
+    def dense_artifact(self) -> Artifact | None:
+        """The unpruned file."""
 
     @property
-    def pruned(self) -> tuple[Measurement, ...]:
-        """Measurements of the pruned file."""
+    def artifact(self) -> Artifact | None:
+        """The pruned file."""
 
     @property
     def layers(self) -> tuple[LayerSparsity, ...]:
@@ -63,8 +63,8 @@ class Chart:
 
 def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list[Chart]:
     """The plots of all devices, without those that there are no numbers for."""
-    measured = [device for device in devices if device.pruned]
-    named = [device for device in measured if device.accuracy]
+    written = [device for device in devices if device.artifact and device.dense_artifact]
+    named = [device for device in devices if device.accuracy]
     charts = []
     if named:
         charts.append(
@@ -74,12 +74,12 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
                 _svg(partial(_plot_accuracy, devices=named)),
             )
         )
-    if measured:
+    if written:
         charts += [
             Chart(
                 "Size",
                 "The file (pale), and the same file after gzip (solid).",
-                _svg(partial(_plot_size, devices=measured)),
+                _svg(partial(_plot_size, devices=written)),
             ),
         ]
     charts += _cost_charts(rankings)
@@ -169,8 +169,8 @@ def _plot_accuracy(axes: Axes, devices: list[Plotted]) -> None:
 
 def _plot_size(axes: Axes, devices: list[Plotted]) -> None:
     names = [device.device for device in devices]
-    dense = [device.dense[0] for device in devices]
-    pruned = [device.pruned[0] for device in devices]
+    dense = [device.dense_artifact for device in devices if device.dense_artifact]
+    pruned = [device.artifact for device in devices if device.artifact]
     _plot_pairs(
         axes,
         names,

@@ -3,65 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported, export
-from edgeprune.core.data import Data, Scale, Split, read_split, signature_name
-from edgeprune.core.errors import DataError, EdgepruneError, OutputError, quality_warnings
+from edgeprune.core.data import Scale, read_split
+from edgeprune.core.errors import OutputError
 from edgeprune.core.files import make_output_folder, require_output_folder
-from edgeprune.core.pattern import Channels
-from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Allocation, Goal
-from edgeprune.inspection.accuracy import accuracy
-from edgeprune.inspection.validate_file import validate
-from edgeprune.keras_model.files import load_model, save_model
-from edgeprune.keras_model.interface import input_specs, output_names
-from edgeprune.keras_model.layers import Model
+from edgeprune.keras_model.files import load_model
+from edgeprune.keras_model.interface import output_names
 from edgeprune.keras_model.preprocessing import inputs_of
-from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
-from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.dense_accuracy import warn_at_chance
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report.memory import Memory
-from edgeprune.report.report import REPORT_FILES, DeviceReport, Report
-from edgeprune.targets.find import TARGETS, find_target
-from edgeprune.targets.measurement import Measurement, Settings
-from edgeprune.targets.measuring import (
-    PROXY_TARGET,
-    default_target,
-    measure_each,
-    require_ready,
-)
-from edgeprune.tflite.format.file import read as read_tflite
-from edgeprune.tflite.format.signature import signature_specs
-
-_STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is the same for every device of one `compare`."""
-
-    model: Model
-    name: str
-    split: Split
-    scale: Scale
-    folder: Path
-    sparsity: float | None
-    goal: Goal | None
-    padding: Literal["keep", "symmetric"]
-    allocation: Allocation | None
-    targets: tuple[str, ...]
-    settings: Settings
-    training: Training | None
-    progress: Progress
+from edgeprune.report.one_device import STEPS, Job, report_device
+from edgeprune.report.report import REPORT_FILES, Report
+from edgeprune.targets.measurement import Settings
+from edgeprune.targets.measuring import require_ready
+from edgeprune.targets.missing import missing_instruments
 
 
 def compare(
@@ -79,6 +42,7 @@ def compare(
     scale: Scale = "auto",
     targets: Sequence[str] = (),
     settings: Settings | None = None,
+    install_targets: bool = False,
     progress: Progress = no_progress,
     memory: Memory | None = None,
 ) -> Report:
@@ -101,15 +65,16 @@ def compare(
       allocation: how zeros are spread over layers; if None, as each profile says.
       training: how to train with masks; one shot if None.
       scale: mean and standard deviation for uint8 data; "auto" as `read_split` says.
-      targets: instruments, each used for the devices that it measures, `host` for all; one per
-        device, the first of its own that is ready, if empty.
+      targets: instruments, each used for the devices that it measures; one per device, the first
+        of its own that is ready, if empty. Where there is none the report says what is expected.
       settings: how to measure.
+      install_targets: whether instruments that are missing here are set up first.
       progress: told what is done.
       memory: keeps the reports of devices for another process, if this one crashes.
 
     Raises:
       InputError: bad model, data, device or folder, before any work.
-      TargetError: a target is unknown or not ready, before any work.
+      TargetError: a target is unknown, not ready or cannot be set up, before any work.
 
     Warns:
       QualityWarning: samples that look wrongly scaled, before any work.
@@ -117,7 +82,9 @@ def compare(
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
     _require_distinct(profiles)
-    require_ready(targets)
+    missing = missing_instruments(profiles, targets)
+    if not install_targets:
+        require_ready(targets)
     output = Path(folder)
     require_output_folder(output, *_file_names(profiles))
     model = load_model(Path(model_path))
@@ -125,6 +92,10 @@ def compare(
     if training is not None:
         check_training(model, split.train, training)
     warn_at_chance(model, split.test)
+    if install_targets:
+        for instrument in missing:
+            instrument.install(progress)
+        require_ready(targets)
     make_output_folder(output)
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
@@ -146,12 +117,12 @@ def compare(
     for index, profile in enumerate(profiles):
 
         def tell(step: str, profile: DeviceProfile = profile, index: int = index) -> None:
-            done = index * len(_STEPS) + _STEPS.index(step)
-            progress(f"{profile.name}: {step}", done, len(profiles) * len(_STEPS))
+            done = index * len(STEPS) + STEPS.index(step)
+            progress(f"{profile.name}: {step}", done, len(profiles) * len(STEPS))
 
-        make = partial(_device_report, job, profile, tell)
+        make = partial(report_device, job, profile, tell)
         reports.append(memory.report(index, profile, make) if memory else make())
-    progress("report", len(profiles) * len(_STEPS), len(profiles) * len(_STEPS))
+    progress("report", len(profiles) * len(STEPS), len(profiles) * len(STEPS))
     report = Report(str(model_path), tuple(reports), split.train.scaling)
     report.write(output)
     return report
@@ -173,211 +144,3 @@ def _file_names(profiles: list[DeviceProfile]) -> list[str]:
         *REPORT_FILES,
         *(f"{profile.name}{ending}" for profile in profiles for ending in endings),
     ]
-
-
-def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
-    """One device, from plan to accuracy; an error ends this device and is reported."""
-    report = DeviceReport(device=profile.name, summary=profile.summary)
-    try:
-        tell("plan")
-        plan, notes = _plan(job, profile)
-        report = replace(report, plan=plan, asked=plan.asked, notes=notes)
-        tell("prune")
-        with quality_warnings() as warnings:
-            pruned = _prune(job, plan, profile)
-        report = replace(report, notes=(*notes, *warnings))
-        save_model(pruned, job.folder / f"{profile.name}.keras")
-        report = replace(
-            report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
-        )
-        tell("export")
-        dense = _export_dense(job, profile)
-        exported = export(
-            pruned,
-            profile,
-            job.folder / f"{profile.name}.tflite",
-            x=list(job.split.train.x),
-            plan=plan,
-            scale=job.scale,
-        )
-        notes = (*report.notes, *_storage_notes(profile, plan, exported), *exported.warnings)
-        report = replace(report, artifact=exported.artifact, notes=notes)
-        return _judge(job, profile, report, dense, exported, tell)
-    except EdgepruneError as error:
-        return replace(report, error=str(error))
-
-
-def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
-    strategy = profile.strategy(job.goal)
-    fixed = strategy.fixed
-    asked = None if fixed else job.sparsity
-    made = plan_model(
-        job.model,
-        profile,
-        sparsity=asked,
-        goal=job.goal,
-        padding=job.padding,
-        allocation=job.allocation,
-        x=Data(job.split.train.x),
-        progress=job.progress,
-    ).model_copy(update={"model": job.name})
-    notes = list(made.warnings())
-    if made.padding:
-        notes.append(
-            f"The padding of {len(made.padding)} stride-2 convolutions was made symmetric before "
-            "pruning, as the device's sparse kernels want it."
-        )
-    if fixed and job.sparsity is not None and job.sparsity != fixed.sparsity:
-        notes.append(f"{fixed} fixes the sparsity: {fixed.sparsity:g} instead of {job.sparsity:g}.")
-    return made, tuple(notes)
-
-
-def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
-    def tell(what: str, done: int, total: int) -> None:
-        job.progress(f"{profile.name}: {what}", done, total)
-
-    samples = job.split.train
-    data = samples if job.training else Data(samples.x)
-    return prune(job.model, plan, data, job.training, progress=tell)
-
-
-def _storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tuple[str, ...]:
-    """What became of the zeros in the file, in words."""
-    notes = []
-    smaller = [layer for layer in plan.pruned if isinstance(layer.pattern, Channels)]
-    if smaller:
-        most = max(smaller, key=lambda layer: layer.sparsity)
-        notes.append(
-            f"Channels were taken out of {len(smaller)} layers, most of them ({most.sparsity:.0%}) "
-            f"out of {most.path}: the file is a smaller network without zeros."
-        )
-    restored = [tensor for tensor in exported.sparse if tensor.storage == "densify"]
-    direct = [tensor for tensor in exported.sparse if tensor.storage == "direct"]
-    if exported.network.on:
-        changes = ", ".join(
-            f"{change.name} ({change.places})" for change in exported.network.applied
-        )
-        notes.append(
-            "On ARM64 the network runs on XNNPACK's sparse kernels as a whole"
-            + (f"; rewritten for that, with equal outputs: {changes}." if changes else ".")
-        )
-    elif restored:
-        notes.append(
-            f"{len(restored)} weights are stored sparsely and made dense again when the file is "
-            "loaded: smaller, not faster."
-        )
-    if direct:
-        notes.append(f"{len(direct)} weights are computed on as they are stored, sparse.")
-    reasons = {
-        tensor.reason
-        for tensor in exported.tensors
-        if tensor.storage == "dense" and tensor.sparsity > CHECKED_SPARSITY
-    }
-    instruments = [find_target(name) for name in profile.targets if name in TARGETS]
-    if reasons and any(instrument.capabilities.finds_zeros for instrument in instruments):
-        notes.append(
-            "The zeros lie in dense weights, where the device's compiler finds them by itself."
-        )
-    elif reasons:
-        notes.append(
-            "Other zeros are stored like any value, and gzip alone shows them: "
-            f"{'; '.join(sorted(reasons))}."
-        )
-    return tuple(notes)
-
-
-def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
-    prunable = {layer.path for layer in plan.layers if layer.prunable}
-    return tuple(row for row in layer_sparsities(pruned, plan) if row.path in prunable)
-
-
-def _export_dense(job: Job, profile: DeviceProfile) -> Path:
-    """The unpruned model in the device's number format; made once for all devices that share it."""
-    dense_kind = "" if profile.per_channel_dense else "-per-tensor"
-    path = job.folder / f"dense-{profile.numerics}{dense_kind}.tflite"
-    x = list(job.split.train.x)
-    return export(job.model, profile, path, x=x, scale=job.scale).artifact.path
-
-
-def _judge(
-    job: Job,
-    profile: DeviceProfile,
-    report: DeviceReport,
-    dense: Path,
-    exported: Exported,
-    tell: Any,
-) -> DeviceReport:
-    test = _in_file_order(job, exported.artifact.path)
-    tell("validate")
-    verdict = validate(
-        exported.artifact.path,
-        profile,
-        reference=job.folder / f"{profile.name}.keras",
-        x=list(test.x),
-    )
-    report = replace(report, verdict=verdict)
-    if not verdict.ran:
-        return report
-    tell("measure")
-    report = _measured(job, profile, report, [dense, exported.artifact.path])
-    tell("accuracy")
-    try:
-        return replace(
-            report,
-            accuracy=(
-                accuracy(dense, profile, test),
-                accuracy(exported.artifact.path, profile, test),
-            ),
-        )
-    except DataError as error:
-        return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
-
-
-def _measured(
-    job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
-) -> DeviceReport:
-    """Measures both files with every target that measures the device."""
-
-    def tell(_: str, what: str, done: int, total: int) -> None:
-        job.progress(f"{profile.name}: {what}", done, total)
-
-    names = _targets_for(job, profile)
-    if not names:
-        wanted = ", ".join(profile.targets)
-        note = f"Not measured: none of {', '.join(job.targets)} measures it, but {wanted} would."
-        return replace(report, notes=(*report.notes, note))
-    settings = replace(job.settings, artifacts=job.folder)
-    outcomes = measure_each(files, profile, names, settings, tell)
-    pairs = [outcome.measurements for outcome in outcomes if outcome.error is None]
-    failed = [f"{outcome.target}: {outcome.error}" for outcome in outcomes if outcome.error]
-    return replace(
-        report,
-        dense=tuple(first for first, _ in pairs),
-        pruned=tuple(second for _, second in pairs),
-        notes=report.notes + _stand_in_notes(profile, [second for _, second in pairs]),
-        error="; ".join(failed) or None,
-    )
-
-
-def _targets_for(job: Job, profile: DeviceProfile) -> tuple[str, ...]:
-    if not job.targets:
-        return (default_target(profile),)
-    known = {*profile.targets, PROXY_TARGET}
-    return tuple(name for name in job.targets if name.partition(":")[0] in known)
-
-
-def _in_file_order(job: Job, path: Path) -> Data:
-    """Test samples with the inputs in the order that the file's signature has."""
-    names = [signature_name(spec.name) for spec in input_specs(job.model)]
-    order = [spec.name for spec in signature_specs(read_tflite(path))]
-    by_name = dict(zip(names, job.split.test.x, strict=True))
-    return Data(tuple(by_name[name] for name in order), job.split.test.y)
-
-
-def _stand_in_notes(profile: DeviceProfile, measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    return tuple(
-        f"Latency was measured on this computer ({measurement.runtime}, {measurement.conditions}), "
-        f"which is a proxy for the device: {', '.join(profile.targets)} would measure it."
-        for measurement in measurements
-        if measurement.stand_in
-    )

@@ -1,8 +1,9 @@
 """Rankings: the same model across devices, each number only beside numbers of its own kind.
 
 Milliseconds, instructions and cycles are never put into one order, nor is what was measured with
-what was simulated, nor a device with a computer that is a proxy for it. Cycles are of one device
-each, since the clocks that they belong to differ.
+what was simulated. A target that is not one of the device's own is left out. Cycles are of one
+device each, since the clocks that they belong to differ. Times on this computer are of one number
+format each.
 """
 
 from __future__ import annotations
@@ -86,19 +87,21 @@ class Ranking:
     unit: Unit
     kind: str
     entries: tuple[Entry, ...]
+    of: str = ""
+    """What the entries have in common, where others of this unit and kind are ranked apart."""
 
     @property
     def title(self) -> str:
         """The unit, and what kind of number it is."""
         names = {"ms": "Latency, ms", "instructions": "Instructions", "cycles": "Cycles"}
-        of = f" of {self.entries[0].pruned.device}" if self.unit == "cycles" else ""
+        of = f" of {self.of}" if self.of else ""
         return f"{names[self.unit]}{of} ({self.kind})"
 
     def grid(self) -> Grid:
         """The entries below each other, with the interval of the pruned file's latency."""
         return grid(
             f"{self.title}: the cheapest first",
-            (">", "=device", "by", ">dense → pruned", INTERVAL, "kind", "times faster"),
+            (">", "=device", "by", ">dense → pruned", INTERVAL, "kind", "gain"),
             (
                 (
                     str(place),
@@ -119,23 +122,23 @@ def _interval(measurement: Measurement) -> str:
     return f"[{time.ci95[0]:.3f}, {time.ci95[1]:.3f}] ms" if time and time.ci95 else "-"
 
 
-def rank(pairs: Iterable[tuple[Measurement, Measurement]]) -> tuple[Ranking, ...]:
+def rank(pairs: Iterable[tuple[Measurement, Measurement, str]]) -> tuple[Ranking, ...]:
     """Puts what may be compared into an order; what an instrument says nothing of is left out.
 
     Args:
-      pairs: of every device and target, the measurements of the unpruned and the pruned file.
+      pairs: of every device and target, the measurements of the unpruned and the pruned file, and
+        what they may be compared within alone, such as a number format; empty if within all.
     """
     groups: dict[tuple[Unit, str, str], list[Entry]] = {}
-    for dense, pruned in pairs:
+    for dense, pruned, within in pairs:
         cost = cost_of(pruned)
-        if cost is not None:
-            device = pruned.device if cost.unit == "cycles" else ""
-            key = (cost.unit, pruned.kind, device)
-            groups.setdefault(key, []).append(Entry(dense, pruned, cost))
+        if cost is not None and not pruned.stand_in:
+            of = pruned.device if cost.unit == "cycles" else within
+            groups.setdefault((cost.unit, pruned.kind, of), []).append(Entry(dense, pruned, cost))
     ordered = sorted(groups, key=lambda key: (UNITS.index(key[0]), key[1], key[2]))
     return tuple(
-        Ranking(unit, kind, tuple(sorted(groups[unit, kind, device], key=_by_cost)))
-        for unit, kind, device in ordered
+        Ranking(unit, kind, tuple(sorted(groups[unit, kind, of], key=_by_cost)), of)
+        for unit, kind, of in ordered
     )
 
 

@@ -13,9 +13,11 @@ from edgeprune.core.grid import Cell, Grid, Printable, grid, passed_or_failed
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.report.charts import plot_report
+from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
 from edgeprune.report.ranking import Ranking, cost_change, rank
 from edgeprune.targets.checks import Verdict
+from edgeprune.targets.find import times_this_computer
 from edgeprune.targets.measurement import Measurement, Measurements
 
 REPORT_FILES = ("report.json", "report.html")
@@ -32,12 +34,20 @@ class DeviceReport(Printable):
     reached: float | None = None
     plan: Plan | None = None
     layers: tuple[LayerSparsity, ...] = ()
+    numerics: str = ""
+    """Number format of both files."""
     artifact: Artifact | None = None
+    dense_artifact: Artifact | None = None
+    """The unpruned file that it is compared with."""
     verdict: Verdict | None = None
     dense: tuple[Measurement, ...] = ()
     pruned: tuple[Measurement, ...] = ()
     accuracy: tuple[float, float] | None = None
     """Fractions of samples named correctly, by the unpruned and by the pruned file."""
+    expected: Expected | None = None
+    """What the device's cost table expects of both files."""
+    not_measured: str = ""
+    """What would measure the device, or why nothing did; empty if it is measured."""
     notes: tuple[str, ...] = ()
     error: str | None = None
     """Why the device could not be finished."""
@@ -57,6 +67,31 @@ class DeviceReport(Printable):
         )
 
     @property
+    def gain(self) -> Gain:
+        """What the pruned file gains, by the device's own instrument or as expected."""
+        return gain_of(*self._own, self.expected, self.not_measured)
+
+    @property
+    def _own(self) -> tuple[Measurement | None, Measurement | None]:
+        """Both files by the first of the device's own instruments that was used."""
+        pairs = zip(self.dense, self.pruned, strict=True)
+        return next((pair for pair in pairs if not pair[1].stand_in), (None, None))
+
+    @property
+    def cost(self) -> str:
+        """What one inference costs in both files."""
+        return cost_change(*self._own)
+
+    @property
+    def ship(self) -> Shipping | None:
+        """The file to ship; None if the device was not finished or a check failed."""
+        if not self.ok or self.artifact is None or self.dense_artifact is None:
+            return None
+        _, pruned = self._own
+        source = pruned.source if pruned else ""
+        return what_to_ship(self.gain, self.accuracy, self.dense_artifact, self.artifact, source)
+
+    @property
     def ok(self) -> bool:
         """Whether the device was finished and every check passed."""
         return self.error is None and self.verdict is not None and self.verdict.ok
@@ -72,6 +107,11 @@ class DeviceReport(Printable):
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
             "accuracy": _accuracy_json(self.accuracy),
+            "baselines": self._baselines(),
+            "expected": self.expected.to_json() if self.expected else None,
+            "gain": {"text": self.gain.text, "factor": self.gain.factor},
+            "not_measured": self.not_measured or None,
+            "ship": self.ship.to_json() if self.ship else None,
             "layers": [
                 {"path": row.path, "weights": row.weights, "sparsity": row.sparsity}
                 for row in self.layers
@@ -79,6 +119,20 @@ class DeviceReport(Printable):
             "notes": list(self.notes),
             "error": self.error,
         }
+
+    def _baselines(self) -> list[dict[str, Any]]:
+        """The unpruned file, as the contract lists what a pruned one is compared with."""
+        if self.dense_artifact is None:
+            return []
+        return [
+            {
+                "numerics": self.numerics,
+                "artifact": _artifact_json(self.dense_artifact),
+                "measurements": [measurement.to_json() for measurement in self.dense],
+                "accuracy": self.accuracy[0] if self.accuracy else None,
+                "reason": None,
+            }
+        ]
 
     @property
     def measurements(self) -> Measurements:
@@ -95,7 +149,8 @@ class DeviceReport(Printable):
 
     def grids(self) -> tuple[Grid, ...]:
         """A line that sums the device up, and every measurement."""
-        notes = (*self.notes, *(f"Error: {problem}" for problem in self.problems))
+        ship = (str(self.ship),) if self.ship else ()
+        notes = (*self.notes, *ship, *(f"Error: {problem}" for problem in self.problems))
         return (
             grid(self.device, _COLUMNS, [_summary(self)], *notes),
             *self.measurements.grids(),
@@ -120,9 +175,9 @@ class Report(Printable):
     def rankings(self) -> tuple[Ranking, ...]:
         """The devices in order, by every kind of number that is there."""
         return rank(
-            pair
+            (dense, pruned, device.numerics if times_this_computer(pruned.target) else "")
             for device in self.devices
-            for pair in zip(device.dense, device.pruned, strict=True)
+            for dense, pruned in zip(device.dense, device.pruned, strict=True)
         )
 
     @property
@@ -134,7 +189,18 @@ class Report(Printable):
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
         devices = [device.to_json() for device in self.devices]
-        return {"model": self.model, "devices": devices, "scaling": self.scaling or None}
+        return {
+            "model": self.model,
+            "devices": devices,
+            "ship": self.ship.to_json() if self.ship else None,
+            "scaling": self.scaling or None,
+        }
+
+    @property
+    def ship(self) -> Shipping | None:
+        """What to ship for the first device whose file gains; None if none is proven to."""
+        found = (device.ship for device in self.devices if device.gain.proven == "gain")
+        return next((ship for ship in found if ship and ship.artifact), None)
 
     def overview(self) -> Grid:
         """One line for every device."""
@@ -144,6 +210,7 @@ class Report(Printable):
         """One line for every device, the rankings, and every measurement."""
         said = (
             *((device, note) for device in self.devices for note in device.notes),
+            *((device, str(device.ship)) for device in self.devices if device.ship),
             *((device, f"Error: {text}") for device in self.devices for text in device.problems),
         )
         notes = tuple(f"{device.device}: {text}" for device, text in said)
@@ -198,14 +265,13 @@ def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | N
 
 _COLUMNS = (
     *("=device", "removed", "checks", ">sparsity asked / reached", ">accuracy", ">KiB"),
-    *(">gzip KiB", ">cost of one inference", "times faster"),
+    *(">gzip KiB", ">cost of one inference", "gain"),
 )
 
 
 def _summary(device: DeviceReport) -> tuple[Cell, ...]:
     """What came of one device, below `_COLUMNS`."""
-    pruned = device.pruned[0] if device.pruned else None
-    dense = device.dense[0] if device.dense else None
+    pruned, dense = device.artifact, device.dense_artifact
     return (
         device.device,
         device.removed,
@@ -214,12 +280,10 @@ def _summary(device: DeviceReport) -> tuple[Cell, ...]:
         "-" if not device.accuracy else "{:.3f} → {:.3f}".format(*device.accuracy),
         _pair(dense, pruned, lambda m: f"{m.size_bytes / 1024:.0f}"),
         _pair(dense, pruned, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
-        cost_change(dense, pruned),
-        str(pruned.speedup) if pruned and pruned.speedup else "-",
+        device.cost,
+        device.gain.text,
     )
 
 
-def _pair(
-    dense: Measurement | None, pruned: Measurement | None, form: Callable[[Measurement], str]
-) -> str:
+def _pair(dense: Artifact | None, pruned: Artifact | None, form: Callable[[Artifact], str]) -> str:
     return f"{form(dense)} → {form(pruned)}" if dense and pruned else "-"

@@ -86,7 +86,7 @@ class Verdict(Printable):
     @property
     def ran(self) -> bool:
         """Whether the file ran anywhere; accuracy and latency are worth nothing else."""
-        return any(check.kind == "runs" and check.ok for check in self.checks)
+        return any(check.kind == "runs" and check.value and check.ok for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""

@@ -6,13 +6,14 @@ asked for: most commands need one instrument, or none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgeprune.core.errors import TargetError
 from edgeprune.core.spelling import suggestion
-from edgeprune.targets.target import Target
+from edgeprune.targets.target import Installable, Target
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
@@ -90,16 +91,59 @@ def find_target(name: str) -> Target:
       TargetError: there is no such instrument, or it takes no such address.
     """
     kind, _, address = name.partition(":")
-    if kind not in TARGETS:
-        raise TargetError(
-            f"Unknown target '{name}'.{suggestion(kind, TARGETS)} Known: {', '.join(TARGETS)}."
-        )
+    _require_known(kind, TARGETS)
     return TARGETS[kind](address)
+
+
+def find_installable(name: str) -> Installable:
+    """An instrument by its name, or a runtime that `host` runs in an environment of its own.
+
+    Raises:
+      TargetError: as `find_target`.
+    """
+    from edgeprune.targets.own_environment import OWN_ENVIRONMENTS
+
+    if name in OWN_ENVIRONMENTS:
+        return OWN_ENVIRONMENTS[name]
+    _require_known(name.partition(":")[0], (*TARGETS, *OWN_ENVIRONMENTS))
+    return find_target(name)
+
+
+def _require_known(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise TargetError(
+            f"Unknown target '{name}'.{suggestion(name, known)} Known: {', '.join(known)}."
+        )
 
 
 def own_targets(profile: DeviceProfile) -> tuple[tuple[str, Target], ...]:
     """The instruments that a profile names, each behind its name."""
     return tuple((name, find_target(name)) for name in profile.targets if name in TARGETS)
+
+
+def measures_device(name: str, profile: DeviceProfile) -> bool:
+    """Whether a target is one of the profile's own, so that what it says holds for the device.
+
+    One that measures this computer does so for devices alone that are such a computer.
+
+    Args:
+      name: as `find_target` takes it.
+      profile: the device.
+    """
+    if name.partition(":")[0] not in profile.targets:
+        return False
+    here = not profile.machines or platform.machine() in profile.machines
+    return here or not find_target(name).capabilities.this_computer
+
+
+def times_this_computer(name: str) -> bool:
+    """Whether a target's times are of the computer that edgeprune runs on.
+
+    Args:
+      name: as `find_target` takes it, or of anything else, which is none.
+    """
+    kind = name.partition(":")[0]
+    return kind in TARGETS and find_target(name).capabilities.this_computer
 
 
 def runs_sparse_networks(profile: DeviceProfile) -> bool:

@@ -64,6 +64,10 @@ class Measurement(Printable):
     gzip_bytes: int
     latency_ms: Latency | None = None
     speedup: Speedup | None = None
+    """Beside the first file of the same call; None where the target is not one of the device's."""
+    host_time_ratio: float | None = None
+    """How many times less time this computer takes than for the first file, where it is not the
+    device: it says nothing of the device."""
     instructions: int | None = None
     """Executed by one inference."""
     instruction_classes: dict[str, int] = field(default_factory=dict)
@@ -84,7 +88,7 @@ class Measurement(Printable):
     machine: dict[str, Any] = field(default_factory=dict)
     """What ran it, where that is a machine with a clock: processor, governor, temperatures."""
     stand_in: bool = False
-    """Whether the target is not one of the device's own, and its numbers are a proxy."""
+    """Whether the target is not one of the device's own, and says nothing of its speed."""
     warnings: tuple[str, ...] = ()
     """What the numbers do not hold for."""
 
@@ -133,7 +137,7 @@ def comparison_grid(measurements: Sequence[Measurement]) -> Grid:
     first = measurements[0]
     headings, cells = _numbers(first)
     return grid(
-        f"{first.device}: {first.source}",
+        f"{'Not ' if first.stand_in else ''}{first.device}: {first.source}",
         ("model", *headings, ">bytes", ">gzip", "faster"),
         (
             (m.model, *cells(m), str(m.size_bytes), str(m.gzip_bytes), str(m.speedup or "-"))

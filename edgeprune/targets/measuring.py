@@ -10,12 +10,10 @@ from pathlib import Path
 
 from edgeprune.core.errors import EdgepruneError, TargetError
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.targets.find import TARGETS, find_target
+from edgeprune.targets.find import TARGETS, find_target, measures_device
+from edgeprune.targets.host import HOST
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Measurements, Settings
 from edgeprune.targets.target import Remote
-
-PROXY_TARGET = "host"
-"""The instrument that measures for any device where none of its own is ready."""
 
 
 def measure(
@@ -36,7 +34,8 @@ def measure(
       models: the files; with several, each is also compared with the first.
       device: a profile, its name, or the path of a user's own `.toml` file.
       target: an instrument's name, with its address behind a colon if it has one, or several; the
-        first of the profile's that is ready if None, else `host`.
+        first of the profile's that is ready if None. Without one the files are run here once, for
+        whether they run and how large they are: this computer's time is never the device's.
       runtime: `tflite-runtime`, `LiteRT` or `TensorFlow`, where the target has several; the
         reference if None.
       threads: that the runtime may use.
@@ -83,13 +82,16 @@ def measure_each(
 ) -> tuple[Outcome, ...]:
     """Measures with every target, whatever becomes of the others.
 
+    A target that is not one of the device's own gives no ratio for it, see `Measurement`.
+
     Those on other machines work at the same time; those here wait for them, and for each other,
     since they would disturb each other's clocks.
 
     Args:
       models: the files; with several, each is also compared with the first.
       device: a profile, its name, or the path of a user's own `.toml` file.
-      targets: names of instruments; `default_target` if None or empty.
+      targets: names of instruments; `default_target` if None or empty. Where there is none, the
+        files are run on this computer, and not timed.
       settings: for all of them.
       tell: told which target does what, the step's number and the number of steps.
 
@@ -97,7 +99,9 @@ def measure_each(
       TargetError: a target is unknown, not ready or named twice; nothing was measured then.
     """
     profile = load_profile(device)
-    names = list(targets or [default_target(profile)])
+    names = list(targets or filter(None, [default_target(profile)]))
+    if not names:
+        return (_run_here(models, profile, settings),)
     require_ready(names)
 
     def work(name: str) -> Outcome:
@@ -106,13 +110,28 @@ def measure_each(
             found = find_target(name).measure([Path(model) for model in models], profile, telling)
         except EdgepruneError as error:
             return Outcome(name, error=error)
-        own = name.partition(":")[0] in profile.targets
-        return Outcome(name, tuple(replace(m, stand_in=not own) for m in found))
+        own = measures_device(name, profile)
+        return Outcome(name, found if own else tuple(map(_as_proxy, found)))
 
     far = [name for name in names if isinstance(find_target(name), Remote)]
     outcomes = _at_the_same_time(work, far)
     outcomes.update({name: work(name) for name in names if name not in outcomes})
     return tuple(outcomes[name] for name in names)
+
+
+def _run_here(models: Sequence[str | Path], profile: DeviceProfile, settings: Settings) -> Outcome:
+    """Whether the files run on this computer, and how large they are."""
+    try:
+        found = HOST.run_once([Path(model) for model in models], profile, settings)
+    except EdgepruneError as error:
+        return Outcome(HOST.name, error=error)
+    return Outcome(HOST.name, tuple(map(_as_proxy, found)))
+
+
+def _as_proxy(found: Measurement) -> Measurement:
+    """What a target that is not one of the device's own says: no ratio of it is the device's."""
+    ratio = found.speedup.median if found.latency_ms and found.speedup else None
+    return replace(found, stand_in=True, speedup=None, host_time_ratio=ratio)
 
 
 def require_ready(names: Sequence[str]) -> None:
@@ -154,11 +173,20 @@ def _at_the_same_time(work: Callable[[str], Outcome], names: list[str]) -> dict[
     return outcomes
 
 
-def default_target(profile: DeviceProfile) -> str:
-    """The first of the profile's targets that is ready here; `PROXY_TARGET` if none is.
+def default_target(profile: DeviceProfile) -> str | None:
+    """The first of the device's own targets that is ready here; None if none is.
 
     An instrument on another machine is used only when it is asked for.
     """
-    found = {name: find_target(name) for name in profile.targets if name in TARGETS}
-    here = (name for name, target in found.items() if not isinstance(target, Remote))
-    return next((name for name in here if found[name].readiness().ready), PROXY_TARGET)
+    names = (name for name in local_targets(profile) if find_target(name).readiness().ready)
+    return next(names, None)
+
+
+def local_targets(profile: DeviceProfile) -> tuple[str, ...]:
+    """The device's own targets that measure it here, whether they are ready or not, best first."""
+    known = (name for name in profile.targets if name in TARGETS)
+    return tuple(
+        name
+        for name in known
+        if measures_device(name, profile) and not isinstance(find_target(name), Remote)
+    )

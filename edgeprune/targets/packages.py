@@ -46,7 +46,8 @@ class Package:
         found = self.installed
         if found is None:
             remedy = f"edgeprune targets install {self.target}"
-            return Readiness(False, f"{self.name} is not installed", remedy)
+            installs = f"{self.requirement}, by pip, into {sys.prefix}"
+            return Readiness(False, f"{self.name} is not installed", remedy, installs)
         known = "" if found == self.version else f", not the {self.version} that was checked"
         return Readiness(True, f"{self.name} {found}{known}")
 

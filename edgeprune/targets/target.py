@@ -20,6 +20,8 @@ class Readiness:
     ready: bool
     detail: str
     remedy: str = ""
+    installs: str = ""
+    """What `install` would fetch, and to where; empty where edgeprune cannot set it up."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Capabilities:
     """Whether it finds zeros in weights that are stored densely."""
     sparse_networks: bool = False
     """Whether it measures processors on which XNNPACK may run a network sparsely as a whole."""
+    this_computer: bool = False
+    """Whether it runs files, of whatever device, on the computer that edgeprune runs on: its times
+    are of devices that are such a computer, and of no others."""
+    repeatable: bool = False
+    """Whether it says the same again, on any machine: it counts, compiles or models, and has no
+    clock."""
 
 
 class Remote:
@@ -41,12 +49,8 @@ class Remote:
     """
 
 
-class Target(Protocol):
-    """An instrument that runs, compiles or models .tflite files."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What it is able to do beside measuring and checking."""
+class Installable(Protocol):
+    """An instrument, or a part of one, that can be set up."""
 
     def readiness(self) -> Readiness:
         """Whether it can be used here, and what installs it if not."""
@@ -60,6 +64,14 @@ class Target(Protocol):
         Raises:
           TargetError: it cannot be set up here, or not by edgeprune; says what to do.
         """
+
+
+class Target(Installable, Protocol):
+    """An instrument that runs, compiles or models .tflite files."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it is able to do beside measuring and checking."""
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings

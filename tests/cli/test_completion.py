@@ -11,9 +11,9 @@ import pytest
 
 from edgeprune.cli.completion import typed_names
 from edgeprune.core.errors import ProfileError
-from edgeprune.profiles.folder import product_names
+from edgeprune.profiles.folder import product_names, profile_names
 from edgeprune.profiles.matching import best_profile, find
-from edgeprune.profiles.profile import listed_products, profile_names, shipped_profiles
+from edgeprune.profiles.profile import listed_products, shipped_profiles
 
 ROOT = Path(__file__).parents[2]
 LISTED = listed_products(shipped_profiles())

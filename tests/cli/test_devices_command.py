@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from edgeprune.cli import cli
 from edgeprune.cli.inputs import read_devices
-from edgeprune.profiles.profile import profile_names
+from edgeprune.profiles.folder import profile_names
 from tests.support.tiny_tflite import fully_connected
 
 

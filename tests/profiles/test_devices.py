@@ -10,7 +10,8 @@ import pytest
 import edgeprune
 from edgeprune.core.errors import ProfileError
 from edgeprune.profiles.devices import devices
-from edgeprune.profiles.profile import load_profile, profile_names
+from edgeprune.profiles.folder import profile_names
+from edgeprune.profiles.profile import load_profile
 from tests.support.printing import check_printed
 
 

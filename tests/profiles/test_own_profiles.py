@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.profiles.check_profile import check_profile
-from edgeprune.profiles.profile import DeviceProfile, load_profile, profile_folder, profile_names
+from edgeprune.profiles.folder import profile_folder, profile_names
+from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.schema_keys import keys_of
 from edgeprune.profiles.toml_lines import key_lines, line_of
 from edgeprune.profiles.write_profile import to_toml

@@ -40,17 +40,25 @@ MEASUREMENTS = st.builds(
 
 @given(st.lists(MEASUREMENTS))
 def test_numbers_of_different_kinds_are_never_put_into_one_order(found: list[Measurement]) -> None:
-    rankings = rank([(m, m) for m in found])
+    rankings = rank([(m, m, "") for m in found])
     for ranking in rankings:
-        kinds = {(e.cost.unit, e.pruned.simulated, e.pruned.stand_in) for e in ranking.entries}
+        kinds = {(e.cost.unit, e.pruned.simulated) for e in ranking.entries}
         assert len(kinds) == 1
+        assert not any(entry.pruned.stand_in for entry in ranking.entries)
         values = [entry.cost.value for entry in ranking.entries]
         assert values == sorted(values)
         assert ranking.kind in ranking.title
         if ranking.unit == "cycles":
             assert len({entry.pruned.device for entry in ranking.entries}) == 1
     ranked = sum(len(ranking.entries) for ranking in rankings)
-    assert ranked == sum(cost_of(m) is not None for m in found)
+    assert ranked == sum(cost_of(m) is not None and not m.stand_in for m in found)
+
+
+def test_times_of_different_number_formats_are_ranked_apart() -> None:
+    quick, slow = timed(1.0), timed(9.0)
+    pairs = [(quick, quick, "int8"), (slow, slow, "float32")]
+    titles = [ranking.title for ranking in rank(pairs)]
+    assert titles == ["Latency, ms of float32 (measured)", "Latency, ms of int8 (measured)"]
 
 
 def test_every_number_has_its_unit() -> None:

@@ -104,8 +104,9 @@ def test_an_unknown_target_names_the_known_ones() -> None:
         measure(["m.tflite"], "edge-tpu", target="gpu")
 
 
-def test_the_host_stands_in_where_the_own_instrument_is_not_there() -> None:
+def test_no_other_instrument_is_taken_where_the_own_one_is_not_there() -> None:
     edge_tpu = load_profile("edge-tpu")
-    assert default_target(edge_tpu.model_copy(update={"targets": ("elsewhere",)})) == "host"
+    assert default_target(edge_tpu.model_copy(update={"targets": ("elsewhere",)})) is None
+    assert default_target(load_profile("xnnpack-arm64")) is None
     assert default_target(load_profile("xnnpack-x86")) == "host"
     assert default_target(edge_tpu) == "edgetpu-model"

@@ -65,7 +65,7 @@ wheel 0.dev20261023182759.
 class Tflm:
     """Runs files in TensorFlow Lite Micro, each in a child process."""
 
-    capabilities = Capabilities(says_flash=True)
+    capabilities = Capabilities(says_flash=True, repeatable=True)
 
     def readiness(self) -> Readiness:
         """Ready if the package is installed."""
