@@ -16,6 +16,15 @@ _SPARSITY_TO_TRY = 0.8
 """Where a network would gain from more zeros than were asked for."""
 
 
+def with_verdict(made: Plan, layers: Iterable[LayerInfo], profile: DeviceProfile) -> Plan:
+    """The plan with the cost to expect and what to type next, as it stands now."""
+    facts = {
+        "expected": expect_cost(made, layers),
+        "next_step": next_step(made, profile, profile.name),
+    }
+    return made.model_copy(update=facts)
+
+
 def expect_cost(made: Plan, layers: Iterable[LayerInfo]) -> Expected | None:
     """The cost of a model before and after; None where nothing is pruned or nothing tells.
 

@@ -16,7 +16,7 @@ from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
-from edgeprune.planning.expectation import expect_cost, next_step
+from edgeprune.planning.expectation import with_verdict
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 
@@ -103,8 +103,4 @@ def plan(
         rows = list(samples.x) if samples else None
         cost = device_cost(profile, made.goal, layers)
         made = allocate(mapped, made, method, rows, progress, cost)
-    facts = {
-        "expected": expect_cost(made, layers),
-        "next_step": next_step(made, profile, profile.name),
-    }
-    return made.model_copy(update=facts)
+    return with_verdict(made, layers, profile)

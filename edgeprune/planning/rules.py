@@ -16,6 +16,7 @@ from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
+from edgeprune.planning.expectation import with_verdict
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.profiles.rules import PatternRule, Selection, Strategy
 
@@ -45,7 +46,7 @@ def make_plan(
         for layer in layers
     }
     raised = _raised_sparsity(layers, profile, rules, chosen, asked)
-    return Plan(
+    made = Plan(
         device=profile.name,
         model=model,
         goal=goal or strategy.goals[0],
@@ -55,6 +56,7 @@ def make_plan(
             for layer in layers
         ),
     )
+    return with_verdict(made, layers, profile)
 
 
 def _asked_sparsity(strategy: Strategy, sparsity: float | None) -> float:
