@@ -13,6 +13,7 @@ from edgeprune.inspection.accuracy import accuracy
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.report.headline import expected_by
 from edgeprune.report.making import Job, Tell
 from edgeprune.report.report import DeviceReport
 from edgeprune.targets.find import measures_device
@@ -40,6 +41,8 @@ def judge_files(
       pruned: the pruned file.
       tell: told which step begins.
     """
+    if report.expected and report.plan and job.settings.runtime:
+        report = replace(report, expected=expected_by(report.plan, [job.settings.runtime]))
     try:
         test = _in_file_order(job, pruned.path)
         tell("validate")

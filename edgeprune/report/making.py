@@ -94,7 +94,7 @@ def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
         )
         tell("export")
-        return _with_file(report, job, profile, plan, _export(job, plan, profile, pruned))
+        return _with_file(report, profile, plan, _export(job, plan, profile, pruned))
     except EdgepruneError as error:
         return replace(report, error=str(error))
 
@@ -149,11 +149,10 @@ def _export(job: Job, plan: Plan, profile: DeviceProfile, pruned: Model) -> Expo
 
 
 def _with_file(
-    report: DeviceReport, job: Job, profile: DeviceProfile, plan: Plan, exported: Exported
+    report: DeviceReport, profile: DeviceProfile, plan: Plan, exported: Exported
 ) -> DeviceReport:
     """The report with what is to be said of the file that was written."""
-    runtimes = [job.settings.runtime] if job.settings.runtime else None
-    names = runtimes or [runtime.name for runtime in profile.runtimes]
+    names = [runtime.name for runtime in profile.runtimes]
     return replace(
         report,
         artifact=exported.artifact,

@@ -48,7 +48,7 @@ def _files(job: Job, profile: DeviceProfile, tell: Tell) -> tuple[DeviceReport, 
     made_from = {**job.made_from, "options": job.options, "profile": profile_sha256}
     found, why = _find(job, profile.name, made_from)
     if found is not None:
-        return replace(found, reused=("files",)), ""
+        return replace(found, reused=("files",), measured_at=""), ""
     checkpoint = _checkpoint(job, profile, made_from)
     report = make_files(job, profile, checkpoint, tell)
     if report.error is not None:

@@ -21,7 +21,7 @@ from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.report import fingerprint, one_device
 from edgeprune.report.compare import compare
-from edgeprune.report.report import Report
+from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.measurement import Settings
 
 pytestmark = pytest.mark.slow
@@ -373,3 +373,29 @@ def test_a_run_that_was_killed_goes_on_with_what_it_had_finished(
     process.wait(60)
     assert run(tmp_path).ok
     assert ("made", "edge-tpu") not in done
+
+
+def test_an_instrument_that_is_set_up_later_measures_the_files_that_are_there(
+    tmp_path: Path, done: Done, installed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_inputs(tmp_path)
+
+    def phone() -> DeviceReport:
+        inputs = tmp_path / "model.keras", ["xnnpack-arm64"], tmp_path / "data.npz"
+        (device,) = compare(*inputs, tmp_path / "out").devices
+        return device
+
+    without = phone()
+    assert without.pruned == ()
+    assert "not measured: `edgeprune targets install arm64-emulated`" in without.gain.text
+    assert done == [("made", "xnnpack-arm64"), ("judged", "xnnpack-arm64")]
+    del done[:]
+    monkeypatch.setenv("XDG_CACHE_HOME", installed)
+    measured = phone()
+    assert done == [("judged", "xnnpack-arm64")]
+    assert [found.target for found in measured.pruned] == ["arm64-emulated"]
+    assert measured.not_measured == ""
+    assert "checked and measured again, since the instruments" in measured.history
+    del done[:]
+    assert phone().pruned == measured.pruned
+    assert done == []
