@@ -100,6 +100,9 @@ def test_the_first_emulator_runs_what_it_can_and_the_newer_one_the_rest(
     command = chosen.emulated(core, Path("log")).command
     assert command[0] == str(cached_latest().qemu if newer else cached_emulator().qemu)
     assert command[command.index("-cpu") + 1] == core
+    shown = runtime == LATEST_LITERT
+    root = cached_latest().parts if shown else cached_emulator().folder
+    assert command[command.index("-L") + 1] == str(root / "root")
     (path,) = (part for part in command if part.startswith("PYTHONPATH="))
     own = str(cached_latest().site(LATEST_LITERT))
     assert path.startswith(f"PYTHONPATH={own}:") == (runtime == LATEST_LITERT)

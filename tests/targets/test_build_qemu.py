@@ -14,7 +14,9 @@ from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated import build_qemu
 from edgeprune.targets.arm64_emulated.build_qemu import (
     BUILD_REQUIREMENTS,
+    SHOWN_CORE,
     cached_qemu,
+    hide_core,
     missing_packages,
 )
 from edgeprune.targets.arm64_emulated.latest import ADDED_RUNTIMES
@@ -175,6 +177,15 @@ def test_a_build_that_fails_keeps_its_log_and_what_was_finished(
     assert fetched == ["qemu"]
     assert qemu.log.read_text().count("looking for glib") == 2
     assert not qemu.complete()
+
+
+def test_the_line_that_shows_the_core_is_taken_out_once(tmp_path: Path) -> None:
+    source = tmp_path / "syscall.c"
+    source.write_text(f"before\n{SHOWN_CORE}behind\n")
+    hide_core(source)
+    assert source.read_text() == "before\nbehind\n"
+    with pytest.raises(TargetError, match=r"expected the line .*cpuinfo.* Received: 0 times"):
+        hide_core(source)
 
 
 def test_everything_that_pip_fetches_has_a_checksum() -> None:

@@ -54,9 +54,10 @@ SHOWN_CORE = '        { "/proc/cpuinfo", open_cpuinfo, is_proc },\n'
 """The line of QEMU 10's source that shows the emulated core to programs; it is left out.
 
 XNNPACK takes kernels tuned to the core that it reads there, those for any core where it knows none.
-QEMU 7.2 shows the file of this machine, so cost tables and published counts are of the latter:
-MobileNetV1 in LiteRT 2.1.6 for cortex-a76 is 192.9 M instructions, 202.3 M with the tuned ones
-(under 7.2 with such a file, and under 10.0.13 as it is). Measured 2026-11-27.
+Under QEMU 7.2 programs see the file of this machine, so cost tables and published counts are of the
+latter: MobileNetV1 in LiteRT 2.1.6 on cortex-a76 is 192.9 M instructions, 202.3 M with the tuned
+ones (under 7.2 with such a file, and under 10.0.13 as it is). Without the line QEMU 10 shows what
+the emulator's root has there. Measured 2026-11-27.
 """
 RECORD = "versions.json"
 _PROGRAM = "qemu-aarch64"

@@ -88,6 +88,11 @@ class Emulator:
         """The ARM64 Python."""
         return self.folder / "root/usr/bin/python3.11"
 
+    @property
+    def root(self) -> Path:
+        """Holds the files that programs find in place of this machine's own."""
+        return self.folder / "root"
+
     def complete(self) -> bool:
         """Whether everything is there for this user; a set-up writes the record last."""
         needed = (self.qemu, self.plugin, self.python, self.folder / "site/numpy")
@@ -126,7 +131,7 @@ class Emulator:
         return Launcher(
             (
                 str(self.qemu),
-                *("-cpu", core, "-L", str(self.folder / "root"), "-U", "LD_LIBRARY_PATH"),
+                *("-cpu", core, "-L", str(self.root), "-U", "LD_LIBRARY_PATH"),
                 *(part for item in guest.items() for part in ("-E", "=".join(item))),
                 *counting,
                 str(self.python),

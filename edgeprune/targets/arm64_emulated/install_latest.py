@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edgeprune.targets.arm64_emulated.install import (
 from edgeprune.targets.arm64_emulated.latest import (
     ADDED_RUNTIMES,
     PLUGIN_API,
+    UNNAMED_CORE,
     LatestEmulator,
     cached_latest,
 )
@@ -63,6 +65,7 @@ def _build(latest: LatestEmulator, downloads: Path, tell: Tell) -> None:
     steps = 1 + 2 * len(ADDED_RUNTIMES)
     tell("building the counting plugin", 0, steps)
     compile_plugin(["gcc"], latest.plugin, PLUGIN_API, {})
+    _lay_root(latest)
     for index, added in enumerate(ADDED_RUNTIMES):
         tell(f"fetching {added.runtime} for ARM64", 1 + 2 * index, steps)
         requirements = downloads / f"{added.runtime}.txt"
@@ -74,3 +77,12 @@ def _build(latest: LatestEmulator, downloads: Path, tell: Tell) -> None:
         try_runtime(running, module, downloads / "count.log")
     record = {"runtimes": [asdict(added.runtime) for added in ADDED_RUNTIMES]}
     (latest.parts / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def _lay_root(latest: LatestEmulator) -> None:
+    """Makes the folder of the files that programs find: links, and a processor of no name."""
+    (latest.root / "proc").mkdir(parents=True)
+    for entry in (latest.folder / "root").iterdir():
+        (latest.root / entry.name).symlink_to(entry)
+    processors = (UNNAMED_CORE.format(number=number) for number in range(os.cpu_count() or 1))
+    (latest.root / "proc/cpuinfo").write_text("".join(processors), encoding="utf-8")

@@ -24,7 +24,13 @@ from edgeprune.targets.arm64_emulated.choose import (
     required_emulator,
 )
 from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import COMMAND, NAME, TRY_AGAIN, cached_emulator
+from edgeprune.targets.arm64_emulated.emulator import (
+    COMMAND,
+    NAME,
+    TRY_AGAIN,
+    Emulator,
+    cached_emulator,
+)
 from edgeprune.targets.arm64_emulated.latest import cached_latest
 from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
@@ -126,10 +132,27 @@ class Arm64Emulated:
         """
         chosen = _installed(runtime)
         emulator = emulator_of(chosen, core)
+        return self.count_under(emulator, graph, inputs, chosen, core=core, threads=threads)
+
+    def count_under(
+        self,
+        emulator: Emulator,
+        graph: Graph,
+        inputs: list[Array],
+        runtime: Runtime,
+        *,
+        core: Core = DEFAULT_CORE,
+        threads: int = 1,
+    ) -> Reply:
+        """Counts as `count` does, under an emulator that has the runtime and knows the core.
+
+        Raises:
+          WorkerError: the runtime refuses the file, crashes on it or does not end.
+        """
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
-            reply = _start("count", graph, inputs, chosen, launcher, threads=threads)
+            reply = _start("count", graph, inputs, runtime, launcher, threads=threads)
             (classes,) = _read_counts(log, 1)
         return _with_facts(
             reply,
