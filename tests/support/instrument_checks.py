@@ -23,7 +23,7 @@ from edgeprune.targets.child import Reply, WorkerError
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.gate import judge
-from tests.support.gate_networks import FAMILY, Network, save_sparse
+from tests.support.gate_networks import FAMILY, Network, ask_for_halves, save_sparse
 
 AGREEMENT = 1e-3
 """Largest relative difference between counts of one file in one runtime under both emulators."""
@@ -33,6 +33,9 @@ SAME_COUNT = 0.01
 """Relative difference of counts below which zeros were not skipped."""
 COMPARED_SIZE = 128
 """Pixels of a side, so that an inference takes millions of instructions."""
+
+HALVES = ("base", "stem_same", "hard_swish")
+"""Networks of the family that are tried in half precision too."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,25 @@ class Run:
 
 
 def run_network(network: Network, runtime: Runtime, folder: Path) -> Run:
-    """Runs one network of the family, dense and sparse."""
+    """Runs one network of the family, dense and sparse, on the default core."""
+    return run_pair(*save_pair(network, folder), runtime, DEFAULT_CORE)
+
+
+def save_pair(network: Network, folder: Path) -> tuple[Path, Path]:
+    """Writes a network with dense and with sparse weights."""
     dense = network.save(folder / f"{network.name}.tflite")
-    sparse = save_sparse(dense, folder / f"{network.name}-sparse.tflite")
-    before = _count(dense, runtime, DEFAULT_CORE)
+    return dense, save_sparse(dense, folder / f"{network.name}-sparse.tflite")
+
+
+def run_pair(dense: Path, sparse: Path, runtime: Runtime, core: Core) -> Run:
+    """Runs a dense file and what should compute the same.
+
+    Raises:
+      WorkerError: the dense file does not run.
+    """
+    before = _count(dense, runtime, core)
     try:
-        after = _count(sparse, runtime, DEFAULT_CORE)
+        after = _count(sparse, runtime, core)
     except WorkerError:
         return Run(float("inf"), before.facts["instructions"], 0)
     return Run(difference(before, after), before.facts["instructions"], after.facts["instructions"])
@@ -109,13 +125,22 @@ def check_gate(runtime: Runtime, folder: Path, jobs: int) -> Iterator[Finding]:
             yield Finding(subject, str(run), run.fits(verdict.state))
 
 
+def check_halves(runtime: Runtime, folder: Path) -> Iterator[Finding]:
+    """Yields whether the gate is right about a sparse network that asks for half precision."""
+    for name in HALVES:
+        pair = save_pair(next(each for each in FAMILY if each.name == name), folder)
+        dense, sparse = (ask_for_halves(path, path.with_suffix(".halves")) for path in pair)
+        verdict = judge(read(sparse), runtime)
+        run = run_pair(dense, sparse, runtime, DEFAULT_CORE)
+        subject = f"{name} in half precision in {runtime}: {verdict.state}"
+        yield Finding(subject, str(run), run.fits(verdict.state))
+
+
 def check_counts(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]:
     """Yields how far both emulators' counts of one file are apart, in the runtimes of both."""
-    network = replace(FAMILY[0], name="compared", size=COMPARED_SIZE)
-    dense = network.save(folder / "compared.tflite")
-    sparse = save_sparse(dense, folder / "compared-sparse.tflite")
+    pair = save_pair(replace(FAMILY[0], name="compared", size=COMPARED_SIZE), folder)
     for runtime in runtimes:
-        for path in (dense, sparse):
+        for path in pair:
             first = _count(path, runtime, DEFAULT_CORE).facts["instructions"]
             latest = _counted_by_latest(path, runtime).facts["instructions"]
             apart = abs(latest / first - 1)
@@ -125,19 +150,14 @@ def check_counts(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]
 
 def check_cores(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]:
     """Yields whether a sparse network computes the same as the dense one on every newer core."""
-    network = replace(FAMILY[0], name="cores", size=COMPARED_SIZE)
-    dense = network.save(folder / "cores.tflite")
-    sparse = save_sparse(dense, folder / "cores-sparse.tflite")
+    pair = save_pair(replace(FAMILY[0], name="on_cores", size=COMPARED_SIZE), folder)
     for core in CORE_SINCE_QEMU:
         for runtime in runtimes:
-            before, after = (_count(path, runtime, core) for path in (dense, sparse))
-            run = Run(
-                difference(before, after), before.facts["instructions"], after.facts["instructions"]
-            )
-            yield Finding(f"{network.name} in {runtime} on {core}", str(run), run.fits("on"))
+            run = run_pair(*pair, runtime, core)
+            yield Finding(f"sparse network in {runtime} on {core}", str(run), run.fits("on"))
 
 
-CHECKS = ("counts", "cores", "gate")
+CHECKS = ("counts", "cores", "halves", "gate")
 
 
 def run_checks(names: Sequence[str], folder: Path, jobs: int) -> Iterator[Finding]:
@@ -148,6 +168,9 @@ def run_checks(names: Sequence[str], folder: Path, jobs: int) -> Iterator[Findin
         yield from check_counts(first, folder)
     if "cores" in names:
         yield from check_cores((*first, *added), folder)
+    if "halves" in names:
+        for runtime in added:
+            yield from check_halves(runtime, folder)
     if "gate" in names:
         for runtime in added:
             yield from check_gate(runtime, folder, jobs)

@@ -35,6 +35,7 @@ from tests.support.gate_networks import FAMILY, Network, Trunk, ask_for_halves, 
 
 RUNTIMES = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
 TFLITE_RUNTIME, LITERT = RUNTIMES
+LATEST_LITERT = Runtime("LiteRT", "2.3.0")
 BY_NAME = {network.name: network for network in FAMILY}
 
 
@@ -147,6 +148,15 @@ def test_a_sparse_network_beside_half_precision_is_dangerous(
         assert "half precision (metadata 'reduced_precision_support')" in verdicts[0].reason
 
 
+def test_later_litert_runs_a_sparse_network_beside_half_precision_densely(tmp_path: Path) -> None:
+    """Unless the network is wrong anyway: cores without such arithmetic run it as it is."""
+    for name, state in (("base", "off"), ("stem_same", "off"), ("dws2_same", "dangerous")):
+        sparse = save_sparse(BY_NAME[name].save(tmp_path / "dense"), tmp_path / "sparse")
+        verdict = judge(read(ask_for_halves(sparse, tmp_path / "halves")), LATEST_LITERT)
+        assert verdict.state == state
+        assert ("half precision" in verdict.reason) == (name == "base")
+
+
 def test_half_precision_alone_is_no_danger(tmp_path: Path) -> None:
     dense = BY_NAME["base"].save(tmp_path / "dense")
     assert judge_file(read(ask_for_halves(dense, tmp_path / "halves")), RUNTIMES) is None
@@ -231,7 +241,9 @@ def test_what_never_engages_is_off(tmp_path: Path, network: Network) -> None:
     ("runtime", "rules"),
     [
         (Runtime("LiteRT", "2.1.6"), LITERT),
-        (Runtime("LiteRT", "2.3.0"), LITERT),
+        (Runtime("LiteRT", "2.2.0"), LITERT),
+        (LATEST_LITERT, LATEST_LITERT),
+        (Runtime("LiteRT", "2.4.0"), LATEST_LITERT),
         (Runtime("LiteRT", "1.0.1"), LITERT),
         (Runtime("tflite-runtime", "2.14.0"), TFLITE_RUNTIME),
         (Runtime("tflite-runtime", "2.9"), TFLITE_RUNTIME),
@@ -247,9 +259,9 @@ def test_a_verdict_says_whose_rules_it_was_made_by(
 
 def test_a_missing_kernel_is_named_with_the_version_that_was_looked_at(tmp_path: Path) -> None:
     judged = graph("maxpool_mid", tmp_path)
-    for version in ("2.1.6", "2.3.0"):
+    for version, known in (("2.1.6", "2.1.6"), ("2.2.0", "2.1.6"), ("2.3.1", "2.3.0")):
         reason = judge(judged, Runtime("LiteRT", version)).reason
-        assert "LiteRT 2.1.6 has no kernel of MAX_POOL_2D for sparse networks" in reason
+        assert f"LiteRT {known} has no kernel of MAX_POOL_2D for sparse networks" in reason
 
 
 def test_a_runtime_without_xnnpack_has_no_rules_and_is_passed_over(tmp_path: Path) -> None:
@@ -262,5 +274,5 @@ def test_a_runtime_without_xnnpack_has_no_rules_and_is_passed_over(tmp_path: Pat
 
 
 def test_every_known_rule_names_another_runtime_or_version() -> None:
-    assert [rules.runtime for rules in known_rules()] == list(RUNTIMES)
+    assert [rules.runtime for rules in known_rules()] == [*RUNTIMES, LATEST_LITERT]
     assert all(rules_for(rules.runtime) is rules for rules in known_rules())

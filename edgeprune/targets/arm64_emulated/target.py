@@ -358,7 +358,7 @@ def _warnings(graphs: Sequence[Graph], runtime: Runtime, core: Core) -> tuple[st
     rules = rules_for(runtime)
     if not rules.needs_fp16 or not sparse:
         return ()
-    able = (str(each.runtime) for each in known_rules() if not each.needs_fp16)
+    able = dict.fromkeys(each.runtime.name for each in known_rules() if not each.needs_fp16)
     others = f"{' and '.join(able)} skips zeros there too."
     if "fp16-arithmetic" in CORE_FEATURES.get(core, ()):
         return (

@@ -6,7 +6,7 @@ Sources: see `compatibility`, which applies the rules.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeprune.core.runtime import Runtime, nearest_known
 
@@ -55,9 +55,28 @@ class XnnpackRules:
     """Whether only reductions over height and width join a cluster."""
     halves_give_nan: bool
     """Whether float16 weights behind DENSIFY beside a float32 bias compute NaN."""
+    half_precision_breaks: bool
+    """Whether a sparse network of a file that also asks for half precision computes NaN or crashes;
+    else it runs dense on cores that have such arithmetic."""
     needs_fp16: bool
     """Whether zeros are skipped only on cores that have half-precision arithmetic."""
 
+
+_LITERT_2_1_6 = XnnpackRules(
+    runtime=Runtime("LiteRT", "2.1.6"),
+    unary=_SHARED_UNARY | _LATER_UNARY,
+    reduces=frozenset({"MEAN", "SUM"}),
+    fully_connected=True,
+    constant_extremes=True,
+    keep_dims_shape=False,
+    one_pixel=False,
+    repeats_count=False,
+    left_to_tflite=frozenset({"RESIZE_NEAREST_NEIGHBOR"}),
+    spatial_reductions=False,
+    halves_give_nan=True,
+    half_precision_breaks=True,
+    needs_fp16=False,
+)
 
 _KNOWN: Mapping[Runtime, XnnpackRules] = {
     rules.runtime: rules
@@ -76,25 +95,18 @@ _KNOWN: Mapping[Runtime, XnnpackRules] = {
             ),
             spatial_reductions=True,
             halves_give_nan=False,
+            half_precision_breaks=True,
             needs_fp16=True,
         ),
-        XnnpackRules(
-            runtime=Runtime("LiteRT", "2.1.6"),
-            unary=_SHARED_UNARY | _LATER_UNARY,
-            reduces=frozenset({"MEAN", "SUM"}),
-            fully_connected=True,
-            constant_extremes=True,
-            keep_dims_shape=False,
-            one_pixel=False,
-            repeats_count=False,
-            left_to_tflite=frozenset({"RESIZE_NEAREST_NEIGHBOR"}),
-            spatial_reductions=False,
-            halves_give_nan=True,
-            needs_fp16=False,
-        ),
+        _LITERT_2_1_6,
+        replace(_LITERT_2_1_6, runtime=Runtime("LiteRT", "2.3.0"), half_precision_breaks=False),
     )
 }
-"""The rules by the runtime that they were found in."""
+"""The rules by the runtime that they were found in.
+
+Those of LiteRT 2.3.0 were held against every network of the gate's family by
+`scripts/check_instrument`, 2026-11-27.
+"""
 
 
 def known_rules() -> tuple[XnnpackRules, ...]:

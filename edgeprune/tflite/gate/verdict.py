@@ -87,6 +87,10 @@ class _Fault:
     remedy: str
 
 
+_Whole: TypeAlias = tuple[NetworkState, str, str, int | None]
+"""State of a network, its reason and remedy, and the operator that cuts it."""
+
+
 def judge(graph: Graph, runtime: Runtime, *, assume_pruned: bool = False) -> NetworkVerdict:
     """Judges a network as the runtime sees it if sparse inference is asked for.
 
@@ -100,7 +104,9 @@ def judge(graph: Graph, runtime: Runtime, *, assume_pruned: bool = False) -> Net
     fits = [fit_of(main, node, rules) for node in nodes]
     layouts = find_layouts(main, nodes, fits, rules, assume_pruned=assume_pruned)
     fault = next(_faults(main, nodes, fits, layouts, rules), None)
-    whole = _with_halves(graph) or _whole(nodes, fits, layouts, fault)
+    whole = _whole(nodes, fits, layouts, fault)
+    if asks_for_halves(graph.metadata) and not never_engages(graph):
+        whole = _with_halves(whole, rules)
     leader = _largest(layouts)
     return NetworkVerdict(
         runtime=runtime,
@@ -238,7 +244,7 @@ def _cut(
 
 def _whole(
     nodes: Sequence[Node], fits: Sequence[ClusterFit], layouts: Layouts, fault: _Fault | None
-) -> tuple[NetworkState, str, str, int | None]:
+) -> _Whole:
     if fault is not None:
         node = nodes[fault.breaker]
         reason = f"{_name(node)} {fault.reason}: only a part of the network is sparse, and wrong"
@@ -248,19 +254,21 @@ def _whole(
     return "off", *_why_off(nodes, fits, layouts)
 
 
-def _with_halves(graph: Graph) -> tuple[NetworkState, str, str, int | None] | None:
-    """The state of a network for which a file also asks for half precision; None if it does not.
+def _with_halves(whole: _Whole, rules: XnnpackRules) -> _Whole:
+    """The state of a network for which a file also asks for half precision.
 
     Measured on emulated ARM64 (cortex-a76), 2026-11-27: a network in the sparse mode gives NaN in
     tflite-runtime 2.14.0 and crashes LiteRT 2.1.6, one that can never engage is right in both.
+    LiteRT 2.3.0 runs it dense in half precision; on cores without (cortex-a53) as it is.
     """
-    if not asks_for_halves(graph.metadata) or never_engages(graph):
-        return None
-    reason = (
-        f"the file asks for half precision (metadata {HALVES_NAME!r}) as well, in which sparse "
-        "convolutions compute NaN or crash"
-    )
-    return "dangerous", reason, "Use sparse weights or half precision, not both.", None
+    asks = f"the file asks for half precision (metadata {HALVES_NAME!r})"
+    remedy = "Use sparse weights or half precision, not both."
+    if rules.half_precision_breaks:
+        reason = f"{asks} as well, in which sparse convolutions compute NaN or crash"
+        return "dangerous", reason, remedy, None
+    if whole[0] == "on":
+        return "off", f"{asks} as well, in which convolutions run dense", remedy, None
+    return whole
 
 
 def _why_off(
