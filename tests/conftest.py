@@ -79,5 +79,8 @@ def installed(users_cache: str) -> str:
 
 @pytest.fixture
 def emulator(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the emulator available to a test."""
+    """Makes the first emulator available to a test, alone, whatever else is set up here."""
+    from edgeprune.targets.arm64_emulated.latest import LatestEmulator
+
     monkeypatch.setenv(CACHE, installed)
+    monkeypatch.setattr(LatestEmulator, "complete", lambda _: False)

@@ -22,14 +22,19 @@ def own_profile(folder: Path, old: str, new: str) -> Path:
 
 
 def test_the_runtimes_of_a_profile_are_values_in_its_order() -> None:
-    expected = (Runtime("tflite-runtime", "2.14.0"), Runtime("LiteRT", "2.1.6"))
+    expected = (
+        Runtime("tflite-runtime", "2.14.0"),
+        Runtime("LiteRT", "2.1.6"),
+        Runtime("LiteRT", "2.3.0"),
+    )
     assert runtimes_of(load_profile("xnnpack-arm64")) == expected
 
 
 def test_names_under_encoding_mean_the_profiles_own_versions(tmp_path: Path) -> None:
-    profile = load_profile(own_profile(tmp_path, 'version = "2.1.6"', 'version = "2.3.0"'))
+    profile = load_profile(own_profile(tmp_path, 'version = "2.1.6"', 'version = "2.2.0"'))
     assert rules_of(profile).runtimes == (
         Runtime("tflite-runtime", "2.14.0"),
+        Runtime("LiteRT", "2.2.0"),
         Runtime("LiteRT", "2.3.0"),
     )
 

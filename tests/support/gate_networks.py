@@ -700,6 +700,9 @@ FAMILY: tuple[Network, ...] = (
     Network("tiny_maps_5x5", (ON, ON), size=8, middle=lambda t, x: t.down(x, 5)),
 )
 
+LATER_LITERT = {"half_beside_float_bias": ON}
+"""Verdicts of LiteRT 2.3.0 that are others than those of 2.1.6."""
+
 
 def combinations(count: int, seed: int = 0) -> Iterator[Network]:
     """Draws networks with several changes at once; their `verdicts` are empty: ask the gate."""

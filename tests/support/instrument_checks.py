@@ -71,9 +71,9 @@ class Run:
         return abs(self.sparse / self.dense - 1) > SAME_COUNT
 
     def fits(self, state: str) -> bool:
-        """Whether a verdict of the gate is true of it; a dangerous network may come out right."""
+        """Whether a verdict of the gate is true of it."""
         if state == "dangerous":
-            return self.wrong or self.skips_zeros
+            return self.wrong
         return not self.wrong and self.skips_zeros == (state == "on")
 
     def __str__(self) -> str:

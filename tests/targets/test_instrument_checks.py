@@ -21,7 +21,8 @@ def reply(*outputs: object) -> Reply:
 @pytest.mark.parametrize(
     ("run", "states"),
     [
-        (Run(3e-7, 1000, 500), {"on", "dangerous"}),
+        (Run(3e-7, 1000, 500), {"on"}),
+        (Run(5e-8, 1000, 1300), {"on"}),
         (Run(3e-7, 1000, 1000), {"off"}),
         (Run(3e-7, 1000, 1004), {"off"}),
         (Run(0.3, 1000, 900), {"dangerous"}),

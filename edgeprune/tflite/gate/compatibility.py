@@ -108,7 +108,8 @@ def mixes_halves(main: Subgraph, node: Node) -> bool:
     """Whether weights are float16 and their bias is float32.
 
     LiteRT 2.1.6 gives NaN on ARM64 when such weights go through DENSIFY, also in a network that
-    stays dense; converters store both in float16. Measured on emulated ARM64, 2026-11-23.
+    stays dense; converters store both in float16. Measured on emulated ARM64, 2026-11-23. LiteRT
+    2.3.0 computes right, 2026-11-27.
     """
     if node.op not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") or len(node.inputs) < 3:
         return False

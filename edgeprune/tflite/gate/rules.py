@@ -99,7 +99,12 @@ _KNOWN: Mapping[Runtime, XnnpackRules] = {
             needs_fp16=True,
         ),
         _LITERT_2_1_6,
-        replace(_LITERT_2_1_6, runtime=Runtime("LiteRT", "2.3.0"), half_precision_breaks=False),
+        replace(
+            _LITERT_2_1_6,
+            runtime=Runtime("LiteRT", "2.3.0"),
+            halves_give_nan=False,
+            half_precision_breaks=False,
+        ),
     )
 }
 """The rules by the runtime that they were found in.
