@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
+@options.route
 @options.data_options
 @click.option(
     "--numerics", type=click.Choice(get_args(Numerics)), help="Number format; the profile's."
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 def export_command(
     model: Path,
     device: str,
+    route: str | None,
     data: Path | None,
     scale: Scale,
     numerics: Any,
@@ -70,7 +72,7 @@ def export_command(
     with terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
-            loaded, profile, output, x=x, numerics=numerics, plan=found, scale=scale
+            loaded, profile, output, x=x, numerics=numerics, plan=found, route=route, scale=scale
         )
     terminal.warn(exported.warnings)
     written = write_c_array(output) if c_array else None

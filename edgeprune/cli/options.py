@@ -74,6 +74,12 @@ device = click.option(
     help="A profile that `edgeprune devices` lists, a product such as 'pixel 8', or the path of "
     "your own .toml profile.",
 )
+route = click.option(
+    "--route",
+    metavar="NAME",
+    help="One of the device's routes, number format and pattern together; `edgeprune devices "
+    "--json` lists them.",
+)
 aim = together(
     click.option(
         "--sparsity",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
+@options.route
 @options.aim
 @options.data_options
 @options.chosen_layers

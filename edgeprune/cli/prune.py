@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
 )
+@options.route
 @options.aim
 @options.data_options
 @options.epochs
@@ -55,6 +56,7 @@ def prune_command(
     model: Path,
     device: str,
     plan_path: Path | None,
+    route: str | None,
     sparsity: float | None,
     goal: Any,
     data: Path | None,
@@ -91,6 +93,7 @@ def prune_command(
     the best epoch is kept. Training that was interrupted goes on with --resume.
     """
     asked = {
+        "route": route,
         "sparsity": sparsity,
         "goal": goal,
         "only": only,
@@ -125,7 +128,7 @@ def prune_command(
     )
     if how is not None:
         _check_training(loaded, samples, how)
-    fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
+    fitted = _fitted(loaded, profile, route, samples, goal, only, skip) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
@@ -206,13 +209,20 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
 
 
 def _fitted(
-    loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
+    loaded: Any,
+    profile: DeviceProfile,
+    route: str | None,
+    samples: Any,
+    goal: Any,
+    only: Any,
+    skip: Any,
 ) -> Fitted:
     from edgeprune.planning.fit import fit_plan
 
     with terminal.progress_bar() as tell:
+        chosen = profile.on(route, goal) if route else profile
         return fit_plan(
-            loaded, profile, data=samples, goal=goal, only=only, skip=skip, progress=tell
+            loaded, chosen, data=samples, goal=goal, only=only, skip=skip, progress=tell
         )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command("validate")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @options.device
+@options.route
 @click.option(
     "--reference",
     type=options.PATH,
@@ -34,6 +35,7 @@ def validate_command(
     context: click.Context,
     model: Path,
     device: str,
+    route: str | None,
     reference: Path | None,
     data: Path | None,
     scale: Scale,
@@ -55,7 +57,13 @@ def validate_command(
     x = inputs.read_calibration(data, specs, scale)
     settings = Settings(python=board_python)
     verdict = validate_file.validate(
-        model, profile, reference=reference, x=x, targets=targets, settings=settings
+        model,
+        profile,
+        reference=reference,
+        x=x,
+        route=route,
+        targets=targets,
+        settings=settings,
     )
     if as_json:
         print_json(verdict.to_json())

@@ -78,6 +78,7 @@ def export(
     x: list[Array] | None = None,
     numerics: Numerics | None = None,
     plan: Plan | None = None,
+    route: str | None = None,
     scale: Scale = "auto",
     isolated: bool = False,
 ) -> Exported:
@@ -92,8 +93,9 @@ def export(
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
       x: calibration data, one array `[n, ...]` per input; required for int8.
-      numerics: number format; the profile's if None.
+      numerics: number format; that of the route if None.
       plan: the plan that the model was pruned by; recorded in the manifest.
+      route: one of the profile's routes by its name; the plan's if None, else the default.
       scale: by what uint8 data was scaled to make `x`; recorded in the manifest, so that `validate`
         scales likewise.
       isolated: whether TensorFlow's converter runs in a process of its own, so that a model that
@@ -101,13 +103,14 @@ def export(
 
     Raises:
       DataError: int8 without calibration data.
+      ProfileError: a route that the profile does not have, or whose needs its core does not meet.
       ModelError: a number format that the profile does not have, input sizes that are not fixed,
         recurrent layers that keep a state, a model that the TensorFlow converter or the device's
         runtimes do not support, or layers that would be float in an int8 file.
       CheckError: a zero of a pruned kernel was lost.
       OutputError: the file cannot be written.
     """
-    profile = load_profile(device)
+    profile = load_profile(device).on(route or (plan.route if plan else None))
     path = Path(output)
     require_folder(path)
     chosen = _checked_numerics(profile, numerics)

@@ -41,7 +41,8 @@ def make_manifest(
 
     Args:
       model_sha256: hash of the Keras model's architecture and weights, see `hash_model`.
-      profile: the device; recorded in full, since a user's own profile may change.
+      profile: the device on the route that was taken; recorded in full, since a user's own profile
+        may change.
       numerics: number format of the artifact.
       plan: the plan that the model was pruned by, if known.
       layers: the zeros of each layer of the model.
@@ -52,6 +53,7 @@ def make_manifest(
         "schema": MANIFEST_VERSION,
         "model_sha256": model_sha256,
         "device": profile.name,
+        "route": profile.route.name,
         "profile": profile.model_dump(mode="json", by_alias=True),
         "numerics": numerics,
         "scale": dict(scale),

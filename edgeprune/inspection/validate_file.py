@@ -15,6 +15,7 @@ from edgeprune.core.data import InputSpec, scales_by_name, with_scales
 from edgeprune.core.files import describe_file
 from edgeprune.inspection.pattern_check import check_pattern
 from edgeprune.inspection.reference import run_reference
+from edgeprune.inspection.route_of_file import on_route_of
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import (
@@ -46,6 +47,7 @@ def validate(
     *,
     reference: str | Path | None = None,
     x: list[Array] | None = None,
+    route: str | None = None,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> Verdict:
@@ -57,6 +59,7 @@ def validate(
       reference: a `.tflite` or `.keras` file that computes the right outputs; without one the file
         is only compared with itself run by plain kernels, without XNNPACK.
       x: inputs, one array `[n, ...]` per input in the order of the signature; generated if None.
+      route: one of the profile's routes by its name; if None as `on_route_of` finds it.
       targets: instruments to ask beside this computer and the device's own, such as a board.
       settings: how those are reached.
 
@@ -65,9 +68,9 @@ def validate(
       InputError: the reference takes other inputs than the file, or cannot be run.
       TargetError: one of the targets is unknown or cannot be used.
     """
-    profile = load_profile(device)
     require_ready(targets)
     graph = tflite_file.read(Path(model))
+    profile = on_route_of(graph, load_profile(device), route)
     inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
     inputs = [array[:CHECKED_SAMPLES] for array in inputs]
     wanted = run_reference(Path(reference), graph, inputs, profile) if reference else None

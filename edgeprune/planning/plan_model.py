@@ -27,6 +27,7 @@ def plan(
     *,
     sparsity: float | None = None,
     goal: Goal | None = None,
+    route: str | None = None,
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
@@ -48,7 +49,8 @@ def plan(
       model: a built `keras.Model`, or the path of a `.keras` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       sparsity: fraction of zeros over the profile's prunable weights; its default if None.
-      goal: which of the profile's strategies; the first if None.
+      goal: takes the profile's first route that serves it; the default route if None.
+      route: which of the profile's routes, by its name.
       only: regular expression; layers whose path it is not found in are left alone.
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
@@ -75,15 +77,17 @@ def plan(
     name = str(model) if isinstance(model, str | Path) else model.name
     if isinstance(model, str | Path):
         model = load_model(Path(model))
-    profile = load_profile(device)
+    offered = load_profile(device)
+    profile = offered.on(route, goal)
     mapped = map_layers(model)
     require_stateless(mapped)
     layers = describe_layers(mapped)
     made = make_plan(
         layers,
-        profile,
+        offered,
         sparsity=sparsity,
         goal=goal,
+        route=route,
         only=only,
         skip=skip,
         model=name,
@@ -97,10 +101,10 @@ def plan(
     if profile.encoding.sparse_networks:
         padded = make_symmetric(model, made.padding) if made.padding else model
         made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
-    method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
+    method = allocation or (profile.route.allocation if x is not None else "uniform")
     if method != "uniform" or x is not None:
         samples = as_data(x)
         rows = list(samples.x) if samples else None
         cost = device_cost(profile, made.goal, layers)
         made = allocate(mapped, made, method, rows, progress, cost)
-    return with_verdict(made, layers, profile)
+    return with_verdict(made, layers, offered)

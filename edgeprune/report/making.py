@@ -83,7 +83,8 @@ def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -
     try:
         tell("plan")
         plan = _plan(job, profile)
-        notes = plan_notes(plan, profile.strategy(job.goal), job.sparsity)
+        profile = profile.on(plan.route)
+        notes = plan_notes(plan, profile.route, job.sparsity)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
         with quality_warnings() as warnings:
@@ -100,7 +101,7 @@ def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -
 
 
 def _plan(job: Job, profile: DeviceProfile) -> Plan:
-    asked = None if profile.strategy(job.goal).fixed else job.sparsity
+    asked = None if profile.on(goal=job.goal).route.fixed else job.sparsity
     return plan_model(
         job.model,
         profile,
