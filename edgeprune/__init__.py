@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeprune.inspection.inspect_file import inspect
     from edgeprune.inspection.validate_file import validate
     from edgeprune.planning.plan_model import plan
+    from edgeprune.profiles.devices import devices
     from edgeprune.profiles.profile import load_profile
     from edgeprune.pruning.carry_out import prune, prune_one_shot, train_pruned
     from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
@@ -38,6 +39,7 @@ _MODULES = {
     "PruningSummaries": "pruning.training.callbacks",
     "UpdatePruningStep": "pruning.training.callbacks",
     "compare": "report.compare",
+    "devices": "profiles.devices",
     "export": "conversion.convert",
     "inspect": "inspection.inspect_file",
     "load_profile": "profiles.profile",
@@ -62,6 +64,7 @@ __all__ = [
     "Training",
     "UpdatePruningStep",
     "compare",
+    "devices",
     "export",
     "inspect",
     "load_profile",

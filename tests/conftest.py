@@ -6,11 +6,14 @@ Tests run in several processes (pytest-xdist), on machines that may be busy: non
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.runtimes import NEEDS_REFERENCE, has_wheel
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # pytest-xdist gives its processes a terminal's width; tests look at what is written without one.
@@ -25,6 +28,30 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 CACHE = "XDG_CACHE_HOME"
 
 collect_ignore = [] if SHARED_DATA.is_dir() else ["shared"]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leaves out modules that say, in a line of their own, that they are for another system."""
+    lines = {
+        "linux": (),
+        "win32": ('assert sys.platform == "linux"', 'assert sys.platform != "win32"'),
+    }.get(sys.platform, ('assert sys.platform == "linux"',))
+    if not lines or collection_path.suffix != ".py":
+        return None
+    said = collection_path.read_text(encoding="utf-8").splitlines()
+    return True if set(lines) & set(said) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs the reference runtime where no wheel of it exists, and Linux."""
+    lacking = [
+        *([] if has_wheel() else [NEEDS_REFERENCE]),
+        *([] if sys.platform == "linux" else ["linux"]),
+    ]
+    without = [item for item in items if any(map(item.get_closest_marker, lacking))]
+    if without:
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
 
 
 @pytest.fixture(scope="session", autouse=True)

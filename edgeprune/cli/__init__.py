@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli import streams, terminal, watched
+from edgeprune.cli import stopping, streams, terminal, watched
 from edgeprune.cli.output import print_error
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.spelling import suggestion
@@ -79,7 +78,8 @@ class _Edgeprune(click.Group):
             )
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+        unknown = args and not args[0].startswith("-") and args[0] not in _COMMANDS
+        if unknown and not context.resilient_parsing:
             near = suggestion(args[0], _COMMANDS)
             raise click.UsageError(f"No such command '{args[0]}'.{near}", context)
         return super().resolve_command(context, args)
@@ -166,11 +166,11 @@ def cli() -> None:
 def main() -> None:
     """The program `edgeprune`."""
     streams.open_streams()
-    if watched.needs_child(sys.argv[1:]):
+    if sys.platform != "win32" and watched.needs_child(sys.argv[1:]):
         from edgeprune.cli.guard import run_in_child
 
         sys.exit(run_in_child(sys.argv[1:]))
     terminal.silence_libraries()
-    signal.signal(signal.SIGTERM, watched.stop)
+    stopping.end_in_order_on_signals()
     watched.watch_parent()
     streams.flushed(cli)

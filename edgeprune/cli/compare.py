@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli import inputs, instruments, options, terminal
+from edgeprune.cli.completion import complete_devices
 from edgeprune.cli.output import print_json
 from edgeprune.core.errors import told_quality_warnings
 from edgeprune.core.work_note import parent_and_notes
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
-@click.option("--devices", required=True, metavar="D1,D2", help="Names or paths, with commas.")
+@click.option(
+    "--devices",
+    required=True,
+    metavar="D1,D2",
+    shell_complete=complete_devices,
+    help="Profiles, products such as pixel 8, or paths, with commas.",
+)
 @click.option(
     "--data", type=options.PATH, required=True, metavar="DATA.npz", help="x and labels y."
 )
@@ -91,9 +98,7 @@ def compare_devices(
 
     `offers` says what would set up the instruments that are missing.
     """
-    from edgeprune.profiles.profile import load_profile
-
-    profiles = [load_profile(name.strip()) for name in names]
+    profiles = inputs.read_devices(names)
     from edgeprune.cli import measurement_tables
     from edgeprune.report import compare
     from edgeprune.report.memory import Memory

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune.cli import options, terminal
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import network_json, print_json, say_network
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ def encode_command(model: Path, device: str, output: Path, as_json: bool) -> Non
     from edgeprune.cli import tables
     from edgeprune.core.files import require_folder
     from edgeprune.profiles.encoding import rules_of
-    from edgeprune.profiles.profile import load_profile
     from edgeprune.tflite.store_sparsely import encode_file
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     require_folder(output)
     with terminal.progress_bar() as tell:
         tell(f"encoding {model.name}", 0, 1)

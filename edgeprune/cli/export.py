@@ -54,10 +54,9 @@ def export_command(
     from edgeprune.conversion.manifest import manifest_path
     from edgeprune.core.files import require_folder
     from edgeprune.core.plan import read_plan
-    from edgeprune.profiles.profile import load_profile
     from edgeprune.tflite.c_array import c_array_paths, write_c_array
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     require_folder(output)
     for path in (manifest_path(output), *(c_array_paths(output) if c_array else ())):
         require_folder(path)

@@ -2,7 +2,8 @@
 
 TensorFlow's converter and the runtimes are native code, which can end their process without a word.
 The parent imports neither TensorFlow nor a command. It passes signals on and waits; if the child
-dies, it says of what, and what was being done.
+dies, it says of what, and what was being done. It works by process groups, which Windows does not
+have: there, commands run unwatched.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import IO
 import click
 
 from edgeprune.cli import terminal
-from edgeprune.cli.watched import STOPPING
+from edgeprune.cli.stopping import STOPPING
 from edgeprune.core.work_note import CRASH, MARKER, UNDER_WAY, read_note
+
+assert sys.platform != "win32"  # noqa: S101  for the type checker: nothing imports it there
 
 _CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"})
 TIME_TO_NOTICE_S = 1.5

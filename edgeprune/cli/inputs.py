@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,44 @@ if TYPE_CHECKING:
     from edgeprune.core.plan import Plan
     from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.pruning.training.settings import Training
+
+
+def read_device(words: str) -> DeviceProfile:
+    """The profile of `--device`; says on standard error which one a product's name was taken as."""
+    from edgeprune.profiles.folder import profile_names
+    from edgeprune.profiles.profile import load_profile
+
+    profile = load_profile(words)
+    if words not in profile_names() and not words.endswith(".toml"):
+        found = ", ".join(dict.fromkeys(named_products(words, profile))) or profile.device
+        terminal.say(f"'{words}' is taken as {profile.name}: {found}.")
+    return profile
+
+
+def read_devices(names: Iterable[str]) -> list[DeviceProfile]:
+    """The profiles of `--devices`; two products of one profile are one device."""
+    profiles: list[DeviceProfile] = []
+    for name in names:
+        profile = read_device(name.strip())
+        if profile in profiles:
+            terminal.say(f"'{name.strip()}' is {profile.name} too: compared once.")
+        else:
+            profiles.append(profile)
+    return profiles
+
+
+def named_products(words: str, profile: DeviceProfile) -> tuple[str, ...]:
+    """The first few products of a profile that words mean, each with its chip."""
+    from edgeprune.profiles.matching import find
+    from edgeprune.profiles.profile import listed_products
+
+    found = [entry.hardware for entry in find(words, listed_products([profile]))]
+    more = (f"{len(found) - _MAX_NAMED} more",) if len(found) > _MAX_NAMED else ()
+    return (*(f"{each.name} ({each.chip})" for each in found[:_MAX_NAMED]), *more)
+
+
+_MAX_NAMED = 3
+"""Products that are named where words mean several."""
 
 
 def read_samples(

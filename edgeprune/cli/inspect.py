@@ -6,20 +6,26 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import options
+from edgeprune.cli import inputs, options
+from edgeprune.cli.completion import complete_device
 from edgeprune.cli.output import print_json
 
 
 @click.command("inspect")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
-@click.option("--device", metavar="D", help="Hold the file against this device's runtimes.")
+@click.option(
+    "--device",
+    metavar="D",
+    shell_complete=complete_device,
+    help="Hold the file against this device's runtimes.",
+)
 @options.json_document
 def inspect_command(model: Path, device: str | None, as_json: bool) -> None:
     """Show what is in a .tflite file: operators, zeros, how they are stored, and what is wrong."""
     from edgeprune.cli import tables
     from edgeprune.inspection import inspect_file
 
-    found = inspect_file.inspect(model, device)
+    found = inspect_file.inspect(model, None if device is None else inputs.read_device(device))
     if as_json:
         print_json(found.to_json())
     else:

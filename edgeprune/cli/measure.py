@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeprune.cli import options, terminal
+from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 from edgeprune.targets.measurement import Settings
 
@@ -25,11 +25,10 @@ def measure_command(
 ) -> None:
     """Measure files, in turn with each other; with several, compare them with the first."""
     from edgeprune.cli import measurement_tables
-    from edgeprune.profiles.profile import load_profile
     from edgeprune.targets.measuring import measure_each
     from edgeprune.targets.missing import missing_instrument
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     with terminal.progress_bars() as tell:
         outcomes = measure_each(models, profile, targets, settings, tell)
     found = [m for outcome in outcomes for m in outcome.measurements]

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import click
 
+from edgeprune.cli.completion import complete_device, complete_targets
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
@@ -69,7 +70,9 @@ device = click.option(
     "--device",
     required=True,
     metavar="D",
-    help="A name that `edgeprune devices` lists, or the path of your own .toml profile.",
+    shell_complete=complete_device,
+    help="A profile that `edgeprune devices` lists, a product such as 'pixel 8', or the path of "
+    "your own .toml profile.",
 )
 aim = together(
     click.option(
@@ -190,6 +193,7 @@ target_option = click.option(
     "targets",
     multiple=True,
     callback=read_targets,
+    shell_complete=complete_targets,
     metavar="T[,T...]",
     help="An instrument that `edgeprune targets` lists, such as host, ssh:pi@board:22 or "
     "adb:SERIAL; several work, those on other machines at the same time.",

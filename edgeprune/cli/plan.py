@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )
+@click.option("--all", "every_layer", is_flag=True, help="List every layer with its reason.")
 @options.json_document
 def plan_command(
     model: Path,
@@ -33,10 +34,14 @@ def plan_command(
     scale: Scale,
     padding: Any,
     output: Path | None,
+    every_layer: bool,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Say which layers would be pruned, in which pattern, and why not the others.
+
+    The verdict comes first: the gain to expect, what is in the way, what to type next. Nothing is
+    measured for it.
 
     With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
     zeros are spread so that the sum of errors is smallest, where the profile wants that.
@@ -44,14 +49,14 @@ def plan_command(
     The file that -o writes can be edited and given to `prune --plan`.
     """
     from edgeprune.core.files import require_folder, write_file
-    from edgeprune.profiles.profile import load_profile
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     if output is not None:
         require_folder(output)
     from edgeprune.cli import tables
     from edgeprune.keras_model.files import load_model
     from edgeprune.keras_model.preprocessing import inputs_of
+    from edgeprune.planning.expectation import next_step
 
     loaded = load_model(model)
     x = inputs.read_samples(data, inputs_of(loaded), scale)
@@ -59,10 +64,12 @@ def plan_command(
         made = inputs.plan_as_asked(
             loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked
         )
+    named = device if device.endswith(".toml") else profile.name
+    made = made.model_copy(update={"next_step": next_step(made, profile, named)})
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
     if as_json:
         print_json(made.to_json())
     else:
-        tables.show_plan(made)
+        tables.show_plan(made, every_layer=every_layer)
     terminal.warn(made.warnings())

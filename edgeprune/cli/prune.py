@@ -102,9 +102,8 @@ def prune_command(
     _require_what_training_needs(epochs, data, resume)
     from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
-    from edgeprune.profiles.profile import load_profile
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     require_keras_name(output)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     if epochs:

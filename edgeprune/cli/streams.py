@@ -24,6 +24,10 @@ class _Stream(io.RawIOBase):
         self._descriptor = descriptor
         self._needed = needed
         self._lost = False
+        self._console: io.RawIOBase | None = None
+        if sys.platform == "win32" and os.isatty(descriptor):
+            # A Windows console takes its own encoding as bytes, and any character only this way.
+            self._console = os.fdopen(descriptor, "wb", 0, closefd=False)
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -53,6 +57,8 @@ class _Stream(io.RawIOBase):
             return len(view)
 
     def _write(self, view: memoryview) -> int:
+        if self._console is not None:
+            return self._console.write(view) or 0
         while True:
             try:
                 return os.write(self._descriptor, view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edgeprune.cli.terminal import say, show_grid, show_grids
@@ -11,33 +10,8 @@ from edgeprune.core.grid import grid, shorten_name
 if TYPE_CHECKING:
     from edgeprune.core.plan import Plan
     from edgeprune.inspection.inspect_file import Inspection
-    from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.targets.target import Readiness
     from edgeprune.tflite.store_sparsely import EncodingResult
-
-
-def show_devices(profiles: Iterable[DeviceProfile]) -> None:
-    """The device profiles, as a table for a newcomer."""
-    show_grid(
-        grid(
-            "Devices: what makes a model faster or smaller there",
-            ("=device", "what it is", "numbers", "pattern (goal)", "> zeros", "measured by"),
-            (
-                (
-                    profile.name,
-                    f"{profile.device}\n{profile.summary}\n",
-                    profile.numerics,
-                    "\n".join(
-                        f"{strategy.rules[0].pattern} ({', '.join(strategy.goals)})"
-                        for strategy in profile.strategies
-                    ),
-                    "\n".join(f"{strategy.default_sparsity:g}" for strategy in profile.strategies),
-                    ", ".join(profile.targets),
-                )
-                for profile in profiles
-            ),
-        )
-    )
 
 
 def show_targets(states: dict[str, Readiness]) -> None:
@@ -54,12 +28,13 @@ def show_targets(states: dict[str, Readiness]) -> None:
     )
 
 
-def show_plan(plan: Plan) -> None:
-    """The layers that have a kernel, one line each; the others are counted."""
-    show_grids(plan)
+def show_plan(plan: Plan, *, every_layer: bool) -> None:
+    """The verdict, then the layers; without `every_layer` those without a kernel are counted."""
+    for each in plan.grids(every_layer=every_layer):
+        show_grid(each)
     hidden = sum(not layer.shape for layer in plan.layers)
-    if hidden:
-        say(f"{hidden} more layers have no kernel and are left alone (--json lists them).")
+    if hidden and not every_layer:
+        say(f"{hidden} more layers have no kernel and are left alone (--all lists them).")
 
 
 def show_encoding(result: EncodingResult) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from edgeprune.cli import options, terminal
+from edgeprune.cli.completion import complete_targets
 from edgeprune.cli.output import print_json
 from edgeprune.core.terms import DEFAULT_CORE, Core
 
@@ -31,16 +32,17 @@ def targets_command(context: click.Context, as_json: bool) -> None:
 
 
 @targets_command.command("install")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_targets)
 def _install(name: str) -> None:
     """Install what an instrument needs, or say how.
 
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
-    folder removes it.
+    folder removes it. So does `tflite-runtime`, the reference of `host`: its wheels need Python
+    3.10 or 3.11, so on a later one it gets an environment of such a Python, if there is one.
     """
-    from edgeprune.targets.find import find_target
+    from edgeprune.targets.find import find_installable
 
-    target = find_target(name)
+    target = find_installable(name)
     with terminal.progress_bar() as tell:
         target.install(tell)
     terminal.show(f"{name} is ready: {target.readiness().detail}.")

@@ -47,10 +47,9 @@ def validate_command(
     computer and the device's own instruments are always asked, others with --target.
     """
     from edgeprune.inspection import validate_file
-    from edgeprune.profiles.profile import load_profile
     from edgeprune.tflite.format import file as tflite_file
 
-    profile = load_profile(device)
+    profile = inputs.read_device(device)
     graph = tflite_file.read(model)
     specs = validate_file.inputs_of_file(graph, reference)
     x = inputs.read_calibration(data, specs, scale)

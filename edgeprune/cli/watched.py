@@ -1,4 +1,4 @@
-"""Which commands run in a child that is watched (see `guard`), and how that child ends."""
+"""Which commands run in a child that is watched (see `guard`), and how that outlives no parent."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
-from edgeprune.core.work_note import note, parent_and_notes
+from edgeprune.core.work_note import parent_and_notes
 
 _WITH_TENSORFLOW = frozenset({"plan", "prune", "export", "compare", "demo"})
 _KERAS_FILES = (".keras", ".h5")
-STOPPING = "stopping"
-"""The note of a child that received a signal and ends in order."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -28,7 +25,7 @@ def needs_child(arguments: Sequence[str]) -> bool:
 
 
 def watch_parent() -> None:
-    """In a watched child: notes when a signal arrives, and ends when the parent is gone."""
+    """Ends a watched child when its parent is gone."""
     watched = parent_and_notes()
     if watched is None:
         return
@@ -38,16 +35,3 @@ def watch_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != watched[0]:
             sys.exit(128 + signal.SIGTERM)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-
-
-def stop(number: int, _: object) -> NoReturn:
-    """Ends in order on SIGTERM, so that nothing stays behind here or on a device."""
-    note(STOPPING)
-    sys.exit(128 + number)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    note(STOPPING)
-    signal.default_int_handler(number, frame)

@@ -42,7 +42,7 @@ from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import embed
 from edgeprune.tflite.rewrites import Rewritten
-from edgeprune.tflite.storage_plan import TensorPlan, plan_encoding
+from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
 from edgeprune.tflite.store_sparsely import apply_plans, fit_network
 
 MAX_CALIBRATION_SAMPLES = 256
@@ -118,7 +118,8 @@ def export(
         draft = requantize_one_hot(tflite_draft.load(converted))
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
-        rules = rules_of(profile)
+        # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
+        rules = EncodingRules(runtimes=()) if chosen == "float16-arithmetic" else rules_of(profile)
         fitted = fit_network(draft, rules)
         draft = fitted.draft
         tensors = plan_encoding(draft.graph, rules)

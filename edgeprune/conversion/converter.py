@@ -81,10 +81,10 @@ def convert_in_child(folder: Path, conversion: Conversion) -> bytes:
 
 
 def _configure(converter: Any, conversion: Conversion) -> None:
-    # Without it TensorFlow 2.20 writes FULLY_CONNECTED version 12 in some modes, which
+    # Without it TensorFlow 2.20 writes FULLY_CONNECTED version 12 for dynamic range, which
     # tflite-runtime 2.14.0 does not have; some sparse kernels read one scale per tensor only.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
-        not conversion.per_channel_dense
+        not conversion.per_channel_dense or conversion.numerics == "dynamic-range"
     )
     match conversion.numerics:
         case "float32":
@@ -92,6 +92,12 @@ def _configure(converter: Any, conversion: Conversion) -> None:
         case "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
+        case "float16-arithmetic":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+            converter.target_spec._experimental_supported_accumulation_type = tf.float16
+        case "dynamic-range":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
         case "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = _one_by_one(conversion.samples)

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,11 +160,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _put_in_place(new: Path, target: Path) -> None:
     """Renames a file to its place once its content, mode and owner are as they should be."""
-    with new.open("rb") as file:
+    # Windows synchronizes only what is open for writing.
+    with new.open("r+b" if sys.platform == "win32" else "rb") as file:
         with contextlib.suppress(FileNotFoundError):
             before = target.stat()
-            with contextlib.suppress(PermissionError):
-                os.chown(file.fileno(), before.st_uid, before.st_gid)
+            if sys.platform != "win32":
+                with contextlib.suppress(PermissionError):
+                    os.chown(file.fileno(), before.st_uid, before.st_gid)
             new.chmod(stat.S_IMODE(before.st_mode))
         os.fsync(file.fileno())
     new.replace(target)

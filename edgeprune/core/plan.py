@@ -20,6 +20,7 @@ from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
+from edgeprune.core.plan_verdict import Expected, counted, left_alone_grid, verdict_grid
 from edgeprune.core.schema import (
     Count,
     Fraction,
@@ -140,6 +141,10 @@ class Plan(Printable, Table):
     """Layers whose padding changes; empty keeps the model's function as it is."""
     network: Outlook | None = None
     """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
+    expected: Expected | None = None
+    """What the model is expected to cost before and after; None if nothing tells."""
+    next_step: str = ""
+    """What to type next."""
 
     @property
     def pruned(self) -> tuple[LayerPlan, ...]:
@@ -172,24 +177,62 @@ class Plan(Printable, Table):
         """The JSON form of the command-line contract; `read_plan` reads it back."""
         return self.model_dump(mode="json")
 
-    def grids(self) -> tuple[Grid, ...]:
-        """The layers that have a kernel, then changed padding and what the network can gain."""
-        shown = [layer for layer in self.layers if layer.shape]
-        hidden = len(self.layers) - len(shown)
-        layers = grid(
-            f"Plan for {self.device}: sparsity {self.asked:g} asked, "
-            f"{self.expected_sparsity:.3f} expected over the prunable weights",
-            ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why"),
-            map(_layer_cells, shown),
-            *([f"{hidden} more layers have no kernel and are left alone."] if hidden else []),
-        )
+    def grids(self, *, every_layer: bool = False) -> tuple[Grid, ...]:
+        """The verdict, the pruned layers, those left alone by reason, then what stands behind it.
+
+        Args:
+          every_layer: list every layer with its reason, also those without a kernel.
+        """
         padding = grid(
             "Padding made symmetric before training",
             ("layer", "now", "then"),
             ((row.path, row.before, row.after) for row in self.padding),
         )
         network = self.network.grids() if self.network else ()
-        return (layers, *([padding] if self.padding else []), *network)
+        layers = (_layers_grid("Every layer", self.layers),) if every_layer else self._summary()
+        return (self._verdict(), *layers, *([padding] if self.padding else []), *network)
+
+    def _verdict(self) -> Grid:
+        return verdict_grid(
+            f"Plan for {self.device}: sparsity {self.asked:g} asked, "
+            f"{self.expected_sparsity:.3f} expected over the prunable weights",
+            self._what_is_pruned(),
+            self.expected,
+            self.network,
+            self.next_step,
+        )
+
+    def _what_is_pruned(self) -> str:
+        """In words; empty if nothing is."""
+        if not self.pruned:
+            return ""
+        kernels = sum(bool(layer.shape) for layer in self.layers)
+        patterns = ", ".join(counted(str(layer.pattern) for layer in self.pruned))
+        return f"{len(self.pruned)} of {kernels} layers with a kernel: {patterns}"
+
+    def _summary(self) -> tuple[Grid, ...]:
+        """The pruned layers, and the others by their reasons."""
+        pruned = set(self.pruned)
+        others = [row for row in self.layers if row.shape and row not in pruned]
+        hidden = sum(not layer.shape for layer in self.layers)
+        note = f"{hidden} more layers have no kernel and are left alone."
+        left = left_alone_grid(
+            ((_why_left(row), row.path, row.weights) for row in others), *([note] if hidden else [])
+        )
+        return (
+            *([_layers_grid("Pruned", self.pruned)] if pruned else []),
+            *([left] if others or hidden else []),
+        )
+
+
+def _layers_grid(title: str, layers: Iterable[LayerPlan]) -> Grid:
+    headings = ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why")
+    return grid(title, headings, map(_layer_cells, layers)).compact()
+
+
+def _why_left(row: LayerPlan) -> str:
+    """The reason of a layer that is left alone, also where a pattern allows what is not done."""
+    return row.reason if row.pattern is None else f"{row.pattern} leaves all of it at this sparsity"
 
 
 def _layer_cells(layer: LayerPlan) -> tuple[str, ...]:

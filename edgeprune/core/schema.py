@@ -10,6 +10,7 @@ import math
 import reprlib
 import typing
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
@@ -64,15 +65,62 @@ def explain_invalid(error: ValidationError, table: type[Table]) -> str:
       error: as Pydantic raised it.
       table: the class that was validated, whose keys are suggested.
     """
-    problems = error.errors(include_url=False)
-    lines = [_explain(problem, table) for problem in problems[:_MAX_PROBLEMS]]
-    if len(problems) > _MAX_PROBLEMS:
-        lines.append(f"{len(problems) - _MAX_PROBLEMS} more problems follow.")
+    lines = [problem.message for problem in problems_of(error, table)]
+    if error.error_count() > _MAX_PROBLEMS:
+        lines.append(f"{error.error_count() - _MAX_PROBLEMS} more problems follow.")
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one key of a table."""
+
+    location: tuple[str | int, ...]
+    """The key, behind the tables and places in lists that it is in; empty for the whole table."""
+    message: str
+    """Key, expectation and what was received, in a sentence."""
+    expected: str
+    received: str | None
+    """None if the key is missing."""
+
+    @property
+    def key(self) -> str:
+        """The key as it is written in messages, such as `limits.flash_bytes.value`."""
+        return _key(self.location)
+
+
+def problems_of(error: ValidationError, table: type[Table]) -> tuple[Problem, ...]:
+    """The first problems of a table; see `explain_invalid`."""
+    found = error.errors(include_url=False)[:_MAX_PROBLEMS]
+    return tuple(
+        Problem(
+            location=problem["loc"],
+            message=_explain(problem, table),
+            expected=_expected(problem, table),
+            received=None if problem["type"] == "missing" else _received(problem["input"]),
+        )
+        for problem in found
+    )
+
+
+def _expected(problem: Any, table: type[Table]) -> str:
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"one of the keys {', '.join(_keys_at(table, problem['loc'][:-1]))}"
+        case "missing":
+            return "this key, which has no default"
+        case "value_error":
+            return str(problem["ctx"]["error"]).rstrip(".")
+        case _:
+            return str(problem["msg"]).removeprefix("Input should ").removeprefix("be ")
+
+
+def _key(location: Iterable[str | int]) -> str:
+    return _shortened(".".join(str(part) for part in location))
+
+
 def _explain(problem: Any, table: type[Table]) -> str:
-    where = _shortened(".".join(str(part) for part in problem["loc"]))
+    where = _key(problem["loc"])
     match problem["type"]:
         case "json_invalid":
             return f"expected JSON. Received: {problem['ctx']['error']}."
@@ -129,13 +177,13 @@ def _keys_at(table: type[Table], location: tuple[int | str, ...]) -> tuple[str, 
     for part in location:
         if isinstance(part, str):
             fields = {field.alias or name: field for name, field in table.model_fields.items()}
-            table = _table_in(fields[part].annotation) or table
+            table = table_in(fields[part].annotation) or table
     return tuple(field.alias or name for name, field in table.model_fields.items())
 
 
-def _table_in(annotation: Any) -> type[Table] | None:
+def table_in(annotation: Any) -> type[Table] | None:
     """The table class inside an annotation such as `tuple[Rule, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
         return annotation
-    inside = (_table_in(argument) for argument in typing.get_args(annotation))
+    inside = (table_in(argument) for argument in typing.get_args(annotation))
     return next((table for table in inside if table), None)

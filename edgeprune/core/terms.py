@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-Numerics = Literal["float32", "float16", "int8"]
-"""`float16`: weights are stored in 16 bits, the runtime computes in 32. `int8`: weights and
-activations are int8."""
+Numerics = Literal["float32", "float16", "float16-arithmetic", "dynamic-range", "int8"]
+"""`float16`: weights are stored in 16 bits, the runtime computes in 32. `float16-arithmetic`: the
+same, and the file lets the runtime compute in 16, which it does on cores that have it.
+`dynamic-range`: weights are int8, activations float32, quantized while they are multiplied. `int8`:
+weights and activations are int8."""
 Goal = Literal["latency", "flash", "memory"]
 Allocation = Literal["uniform", "lamp", "reconstruction"]
 """How zeros are allocated to layers: the same sparsity for all, by the weights alone, or by the
@@ -16,6 +18,17 @@ losses measured on samples (the same for all without samples)."""
 Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
 """ARM64 cores that can be emulated: those among QEMU 7.2's `-cpu` names that were tested."""
 DEFAULT_CORE: Core = "cortex-a76"
+CoreFeature = Literal["dot-product", "fp16-arithmetic"]
+CORE_FEATURES: Mapping[Core, frozenset[CoreFeature]] = MappingProxyType(
+    {
+        "cortex-a76": frozenset({"dot-product", "fp16-arithmetic"}),
+        "neoverse-n1": frozenset({"dot-product", "fp16-arithmetic"}),
+    }
+)
+"""What cores have beyond Armv8.0, of what kernels ask for; those not named have neither.
+
+Source: the Technical Reference Manuals of Arm (FEAT_DotProd and FEAT_FP16).
+"""
 Accelerator = Literal[
     "ethos-u55-32",
     "ethos-u55-64",

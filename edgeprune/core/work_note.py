@@ -1,9 +1,13 @@
-"""What a command is doing, noted where the process that started it can read it after a crash."""
+"""What a command is doing, noted where the process that started it can read it after a crash.
+
+On Windows nobody watches a command, and nothing is noted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 MARKER = "EDGEPRUNE_CHILD_OF"
@@ -30,14 +34,17 @@ def parent_and_notes() -> tuple[int, int] | None:
 def note(text: str) -> None:
     """Replaces the note; does nothing in a process that nobody watches."""
     watched = parent_and_notes()
-    if watched is not None:
+    if watched is not None and sys.platform != "win32":
         os.ftruncate(watched[1], 0)
         os.pwrite(watched[1], text.encode(errors="replace")[:_LONGEST], 0)
 
 
 def read_note(notes: int) -> str:
     """What was noted last."""
-    return os.pread(notes, _LONGEST, 0).decode(errors="replace")
+    noted = b""
+    if sys.platform != "win32":
+        noted = os.pread(notes, _LONGEST, 0)
+    return noted.decode(errors="replace")
 
 
 @contextlib.contextmanager

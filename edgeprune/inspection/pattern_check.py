@@ -18,7 +18,7 @@ def check_pattern(graph: Graph, profile: DeviceProfile) -> Iterator[Check]:
     """Whether weights that were pruned n:m are still so in the file, if the device skips n:m."""
     patterns = {
         rule.pattern
-        for strategy in profile.strategies
+        for strategy in profile.offered
         for rule in strategy.rules
         if isinstance(rule.pattern, NofM)
     }

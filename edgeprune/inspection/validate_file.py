@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import InputSpec, scales_by_name, signature_name, with_scales
-from edgeprune.core.errors import CheckError, DataError, InputError
+from edgeprune.core.data import InputSpec, scales_by_name, with_scales
 from edgeprune.core.files import describe_file
 from edgeprune.inspection.pattern_check import check_pattern
+from edgeprune.inspection.reference import run_reference
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import (
@@ -24,7 +23,6 @@ from edgeprune.targets.checks import (
     Check,
     Reference,
     Verdict,
-    named_outputs,
     numerics,
 )
 from edgeprune.targets.find import find_target, own_targets, runs_sparse_networks
@@ -72,7 +70,7 @@ def validate(
     graph = tflite_file.read(Path(model))
     inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
     inputs = [array[:CHECKED_SAMPLES] for array in inputs]
-    wanted = _reference(Path(reference), graph, inputs, profile) if reference else None
+    wanted = run_reference(Path(reference), graph, inputs, profile) if reference else None
     checks = (
         _check_operators(graph, profile),
         _check_numerics(graph, profile),
@@ -197,64 +195,4 @@ def _check_sparse_network(graph: Graph, profile: DeviceProfile) -> Iterator[Chec
     message = f"{name} on ARM64 computes wrong numbers{known}: {danger.reason}. {danger.remedy}"
     yield Check(
         "sparse network", False, "dangerous", "sound", message.strip(), kind="sparse-network"
-    )
-
-
-def _reference(path: Path, graph: Graph, inputs: list[Array], profile: DeviceProfile) -> Reference:
-    if path.suffix in {".keras", ".h5"}:
-        return _keras_reference(path, graph, inputs)
-    reference = tflite_file.read(path)
-    _require_same_inputs(path, graph, signature_specs(reference))
-    names = [spec.name for spec in signature_specs(graph)]
-    order = [spec.name for spec in signature_specs(reference)]
-    arrays = _ordered(inputs, names, order)
-    runtimes = HOST.runtimes(profile)
-    if not runtimes:
-        raise InputError(f"{path}: no runtime is installed to run it. pip install ai-edge-litert")
-    try:
-        reply = HOST.run(reference, arrays, runtimes[0])
-    except CheckError as error:
-        raise InputError(f"{path}: the reference does not run in {runtimes[0]}: {error}") from error
-    return Reference(
-        path.name, named_outputs(reference, reply.outputs), numerics(reference) == "int8"
-    )
-
-
-def _keras_reference(path: Path, graph: Graph, inputs: list[Array]) -> Reference:
-    # These import Keras, which a .tflite reference does not need.
-    from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.interface import input_specs, output_names, predict
-
-    model = load_model(path)
-    specs = input_specs(model)
-    _require_same_inputs(path, graph, specs)
-    names = [spec.name for spec in signature_specs(graph)]
-    arrays = _ordered(inputs, names, [signature_name(spec.name) for spec in specs])
-    outputs = predict(model, arrays)
-    keys = [signature_name(name) for name in output_names(model)]
-    return Reference(path.name, dict(zip(keys, outputs, strict=True)), quantized=False)
-
-
-def _ordered(inputs: list[Array], names: list[str], order: list[str]) -> list[Array]:
-    """The inputs in another model's order: by name if it has the same names, else as they are."""
-    if sorted(names) != sorted(order):
-        return inputs
-    by_name = dict(zip(names, inputs, strict=True))
-    return [by_name[name] for name in order]
-
-
-def _require_same_inputs(path: Path, graph: Graph, specs: tuple[Any, ...]) -> None:
-    expected = sorted((spec.shape for spec in signature_specs(graph)), key=str)
-    received = sorted((tuple(spec.shape) for spec in specs), key=str)
-    if len(expected) != len(received) or not all(map(_compatible, expected, received)):
-        raise DataError(
-            f"{path}: expected a reference that takes the same inputs as {graph.path.name}, "
-            f"{[list(shape) for shape in expected]}. Received: "
-            f"{[list(shape) for shape in received]}."
-        )
-
-
-def _compatible(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> bool:
-    return len(first) == len(second) and all(
-        a is None or b is None or a == b for a, b in zip(first, second, strict=True)
     )

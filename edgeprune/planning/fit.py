@@ -129,7 +129,7 @@ def fit_plan(
         raise DataError(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
-    goals = [goal for strategy in profile.strategies for goal in strategy.goals]
+    goals = [goal for strategy in profile.offered for goal in strategy.goals]
     mapped = map_layers(model)
     layers = describe_layers(mapped)
     options: dict[str, Any] = {

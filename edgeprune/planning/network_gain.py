@@ -22,8 +22,9 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.encoding import rules_of
+from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.kernel_costs import Amounts, CostTable, RuntimeCosts
-from edgeprune.profiles.profile import DeviceProfile, load_profile, profile_names
+from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Graph, Operator

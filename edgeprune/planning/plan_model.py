@@ -16,6 +16,7 @@ from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
+from edgeprune.planning.expectation import with_verdict
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 
@@ -97,8 +98,9 @@ def plan(
         padded = make_symmetric(model, made.padding) if made.padding else model
         made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
     method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
-    if method == "uniform" and x is None:
-        return made
-    samples = as_data(x)
-    rows = list(samples.x) if samples else None
-    return allocate(mapped, made, method, rows, progress, device_cost(profile, made.goal, layers))
+    if method != "uniform" or x is not None:
+        samples = as_data(x)
+        rows = list(samples.x) if samples else None
+        cost = device_cost(profile, made.goal, layers)
+        made = allocate(mapped, made, method, rows, progress, cost)
+    return with_verdict(made, layers, profile)

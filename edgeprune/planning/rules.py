@@ -16,7 +16,9 @@ from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerPlan, Plan
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
-from edgeprune.profiles.profile import DeviceProfile, PatternRule, Selection, Strategy
+from edgeprune.planning.expectation import with_verdict
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import PatternRule, Selection, Strategy
 
 
 def make_plan(
@@ -44,7 +46,7 @@ def make_plan(
         for layer in layers
     }
     raised = _raised_sparsity(layers, profile, rules, chosen, asked)
-    return Plan(
+    made = Plan(
         device=profile.name,
         model=model,
         goal=goal or strategy.goals[0],
@@ -54,6 +56,7 @@ def make_plan(
             for layer in layers
         ),
     )
+    return with_verdict(made, layers, profile)
 
 
 def _asked_sparsity(strategy: Strategy, sparsity: float | None) -> float:
@@ -100,36 +103,47 @@ def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> P
     outside = _mismatch(layer, layer.shape, profile.prunable)
     if outside and (profile.also is None or _mismatch(layer, layer.shape, profile.also)):
         return f"{outside}: {profile.left_alone}"
-    misses = []
+    misses: list[tuple[int, str]] = []
     for rule in strategy.rules:
-        miss = _mismatch(layer, layer.shape, rule) or _misfit(layer, layer.shape, rule.pattern)
-        if not miss:
+        conditions = (
+            *_conditions(layer, layer.shape, rule),
+            _misfit(layer, layer.shape, rule.pattern),
+        )
+        miss = next(((met, why) for met, why in enumerate(conditions) if why), None)
+        if miss is None:
             return rule
-        misses.append(f"{miss} for {rule.pattern}")
-    return "; ".join(misses)
+        misses.append((miss[0], f"{miss[1]} for {rule.pattern}"))
+    # The rule that comes nearest decides: the one whose first miss is behind the most conditions.
+    return max(misses, key=lambda miss: miss[0])[1] if misses else profile.left_alone
 
 
 def _mismatch(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> str:
     """Why a selection does not take a layer; empty if it does."""
+    return next(filter(None, _conditions(layer, shape, wanted)), "")
+
+
+def _conditions(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> tuple[str, ...]:
+    """For each condition of a selection, the coarsest first, why a layer misses it, or nothing."""
     outputs, inputs = device_matrix.device_shape(layer.kind, shape)
     positions = inputs // device_matrix.input_channels(layer.kind, shape)
-    if layer.kind not in wanted.kinds:
-        return with_article(layer.kind)
-    if wanted.kernel == "1x1" and positions > 1:
-        return f"a kernel of {positions} positions, not 1x1"
-    if layer.pixels is not None and layer.pixels < wanted.min_pixels:
-        return f"a feature map of {layer.pixels} pixel, fewer than {wanted.min_pixels}"
-    if wanted.feeds_map and not layer.feeds_map:
-        return "outputs that do not go back into a feature map"
-    if outputs < wanted.min_outputs:
-        return f"{outputs} outputs, fewer than {wanted.min_outputs}"
-    if inputs < wanted.min_inputs:
-        return f"{inputs} inputs, fewer than {wanted.min_inputs}"
-    if wanted.stride_one and any(stride > 1 for stride in layer.strides):
-        return f"stride {max(layer.strides)}, not 1"
-    if wanted.ungrouped and layer.groups > 1:
-        return f"{layer.groups} groups, not 1"
-    return ""
+    pixels, stride = layer.pixels, max(layer.strides, default=1)
+    checks = (
+        (layer.kind in wanted.kinds, with_article(layer.kind)),
+        (wanted.kernel == "any" or positions == 1, f"a kernel of {positions} positions, not 1x1"),
+        (
+            pixels is None or pixels >= wanted.min_pixels,
+            f"a feature map of {pixels} pixel, fewer than {wanted.min_pixels}",
+        ),
+        (
+            layer.feeds_map or not wanted.feeds_map,
+            "outputs that do not go back into a feature map",
+        ),
+        (outputs >= wanted.min_outputs, f"{outputs} outputs, fewer than {wanted.min_outputs}"),
+        (inputs >= wanted.min_inputs, f"{inputs} inputs, fewer than {wanted.min_inputs}"),
+        (stride == 1 or not wanted.stride_one, f"stride {stride}, not 1"),
+        (layer.groups == 1 or not wanted.ungrouped, f"{layer.groups} groups, not 1"),
+    )
+    return tuple("" if met else why for met, why in checks)
 
 
 def _misfit(layer: LayerInfo, shape: tuple[int, ...], pattern: Pattern) -> str:

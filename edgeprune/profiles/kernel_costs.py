@@ -33,7 +33,8 @@ from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo
 from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
 from edgeprune.core.terms import Core
-from edgeprune.profiles.profile import profile_folder, read_toml
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import read_toml
 
 Amounts: TypeAlias = dict[str, float]
 MapLayout: TypeAlias = Literal["nhwc", "nchw"]

@@ -7,206 +7,99 @@ instruments measure it. Code never asks for a device by name.
 
 from __future__ import annotations
 
-import itertools
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.pattern import NofM
 from edgeprune.core.runtime import RuntimeName
-from edgeprune.core.schema import Count, Fraction, Table, Text, WrittenPattern, explain_invalid
+from edgeprune.core.schema import Count, Table, Text, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
+    CORE_FEATURES,
     DEFAULT_CORE,
-    LAYER_KINDS,
     Accelerator,
-    Allocation,
     Core,
     Goal,
     Numerics,
     TargetName,
 )
+from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
+from edgeprune.profiles.folder import profile_folder, profile_names
+from edgeprune.profiles.hardware import Hardware
+from edgeprune.profiles.matching import Listed, best_profile, read_name
+from edgeprune.profiles.rules import Encoding, Route, Selection, Strategy
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-PROFILE_SCHEMA = 1
-
-
-def _known_kind(value: str) -> str:
-    if value not in LAYER_KINDS:
-        near = suggestion(value, LAYER_KINDS)
-        raise ValueError(f"unknown layer kind '{value}'.{near} Known: {', '.join(LAYER_KINDS)}")
-    return value
+STRATEGIES_SCHEMA = 1
+PROFILE_SCHEMA = 2
+"""Profiles of schema 1 have strategies in one number format, which are read as routes."""
+_PER_ROUTE = (
+    "encoding",
+    "left_alone",
+    "per_channel_dense",
+    "prunable",
+    "symmetric_padding",
+)
+"""Keys that a route may have for itself."""
 
 
 def _none_if_unknown(value: object) -> object:
     return None if value == "unknown" else value
 
 
-LayerKind = Annotated[str, AfterValidator(_known_kind)]
-
-
-class Selection(Table):
-    """Which layers are meant, by kind and by the shape of their kernel and feature map."""
-
-    kinds: tuple[LayerKind, ...] = LAYER_KINDS
-    kernel: Literal["any", "1x1"] = "any"
-    min_pixels: Count = 1
-    """Fewest output positions (height * width) of one sample."""
-    min_outputs: Count = 1
-    min_inputs: Count = 1
-    """Fewest columns of the device matrix."""
-    feeds_map: bool = False
-    """Only layers whose outputs, of one pixel, go back into a feature map, as those of
-    squeeze-and-excite do."""
-    stride_one: bool = False
-    ungrouped: bool = False
-
-
-class PatternRule(Selection):
-    """A pattern, and those of the prunable layers on which it pays."""
-
-    pattern: WrittenPattern
-    because: Text
-    source: Text
-
-
-class Strategy(Table):
-    """What to do for one or more goals; a layer takes the first rule that selects it."""
-
-    goals: tuple[Goal, ...]
-    default_sparsity: Fraction
-    allocation: Allocation = "uniform"
-    rules: tuple[PatternRule, ...]
-
-    @property
-    def fixed(self) -> NofM | None:
-        """The pattern that sets the sparsity by itself, if there is one."""
-        return next((rule.pattern for rule in self.rules if isinstance(rule.pattern, NofM)), None)
-
-
 class RequiredRuntime(Table):
     """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
 
     name: RuntimeName
+    """The runtime."""
     version: Text
+    """Its version."""
     source: Text
-
-
-class Encoding(Table):
-    """Which runtimes read a file with sparse tensors, and from where a sparse kernel pays.
-
-    The thresholds are fractions of zero blocks from which FULLY_CONNECTED computes on the sparse
-    weights themselves; None where its sparse kernel never pays. Without runtimes nothing is stored
-    sparsely.
-    """
-
-    runtimes: tuple[RuntimeName, ...]
-    """Names of some of the profile's own runtimes."""
-    sparse_networks: bool = False
-    """Whether XNNPACK skips zeros in convolutions when the whole network fits its sparse mode."""
-    direct_float32_from: Fraction | None = None
-    direct_int8_from: Fraction | None = None
-    direct_dynamic_range_from: Fraction | None = None
-    source: Text
+    """Where that version comes from."""
 
 
 class Limit(Table):
     """A number the device sets; None, written `"unknown"`, where it is not known."""
 
     value: Annotated[Count | None, BeforeValidator(_none_if_unknown)]
+    """Bytes, or "unknown"."""
     source: Text
+    """Where the number comes from, or why it is not known."""
 
 
 class Limits(Table):
     """What an artifact has to fit into, in bytes."""
 
     flash_bytes: Limit
+    """Room for the model's file."""
     arena_bytes: Limit
+    """Room for activations while it runs."""
     on_chip_bytes: Limit
+    """The most that parameters can take of an accelerator's own memory."""
     sure_on_chip_bytes: Limit | None = None
     """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
-
-
-class PaddedOutputs(Table):
-    """A multiple that output channels are padded to, up to a number of them."""
-
-    up_to: Count | None = None
-    """The most output channels that this entry holds for; None, left out, for all the rest."""
-    multiple: Count
-
-
-class MeasuredOutputs(Table):
-    """What a layer with a number of output channels was measured to cost, in any one unit."""
-
-    outputs: Count
-    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _pad(count: int, rows: tuple[PaddedOutputs, ...]) -> int:
-    for row in rows:
-        if row.up_to is None or count <= row.up_to:
-            return -(-count // row.multiple) * row.multiple
-    return count
-
-
-class ChannelCost(Table):
-    """What a channel costs on the device, so that none goes where it is padded back."""
-
-    compute_inputs: Count = 1
-    """Multiple that input channels are padded to where they are multiplied."""
-    compute_outputs: tuple[PaddedOutputs, ...] = ()
-    stored_inputs: Count = 1
-    """The same where weights are stored."""
-    stored_outputs: tuple[PaddedOutputs, ...] = ()
-    measured: tuple[MeasuredOutputs, ...] = ()
-    """In place of `compute_outputs`: a table measured on the device, rising in outputs."""
-    macs_per_byte: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Multiplications that the device does in the time in which it moves one byte."""
-    source: Text
-
-    def computed_outputs(self, count: int) -> float:
-        """How many output channels are computed, in effect, where there are `count`."""
-        if not self.measured:
-            return _pad(count, self.compute_outputs)
-        table = [(0, 0.0), *((row.outputs, row.cost) for row in self.measured)]
-        per_output = table[-1][1] / table[-1][0]
-        for (before, low), (after, high) in itertools.pairwise(table):
-            if count <= after:
-                between = low + (high - low) * (count - before) / (after - before)
-                return between / per_output
-        return count
-
-    def stored_outputs_of(self, count: int) -> int:
-        """How many output channels are stored where there are `count`."""
-        return _pad(count, self.stored_outputs)
-
-    @model_validator(mode="after")
-    def _check(self) -> ChannelCost:
-        outputs = [row.outputs for row in self.measured]
-        if outputs != sorted(set(outputs)):
-            raise ValueError(f"measured: outputs must rise. Received: {outputs}")
-        return self
-
-
-NO_CHANNEL_COST = ChannelCost(macs_per_byte=0, source="every channel costs what it multiplies")
 
 
 class VelaSettings(Table):
     """What the instrument `vela` has to know of a device."""
 
     accelerator: Accelerator
+    """The NPU and its multiply-accumulates per cycle."""
     system: Text | None = None
-    """System configuration of the compiler's own Arm/vela.ini; its default for the NPU if None."""
+    """System configuration of the compiler's Arm/vela.ini; its default for the NPU if left out."""
     memory_mode: Text | None = None
-    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if None."""
+    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if left out."""
     source: Text
+    """Where these settings come from."""
 
 
 class TflmSettings(Table):
@@ -220,20 +113,26 @@ class Fact(Table):
     """Something measured or documented about the device that explains the rules."""
 
     text: Text
+    """The fact, in a sentence."""
     source: Text
+    """What shows it."""
 
 
 class DeviceProfile(Table):
     """One device, as its TOML file describes it."""
 
     schema_version: Annotated[Count, Field(alias="schema")]
+    """Version of this format: 2, or 1 with `strategies` in place of `routes`."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """What `--device` takes: small letters, digits, dots, dashes and underscores."""
     device: Text
     """What the device is, for a person."""
     summary: Text
     """One sentence: what makes a model faster or smaller there."""
     numerics: Numerics
+    """The number format that models are exported in; that of the first route."""
     other_numerics: tuple[Numerics, ...] = ()
+    """Number formats that `export --numerics` may choose instead."""
     per_channel_dense: bool
     """Whether Dense weights may have one int8 scale per output; some sparse kernels take one."""
     symmetric_padding: bool = False
@@ -246,7 +145,9 @@ class DeviceProfile(Table):
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
     costs: Text | None = None
-    """The table of what layers cost, by name or as the path of a `.toml`; see `kernel_costs`."""
+    """The table of what layers cost, by its name in `costs/` or as the path of a `.toml`."""
+    hardware: tuple[Hardware, ...] = ()
+    """Products and chips that this profile stands for; `edgeprune devices WORDS` searches them."""
     prunable: Selection
     """The layers whose weights a sparsity is counted over."""
     also: Selection | None = None
@@ -254,87 +155,190 @@ class DeviceProfile(Table):
     left_alone: Text
     """Why layers outside every rule stay dense."""
     runtimes: tuple[RequiredRuntime, ...]
-    strategies: tuple[Strategy, ...]
+    """Runtimes that a file has to load in."""
+    routes: tuple[Route, ...] = ()
+    """Number formats and what is pruned in them; the first is the default."""
+    strategies: tuple[Strategy, ...] = ()
+    """In schema 1, in place of routes: what to do for each goal; the first is the default."""
     encoding: Encoding
+    """Which runtimes read sparse tensors, and from where a sparse kernel pays."""
     limits: Limits
+    """What a file has to fit into."""
     channel_cost: ChannelCost = NO_CHANNEL_COST
     """What removal of channels is weighed by."""
     tflm: TflmSettings | None = None
+    """What the instrument `tflm` has to know."""
     vela: VelaSettings | None = None
+    """What the instrument `vela` has to know."""
     facts: tuple[Fact, ...] = ()
+    """What else was measured or documented, for people."""
 
     @model_validator(mode="after")
     def _check(self) -> DeviceProfile:
-        if self.schema_version != PROFILE_SCHEMA:
-            raise ValueError(
-                f"schema: this version of edgeprune reads schema {PROFILE_SCHEMA}. "
-                f"Received: {self.schema_version}"
-            )
-        for name in ("targets", "runtimes", "strategies"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: expected at least one")
-        goals = [goal for strategy in self.strategies for goal in strategy.goals]
-        if len(goals) != len(set(goals)):
-            raise ValueError(f"strategies: each goal must be unique. Received: {', '.join(goals)}")
-        named = dict.fromkeys(runtime.name for runtime in self.runtimes)
-        unknown = [name for name in self.encoding.runtimes if name not in named]
-        if unknown:
-            raise ValueError(
-                f"encoding.runtimes: expected names among the profile's own runtimes, "
-                f"{', '.join(named)}. Received: {', '.join(unknown)}"
-            )
+        for problem in _contradictions(self):
+            raise ValueError(problem)
         return self
 
-    def strategy(self, goal: Goal | None = None) -> Strategy:
-        """The strategy for a goal; the first one of the file if none is named.
+    @property
+    def offered(self) -> tuple[Route, ...]:
+        """The routes, the default first; a strategy of schema 1 is one by the name of its goal."""
+        return self.routes or tuple(
+            Route(
+                **dict(strategy),
+                name=next(iter(strategy.goals), f"strategy-{number}"),
+                numerics=self.numerics,
+                source=next((rule.source for rule in strategy.rules), self.summary),
+            )
+            for number, strategy in enumerate(self.strategies, 1)
+        )
+
+    @property
+    def route(self) -> Route:
+        """The default route; of a profile that was narrowed with `on`, the one that is left."""
+        return self.offered[0]
+
+    def on(self, route: str | None = None, goal: Goal | None = None) -> DeviceProfile:
+        """The profile with one route only, in whose number format everything is then said.
+
+        Args:
+          route: its name; the first route that serves the goal if None.
+          goal: what matters most; no matter if None.
 
         Raises:
-          ProfileError: the profile has no strategy for that goal.
+          ProfileError: no such route, it does not serve the goal or needs what the core lacks.
         """
-        if goal is None:
-            return self.strategies[0]
-        for strategy in self.strategies:
-            if goal in strategy.goals:
-                return strategy
-        goals = ", ".join(goal for strategy in self.strategies for goal in strategy.goals)
+        chosen = _named_route(self, route) if route is not None else self.strategy(goal)
+        if goal is not None and goal not in chosen.goals:
+            raise ProfileError(
+                f"{self.name}: expected a goal that route '{chosen.name}' serves, one of "
+                f"{', '.join(chosen.goals) or 'none'}. Received: {goal}."
+            )
+        lacks = sorted(set(chosen.needs) - CORE_FEATURES.get(self.core, frozenset()))
+        if lacks:
+            raise ProfileError(
+                f"{self.name}: route '{chosen.name}' needs {' and '.join(lacks)}, which the core "
+                f"{self.core} does not have. Choose another route, or a profile of another core."
+            )
+        own = {key: getattr(chosen, key) for key in _PER_ROUTE}
+        changed = {key: value for key, value in own.items() if value is not None}
+        if chosen.prunable is not None:
+            changed["also"] = chosen.also
+        narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
+        return self.model_copy(update={**changed, **narrowed, "schema_version": PROFILE_SCHEMA})
+
+    def strategy(self, goal: Goal | None = None) -> Route:
+        """The first route that serves a goal; the default route if none is named.
+
+        Raises:
+          ProfileError: the profile has no route for that goal.
+        """
+        for route in self.offered:
+            if goal is None or goal in route.goals:
+                return route
+        goals = ", ".join(dict.fromkeys(goal for route in self.offered for goal in route.goals))
         raise ProfileError(
             f"{self.name}: expected a goal that the profile serves, one of {goals}. "
             f"Received: {goal}."
         )
 
 
-def profile_folder() -> Path:
-    """Where the profiles that come with edgeprune are: in the wheel, or beside the package."""
-    package = Path(__file__).parents[1]
-    inside = package / "device_profiles"
-    return inside if inside.is_dir() else package.parent / "device_profiles"
+def _named_route(profile: DeviceProfile, name: str) -> Route:
+    names = [route.name for route in profile.offered]
+    if name not in names:
+        raise ProfileError(
+            f"{profile.name}: unknown route '{name}'.{suggestion(name, names)} "
+            f"Known routes: {', '.join(names)}."
+        )
+    return profile.offered[names.index(name)]
 
 
-def profile_names() -> tuple[str, ...]:
-    """The names of the profiles that come with edgeprune, sorted."""
-    return tuple(sorted(path.stem for path in profile_folder().glob("*.toml")))
+def _contradictions(profile: DeviceProfile) -> Iterator[str]:
+    """What is wrong between keys of a profile, in the words of an error."""
+    version = profile.schema_version
+    if version not in (STRATEGIES_SCHEMA, PROFILE_SCHEMA):
+        yield (
+            f"schema: this version of edgeprune reads schema {STRATEGIES_SCHEMA} and "
+            f"{PROFILE_SCHEMA}. Received: {version}"
+        )
+    wanted, other = ("routes", "strategies")
+    if version == STRATEGIES_SCHEMA:
+        wanted, other = other, wanted
+    for name in ("targets", "runtimes", wanted):
+        if not getattr(profile, name):
+            yield f"{name}: expected at least one"
+    if getattr(profile, other):
+        yield f"{other}: schema {version} has {wanted} in their place"
+    yield from _repeated(profile)
+    if profile.routes and profile.routes[0].numerics != profile.numerics:
+        yield (
+            f"numerics: expected that of the first route, {profile.routes[0].numerics}. "
+            f"Received: {profile.numerics}"
+        )
+    yield from _unknown_runtimes(profile)
+
+
+def _repeated(profile: DeviceProfile) -> Iterator[str]:
+    goals = [goal for strategy in profile.strategies for goal in strategy.goals]
+    if len(goals) != len(set(goals)):
+        yield f"strategies: each goal must be unique. Received: {', '.join(goals)}"
+    names = Counter(route.name for route in profile.routes)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        yield f"routes: each name must be unique. Received twice: {', '.join(twice)}"
+
+
+def _unknown_runtimes(profile: DeviceProfile) -> Iterator[str]:
+    named = dict.fromkeys(runtime.name for runtime in profile.runtimes)
+    listed = {"encoding.runtimes": profile.encoding.runtimes}
+    for route in profile.routes:
+        listed[f"route '{route.name}': runtimes"] = route.runtimes
+        if route.encoding is not None:
+            listed[f"route '{route.name}': encoding.runtimes"] = route.encoding.runtimes
+    for key, names in listed.items():
+        unknown = [name for name in names if name not in named]
+        if unknown:
+            yield (
+                f"{key}: expected names among the profile's own runtimes, {', '.join(named)}. "
+                f"Received: {', '.join(unknown)}"
+            )
 
 
 def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:
-    """Loads a profile by its name, or the user's own by the path of a `.toml` file.
+    """Loads a profile by its name, by a product that it lists, or by the path of a `.toml` file.
 
+    Of several profiles that list a product, such as `pixel 8`, the one that suits it best is taken.
     A profile that is loaded already is returned as it is.
 
     Raises:
-      ProfileError: no such profile, or the file does not follow the schema; names the key, what was
-        received and, for an unknown key, the nearest valid one.
+      ProfileError: no such profile or product, or several that words may mean, or the file does not
+        follow the schema; names the key, what was received and, for an unknown key, the nearest
+        valid one.
     """
     if isinstance(device, DeviceProfile):
         return device
-    path = Path(device)
-    if isinstance(device, str) and not device.endswith(".toml"):
-        path = profile_folder() / f"{device}.toml"
-        if device not in profile_names():
-            raise ProfileError(
-                f"Unknown device '{device}'.{suggestion(device, profile_names())} Known devices: "
-                f"{', '.join(profile_names())}. For your own, give the path of a .toml file."
-            )
+    if isinstance(device, Path) or device.endswith(".toml"):
+        return _parse(read_toml(Path(device)), Path(device))
+    name = named_profile(device)
+    if name is None:
+        name = best_profile(device, listed_products(shipped_profiles()), profile_names())
+    path = profile_folder() / f"{name}.toml"
     return _parse(read_toml(path), path)
+
+
+def named_profile(words: str) -> str | None:
+    """The name of the profile that is called so, as in `edge tpu`; None if none is."""
+    asked = read_name(words).parts
+    return next((name for name in profile_names() if read_name(name).parts == asked), None)
+
+
+def shipped_profiles() -> tuple[DeviceProfile, ...]:
+    """The profiles that come with edgeprune, by name."""
+    return tuple(load_profile(name) for name in profile_names())
+
+
+def listed_products(profiles: Iterable[DeviceProfile]) -> tuple[Listed, ...]:
+    """Every product of the profiles, in their order."""
+    return tuple(Listed(p.name, hardware) for p in profiles for hardware in p.hardware)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

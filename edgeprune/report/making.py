@@ -20,7 +20,8 @@ from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan as plan_model
-from edgeprune.profiles.profile import DeviceProfile, Encoding
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import Encoding
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.checkpoint import FILE, remove_checkpoint
 from edgeprune.pruning.training.settings import Training

@@ -5,7 +5,8 @@ from __future__ import annotations
 from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
-from edgeprune.profiles.profile import DeviceProfile, Strategy
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import Strategy
 from edgeprune.targets.find import own_targets
 
 

@@ -13,24 +13,29 @@ import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.grid import Grid, Printable, brief, grid, passed_or_failed
-from edgeprune.core.terms import Numerics
 from edgeprune.targets.measurement import Settings
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import output_ports
+from edgeprune.tflite.metadata import asks_for_halves
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
 GENERATED_SAMPLES = 4
 
-TOLERANCE: Mapping[Numerics, float] = {"float32": 1e-3, "float16": 2e-2, "int8": 0.5}
-"""How far outputs may be from those of a float reference.
+TOLERANCE: Mapping[str, float] = {
+    "float32": 1e-3,
+    "float16": 2e-2,
+    "float16-arithmetic": 5e-2,
+    "int8": 0.5,
+}
+"""How far outputs may be from those of a float reference, by number format.
 
-float32 and float16: largest difference, relative to the largest value of that output. int8: root
-mean square of the difference beyond one quantization step, relative to that of the output. int8
-keeps about two decimal digits per layer, and what a deep network makes of that depends on its
-weights, so the int8 limit (6 dB) tells a right file from a wrong one and not a good from a bad
-quantization: accuracy does that.
+Floats: largest difference, relative to the largest value of that output. int8, and every other
+format with weights of 8 bits: root mean square of the difference beyond one quantization step,
+relative to that of the output. int8 keeps about two decimal digits per layer, and what a deep
+network makes of that depends on its weights, so the int8 limit (6 dB) tells a right file from a
+wrong one and not a good from a bad quantization: accuracy does that.
 """
 SAME_NUMERICS_TOLERANCE_INT8 = 0.05
 """As the int8 tolerance, but between two int8 files: they differ in rounding only."""
@@ -86,7 +91,7 @@ class Verdict(Printable):
     @property
     def ran(self) -> bool:
         """Whether the file ran anywhere; accuracy and latency are worth nothing else."""
-        return any(check.kind == "runs" and check.ok for check in self.checks)
+        return any(check.kind == "runs" and check.value and check.ok for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
@@ -158,10 +163,7 @@ def check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
 
 
 def numerics(graph: Graph) -> str:
-    """The number format of a file's weights: `float32`, `float16`, `int8`, ... or `mixed`.
-
-    `mixed` is weights of 8 bits between float activations (dynamic range), or several formats.
-    """
+    """The number format of a file: a member of `Numerics`, or `mixed` for several in one file."""
     weights = {
         tensor.dtype for tensor in graph.tensors if tensor.constant and len(tensor.shape) > 1
     } - {"int32", "int64", "bool"}
@@ -170,12 +172,22 @@ def numerics(graph: Graph) -> str:
     if weights and weights <= {"int8", "uint8", "int4"}:
         # Inputs may be indices; what the network computes shows at its end.
         quantized = outputs <= {"int8", "uint8"} and "float32" not in inputs
-        return "int8" if quantized else "mixed"
+        if quantized:
+            return "int8"
     if "float16" in weights and weights <= {"float16", "float32"}:
-        return "float16"
+        return "float16-arithmetic" if asks_for_halves(graph.metadata) else "float16"
     if weights <= {"float32"}:
         return "int8" if not weights and outputs <= {"int8", "uint8"} else "float32"
+    if weights <= {"int8", "float32"} and not _quantized_activations(graph):
+        return "dynamic-range"
     return "mixed"
+
+
+def _quantized_activations(graph: Graph) -> bool:
+    return any(
+        tensor.dtype in ("int8", "uint8", "int16") and not tensor.constant
+        for tensor in graph.tensors
+    )
 
 
 def check_outputs(
@@ -204,12 +216,12 @@ def check_outputs(
         received = [list(array.shape) for array in outputs.values()]
         message = f"other outputs than {wanted.description} has"
         return Check(name, False, str(received), str(given), message, kind=kind)
-    quantized = found_numerics not in {"float32", "float16"}
+    quantized = found_numerics == "int8" or found_numerics not in TOLERANCE
     if quantized:
         limit = SAME_NUMERICS_TOLERANCE_INT8 if wanted.quantized else TOLERANCE["int8"]
         errors = [_rms_error(f, r, s) for (f, r), s in zip(pairs, steps, strict=True)]
     else:
-        limit = TOLERANCE["float16" if found_numerics == "float16" else "float32"]
+        limit = TOLERANCE[found_numerics]
         errors = [_largest_error(found, right) for found, right in pairs]
     value = max(errors, default=0.0)
     measure = "root mean square" if quantized else "largest"

@@ -25,6 +25,8 @@ from edgeprune.tflite.format.signature import input_ports, output_ports
 WORKER = Path(__file__).with_name("worker.py")
 DEFAULT_TIME_LIMIT_S = 300.0
 MAX_MESSAGE = 400
+_WINDOWS_CRASHES = 0xC0000000
+"""Exit codes of programs that Windows ended begin here, such as 0xC0000005, an access violation."""
 
 
 class WorkerError(CheckError):
@@ -147,7 +149,8 @@ def require_success(code: int, errors: str) -> None:
     """Checks how the worker ended.
 
     Args:
-      code: as `subprocess` gives it: minus the signal's number if it was killed by one.
+      code: as `subprocess` gives it: minus the signal's number if it was killed by one; on Windows,
+        a status.
       errors: what it wrote to standard error.
 
     Raises:
@@ -156,6 +159,8 @@ def require_success(code: int, errors: str) -> None:
     if code < 0:
         known = {number.value: number.name for number in signal.Signals}
         raise WorkerError(f"it crashed with {known.get(-code, f'signal {-code}')}")
+    if code >= _WINDOWS_CRASHES:
+        raise WorkerError(f"it crashed with {code:#x}")
     if code:
         raise WorkerError(last_error(errors) or f"exit code {code}")
 

@@ -7,13 +7,13 @@ asked for: most commands need one instrument, or none.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgeprune.core.errors import TargetError
 from edgeprune.core.spelling import suggestion
-from edgeprune.targets.target import Target
+from edgeprune.targets.target import Installable, Target
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
@@ -91,11 +91,29 @@ def find_target(name: str) -> Target:
       TargetError: there is no such instrument, or it takes no such address.
     """
     kind, _, address = name.partition(":")
-    if kind not in TARGETS:
-        raise TargetError(
-            f"Unknown target '{name}'.{suggestion(kind, TARGETS)} Known: {', '.join(TARGETS)}."
-        )
+    _require_known(kind, TARGETS)
     return TARGETS[kind](address)
+
+
+def find_installable(name: str) -> Installable:
+    """An instrument by its name, or a runtime that `host` runs in an environment of its own.
+
+    Raises:
+      TargetError: as `find_target`.
+    """
+    from edgeprune.targets.own_environment import OWN_ENVIRONMENTS
+
+    if name in OWN_ENVIRONMENTS:
+        return OWN_ENVIRONMENTS[name]
+    _require_known(name.partition(":")[0], (*TARGETS, *OWN_ENVIRONMENTS))
+    return find_target(name)
+
+
+def _require_known(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise TargetError(
+            f"Unknown target '{name}'.{suggestion(name, known)} Known: {', '.join(known)}."
+        )
 
 
 def own_targets(profile: DeviceProfile) -> tuple[tuple[str, Target], ...]:

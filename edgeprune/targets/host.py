@@ -12,13 +12,14 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
 from edgeprune.core.files import describe_file
+from edgeprune.core.runtime import Runtime
+from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.targets.checks import (
     Case,
     Check,
@@ -28,10 +29,18 @@ from edgeprune.targets.checks import (
     named_outputs,
     numerics,
 )
-from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
+from edgeprune.targets.child import (
+    THIS_PYTHON,
+    Launcher,
+    Reply,
+    WorkerError,
+    run_worker,
+    worker_model,
+)
 from edgeprune.targets.decisions import without_decisions
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measurement import Measurement, Settings
+from edgeprune.targets.own_environment import OWN_ENVIRONMENTS, installed_version
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.timing import choose_runtime, time_files
@@ -42,23 +51,30 @@ if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
 _NAME = "host"
+LITERT = "pip install ai-edge-litert"
 PACKAGES = {"tflite-runtime": "tflite-runtime", "LiteRT": "ai-edge-litert"}
 """The runtimes that the worker knows, the reference first, and the package each comes in."""
 
 
 class Host:
-    """Runs and times files in the runtimes that are installed beside edgeprune."""
+    """Runs and times files in the runtimes that are installed beside edgeprune.
+
+    A runtime that does not fit edgeprune's own Python may have an environment of its own.
+    """
 
     name = _NAME
     capabilities = Capabilities(this_computer=True)
 
     def readiness(self) -> Readiness:
-        """Ready if a runtime is installed."""
+        """Ready if a runtime is installed; names those that are, and what adds the others."""
         found = installed_runtimes()
-        listed = ", ".join(f"{name} {found[name]}" for name in found)
-        if found:
-            return Readiness(True, f"{listed} on {platform.machine()}")
-        return Readiness(False, "no runtime is installed", "pip install ai-edge-litert")
+        if not found:
+            return Readiness(False, "no runtime is installed", LITERT)
+        listed = ", ".join(f"{name} {found[name]}{_place(name)}" for name in found)
+        missing = [own for name, own in OWN_ENVIRONMENTS.items() if name not in found]
+        without = "".join(f"; without {own.runtime} {own.version}" for own in missing)
+        remedy = "; ".join(own.command for own in missing if own.command)
+        return Readiness(True, f"{listed} on {platform.machine()}{without}", remedy)
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:  # noqa: ARG002
         """Cannot add to the Python that it runs in; says what to run.
@@ -87,15 +103,21 @@ class Host:
             "delegates": delegates,
             "models": [worker_model(graph)],
         }
-        return run_worker(job, [inputs])
+        return run_worker(job, [inputs], launcher=launcher_of(runtime))
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
         """Times files in turn, round by round."""
-        found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
-        runtime = choose_runtime(_NAME, found, profile, settings.runtime)
-        return time_files(run_worker, models, profile, settings, target=_NAME, runtime=runtime)
+        runtime = self._chosen(profile, settings)
+        run = functools.partial(run_worker, launcher=launcher_of(runtime))
+        return time_files(run, models, profile, settings, target=_NAME, runtime=runtime)
+
+    def _chosen(self, profile: DeviceProfile, settings: Settings) -> str:
+        wanted = settings.runtime
+        found = self.runtimes(profile) if wanted is None else tuple(installed_runtimes())
+        remedy = how_to_add(wanted) if wanted in PACKAGES else LITERT
+        return choose_runtime(_NAME, found, profile, wanted, remedy=remedy)
 
     def run_once(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
@@ -105,8 +127,7 @@ class Host:
         Raises:
           TfliteError, TargetError, CheckError: as `measure`.
         """
-        found = self.runtimes(profile) if settings.runtime is None else tuple(installed_runtimes())
-        runtime = choose_runtime(_NAME, found, profile, settings.runtime)
+        runtime = self._chosen(profile, settings)
         return tuple(self._ran(path, profile, runtime) for path in models)
 
     def _ran(self, path: Path, profile: DeviceProfile, runtime: str) -> Measurement:
@@ -130,6 +151,10 @@ class Host:
     def check(self, case: Case) -> Iterator[Check]:
         """Runs a file in every runtime of the profile, by XNNPACK's kernels and by plain ones."""
         runtimes = self.runtimes(case.profile)
+        yield from (
+            Check(f"runs ({runtime.name})", True, None, None, not_proven_on(runtime), kind="runs")
+            for runtime in missing_runtimes(case.profile)
+        )
         if not runtimes:
             state = self.readiness()
             message = f"{state.detail}: {state.remedy}"
@@ -194,13 +219,48 @@ def _compare_kernels(case: Case, plain: Reference | WorkerError, reply: Reply) -
     return check_outputs(name, found, plain, numerics(case.graph), scales, kind="kernels")
 
 
-@functools.cache
 def installed_runtimes() -> dict[str, str]:
     """Version by name of every runtime that is installed, the reference first."""
     found = {}
     for name, package in PACKAGES.items():
-        try:
-            found[name] = version(package)
-        except PackageNotFoundError:
-            continue
+        own = OWN_ENVIRONMENTS.get(name)
+        known = installed_version(package)
+        if known is not None:
+            found[name] = known
+        elif own is not None and own.complete():
+            found[name] = own.version
     return found
+
+
+def launcher_of(runtime: str) -> Launcher:
+    """The Python that has a runtime: edgeprune's own, else that of the runtime's environment."""
+    own = OWN_ENVIRONMENTS.get(runtime)
+    elsewhere = own is not None and installed_version(PACKAGES[runtime]) is None
+    return own.launcher() if own is not None and elsewhere else THIS_PYTHON
+
+
+def missing_runtimes(profile: DeviceProfile) -> tuple[Runtime, ...]:
+    """The runtimes of a profile that could be here and are not."""
+    found = installed_runtimes()
+    return tuple(
+        runtime
+        for runtime in runtimes_of(profile)
+        if runtime.name in PACKAGES and runtime.name not in found
+    )
+
+
+def not_proven_on(runtime: Runtime) -> str:
+    """Says that nothing was tried in a runtime that is not here, and what adds it."""
+    command = how_to_add(runtime.name)
+    remedy = f"To try it there: {command}" if command else "No wheel fits this computer"
+    return f"not proven on {runtime}, which is not installed here. {remedy}"
+
+
+def how_to_add(runtime: str) -> str:
+    """The command that adds a runtime; empty where none does."""
+    own = OWN_ENVIRONMENTS.get(runtime)
+    return f"pip install {PACKAGES[runtime]}" if own is None else own.command
+
+
+def _place(runtime: str) -> str:
+    return "" if launcher_of(runtime) == THIS_PYTHON else " (in an environment of its own)"

@@ -49,12 +49,8 @@ class Remote:
     """
 
 
-class Target(Protocol):
-    """An instrument that runs, compiles or models .tflite files."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What it is able to do beside measuring and checking."""
+class Installable(Protocol):
+    """An instrument, or a part of one, that can be set up."""
 
     def readiness(self) -> Readiness:
         """Whether it can be used here, and what installs it if not."""
@@ -68,6 +64,14 @@ class Target(Protocol):
         Raises:
           TargetError: it cannot be set up here, or not by edgeprune; says what to do.
         """
+
+
+class Target(Installable, Protocol):
+    """An instrument that runs, compiles or models .tflite files."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it is able to do beside measuring and checking."""
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings

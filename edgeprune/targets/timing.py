@@ -49,7 +49,12 @@ class Runner(Protocol):
 
 
 def choose_runtime(
-    target: str, found: tuple[str, ...], profile: DeviceProfile, wanted: str | None
+    target: str,
+    found: tuple[str, ...],
+    profile: DeviceProfile,
+    wanted: str | None,
+    *,
+    remedy: str = "pip install ai-edge-litert",
 ) -> str:
     """The runtime to use: the one asked for, else the first that the profile names, else any.
 
@@ -58,6 +63,7 @@ def choose_runtime(
       found: the runtimes it has, the reference first.
       profile: of the device.
       wanted: what a person asked for, if anything.
+      remedy: the command that installs it there; empty if none does.
 
     Raises:
       TargetError: it does not have that one, or none.
@@ -65,7 +71,8 @@ def choose_runtime(
     if not found or (wanted is not None and wanted not in found):
         raise TargetError(
             f"Target '{target}' has these runtimes: {', '.join(found) or 'none'}. "
-            f"Received: {wanted or 'any'}. Install one there: pip install ai-edge-litert"
+            f"Received: {wanted or 'any'}. "
+            + (f"Install one there: {remedy}" if remedy else "No wheel of it fits this computer.")
         )
     named = {runtime.name for runtime in profile.runtimes}
     return wanted or next((name for name in found if name in named), found[0])

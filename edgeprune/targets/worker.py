@@ -158,7 +158,8 @@ def marked_invoke(interpreter: Any) -> None:
 def mark(begin: int) -> None:
     """Makes a system call that stands out to an emulator and does nothing."""
     with suppress(OSError):
-        os.getpriority(COUNT_MARK, begin)
+        if sys.platform != "win32":
+            os.getpriority(COUNT_MARK, begin)
 
 
 def run_samples(module: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -321,16 +322,18 @@ def set_affinity(wanted: Any) -> Any:
 
     Returns None where the system has no such thing.
     """
-    if not hasattr(os, "sched_setaffinity"):
+    read: Any = getattr(os, "sched_getaffinity", None)
+    bind: Any = getattr(os, "sched_setaffinity", None)
+    if bind is None:
         if wanted:
             raise ValueError(f"{BAD_AFFINITY} a system that binds processes. Received: {wanted}.")
         return None
-    known = sorted(os.sched_getaffinity(0))
+    known = sorted(read(0))
     if wanted:
         if not set(wanted) <= set(known):
             raise ValueError(f"{BAD_AFFINITY} some of {known}. Received: {wanted}.")
-        os.sched_setaffinity(0, wanted)
-    return sorted(os.sched_getaffinity(0))
+        bind(0, wanted)
+    return sorted(read(0))
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:

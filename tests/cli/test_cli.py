@@ -17,8 +17,9 @@ from click.testing import CliRunner
 
 from edgeprune.cli import cli
 from edgeprune.keras_model.files import save_model
-from edgeprune.profiles.profile import profile_folder, profile_names
+from edgeprune.profiles.folder import profile_folder, profile_names
 from tests.support.architectures import build, samples
+from tests.support.runtimes import RUNTIMES
 from tests.support.tiny_tflite import fully_connected
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -457,7 +458,7 @@ def test_measuring_a_file_that_does_not_run_is_a_failed_check(run: Run, tmp_path
     fully_connected(tmp_path / "new.tflite", WEIGHTS, version=40)
     done = run("measure", "new.tflite", "--device", "xnnpack-x86")
     assert done.returncode == 1
-    assert "new.tflite: tflite-runtime does not run it" in done.stderr
+    assert f"new.tflite: {RUNTIMES[0]} does not run it" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -14,15 +14,17 @@ import pytest
 from edgeprune.cli.watched import needs_child
 from edgeprune.core.work_note import parent_and_notes, working
 
+assert sys.platform != "win32"
+
 SCRIPT = """
 import os, signal, subprocess, sys, tempfile, time
-from edgeprune.cli import watched
+from edgeprune.cli import stopping, watched
 from edgeprune.core.work_note import working
 if watched.needs_child(sys.argv[1:]):
     from edgeprune.cli import guard
     guard.TIME_TO_NOTICE_S = 0.3
     sys.exit(guard.run_in_child(sys.argv[1:]))
-signal.signal(signal.SIGTERM, watched.stop)
+stopping.end_in_order_on_signals()
 watched.watch_parent()
 """
 
@@ -107,6 +109,30 @@ def test_a_child_that_receives_a_signal_ends_in_order(
     assert output == "in order\n"
     assert command.returncode == code
     assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_a_finalizer_is_not_lost(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """Python drops what is raised there; the command went on for a minute with a traceback."""
+    body = (
+        "class Thing:\n"
+        "    def __del__(self):\n"
+        "        print('deleted', flush=True); time.sleep(5)\n"
+        "Thing()\n"
+        "try:\n"
+        "    time.sleep(60)\n"
+        "finally:\n"
+        "    print('in order', flush=True)\n"
+    )
+    command = start(tmp_path, body)
+    assert command.stdout is not None
+    assert command.stdout.readline() == "deleted\n"
+    command.send_signal(number)
+    output, errors = command.communicate(timeout=30)
+    assert (output, command.returncode) == ("in order\n", code)
+    assert "ignored" not in errors
 
 
 def test_a_child_that_does_not_notice_a_signal_is_killed_with_all_that_it_started(

@@ -20,8 +20,10 @@ from click.testing import CliRunner
 from edgeprune.cli import cli
 from edgeprune.cli.output import print_json
 from edgeprune.cli.terminal import printable
-from edgeprune.profiles.profile import profile_names
+from edgeprune.profiles.folder import profile_names
 from tests.support.tiny_tflite import fully_connected
+
+assert sys.platform != "win32"
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x1b[31m\x9b1m\u202e[/red]"
 """Sets a terminal's title, clears it, colours it and turns the text around."""

@@ -20,6 +20,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import input_ports, output_ports
 from tests.support.architectures import build, samples
 from tests.support.profiles import profile
+from tests.support.runtimes import RUNTIMES
 
 L = keras.layers
 
@@ -172,7 +173,7 @@ def test_a_recurrent_layer_is_unrolled_in_int8_and_computes_the_same(tmp_path: P
     )
     assert not memory.forward_layer.unroll
     right = np.asarray(model(x[0]))
-    found = HOST.run(tflite_file.read(tmp_path / "m.tflite"), x, "tflite-runtime").outputs[0]
+    found = HOST.run(tflite_file.read(tmp_path / "m.tflite"), x, RUNTIMES[0]).outputs[0]
     assert np.abs(found - right).max() < 0.1 * np.abs(right).max()
 
 
@@ -212,7 +213,7 @@ def test_a_mixed_precision_model_is_exported_in_float32_under_odd_names(tmp_path
     graph = tflite_file.read(tmp_path / "m.tflite")
     assert "float16" not in {tensor.dtype for tensor in graph.tensors}
     assert [port.name for port in output_ports(graph)] == ["_scores"]
-    found = HOST.run(graph, x, "tflite-runtime").outputs[0]
+    found = HOST.run(graph, x, RUNTIMES[0]).outputs[0]
     np.testing.assert_allclose(found, model(x[0]), atol=0.01)
 
 
@@ -224,6 +225,7 @@ def test_a_stateful_layer_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.tflite_runtime
 def test_a_file_that_a_runtime_does_not_run_is_refused_and_nothing_is_written(
     tmp_path: Path,
 ) -> None:

@@ -12,7 +12,8 @@ from edgeprune.core.pattern import Channels
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import load_profile, profile_names
+from edgeprune.profiles.folder import profile_names
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.architectures import build, samples

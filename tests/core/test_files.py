@@ -3,11 +3,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import socket
-import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,49 +54,6 @@ def test_what_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
         describe_file(tmp_path / "gone.tflite")
 
 
-def make_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_socket(path: Path) -> None:
-    """Bound below a short name of its folder, since the address of a socket is short."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
-    os.close(folder)
-
-
-def make_null_device(path: Path) -> None:
-    """A node of its own with the numbers of the null device; a FIFO for who may not make one."""
-    try:
-        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    except PermissionError:
-        os.mkfifo(path)
-
-
-@pytest.mark.parametrize(
-    ("make", "received"),
-    [
-        (make_fifo, "a FIFO"),
-        (make_socket, "a socket"),
-        (make_null_device, "a character device|a FIFO"),
-    ],
-)
-def test_a_device_fifo_or_socket_is_refused_and_stays_what_it_is(
-    tmp_path: Path, make: Callable[[Path], None], received: str
-) -> None:
-    place, link = tmp_path / "place", tmp_path / "link"
-    make(place)
-    link.symlink_to(place)
-    before = place.stat()
-    for path in (place, link):
-        for attempt in (require_folder, make_output_folder, lambda p: write_file(p, b"x")):
-            with pytest.raises(OutputError, match=f"{path.name}: .*Received: ({received})"):
-                attempt(path)
-    assert (place.stat().st_mode, place.stat().st_rdev) == (before.st_mode, before.st_rdev)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "place"]
-
-
 def test_a_symbolic_link_stays_and_the_file_it_leads_to_is_written(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
@@ -121,51 +75,6 @@ def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path: Path) -> N
         write_file(tmp_path / "nowhere", b"x")
     with pytest.raises(OutputError, match="circle: cannot be written"):
         write_file(tmp_path / "circle", b"x")
-
-
-@pytest.fixture
-def umask() -> Iterator[int]:
-    before = os.umask(0o027)
-    yield 0o027
-    os.umask(before)
-
-
-def test_a_new_file_follows_the_umask_and_a_replaced_one_keeps_its_mode(
-    tmp_path: Path, umask: int
-) -> None:
-    path = tmp_path / "m.tflite"
-    write_file(path, b"new")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
-    for mode in (0o600, 0o664, 0o755):
-        path.chmod(mode)
-        write_file(path, b"newer")
-        assert stat.S_IMODE(path.stat().st_mode) == mode
-
-
-def test_a_replaced_file_keeps_its_owner_and_group(tmp_path: Path) -> None:
-    """Only root may give a file to others; anybody may give it to another group of their own."""
-    owner = (1234, 4321) if os.getuid() == 0 else (os.getuid(), [os.getgid(), *os.getgroups()][-1])
-    path = tmp_path / "m.tflite"
-    path.write_bytes(b"old")
-    os.chown(path, *owner)
-    write_file(path, b"new")
-    assert (path.stat().st_uid, path.stat().st_gid) == owner
-
-
-def test_a_file_is_on_the_disk_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "m.tflite"
-    path.write_bytes(b"old")
-    seen = []
-
-    def fsync(descriptor: int) -> None:
-        found = Path(f"/proc/self/fd/{descriptor}").readlink()
-        seen.append((found.name, path.read_bytes()))
-
-    monkeypatch.setattr("edgeprune.core.files.os.fsync", fsync)
-    write_file(path, b"new")
-    assert seen == [("new.tflite", b"old"), (tmp_path.name, b"new")]
 
 
 def test_a_name_as_long_as_the_system_allows_works_and_a_longer_one_is_refused(
@@ -206,7 +115,3 @@ def test_a_folder_for_outputs_is_made_or_taken_and_anything_else_is_refused(
         require_output_folder(tmp_path / "file")
     with pytest.raises(OutputError, match="does not exist"):
         make_output_folder(tmp_path / "no" / "folder")
-    os.mkfifo(tmp_path / "new" / "report.json")
-    require_output_folder(tmp_path / "new", "report.html")
-    with pytest.raises(OutputError, match="report.json: .*Received: a FIFO"):
-        require_output_folder(tmp_path / "new", "report.html", "report.json")

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.core.errors import PlanError
+from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, LayerSparsity, Plan, check_plan, read_plan
+from edgeprune.core.plan_verdict import Expected
 from tests.support.printing import HOSTILE, check_printed
 
 KINDS = {"Dense": 2, "Conv1D": 3, "Conv2D": 4, "DepthwiseConv2D": 4}
@@ -235,8 +237,9 @@ def written_row(path: str, **facts: object) -> dict[str, object]:
     }
 
 
-def test_a_plan_prints_what_is_done_with_each_layer_and_why() -> None:
-    made = Plan.model_validate(
+def printed() -> Plan:
+    """Two layers that are pruned, one with a hostile name, and one without a kernel."""
+    return Plan.model_validate(
         {
             "device": "xnnpack-arm64",
             "model": "m.keras",
@@ -245,7 +248,7 @@ def test_a_plan_prints_what_is_done_with_each_layer_and_why() -> None:
             "layers": [
                 written_row(HOSTILE, pattern="Block(2,1)", sparsity=0.75, expected_error=0.0123),
                 written_row("small", pattern="Channels(8)", sparsity=0.5, after=(1, 1, 32, 32)),
-                written_row("relu", shape=()),
+                written_row("relu", shape=(), reason="no weights"),
             ],
             "padding": [{"path": "dw", "before": "same", "after": "((1, 1), (1, 1))"}],
             "network": {
@@ -255,6 +258,10 @@ def test_a_plan_prints_what_is_done_with_each_layer_and_why() -> None:
             },
         }
     )
+
+
+def test_a_plan_prints_what_is_done_with_each_layer_and_why() -> None:
+    made = printed()
     check_printed(
         made,
         "Plan for xnnpack-arm64: sparsity 0.8 asked",
@@ -265,6 +272,82 @@ def test_a_plan_prints_what_is_done_with_each_layer_and_why() -> None:
         "200.0 to 100.0 M instructions",
     )
     assert "&lt;script&gt;" in made._repr_html_()
+
+
+def titles(plan: Plan, *, every_layer: bool = False) -> list[str]:
+    return [grid.title.partition(":")[0] for grid in plan.grids(every_layer=every_layer)]
+
+
+def test_the_verdict_comes_first_then_pruned_layers_then_the_others_by_reason() -> None:
+    assert titles(printed()) == [
+        *("Plan for xnnpack-arm64", "Pruned", "Left alone, by reason"),
+        *("Padding made symmetric before training", "The network as a whole, with zeros enough"),
+    ]
+    assert titles(PLAN, every_layer=True) == ["Plan for imagined", "Every layer"]
+
+
+def verdict(plan: Plan) -> dict[str, str]:
+    return {str(row[0]): str(row[1]) for row in plan.grids()[0].rows}
+
+
+EXPECTED = Expected(unit="instructions", dense=3e6, pruned=1e6, source="a cost table")
+
+
+def test_the_verdict_says_the_gain_to_expect_what_is_pruned_and_what_to_type() -> None:
+    plan = PLAN.model_copy(update={"expected": EXPECTED, "next_step": "edgeprune prune"})
+    assert verdict(plan) == {
+        "gain": "expected: 3.00x fewer instructions (a cost table); not measured",
+        "pruned": "2 of 2 layers with a kernel: Block(2,1) in 2",
+        "next": "edgeprune prune",
+    }
+    assert verdict(PLAN)["gain"] == "not known before it is measured"
+
+
+@pytest.mark.parametrize(
+    ("outlook", "gain", "obstacle"),
+    [
+        (
+            Outlook(gains=False, reason="has a softmax", breaker="top", remedy="Take it out."),
+            "no speed: has a softmax",
+            "top; Take it out",
+        ),
+        (Outlook(gains=None, reason="not converted"), "not known: not converted", None),
+    ],
+)
+def test_the_verdict_says_what_is_in_the_way(
+    outlook: Outlook, gain: str, obstacle: str | None
+) -> None:
+    said = verdict(PLAN.model_copy(update={"network": outlook, "expected": EXPECTED}))
+    assert said["gain"] == gain
+    assert said.get("in the way") == obstacle
+
+
+def test_a_plan_that_prunes_nothing_says_so_first() -> None:
+    said = verdict(planned(NORM, row("a", pattern=None, sparsity=0)))
+    assert said == {"gain": "none: no layer takes a pattern that pays here", "pruned": "nothing"}
+
+
+def test_layers_left_alone_are_counted_by_their_reason_the_most_weights_first() -> None:
+    alone = [row(f"a{i}", pattern=None, sparsity=0, reason="first") for i in range(5)]
+    large = row("b", pattern=None, sparsity=0, shape=(1, 1, 500, 500), reason="second")
+    kept = row("c", pattern=Channels(8), sparsity=0, reason="pays")
+    grid = planned(NORM, *alone, large, kept, row("d")).grids()[2]
+    assert [tuple(map(str, cells)) for cells in grid.rows] == [
+        ("second", "1", "250000", "b"),
+        ("first", "5", str(5 * 2048), "a0, a1, a2 and 2 more"),
+        ("Channels(8) leaves all of it at this sparsity", "1", "2048", "c"),
+    ]
+    assert grid.notes == ("1 more layers have no kernel and are left alone.",)
+
+
+def test_every_layer_is_listed_on_demand() -> None:
+    shown = printed().grids(every_layer=True)[1]
+    assert [str(cells[0]) for cells in shown.rows] == [HOSTILE, "small", "relu"]
+
+
+def test_a_plan_written_before_it_had_a_verdict_is_read() -> None:
+    older = {k: v for k, v in PLAN.to_json().items() if k not in {"expected", "next_step"}}
+    assert Plan.model_validate(older) == PLAN
 
 
 PLAN_TEXT = (

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import Inspection, inspect
-from edgeprune.profiles.profile import profile_folder
+from edgeprune.profiles.folder import profile_folder
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file

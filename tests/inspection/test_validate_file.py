@@ -9,17 +9,20 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.convert import export
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError, InputError, TfliteError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.targets.checks import Reference, Verdict, check_finite, check_outputs
 from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.tflite.format.file import read
 from tests.support.architectures import build, samples
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
+from tests.support.runtimes import RUNTIMES, has_wheel
 from tests.support.tflite_builder import Net
 from tests.support.tiny_tflite import fully_connected
 
@@ -30,15 +33,15 @@ def failed(verdict: Verdict) -> list[str]:
     return [check.name for check in verdict.checks if not check.ok]
 
 
-def test_a_sound_file_passes_in_both_runtimes(tmp_path: Path) -> None:
+def test_a_sound_file_passes_in_every_runtime(tmp_path: Path) -> None:
     verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS), "xnnpack-arm64")
     assert verdict.ok
     names = [check.name for check in verdict.checks]
     for kind in ("runs", "kernels"):
         assert [name for name in names if name.startswith(kind)] == [
-            f"{kind} ({runtime} {version})" for runtime, version in installed_runtimes().items()
+            *(["runs (tflite-runtime)"] if kind == "runs" and not has_wheel() else []),
+            *(f"{kind} ({runtime} {installed_runtimes()[runtime]})" for runtime in RUNTIMES),
         ]
-    assert list(installed_runtimes()) == ["tflite-runtime", "LiteRT"]
 
 
 def test_a_file_that_computes_something_else_than_its_reference_fails(tmp_path: Path) -> None:
@@ -49,7 +52,7 @@ def test_a_file_that_computes_something_else_than_its_reference_fails(tmp_path: 
     assert validate(right, "xnnpack-arm64", reference=right).ok
     verdict = validate(wrong, "xnnpack-arm64", reference=right)
     bad = [check for check in verdict.checks if not check.ok]
-    assert [check.name.split(" ")[0] for check in bad] == ["outputs", "outputs"]
+    assert [check.name.split(" ")[0] for check in bad] == ["outputs"] * len(RUNTIMES)
     for check in bad:
         assert isinstance(check.value, float)
         assert check.limit == 1e-3
@@ -88,15 +91,15 @@ def test_not_a_number_in_the_outputs_fails(tmp_path: Path) -> None:
     weights = WEIGHTS.copy()
     weights[0, 0] = np.nan
     verdict = validate(fully_connected(tmp_path / "m.tflite", weights), "xnnpack-arm64")
-    assert [name.split(" ")[0] for name in failed(verdict)] == ["finite", "kernels"] * 2
+    assert [name.split(" ")[0] for name in failed(verdict)] == ["finite", "kernels"] * len(RUNTIMES)
 
 
 def test_operators_that_are_too_new_and_a_wrong_number_format_fail(tmp_path: Path) -> None:
-    verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=12), "edge-tpu")
+    verdict = validate(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=40), "edge-tpu")
     assert failed(verdict) == [
-        *("operators", "numerics", "runs (tflite-runtime)", "operators on the Edge TPU")
+        *("operators", "numerics", f"runs ({RUNTIMES[0]})", "operators on the Edge TPU")
     ]
-    assert "FULLY_CONNECTED version 12" in verdict.checks[0].message
+    assert "FULLY_CONNECTED version 40" in verdict.checks[0].message
 
 
 def test_a_file_larger_than_the_flash_fails_with_both_numbers(tmp_path: Path) -> None:
@@ -271,13 +274,33 @@ def test_a_file_whose_first_axis_is_no_batch_is_fed_wholly(
     path = map_net(tmp_path / "m.tflite", shape)
     verdict = validate(path, "xnnpack-x86", reference=path)
     assert verdict.ok, verdict
-    assert [check.ok for check in verdict.checks if check.kind == "runs"] == [True, True]
+    runs = [check.value for check in verdict.checks if check.kind == "runs"]
+    assert runs == [*([] if has_wheel() else [None]), *(["runs"] * len(RUNTIMES))]
     other = map_net(tmp_path / "other.tflite", shape, weights=2.1)
     sample = shape[1:] if shape[0] == 1 else shape
     x = [np.ones((5, *sample), np.float32)]
     assert {
         name.split()[0] for name in failed(validate(other, "xnnpack-x86", reference=path, x=x))
     } == {"outputs"}
+
+
+def test_a_keras_reference_runs_the_samples_of_a_fixed_batch(tmp_path: Path) -> None:
+    """A file for four samples at a time was said to take other inputs than its own model."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    model.save(tmp_path / "m.keras")
+    kernel, bias = model.get_weights()
+
+    def batch_of_four(kernel: Array) -> Path:
+        net = Net()
+        x, y = net.tensor("x", (4, 8)), net.tensor("y", (4, 3))
+        weights = net.constant("w", np.ascontiguousarray(kernel.T))
+        net.operator("FULLY_CONNECTED", [x, weights, net.constant("b", bias)], [y])
+        return net.save(tmp_path / "m.tflite", [x], [y])
+
+    for factor, wrong in ((1, set()), (1.1, {"outputs"})):
+        path = batch_of_four(kernel * np.float32(factor))
+        verdict = validate(path, "xnnpack-x86", reference=tmp_path / "m.keras")
+        assert {name.split()[0] for name in failed(verdict)} == wrong
 
 
 def test_samples_of_a_file_without_a_batch_axis_are_whole_tensors(tmp_path: Path) -> None:

@@ -73,16 +73,8 @@ def test_every_layer_has_a_pattern_or_a_reason() -> None:
         ("bn", "patterns are not defined on the weights of a BatchNormalization"),
         ("relu", "no weights"),
         ("dw", "a DepthwiseConv2D: the device skips no zeros there"),
-        (
-            "downsample",
-            "stride 2, not 1 for Block(2,1); "
-            "outputs that do not go back into a feature map for Block(2,1)",
-        ),
-        (
-            "squeeze",
-            "a feature map of 1 pixel, fewer than 2 for Block(2,1); "
-            "outputs that do not go back into a feature map for Block(2,1)",
-        ),
+        ("downsample", "stride 2, not 1 for Block(2,1)"),
+        ("squeeze", "outputs that do not go back into a feature map for Block(2,1)"),
         ("classes", "a Dense: the device skips no zeros there"),
     ],
 )
@@ -90,6 +82,20 @@ def test_reasons_name_what_the_kernel_does_not_take(path: str, reason: str) -> N
     row = rows(make_plan(NETWORK, POINTWISE))[path]
     assert row.pattern is None
     assert row.reason == reason
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_the_rule_that_comes_nearest_gives_the_reason_wherever_it_stands(first: int) -> None:
+    wide = rule(Block(2, 1), kinds=("Dense",), min_outputs=256)
+    others = [rule(Block(4, 1), kinds=("Conv2D",)), rule(Block(1, 4), kinds=("Conv1D",))]
+    others.insert(first, wide)
+    row = rows(make_plan(NETWORK, profile(*others)))["classes"]
+    assert row.reason == "10 outputs, fewer than 256 for Block(2,1)"
+
+
+def test_of_rules_that_come_equally_near_the_first_gives_the_reason() -> None:
+    kinds = [rule(Block(4, 1), kinds=("Conv1D",)), rule(Block(2, 1), kinds=("Conv1D",))]
+    assert rows(make_plan(NETWORK, profile(*kinds)))["classes"].reason == "a Dense for Block(4,1)"
 
 
 def test_layers_that_must_stay_dense_are_made_up_for_by_the_others() -> None:

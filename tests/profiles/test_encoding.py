@@ -8,7 +8,8 @@ import pytest
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.runtime import Runtime
 from edgeprune.profiles.encoding import rules_of, runtimes_of
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 
 
 def own_profile(folder: Path, old: str, new: str) -> Path:

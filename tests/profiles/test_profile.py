@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 
 
 def own_profile(tmp_path: Path, *changes: tuple[str, str]) -> Path:
@@ -46,7 +47,7 @@ def test_a_limit_is_a_number_or_unknown(tmp_path: Path) -> None:
         ("numerics =", "numeriks =", "unknown key 'numeriks'. Did you mean 'numerics'?"),
         ("flash_bytes =", "flashbytes =", "unknown key 'limits.flashbytes'. Did you mean"),
         ("  pattern =", "  patern =", "unknown key 'strategies.0.rules.0.patern'"),
-        ("schema = 1", "schema = 2", "reads schema 1. Received: 2"),
+        ("schema = 1", "schema = 3", "reads schema 1 and 2. Received: 3"),
         ("schema = 1", "", "key 'schema' is missing"),
         ('"Channels(16)"', '"Channels(x)"', "Expected Channels(multiple) with whole numbers"),
         ('"Dense", ', '"Dence", ', "unknown layer kind 'Dence'. Did you mean 'Dense'?"),

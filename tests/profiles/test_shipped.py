@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
 from edgeprune.core.plan import LayerInfo, Plan
 from edgeprune.core.terms import Goal
 from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.folder import profile_folder, profile_names
+from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.kernel_costs import read_costs
-from edgeprune.profiles.profile import load_profile, profile_folder, profile_names, read_toml
+from edgeprune.profiles.profile import load_profile, read_toml
 from edgeprune.tflite.op_versions import op_versions
 
 NAMES = (
@@ -60,6 +63,32 @@ def test_a_cost_table_that_a_profile_names_is_of_its_core_and_runtimes(name: str
     assert table.core == profile.core
     versions = {runtime.name: runtime.version for runtime in profile.runtimes}
     assert {runtime.name: runtime.version for runtime in table.runtimes} == versions
+
+
+def test_broad_profiles_list_many_products_and_every_one_has_a_source() -> None:
+    counts = {name: len(load_profile(name).hardware) for name in NAMES}
+    assert all(counts.values())
+    broad = ("arm-neon-int8", "cortex-m-tflm", "xnnpack-arm64", "xnnpack-x86")
+    assert all(counts[name] >= 25 for name in broad)
+    products = [hardware for name in NAMES for hardware in load_profile(name).hardware]
+    assert all(len(hardware.source) > 10 for hardware in products)
+
+
+def test_a_product_in_several_profiles_is_the_same_there_and_one_of_them_is_best() -> None:
+    found: dict[str, list[Hardware]] = {}
+    for name in NAMES:
+        for hardware in load_profile(name).hardware:
+            found.setdefault(hardware.name, []).append(hardware)
+    for entries in found.values():
+        alike = {entry.model_copy(update={"rank": 1, "note": None}) for entry in entries}
+        assert len(alike) == 1
+        assert sorted(entry.rank for entry in entries) == list(range(1, len(entries) + 1))
+
+
+def test_cores_without_fp16_arithmetic_have_a_note_where_a_runtime_needs_it() -> None:
+    old = re.compile(r"Cortex-A(35|53|57|72|73)\b")
+    for hardware in load_profile("xnnpack-arm64").hardware:
+        assert bool(old.search(hardware.cores)) is ("no fp16" in (hardware.note or ""))
 
 
 DEFAULTS = {

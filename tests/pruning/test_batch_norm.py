@@ -18,7 +18,7 @@ def test_batch_norm_gets_the_mean_over_batches_and_frozen_layers_stay() -> None:
     x = L.Dropout(0.5, name="drop")(L.Dense(8, name="dense")(inputs))
     x = L.BatchNormalization(name="moving")(x)
     model = keras.Model(inputs, L.BatchNormalization(name="frozen", trainable=False)(x))
-    before = np.array(model.get_layer("frozen").moving_mean)
+    before = np.asarray(model.get_layer("frozen").moving_mean).copy()
     x = samples(model, 4 * _BATCH_SIZE)
     estimate_batch_norm(map_layers(model), x, no_progress)
     assert model.get_layer("drop").rate == 0.5

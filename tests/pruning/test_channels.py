@@ -17,7 +17,8 @@ from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.fit import MAX_SPARSITY, TRIES, Fitted, Need, fit_plan, search
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import ChannelCost, PaddedOutputs, load_profile
+from edgeprune.profiles.channel_cost import ChannelCost, PaddedOutputs
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot, train_pruned
 from edgeprune.pruning.channels.cost import CostModel, find_ops
 from edgeprune.pruning.channels.distribution import Candidate, distribute_removal
@@ -71,7 +72,7 @@ def silence(traced: Trace, kept: Any) -> None:
         if matrix.inputs is None:
             continue
         variable = getattr(found.layer, matrix.weight)
-        kernel = np.moveaxis(np.array(variable), matrix.input_axis, 0)
+        kernel = np.moveaxis(np.asarray(variable).copy(), matrix.input_axis, 0)
         stays = kept[matrix.inputs]
         if len(kernel) == len(stays):
             kernel[~stays] = 0
@@ -103,7 +104,7 @@ def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() 
     x = L.LayerNormalization(name="norm")(L.Dense(16, name="first")(image))
     model = lively(lambda: keras.Model(image, L.Dense(3, name="last")(x)))
     first = model.get_layer("first")
-    kernel, bias = (np.array(variable) for variable in first.weights)
+    kernel, bias = (np.asarray(variable) for variable in first.weights)
     first.set_weights([np.tile(kernel[:, :8], 2), np.tile(bias[:8], 2)])
     traced = trace(map_layers(model))
     (group,) = (group for group in find_groups(traced) if not group.frozen)
@@ -155,7 +156,7 @@ def test_a_dense_behind_a_flatten_loses_every_position_of_a_channel() -> None:
     kept[find_groups(traced)[1].channels[3]] = False
     smaller = build_smaller(map_layers(model), traced, kept).model
     lost = [position * 16 + 3 for position in range(4)]
-    expected = np.delete(np.array(model.get_layer("last").kernel), lost, axis=0)
+    expected = np.delete(np.asarray(model.get_layer("last").kernel), lost, axis=0)
     np.testing.assert_array_equal(smaller.get_layer("last").kernel, expected)
 
 
@@ -334,7 +335,7 @@ def test_taylor_scores_are_the_squared_derivative_by_a_factor_on_the_channel() -
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     step, channel = 1e-2, 5
     kernel = model.get_layer("scores").kernel
-    before = np.array(kernel)
+    before = np.asarray(kernel).copy()
     values = []
     for factor in (1 + step, 1 - step):
         changed = before.copy()

@@ -23,7 +23,8 @@ from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.profile import load_profile, profile_names
+from edgeprune.profiles.folder import profile_names
+from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.report.compare import compare
 from edgeprune.targets.checks import numerics
@@ -180,6 +181,7 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     assert told[-1][1] == told[-1][2] == 12
 
 
+@pytest.mark.linux
 def test_compare_takes_several_targets_for_every_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

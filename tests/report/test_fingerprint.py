@@ -59,7 +59,7 @@ def test_every_sample_and_label_counts() -> None:
 
 
 def test_a_profile_is_known_by_its_content_and_that_of_its_cost_table(tmp_path: Path) -> None:
-    from edgeprune.profiles.profile import profile_folder
+    from edgeprune.profiles.folder import profile_folder
 
     phone = load_profile("xnnpack-arm64")
     copy = tmp_path / "copy.toml"

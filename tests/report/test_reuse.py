@@ -18,7 +18,7 @@ import pytest
 from edgeprune.core import digest
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import load_model, save_model
-from edgeprune.profiles.profile import profile_folder
+from edgeprune.profiles.folder import profile_folder
 from edgeprune.report import fingerprint, one_device
 from edgeprune.report.compare import compare
 from edgeprune.report.report import DeviceReport, Report

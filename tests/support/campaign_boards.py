@@ -22,10 +22,13 @@ import numpy as np
 
 from edgeprune.targets.ssh.connection import CLIENT_VARIABLE
 from tests.support import hostile_board
-from tests.support.campaign_kills import MARK, end_all, survivors
 from tests.support.campaign_outcome import LONGEST_S, MOST_BYTES, Outcome
 from tests.support.hostile_board import ENDLESS, FACTS, answer, promised
 from tests.support.tiny_tflite import fully_connected
+
+assert sys.platform == "linux"
+
+from tests.support.campaign_kills import MARK, end_all, survivors  # noqa: E402
 
 KILLED_AFTER_S = 60.0
 VALUES: tuple[Any, ...] = (

@@ -18,7 +18,7 @@ import numpy as np
 
 import edgeprune
 from edgeprune.core.errors import EdgepruneError
-from edgeprune.profiles.profile import profile_names
+from edgeprune.profiles.folder import profile_names
 from edgeprune.targets.checks import Verdict
 from tests.support.campaign_outcome import MOST_BYTES, Outcome
 from tests.support.random_graphs import random_graph

@@ -1,18 +1,20 @@
 """Commands that are killed: what they write is there whole or not at all, and nothing lives on.
 
-A case is one of the commands that write, on a small model, with or without an older file at its
-output. It gets SIGKILL or SIGTERM at a random share of the time that it takes, or within
-milliseconds of its first temporary folder.
+A case is one of the commands that write or measure, on a small model, with or without an older file
+at its output. It gets SIGKILL, SIGTERM or SIGINT at a random share of the time that it takes, or
+within milliseconds of its first temporary folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,16 +25,19 @@ from typing import Any
 import numpy as np
 
 from edgeprune.core.errors import EdgepruneError
-from edgeprune.core.plan import read_plan
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.campaign_outcome import LONGEST_S, Outcome
 from tests.support.tflite_builder import dense_net, prune
 from tests.support.tflite_fuzz import RULES
 
+assert sys.platform == "linux"
+
 MARK = "EDGEPRUNE_CAMPAIGN"
 OLD = b"an older file"
 TIME_TO_END_S = LONGEST_S
+PROMPT_S = 2.0
+"""What a command may take to end in order; more is counted, since a busy machine does it too."""
 _MODELS = """
 import sys, keras, numpy as np
 from keras import layers
@@ -48,14 +53,22 @@ np.savez(sys.argv[2], x=np.random.default_rng(0).standard_normal((64, 16, 16, 3)
 
 @dataclass(frozen=True)
 class Command:
-    """A command line without its output, and the ending of that output's name."""
+    """A command line without its output, and the ending of that output's name.
+
+    The ending is None where nothing is written, and empty where a folder is.
+    """
 
     arguments: tuple[str, ...]
-    ending: str
+    ending: str | None = None
+
+    def with_output(self, folder: Path) -> tuple[str, ...]:
+        """The command line with its output in a folder."""
+        written = () if self.ending is None else ("-o", str(folder / f"new{self.ending}"))
+        return (*self.arguments, *written)
 
 
 def commands(folder: Path, *, keras: bool = True) -> tuple[Command, ...]:
-    """Every command that writes, on files that are made here; `keras` asks for those of Keras."""
+    """The commands, on files that are made here; `keras` asks for those that need Keras too."""
     rng = np.random.default_rng(0)
     weights = prune(rng.standard_normal((2048, 1024)).astype(np.float32), 0.95, (1, 4))
     dense = dense_net(folder / "dense.tflite", weights)
@@ -65,6 +78,8 @@ def commands(folder: Path, *, keras: bool = True) -> tuple[Command, ...]:
     files = (
         Command(("encode", str(dense), *device), ".tflite"),
         Command(("densify", str(sparse)), ".tflite"),
+        Command(("measure", str(dense), str(sparse), *device)),
+        Command(("validate", str(sparse), *device, "--reference", str(dense))),
     )
     if not keras:
         return files
@@ -74,7 +89,9 @@ def commands(folder: Path, *, keras: bool = True) -> tuple[Command, ...]:
         *files,
         Command(("export", str(model), *device), ".tflite"),
         Command(("prune", str(model), *device, "--data", str(data)), ".keras"),
+        Command(("prune", str(model), *device, "--data", str(data), "--epochs", "9"), ".keras"),
         Command(("plan", str(model), *device), ".json"),
+        Command(("compare", str(model), "--devices", "xnnpack-x86", "--data", str(data)), ""),
     )
 
 
@@ -91,26 +108,25 @@ def cases(
         yield _kill(command, seconds[command], folder / f"case{number}", seed, number)
 
 
-def start(command: Command, output: Path, marker: str) -> subprocess.Popen[bytes]:
-    """Starts a command, with temporary files in `tmp` beside the folder of its output."""
-    temporary = output.parent.parent / "tmp"
-    temporary.mkdir(exist_ok=True)
+def start(command: Command, place: Path, marker: str) -> subprocess.Popen[bytes]:
+    """Starts a command that writes to `out` in a folder, with temporary files in `tmp` there."""
+    (place / "tmp").mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "edgeprune", *command.arguments, "-o", str(output)],
-        env={**os.environ, MARK: marker, "TMPDIR": str(temporary)},
+        [sys.executable, "-m", "edgeprune", *command.with_output(place / "out")],
+        env={**os.environ, MARK: marker, "TMPDIR": str(place / "tmp")},
         stdout=subprocess.DEVNULL,
-        stderr=(output.parent.parent / "errors").open("wb"),
+        stderr=(place / "errors").open("wb"),
     )
 
 
 def _whole_run(command: Command, folder: Path) -> float:
-    """The seconds of a run that nobody kills; its output has to be whole."""
-    place = folder / f"whole-{command.arguments[0]}" / "out"
-    place.mkdir(parents=True)
+    """The seconds of a run that nobody kills; what it writes has to be whole."""
+    place = Path(tempfile.mkdtemp(prefix="whole-", dir=folder))
+    (place / "out").mkdir()
     begin = time.monotonic()
-    process = start(command, place / f"new{command.ending}", "whole")
-    if process.wait() or not whole(place / f"new{command.ending}"):
-        raise RuntimeError(f"{command}: {(place.parent / 'errors').read_text()}")
+    process = start(command, place, "whole")
+    if process.wait() or not all(map(whole, (place / "out").iterdir())):
+        raise RuntimeError(f"{command}: {(place / 'errors').read_text()}")
     return time.monotonic() - begin
 
 
@@ -118,13 +134,32 @@ def _kill(command: Command, seconds: float, folder: Path, seed: int, number: int
     rng = random.Random(seed * 1_000_003 + number)  # noqa: S311
     output = folder / "out" / f"new{command.ending}"
     output.parent.mkdir(parents=True)
-    if rng.random() < 0.5:
+    if command.ending and rng.random() < 0.5:
         output.write_bytes(OLD)
-    sent = rng.choice((signal.SIGKILL, signal.SIGTERM))
+    sent = rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
     marker = f"{os.getpid()}-{seed}-{number}"
-    process = start(command, output, marker)
+    process = start(command, folder, marker)
     _wait_for_moment(process, output.parent, rng, seconds)
     process.send_signal(sent)
+    faults, took = _ending(process, command, sent, marker)
+    notes = [
+        sent.name,
+        command.arguments[0],
+        *([f"over 2 s ({command.arguments[0]})"] if took > PROMPT_S else []),
+    ]
+    for fault, note in _remains(folder, output, sent):
+        if fault:
+            faults.append(("torn files", f"{command.arguments[0]}, {sent.name}: {fault}"))
+        notes.append(note)
+    if b"Traceback" in (folder / "errors").read_bytes():
+        faults.append(("tracebacks", (folder / "errors").read_text()[-900:]))
+    return Outcome(number, tuple(faults), tuple(notes))
+
+
+def _ending(
+    process: subprocess.Popen[bytes], command: Command, sent: signal.Signals, marker: str
+) -> tuple[list[tuple[str, str]], float]:
+    """Waits for a command and all that it started; returns the faults, and the seconds it took."""
     begin = time.monotonic()
     faults = []
     left = survivors(marker)
@@ -133,16 +168,9 @@ def _kill(command: Command, seconds: float, folder: Path, seed: int, number: int
         end_all(left)
     process.wait()
     took = time.monotonic() - begin
-    notes = [sent.name, command.arguments[0]]
     if took > LONGEST_S:
         faults.append(("hangs", f"{command.arguments[0]}: {took:.1f} s after {sent.name}"))
-    for fault, note in _remains(folder, output, sent):
-        if fault:
-            faults.append(("torn files", f"{command.arguments[0]}, {sent.name}: {fault}"))
-        notes.append(note)
-    if b"Traceback" in (folder / "errors").read_bytes():
-        faults.append(("tracebacks", (folder / "errors").read_text()[-900:]))
-    return Outcome(number, tuple(faults), tuple(notes))
+    return faults, took
 
 
 def _wait_for_moment(
@@ -164,26 +192,30 @@ def _remains(folder: Path, output: Path, sent: signal.Signals) -> Iterator[tuple
     """Looks at what is left; yields what is wrong with it, or nothing, and what it is."""
     if not output.exists():
         yield "", "absent"
-    elif output.read_bytes() == OLD:
+    elif output.is_file() and output.read_bytes() == OLD:
         yield "", "older file"
     else:
         yield ("" if whole(output) else f"{output.name} is torn"), "new file"
     beside = [*output.parent.glob(".*"), *(folder / "tmp").iterdir()]
-    if beside and sent is signal.SIGTERM:
-        yield f"left {[path.name for path in beside]}", "left after SIGTERM"
-    elif beside:
+    if beside and sent is signal.SIGKILL:
         yield "", "left after SIGKILL"
+    elif beside:
+        yield f"left {[path.name for path in beside]}", f"left after {sent.name}"
 
 
 def whole(path: Path) -> bool:
-    """Whether a file reads as what its name says."""
+    """Whether a file reads as what its name says, or every file in a folder does."""
+    if path.is_dir():
+        return all(map(whole, path.iterdir()))
     try:
         if path.suffix == ".tflite":
             return bool(read(path).operators)
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None and "config.json" in archive.namelist()
-        return bool(read_plan(path).layers)
+        if path.suffix == ".json":
+            return bool(json.loads(path.read_bytes()))
+        return path.stat().st_size > 0
     except (OSError, EdgepruneError, zipfile.BadZipFile):
         return False
 

@@ -29,6 +29,8 @@ from tests.support.small_nets import chain, two_of_four
 from tests.support.tflite_builder import convolution_net, dense_net, prune
 from tests.support.tflite_edits import edit
 
+assert sys.platform == "linux"
+
 KILLED_AFTER_S = 60.0
 TOLERANCE = 1e-3
 """Largest difference beside the largest output: sparse kernels add in another order."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.runtimes import MODULES
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ADDRESS_SPACE_KIB = 8 << 20
-RUNTIMES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
+RUNTIMES = tuple(MODULES.values())
 
 _SCRIPT = """
 import importlib, sys
@@ -45,8 +47,10 @@ def outputs(runtime: str, models: Sequence[Path], folder: Path) -> list[list[Arr
     """
     answer = folder / "answer.npz"
     command = [sys.executable, "-c", _SCRIPT, runtime, *map(str, models), str(answer)]
+    if sys.platform == "linux":
+        command = ["/bin/sh", "-c", f'ulimit -v {ADDRESS_SPACE_KIB}; exec "$@"', "sh", *command]
     done = subprocess.run(
-        ["/bin/sh", "-c", f'ulimit -v {ADDRESS_SPACE_KIB}; exec "$@"', "sh", *command],
+        command,
         capture_output=True,
         text=True,
         timeout=60,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from getpass import getuser
 from pathlib import Path
 
 SERVER = shutil.which("sshd") or "/usr/sbin/sshd"
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 INSTALL = "tests of boards need an SSH server: apt-get install openssh-server"
 
 
@@ -66,7 +68,7 @@ class Server:
         found = _children(self.process.pid)
         for process in found:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+                os.kill(process, _KILL)
         return len(found)
 
 
@@ -102,7 +104,7 @@ def ssh_server(folder: Path) -> Iterator[Server]:
         )
         + "\n"
     )
-    if os.getuid() == 0:
+    if sys.platform != "win32" and os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     log = folder / "sshd.log"
     arguments = ["-D", "-e", "-f", str(folder / "sshd_config")]

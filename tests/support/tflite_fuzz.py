@@ -8,7 +8,6 @@ bytes again for a seed.
 from __future__ import annotations
 
 import random
-import resource
 import signal
 import struct
 import sys
@@ -23,6 +22,9 @@ from edgeprune.tflite.format.file import read
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_densely import densify_file
 from edgeprune.tflite.store_sparsely import encode_file
+
+if sys.platform != "win32":
+    import resource
 
 ADDRESS_SPACE_BYTES = 3 << 30
 PROCESSOR_SECONDS = 60
@@ -115,21 +117,28 @@ def use(path: Path, scratch: Path) -> list[str]:
     return accepted
 
 
+def limit_processor_time(seconds: float) -> None:
+    """Has the process end by a signal after some time; 0 takes the limit back."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
 def main(folder: Path, first: int, count: int, models: Sequence[Path]) -> None:
     """Prints a line per file that ends in anything but a result or an `EdgepruneError`."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     originals = [model.read_bytes() for model in models]
     accepted = 0
     for seed in range(first, first + count):
         place = seed % len(models)
         path = folder / "damaged.tflite"
         path.write_bytes(damage(originals[place], seed))
-        signal.setitimer(signal.ITIMER_PROF, PROCESSOR_SECONDS)
+        limit_processor_time(PROCESSOR_SECONDS)
         try:
             accepted += bool(use(path, folder / "scratch.tflite"))
         except (Exception, MemoryError):  # noqa: BLE001
             sys.stdout.write(f"{models[place].name} seed {seed}: {traceback.format_exc()[-900:]}\n")
-    signal.setitimer(signal.ITIMER_PROF, 0)
+    limit_processor_time(0)
     sys.stdout.write(f"accepted {accepted} of {count}\n")
 
 

@@ -23,6 +23,8 @@ from edgeprune.targets.find import find_target
 from edgeprune.targets.measuring import default_target, measure
 from tests.support.tiny_tflite import fully_connected
 
+assert sys.platform != "win32"
+
 OUTPUTS = Path(__file__).parent / "benchmark_model"
 STAND_IN = Path(__file__).parents[1] / "support" / "stand_in_adb.py"
 

@@ -20,9 +20,9 @@ from edgeprune.core.errors import ProfileError, TargetError
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Core
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.profile import load_profile, profile_folder
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian, target
-from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.emulator import (
     RECORD,
     REQUIREMENTS,
@@ -31,6 +31,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
 )
 from edgeprune.targets.arm64_emulated.install import _unpack_wheels
 from edgeprune.targets.child import WorkerError
+from edgeprune.targets.commands import run_command
 from edgeprune.targets.measuring import default_target, measure
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -39,6 +40,8 @@ from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.tflite_builder import dense_net, prune
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
+
+assert sys.platform == "linux"
 
 RUNTIMES = ("tflite-runtime", "LiteRT")
 VERSIONS = ("tflite-runtime 2.14.0", "LiteRT 2.1.6")
@@ -101,6 +104,18 @@ def test_another_system_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) 
         debian.require_machine()
 
 
+def test_macos_is_told_that_linux_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_release() -> dict[str, str]:
+        raise FileNotFoundError("/etc/os-release")
+
+    monkeypatch.setattr(platform, "freedesktop_os_release", no_release)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    with pytest.raises(TargetError, match=r"needs Linux: .* Received: Darwin on arm64") as caught:
+        ARM64_EMULATED.install(lambda *_: None)
+    assert caught.value.exit_code == 2
+
+
 def test_a_cache_folder_that_cannot_be_written_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,9 +127,9 @@ def test_a_cache_folder_that_cannot_be_written_is_named(
 
 def test_a_program_that_fails_or_is_missing_says_what_to_do() -> None:
     with pytest.raises(TargetError, match=r"exit code 2, .*gone.* Try X\."):
-        run_command(["ls", "/gone"], "Try X.")
+        run_command("x", ["ls", "/gone"], "Try X.")
     with pytest.raises(TargetError, match=r"cannot be run .* Try X\."):
-        run_command(["no-such-program"], "Try X.")
+        run_command("x", ["no-such-program"], "Try X.")
 
 
 def test_a_core_that_is_not_known_is_refused(tmp_path: Path) -> None:
@@ -134,7 +149,7 @@ def test_a_sparse_float_file_is_not_proven_without_the_emulator(tmp_path: Path) 
     assert verdict.ok
     assert "not proven on ARM64" in verdict.checks[-1].message
     dense = validate(fully_connected(tmp_path / "d.tflite", WEIGHTS), "xnnpack-arm64")
-    assert not any("not proven" in check.message for check in dense.checks)
+    assert not any("not proven on ARM64" in check.message for check in dense.checks)
 
 
 def test_the_versions_of_a_set_up_are_those_of_qemu_and_of_both_runtimes(
@@ -303,6 +318,7 @@ class TestEmulated:
         variables = [part for item in there.environment.items() for part in ("-E", "=".join(item))]
         program = "import platform, tflite_runtime.interpreter; print(platform.machine())"
         said = run_command(
+            "x",
             [emulate[0], *variables, *there.command, "-c", program],
             "",
             environment=here.environment,

@@ -23,6 +23,8 @@ from edgeprune.targets.measuring import measure
 from edgeprune.tflite.format.file import read
 from tests.support.edgetpu_networks import Net8
 
+assert sys.platform != "win32"
+
 PROFILE = load_profile("edge-tpu")
 
 

@@ -18,16 +18,16 @@ from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measuring import measure
 from edgeprune.targets.timing import PROCESSES, ROUNDS
 from edgeprune.tflite.format import file as tflite_file
+from tests.support.runtimes import RUNTIMES
 from tests.support.tiny_tflite import fully_connected
 
-RUNTIMES = ("tflite-runtime", "LiteRT")
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
 
 
-def test_both_runtimes_are_here_and_the_reference_comes_first() -> None:
+def test_every_runtime_with_a_wheel_is_here_and_the_reference_comes_first() -> None:
     assert tuple(installed_runtimes()) == RUNTIMES
     assert HOST.runtimes(load_profile("xnnpack-arm64")) == RUNTIMES
-    assert HOST.runtimes(load_profile("edge-tpu")) == ("tflite-runtime",)
+    assert HOST.runtimes(load_profile("edge-tpu")) == RUNTIMES[:1]
     assert HOST.readiness().ready
 
 
@@ -44,9 +44,9 @@ def test_a_runtime_computes_what_numpy_computes(
 
 
 def test_an_operator_that_a_runtime_lacks_is_its_own_message(tmp_path: Path) -> None:
-    graph = tflite_file.read(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=12))
-    with pytest.raises(WorkerError, match=r"FULLY_CONNECTED' version '12'|FULLY_CONNECTED"):
-        HOST.run(graph, [np.zeros((1, 16), np.float32)], "tflite-runtime")
+    graph = tflite_file.read(fully_connected(tmp_path / "m.tflite", WEIGHTS, version=40))
+    with pytest.raises(WorkerError, match=r"FULLY_CONNECTED' version '40'|FULLY_CONNECTED"):
+        HOST.run(graph, [np.zeros((1, 16), np.float32)], RUNTIMES[0])
 
 
 def stand_in(tmp_path: Path, body: str) -> str:
@@ -80,6 +80,7 @@ def test_a_runtime_that_dies_or_hangs_is_a_message(
         run_worker({**job, "models": [{"path": "m"}]}, [[]], time_limit_s=limit_s)
 
 
+@pytest.mark.tflite_runtime
 def test_a_file_on_which_a_runtime_crashes_is_a_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +120,7 @@ def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> 
     assert second.speedup.median == statistics.median(ratios)
     assert second.speedup.of == "latency"
     assert (first.target, first.simulated) == ("host", False)
-    assert first.runtime == f"tflite-runtime {installed_runtimes()['tflite-runtime']}"
+    assert first.runtime == f"{RUNTIMES[0]} {installed_runtimes()[RUNTIMES[0]]}"
     assert first.size_bytes == small.stat().st_size
     assert len(first.rounds_ms) == PROCESSES == 4
     assert "1 thread(s)" in first.conditions
@@ -128,7 +129,7 @@ def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> 
 def test_a_file_that_does_not_run_is_named_before_any_timing(tmp_path: Path) -> None:
     good = fully_connected(tmp_path / "good.tflite", WEIGHTS)
     bad = fully_connected(tmp_path / "bad.tflite", WEIGHTS, version=40)
-    with pytest.raises(WorkerError, match=r"bad\.tflite: tflite-runtime does not run it"):
+    with pytest.raises(WorkerError, match=rf"bad\.tflite: {RUNTIMES[0]} does not run it"):
         measure([good, bad], "xnnpack-x86")
     with pytest.raises(TfliteError, match="gone"):
         measure([good, tmp_path / "gone.tflite"], "xnnpack-x86")

@@ -23,15 +23,19 @@ from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, worker_model
 from edgeprune.targets.find import find_target
+from edgeprune.targets.host import installed_runtimes
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import default_target, measure, measure_each
 from edgeprune.targets.ssh.address import Address
 from edgeprune.targets.ssh.connection import BOARD, CLIENT_VARIABLE, Session
 from edgeprune.targets.ssh.failure import explain_failure
 from edgeprune.tflite.format import file as tflite_file
+from tests.support.runtimes import RUNTIMES
 from tests.support.ssh_server import Server, ssh_server
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
+
+assert sys.platform == "linux"
 
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
 SLOW = np.ones((4096, 4096), np.float32)
@@ -98,7 +102,7 @@ def test_a_board_is_measured_as_the_host_is(board: Server, model: Path) -> None:
     )
     assert board.left_behind(0) == []
     assert (first.target, first.simulated, first.stand_in) == ("ssh:board", False, False)
-    assert first.runtime == "tflite-runtime 2.14.0"
+    assert first.runtime.startswith(f"{RUNTIMES[0]} ")
     assert first.latency_ms is not None
     assert first.latency_ms.median is not None
     assert first.latency_ms.ci95 is not None
@@ -299,7 +303,7 @@ def test_a_login_that_greets_does_not_disturb(
     with Session(Address.parse("board"), sys.executable) as session:
         facts = session.run({"kind": "describe", "models": []}, []).facts
     keys.write_text(before)
-    assert set(facts["runtimes"]) >= {"tflite-runtime", "LiteRT", "TensorFlow"}
+    assert set(facts["runtimes"]) >= {*RUNTIMES, "TensorFlow"}
 
 
 @pytest.mark.usefixtures("board")
@@ -335,7 +339,7 @@ def test_validate_compares_the_outputs_of_a_board(model: Path, tmp_path: Path) -
         model, "xnnpack-x86", reference=other, targets=["ssh:board"], settings=settings
     )
     failed = [check.name for check in wrong.checks if not check.ok]
-    assert "outputs (tflite-runtime 2.14.0 on board)" in failed
+    assert f"outputs ({RUNTIMES[0]} {installed_runtimes()[RUNTIMES[0]]} on board)" in failed
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ from tests.support import hostile_board
 from tests.support.hostile_board import MARK, answer, changed, outputs, promised, without
 from tests.support.tiny_tflite import fully_connected
 
+assert sys.platform == "linux"
+
 DEEP = b'{"a":' * 100_000
 
 PHASES = ("login", "describe", "run", "time")

@@ -13,13 +13,8 @@ from click.testing import CliRunner
 from edgeprune.cli import cli
 from edgeprune.core.errors import CheckError, TargetError
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.profile import (
-    DeviceProfile,
-    Limit,
-    TflmSettings,
-    load_profile,
-    profile_folder,
-)
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.profile import DeviceProfile, Limit, TflmSettings, load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import HOST
@@ -32,6 +27,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.draft import load, pack, write
 from edgeprune.tflite.op_versions import op_versions
 from tests.support.gate_networks import save_sparse
+from tests.support.runtimes import RUNTIMES
 from tests.support.small_nets import chain, two_of_four
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 from tests.tflite.test_store_sparsely import DIRECT
@@ -74,7 +70,7 @@ def test_it_computes_what_tflite_computes(kind: str, tmp_path: Path) -> None:
     graph = tflite_file.read(path)
     inputs = generated_inputs(graph, 3)
     found = TFLM.run(graph, inputs)
-    right = HOST.run(graph, inputs, "tflite-runtime", delegates=False)
+    right = HOST.run(graph, inputs, RUNTIMES[0], delegates=False)
     step = right.facts["output_scales"][0]
     assert found.facts["output_scales"] == pytest.approx([step])
     assert found.outputs[0].shape == right.outputs[0].shape
@@ -189,7 +185,7 @@ def test_without_the_refusal_a_direct_sparse_tensor_is_silently_wrong(tmp_path: 
     model = {"path": str(graph.path), "input_places": [0], "output_places": [0]}
     job = {"models": [model], "arena_bytes": 1 << 20}
     found = run_worker(job, [inputs], script=target.TFLM_WORKER)
-    right = HOST.run(graph, inputs, "tflite-runtime")
+    right = HOST.run(graph, inputs, RUNTIMES[0])
     assert found.facts["unregistered"] == []
     assert not np.allclose(found.outputs[0], right.outputs[0], rtol=0.1, atol=0.1)
 

@@ -442,6 +442,7 @@ def peak_bytes(step: str, source: Path, output: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "block"), [("float32", 2), ("float16", 1), ("int8", 2)])
 def test_25_million_weights_take_four_times_the_memory_of_the_file(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
-from edgeprune.profiles.profile import ChannelCost
+from edgeprune.profiles.channel_cost import ChannelCost
 from edgeprune.pruning.channels.group import Group
 from edgeprune.pruning.channels.rule import Labels, pixels_of
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix

@@ -15,6 +15,7 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.spelling import with_article
+from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
@@ -50,7 +51,13 @@ NO_RULES: ChannelRules = MappingProxyType({})
 
 IMPORTANCE_SAMPLES = 256
 """Most samples that importance is measured on; more take time and change little."""
-_VALUE_BYTES = {"float32": 4, "float16": 4, "int8": 1}
+_VALUE_BYTES: Mapping[Numerics, int] = {
+    "float32": 4,
+    "float16": 4,
+    "float16-arithmetic": 2,
+    "dynamic-range": 1,
+    "int8": 1,
+}
 """Bytes of a weight as the device computes with it."""
 
 
@@ -231,7 +238,7 @@ def _filled_row(row: LayerPlan, groups: Sequence[Group], gone: Mapping[int, floa
     if not isinstance(row.pattern, Channels):
         return row.model_copy(update=changed)
     if frozen and not lost:
-        return _left(row, "; ".join(dict.fromkeys(frozen))).model_copy(update=changed)
+        return _left(row, frozen[0]).model_copy(update=changed)
     partners = f"; together with {_some(together)}" if together else ""
     changed |= {"sparsity": lost / outputs_of(row), "reason": f"{row.reason}{partners}"}
     return row.model_copy(update=changed)

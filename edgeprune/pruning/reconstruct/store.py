@@ -5,18 +5,33 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import Tensor
 
 MEMORY_BYTES = 2 << 30
 """Most memory for activations; arrays beyond it go to temporary files, one each."""
 MIN_FILE_BYTES = 1 << 16
 """Smaller arrays always stay in memory."""
+
+
+@dataclass(frozen=True)
+class _Filed:
+    """An array that lies in a file of its own."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def read(self) -> Array:
+        """The array; nothing stays mapped, since Windows removes no file that is."""
+        return np.fromfile(self.path, self.dtype).reshape(self.shape)
 
 
 class Store:
@@ -41,35 +56,36 @@ class Store:
         """Adds the next batch of a value."""
         mask = getattr(tensor, "_keras_mask", None)
         size = _bytes(tensor)
+        stored: Any = tensor
         if size >= MIN_FILE_BYTES and self._held + size > self._memory_bytes:
-            tensor = self._to_disk(tensor)
+            stored = self._to_disk(tensor)
         else:
             self._held += size
-        self._values.setdefault(value, []).append((tensor, mask))
+        self._values.setdefault(value, []).append((stored, mask))
 
     def batch(self, value: Any, index: int) -> Tensor:
         """One batch of a value, as a tensor of the backend."""
         stored, mask = self._values[value][index]
-        tensor = keras.ops.convert_to_tensor(stored)
+        array = stored.read() if isinstance(stored, _Filed) else stored
+        tensor = keras.ops.convert_to_tensor(array)
         if mask is not None:
             tensor._keras_mask = mask
         return tensor
 
     def free(self, value: Any) -> None:
         """Frees all batches of a value."""
-        for tensor, _ in self._values.pop(value, []):
-            if isinstance(tensor, np.memmap):
-                Path(str(tensor.filename)).unlink()
+        for stored, _ in self._values.pop(value, []):
+            if isinstance(stored, _Filed):
+                stored.path.unlink()
             else:
-                self._held -= _bytes(tensor)
+                self._held -= _bytes(stored)
 
-    def _to_disk(self, tensor: Tensor) -> Any:
+    def _to_disk(self, tensor: Tensor) -> _Filed:
         array = np.asarray(tensor)
         self._files += 1
         path = self.folder / f"{self._files}"
-        mapped = np.memmap(path, dtype=array.dtype, mode="w+", shape=array.shape)
-        mapped[...] = array
-        return mapped
+        array.tofile(path)
+        return _Filed(path, array.dtype, array.shape)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -122,8 +122,8 @@ def capture(run: dict[str, Any], epochs_done: int, model: Model, best: Best | No
     return Checkpoint(
         run,
         epochs_done,
-        tuple(np.array(variable) for variable in _state(model)),
-        tuple(np.array(variable) for variable in model.optimizer.variables),
+        tuple(np.asarray(variable).copy() for variable in _state(model)),
+        tuple(np.asarray(variable).copy() for variable in model.optimizer.variables),
         best,
     )
 

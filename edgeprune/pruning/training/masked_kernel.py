@@ -204,7 +204,7 @@ def kernels_of(layer: Layer) -> tuple[tuple[str, Any], ...]:
     return ((type(layer).__name__, kernel),) if isinstance(kernel, keras.Variable) else ()
 
 
-class MaskedRegularizer:
+class MaskedRegularizer(keras.regularizers.Regularizer):
     """Applies a regularizer to the kept weights only.
 
     Args:

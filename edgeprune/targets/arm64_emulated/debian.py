@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from edgeprune.core.errors import TargetError
-from edgeprune.targets.arm64_emulated.commands import run_command
+from edgeprune.targets.arm64_emulated.emulator import NAME
+from edgeprune.targets.commands import run_command
 
 _REMEDY = (
     "Check that apt's sources in /etc/apt name Debian 12 main for amd64 and arm64 and can be "
@@ -52,9 +53,9 @@ def require_machine() -> Machine:
     machine = MACHINES.get(platform.machine())
     if found != "debian 12" or machine is None:
         raise TargetError(
-            "Target 'arm64-emulated' is set up from packages of Debian 12 on x86-64 or ARM64. "
-            f"Received: {found} on {platform.machine()}. Use such a machine or container, for "
-            "example: docker run -it debian:12"
+            "Target 'arm64-emulated' needs Linux: it is set up from packages of Debian 12 on "
+            f"x86-64 or ARM64. Received: {found} on {platform.machine()}. Use such a machine or "
+            "container, for example: docker run -it debian:12"
         )
     return machine
 
@@ -87,7 +88,7 @@ class Archive:
             f"-oAPT::Architecture={architectures[0]}",
             *(f"-oAPT::Architectures::={name}" for name in dict.fromkeys(architectures)),
         ]
-        run_command(["apt-get", "-qq", *self._options, "update"], _REMEDY, folder=folder)
+        run_command(NAME, ["apt-get", "-qq", *self._options, "update"], _REMEDY, folder=folder)
 
     def unpack(self, names: Sequence[str], architecture: str, folder: Path) -> dict[str, str]:
         """Downloads packages and unpacks them into a folder; runs none of their scripts.
@@ -105,12 +106,15 @@ class Archive:
         """
         wanted = [f"{name}:{architecture}" for name in names]
         run_command(
-            ["apt-get", "-qq", *self._options, "download", *wanted], _REMEDY, folder=self.packages
+            NAME,
+            ["apt-get", "-qq", *self._options, "download", *wanted],
+            _REMEDY,
+            folder=self.packages,
         )
         folder.mkdir(exist_ok=True)
         versions = {}
         for package in sorted(self.packages.glob("*.deb")):
-            run_command(["dpkg-deb", "-x", package, folder], _REMEDY)
+            run_command(NAME, ["dpkg-deb", "-x", package, folder], _REMEDY)
             name, version = package.name.split("_")[:2]
             versions[f"{name}:{architecture}"] = unquote(version)
             package.unlink()

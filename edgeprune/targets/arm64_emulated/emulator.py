@@ -12,8 +12,10 @@ from pathlib import Path
 
 from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.terms import Core
+from edgeprune.targets.cache import cache_folder
 from edgeprune.targets.child import Launcher
 
+NAME = "arm64-emulated"
 _HERE = Path(__file__).parent
 PLUGIN_SOURCE = _HERE / "count.c"
 REQUIREMENTS = _HERE / "requirements.txt"
@@ -54,7 +56,7 @@ GUEST_PACKAGES = (
 EMULATED_RUNTIMES: tuple[RuntimeName, ...] = ("tflite-runtime", "LiteRT")
 """Those of the worker's runtimes whose wheels are there, the reference first."""
 RECORD = "versions.json"
-TRY_AGAIN = "Run again: edgeprune targets install arm64-emulated"
+TRY_AGAIN = f"Run again: edgeprune targets install {NAME}"
 GUEST_TRIPLET = "aarch64-linux-gnu"
 PYTHON_OPTIONS = ("-s", "-S", "-B")
 """Nothing of the user's own, and no writing into the cache."""
@@ -153,10 +155,4 @@ def cached_emulator() -> Emulator:
             )
         )
     )
-    return Emulator(cache_folder() / f"arm64-emulated-{recipe.hexdigest()[:12]}")
-
-
-def cache_folder() -> Path:
-    """Where edgeprune keeps what can be downloaded again, by the XDG base directory rules."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "edgeprune"
+    return Emulator(cache_folder() / f"{NAME}-{recipe.hexdigest()[:12]}")

@@ -1,29 +1,20 @@
-"""Sets the emulator up in the user's cache folder: whole or not at all, as root or not.
-
-Everything is built in a folder beside the final one and renamed at the end, so that an interrupted
-set-up leaves nothing that looks finished. A lock keeps two set-ups from doing the same work; the
-system drops it when its holder dies.
-"""
+"""Sets the emulator up in the user's cache folder: QEMU, an ARM64 Python, runtimes, the plugin."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from edgeprune.core.errors import TargetError
-from edgeprune.targets.arm64_emulated.commands import run_command
 from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
     EMULATED_RUNTIMES,
     GUEST_PACKAGES,
+    NAME,
     PLUGIN_SOURCE,
     QEMU_PACKAGES,
     RECORD,
@@ -32,14 +23,13 @@ from edgeprune.targets.arm64_emulated.emulator import (
     Emulator,
     cached_emulator,
 )
+from edgeprune.targets.cache import Tell, set_up
+from edgeprune.targets.commands import run_command
 from edgeprune.targets.worker import COUNT_MARK, MODULES
 
-Tell = Callable[[str, int, int], None]
-"""Told what is being done, the step's number and the number of steps."""
 STEPS = 5
 ROOM_BYTES = 600 << 20
 """Free bytes that a set-up needs in the cache folder; 180 MB of them stay in use."""
-PARTIAL = ".partial-"
 PLATFORMS = (
     "manylinux_2_34_aarch64",
     "manylinux_2_27_aarch64",
@@ -87,52 +77,12 @@ def install_emulator(tell: Tell) -> Emulator:
     if emulator.complete():
         return emulator
     machine = require_machine()
-    try:
-        emulator.folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(emulator.folder.parent / "arm64-emulated.lock"):
-            if not emulator.complete():
-                _require_room(emulator.folder.parent)
-                _replace(emulator, machine, tell)
-    except OSError as error:
-        raise TargetError(
-            f"arm64-emulated: expected a cache folder that can be written, "
-            f"{emulator.folder.parent}. Received: {error}. Make room there, or name another "
-            "folder in XDG_CACHE_HOME."
-        ) from error
+
+    def build(folder: Path, downloads: Path) -> None:
+        _build(Emulator(folder), machine, downloads, tell)
+
+    set_up(NAME, emulator.folder, emulator.complete, build, room_bytes=ROOM_BYTES)
     return emulator
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds a lock on a file, waiting for whoever has it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _require_room(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < ROOM_BYTES:
-        raise TargetError(
-            f"arm64-emulated: expected {ROOM_BYTES >> 20} MB free in {folder}. Received: "
-            f"{free >> 20} MB. Make room there, or name another folder in XDG_CACHE_HOME."
-        )
-
-
-def _replace(emulator: Emulator, machine: Machine, tell: Tell) -> None:
-    """Builds beside what is there, then takes its place; called with the lock held."""
-    parent, name = emulator.folder.parent, emulator.folder.name
-    for left_over in parent.glob(f"{name}{PARTIAL}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f"{name}{PARTIAL}", dir=parent, ignore_cleanup_errors=True
-    ) as partial:
-        built = Emulator(Path(partial) / "emulator")
-        built.folder.mkdir()
-        _build(built, machine, Path(partial) / "downloads", tell)
-        if emulator.folder.exists():
-            shutil.rmtree(emulator.folder)
-        built.folder.rename(emulator.folder)
 
 
 def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) -> None:
@@ -159,6 +109,7 @@ def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) ->
 def _unpack_wheels(downloads: Path, site: Path) -> dict[str, str]:
     """Downloads the pinned wheels, which pip checks against their sums; version by name."""
     run_command(
+        NAME,
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
             *("--disable-pip-version-check", "--no-deps", "--only-binary=:all:"),
@@ -193,6 +144,7 @@ def _build_plugin(
         command = [str(programs / "gcc-12"), f"-B{programs}"]
         environment = {"LD_LIBRARY_PATH": str(folder / "usr/lib" / machine.triplet)}
     run_command(
+        NAME,
         [*command, *COMPILER_OPTIONS, "-o", emulator.plugin, PLUGIN_SOURCE],
         "The C compiler of this machine does not work; repair it: apt-get install gcc",
         environment=environment,
@@ -212,13 +164,14 @@ def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
     )
     options = [part for part in launcher.command if part != "-B"]
     run_command(
+        NAME,
         [*options, "-c", program],
         "The emulated runtime does not start on this machine.",
         environment={**launcher.environment, **COMPILES},
     )
     if "instructions" not in log.read_text(encoding="utf-8"):
         raise TargetError(
-            f"arm64-emulated: expected QEMU {_qemu_version(emulator)} to report a count through "
+            f"{NAME}: expected QEMU {_qemu_version(emulator)} to report a count through "
             f"the plugin. Received: nothing for {module}. {TRY_AGAIN}"
         )
     log.unlink()
@@ -226,7 +179,7 @@ def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
 
 def _qemu_version(emulator: Emulator) -> str:
     environment = {"LD_LIBRARY_PATH": emulator.libraries()}
-    said = run_command([emulator.qemu, "--version"], TRY_AGAIN, environment=environment)
+    said = run_command(NAME, [emulator.qemu, "--version"], TRY_AGAIN, environment=environment)
     found = re.search(r"version (\d+(?:\.\d+)+)", said)
     if found is None:
         raise TargetError(f"{emulator.qemu}: expected a version. Received: {said}. {TRY_AGAIN}")

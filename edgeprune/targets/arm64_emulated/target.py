@@ -18,6 +18,7 @@ from edgeprune.core.terms import DEFAULT_CORE, Core
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
     EMULATED_RUNTIMES,
+    NAME,
     TRY_AGAIN,
     Emulator,
     cached_emulator,
@@ -37,7 +38,6 @@ from edgeprune.tflite.gate import known_rules, rules_for
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-_NAME = "arm64-emulated"
 FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
 """Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
 CONTENTS = "QEMU and the ARM64 runtimes, some 75 MB of downloads (115 MB without a C compiler)"
@@ -64,12 +64,11 @@ class Arm64Emulated:
             require_machine()
         except TargetError as error:
             return Readiness(False, "not for this machine", str(error))
-        command = f"edgeprune targets install {_NAME}"
+        command = f"edgeprune targets install {NAME}"
         return Readiness(False, "not installed", command, f"{CONTENTS}, into {emulator.folder}")
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
-        # It locks files as POSIX does.
         from edgeprune.targets.arm64_emulated.install import install_emulator
 
         install_emulator(tell)
@@ -183,7 +182,7 @@ class Arm64Emulated:
                 Measurement(
                     model=str(graph.path),
                     device=profile.name,
-                    target=_NAME,
+                    target=NAME,
                     runtime=f"{reply.facts['runtime']} (QEMU {qemu})",
                     simulated=True,
                     size_bytes=artifact.size_bytes,
@@ -266,8 +265,8 @@ def _required_emulator() -> Emulator:
     emulator = cached_emulator()
     if not emulator.complete():
         raise TargetError(
-            f"Target '{_NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
-            f"none. Run: edgeprune targets install {_NAME}"
+            f"Target '{NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
+            f"none. Run: edgeprune targets install {NAME}"
         )
     return emulator
 
@@ -298,7 +297,7 @@ def _read_counts(log: Path, expected: int) -> tuple[dict[str, int], ...]:
     lines = re.findall(r"^instructions (.+)$", text, re.MULTILINE)
     if len(lines) != expected:
         raise WorkerError(
-            f"{_NAME}: expected the plugin to report {expected} counts. Received: "
+            f"{NAME}: expected the plugin to report {expected} counts. Received: "
             f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder}. "
             f"{TRY_AGAIN}"
         )
@@ -329,7 +328,7 @@ def _emulated_runtime(wanted: str) -> RuntimeName:
         if name == wanted:
             return name
     raise TargetError(
-        f"Target '{_NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
+        f"Target '{NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
     )
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -54,7 +55,10 @@ def _run(command: list[str], folder: Path, time_limit_s: float) -> str:
     try:
         text, _ = process.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise CompilerError(
             f"{command[-1]}: {COMPILER} did not end within its time limit of {time_limit_s:g} s"

@@ -116,7 +116,10 @@ class WorkerProcess:
             late.set()
         if self.process is not None and self.process.returncode is None:
             with suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                if sys.platform == "win32":
+                    self.process.kill()
+                else:
+                    os.killpg(self.process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Ends the worker and lets no other one start."""
@@ -190,8 +193,13 @@ def remove_abandoned() -> None:
     for path in Path(tempfile.gettempdir()).glob(FOLDER_PREFIX + "*"):
         owner = path.name[len(FOLDER_PREFIX) :].split("-")[0]
         with suppress(OSError):
-            if path.lstat().st_uid == os.getuid() and not Path("/proc", owner).exists():
+            ours = sys.platform != "win32" and path.lstat().st_uid == os.getuid()
+            if ours and not Path("/proc", owner).exists():
                 shutil.rmtree(str(path), ignore_errors=True)
+
+
+ENDINGS = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}
+"""Signals by which the system asks a program to end; Windows has two of them."""
 
 
 def end(number: int, frame: Any) -> None:  # noqa: ARG001
@@ -202,7 +210,7 @@ def end(number: int, frame: Any) -> None:  # noqa: ARG001
 def serve_connection() -> None:
     """Serves one connection."""
     remove_abandoned()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in ENDINGS:
         signal.signal(number, end)
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
     try:
@@ -210,7 +218,7 @@ def serve_connection() -> None:
     except (ConnectionEnd, BrokenPipeError):
         os.close(1)  # nobody reads what is still held back
     finally:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in ENDINGS:
             signal.signal(number, signal.SIG_IGN)
         shutil.rmtree(str(folder), ignore_errors=True)
 

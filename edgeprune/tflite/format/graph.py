@@ -22,7 +22,8 @@ from edgeprune.tflite.format.sparse_tensor import SparseTensor
 
 _SUB_BYTE = {"int4": 4, "uint4": 4, "int2": 2}
 _OPAQUE = {"string", "resource", "variant"}
-_RESTORING = ("DENSIFY", "DEQUANTIZE")
+RESTORING = ("DENSIFY", "DEQUANTIZE")
+"""Operators through which constants pass that are stored in another form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,7 @@ class Subgraph:
         passed: tuple[str, ...] = ()
         while index >= 0 and not self.tensors[index].constant:
             maker = self.makers.get(index)
-            if maker is None or maker.op not in _RESTORING or len(passed) == 2:
+            if maker is None or maker.op not in RESTORING or len(passed) == 2:
                 return None, passed
             passed = (*passed, maker.op)
             index = maker.inputs[0] if maker.inputs else -1

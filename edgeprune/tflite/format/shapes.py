@@ -19,8 +19,8 @@ _SAME = 0
 def contradiction(subgraph: Subgraph, operator: Operator) -> tuple[str, str] | None:
     """What shape an operator's output has to have, and what is declared; None where both agree.
 
-    Only lengths that are fixed are compared; operators other than padding, convolution and pooling
-    are not looked at.
+    Only lengths that are fixed are compared; operators other than padding, convolution, pooling and
+    those that restore constants are not looked at.
     """
     compute = _COMPUTED.get(operator.op)
     if compute is None or not operator.inputs or len(operator.outputs) != 1:
@@ -49,6 +49,10 @@ def _agree(computed: Shape, taken: Tensor, made: Tensor) -> bool:
     }
     pairs = enumerate(zip(computed, made.shape, strict=True))
     return all(first == second or axis in open_axes for axis, (first, second) in pairs)
+
+
+def _restored(subgraph: Subgraph, operator: Operator, shape: Shape) -> Shape | None:
+    return shape if subgraph.tensors[operator.inputs[0]].constant else None
 
 
 def _padded(subgraph: Subgraph, operator: Operator, shape: Shape) -> Shape | None:
@@ -101,6 +105,8 @@ _COMPUTED: Mapping[str, Callable[[Subgraph, Operator, Shape], Shape | None]] = {
     **dict.fromkeys(PADS, _padded),
     "AVERAGE_POOL_2D": _pooled,
     "CONV_2D": _convolved,
+    "DENSIFY": _restored,
     "DEPTHWISE_CONV_2D": _convolved,
+    "DEQUANTIZE": _restored,
     "MAX_POOL_2D": _pooled,
 }

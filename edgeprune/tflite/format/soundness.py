@@ -7,15 +7,19 @@ trusts the other, so such files are errors and nobody chooses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeprune.tflite.format.flatbuffer import ByteReader
-from edgeprune.tflite.format.graph import Operator, Subgraph, Tensor
+from edgeprune.tflite.format.graph import RESTORING, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.shapes import PADS, contradiction
 
 _INPUTLESS = frozenset({"CALL", "CALL_ONCE", "DELEGATE", "HASHTABLE", "IF", "VAR_HANDLE", "WHILE"})
 """Builtin operators that may lack inputs; those of StableHLO, custom and unknown ones may too."""
+
+_OUTPUTLESS = frozenset({*_INPUTLESS, "ASSIGN_VARIABLE", "HASHTABLE_IMPORT"})
+"""Likewise those that may lack outputs."""
 
 _NEEDED: Mapping[str, int] = {
     "ADD": 2,
@@ -37,6 +41,10 @@ _NEEDED: Mapping[str, int] = {
 """How many inputs an operator cannot do without, where that is more than one."""
 
 
+_DECLARED = (*PADS, *RESTORING)
+"""Operators whose declared shapes are relied on, here and by runtimes' delegates."""
+
+
 def pick(reader: ByteReader, items: Sequence[Any], index: int, place: str) -> Any:
     """Returns an item of a list that a file refers to by its index.
 
@@ -53,16 +61,24 @@ def check_subgraph(reader: ByteReader, subgraph: Subgraph, place: str) -> None:
 
     Raises:
       TfliteError: an index leads nowhere, an operator lacks what it needs or needs what is computed
-        later, a tensor gets its values twice, or a PAD contradicts its declared shapes.
+        later, a tensor gets its values twice, or a PAD or what restores a constant contradicts its
+        declared shapes.
     """
     for index in subgraph.inputs + subgraph.outputs:
         pick(reader, subgraph.tensors, index, f"{place}, inputs and outputs")
+    for index in subgraph.outputs:
+        if subgraph.tensors[index].sparse:
+            name = subgraph.tensors[index].name
+            raise reader.fail(f"{place}, outputs", "dense tensors", f"{name!r}, which is sparse")
     _check_order(reader, place, subgraph)
     _check_values(reader, place, subgraph)
     for operator in subgraph.operators:
         here = _name(place, operator)
         _check_inputs(reader, here, operator)
-        if operator.op in PADS and (found := contradiction(subgraph, operator)):
+        _check_outputs(reader, here, operator)
+        if operator.op == "FULLY_CONNECTED":
+            _check_rows(reader, here, subgraph, operator)
+        if operator.op in _DECLARED and (found := contradiction(subgraph, operator)):
             raise reader.fail(here, *found)
 
 
@@ -109,10 +125,35 @@ def _check_inputs(reader: ByteReader, place: str, operator: Operator) -> None:
 
 
 def _needed(operator: Operator) -> int:
-    unknown = operator.custom or operator.op.startswith(("STABLEHLO", "BUILTIN", "PLACEHOLDER"))
-    if unknown or operator.op in _INPUTLESS:
+    if _unknown(operator) or operator.op in _INPUTLESS:
         return 0
     return _NEEDED.get(operator.op, 1)
+
+
+def _check_outputs(reader: ByteReader, place: str, operator: Operator) -> None:
+    if _unknown(operator) or operator.op in _OUTPUTLESS:
+        return
+    if max(operator.outputs, default=-1) < 0:
+        raise reader.fail(place, "an output or more", list(operator.outputs))
+    if operator.op in _NEEDED and operator.outputs[0] < 0:
+        raise reader.fail(place, "its first output present", list(operator.outputs))
+
+
+def _check_rows(reader: ByteReader, place: str, subgraph: Subgraph, operator: Operator) -> None:
+    """Checks that an input of fixed shape is a number of rows, each as long as the weights' rows.
+
+    TensorFlow Lite's kernel for sparse weights does not look, and reads what lies behind.
+    """
+    taken, weights = (subgraph.tensors[index] for index in operator.inputs[:2])
+    if len(weights.shape) != 2 or weights.shape[1] < 1 or -1 in taken.shape_signature:
+        return
+    if math.prod(taken.shape) % weights.shape[1]:
+        wanted = f"an input {taken.name!r} of a multiple of {weights.shape[1]} values"
+        raise reader.fail(place, wanted, list(taken.shape))
+
+
+def _unknown(operator: Operator) -> bool:
+    return operator.custom or operator.op.startswith(("STABLEHLO", "BUILTIN", "PLACEHOLDER"))
 
 
 def _present(indices: Sequence[int]) -> Iterator[int]:

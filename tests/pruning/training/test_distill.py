@@ -92,7 +92,7 @@ def test_the_loss_mixes_labels_and_teacher_and_does_without_labels() -> None:
     own = float(loss(Y, student(X)))
     distance = float(output_distance(teacher(X), student(X), "logits", 1.0))
     both = distilled.evaluate(X, Y, batch_size=64, verbose=0, return_dict=True)
-    assert both["loss"] == pytest.approx(0.75 * own + 0.25 * distance, rel=1e-5)
+    assert float(both["loss"]) == pytest.approx(0.75 * own + 0.25 * distance, rel=1e-5)
     assert 0 <= both["accuracy"] <= 1
     alone = float(distilled.compute_loss(X, None, student(X)))
     assert alone == pytest.approx(distance, rel=1e-5)

@@ -14,6 +14,7 @@ _TIME_LIMIT_S = 1800.0
 
 
 def run_command(
+    name: str,
     command: Sequence[str | Path],
     remedy: str,
     *,
@@ -23,6 +24,7 @@ def run_command(
     """Runs a program to its end and returns what it printed.
 
     Args:
+      name: of what is set up; begins the error.
       command: the program and its arguments.
       remedy: what to do if it fails, a sentence.
       folder: to run it in.
@@ -31,7 +33,7 @@ def run_command(
     Raises:
       TargetError: it is not installed, fails or does not end within half an hour.
     """
-    subject = f"arm64-emulated: '{Path(command[0]).name} {' '.join(map(str, command[1:3]))} ...'"
+    subject = f"{name}: '{Path(command[0]).name} {' '.join(map(str, command[1:3]))} ...'"
     try:
         done = subprocess.run(
             command,

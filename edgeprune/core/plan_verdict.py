@@ -1,0 +1,112 @@
+"""What a plan comes to, in a few rows above its layers: the gain to expect, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from edgeprune.core.grid import Grid, grid
+from edgeprune.core.outlook import Outlook
+from edgeprune.core.schema import Table, Text
+
+Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MAX_EXAMPLES = 3
+"""Layers that are named for each reason why layers are left alone."""
+
+
+class Expected(Table):
+    """What a model is expected to cost before and after; nothing is measured for it."""
+
+    unit: Text
+    """What is counted, such as `instructions`."""
+    dense: Cost
+    """Of the model as it is."""
+    pruned: Cost
+    """Once the plan is carried out."""
+    source: Text
+    """Where the figures come from."""
+
+    def __str__(self) -> str:
+        if not self.pruned:
+            return f"expected: no {self.unit} are left ({self.source}); not measured"
+        factor = self.dense / self.pruned
+        return f"expected: {factor:.2f}x fewer {self.unit} ({self.source}); not measured"
+
+
+def verdict_grid(
+    title: str,
+    pruned: str,
+    expected: Expected | None,
+    network: Outlook | None,
+    next_step: str,
+) -> Grid:
+    """The verdict on a plan.
+
+    Args:
+      title: what the plan is for.
+      pruned: what is pruned, in words; empty if nothing is.
+      expected: the cost before and after, if it is known.
+      network: what the network as a whole can gain, on devices that want it to fit.
+      next_step: what to type next; empty if nobody said.
+    """
+    rows = (
+        ("gain", _gain(pruned, expected, network)),
+        ("pruned", pruned or "nothing"),
+        ("in the way", _obstacle(network)),
+        ("next", next_step),
+    )
+    return grid(title, ("", "verdict"), (row for row in rows if row[1]))
+
+
+def _gain(pruned: str, expected: Expected | None, network: Outlook | None) -> str:
+    if network is not None and network.gains is False:
+        return f"no speed: {network.reason}"
+    if network is not None and network.gains is None:
+        return f"not known: {network.reason}"
+    if not pruned:
+        return "none: no layer takes a pattern that pays here"
+    return str(expected or "not known before it is measured")
+
+
+def _obstacle(network: Outlook | None) -> str:
+    """What prevents the gain, and what would help."""
+    if network is None or network.gains:
+        return ""
+    return "; ".join(part for part in (network.breaker, network.remedy.rstrip(".")) if part)
+
+
+def left_alone_grid(rows: Iterable[tuple[str, str, int]], *notes: str) -> Grid:
+    """The layers that are left alone, counted by their reason; the most weights come first.
+
+    Args:
+      rows: reason, path and number of weights of each.
+      notes: below the table.
+    """
+    weights: Counter[str] = Counter()
+    paths: dict[str, list[str]] = {}
+    for reason, path, size in rows:
+        weights[reason] += size
+        paths.setdefault(reason, []).append(path)
+    return grid(
+        "Left alone, by reason",
+        ("why", ">layers", ">weights", "which"),
+        (
+            (reason, str(len(paths[reason])), str(size), _some(paths[reason]))
+            for reason, size in weights.most_common()
+        ),
+        *notes,
+    )
+
+
+def _some(paths: list[str]) -> str:
+    more = len(paths) - MAX_EXAMPLES
+    named = ", ".join(paths[:MAX_EXAMPLES])
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def counted(patterns: Iterable[str]) -> Iterator[str]:
+    """`Block(2,1) in 12`, for each pattern by how many layers take it."""
+    return (f"{pattern} in {count}" for pattern, count in Counter(patterns).most_common())

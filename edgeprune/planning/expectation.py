@@ -1,0 +1,119 @@
+"""What a plan is expected to save, and what to type next; pure."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable
+
+from edgeprune.core.pattern import Channels, NofM
+from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
+from edgeprune.core.plan_verdict import Expected
+from edgeprune.profiles.profile import DeviceProfile
+
+_MODEL_FILES = (".keras", ".h5")
+_SPARSITY_TO_TRY = 0.8
+"""Where a network would gain from more zeros than were asked for."""
+
+
+def with_verdict(made: Plan, layers: Iterable[LayerInfo], profile: DeviceProfile) -> Plan:
+    """The plan with the cost to expect and what to type next, as it stands now."""
+    facts = {
+        "expected": expect_cost(made, layers),
+        "next_step": next_step(made, profile, profile.name),
+    }
+    return made.model_copy(update=facts)
+
+
+def expect_cost(made: Plan, layers: Iterable[LayerInfo]) -> Expected | None:
+    """The cost of a model before and after; None where nothing is pruned or nothing tells.
+
+    By the cost table where the network as a whole gains; else multiplications where latency is the
+    goal and the device computes fewer, and weights for the other goals.
+    """
+    if not made.pruned:
+        return None
+    if made.network is not None and made.network.instructions and made.network.gains:
+        runtimes, dense, pruned = zip(*made.network.instructions, strict=True)
+        return Expected(
+            unit="instructions",
+            dense=sum(dense) / len(dense),
+            pruned=sum(pruned) / len(pruned),
+            source=f"cost table of {' and '.join(runtimes)}, layers with weights",
+        )
+    if made.goal != "latency":
+        return _expect_weights(made)
+    if made.network is None and all(isinstance(r.pattern, Channels | NofM) for r in made.pruned):
+        return _expect_multiplications(made, layers)
+    return None
+
+
+def _expect_weights(made: Plan) -> Expected:
+    return Expected(
+        unit="weights to store",
+        dense=sum(row.weights for row in made.layers),
+        pruned=sum(_weights_left(row) for row in made.layers),
+        source="counted over kernels, zeros left out",
+    )
+
+
+def _expect_multiplications(made: Plan, layers: Iterable[LayerInfo]) -> Expected | None:
+    known = {layer.path: layer for layer in layers}
+    rows = [row for row in made.layers if row.shape]
+    places = [_multiplied_pixels(known[row.path]) for row in rows]
+    if None in places:
+        return None
+    pairs = [(row, count or 0) for row, count in zip(rows, places, strict=True)]
+    return Expected(
+        unit="multiplications",
+        dense=sum(row.weights * count for row, count in pairs),
+        pruned=sum(_weights_left(row) * count for row, count in pairs),
+        source="counted over kernels",
+    )
+
+
+def _weights_left(row: LayerPlan) -> float:
+    """Weights of a kernel that stay, or that are not zero."""
+    if row.after is not None:
+        return math.prod(row.after)
+    return row.weights * (1 - row.expected_sparsity)
+
+
+def _multiplied_pixels(layer: LayerInfo) -> float | None:
+    """At how many places each weight is multiplied; a transposed layer's are those of its input."""
+    if layer.pixels is None or not layer.kind.endswith("Transpose"):
+        return layer.pixels
+    return layer.pixels / math.prod(layer.strides)
+
+
+def next_step(made: Plan, profile: DeviceProfile, device: str) -> str:
+    """What to type next.
+
+    Args:
+      made: the plan.
+      profile: its device.
+      device: what `--device` takes for it.
+    """
+    model = made.model if made.model.endswith(_MODEL_FILES) else "model.keras"
+    if made.pruned:
+        words = ["prune", model, "--device", device, *_asked(made, profile)]
+        return _command(*words, "--data", "data.npz", "-o", "pruned.keras")
+    if made.network is not None and made.network.wants_more_zeros:
+        return _command("plan", model, "--device", device, "--sparsity", f"{_SPARSITY_TO_TRY:g}")
+    if made.network is not None and made.network.elsewhere:
+        return _command("plan", model, "--device", made.network.elsewhere[0].device)
+    return "edgeprune devices"
+
+
+def _asked(made: Plan, profile: DeviceProfile) -> list[str]:
+    """The options that ask for what the plan was asked for, where that is not the default."""
+    words = []
+    if made.goal not in profile.strategy().goals:
+        words += ["--goal", made.goal]
+    if made.asked != profile.strategy(made.goal).default_sparsity:
+        words += ["--sparsity", f"{made.asked:g}"]
+    return words
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["edgeprune", *words])

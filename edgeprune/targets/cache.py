@@ -1,0 +1,99 @@
+"""The user's cache folder: what is set up there, as root or not, is there whole or not at all.
+
+Everything is built in a folder beside the final one and renamed at the end, so that an interrupted
+set-up leaves nothing that looks finished. A lock keeps two set-ups from doing the same work; the
+system drops it when its holder dies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from edgeprune.core.errors import TargetError
+
+PARTIAL = ".partial-"
+
+Tell: TypeAlias = Callable[[str, int, int], None]
+"""Told what is being done, the step's number and the number of steps."""
+
+
+def cache_folder() -> Path:
+    """Where edgeprune keeps what can be downloaded again, by the XDG base directory rules."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "edgeprune"
+
+
+def set_up(
+    name: str,
+    folder: Path,
+    complete: Callable[[], bool],
+    build: Callable[[Path, Path], None],
+    *,
+    room_bytes: int,
+) -> None:
+    """Sets a folder of the cache up, unless somebody else has done so by then.
+
+    Args:
+      name: of what is set up; begins the error, and names the lock.
+      folder: the final place.
+      complete: whether everything is there.
+      build: makes it all in the first of two folders; what is in the second is thrown away.
+      room_bytes: that have to be free there.
+
+    Raises:
+      TargetError: the cache folder cannot be written, or has no room; or as `build` does.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.parent / f"{name}.lock"):
+            if not complete():
+                _require_room(name, folder.parent, room_bytes)
+                _replace(folder, build)
+    except OSError as error:
+        raise TargetError(
+            f"{name}: expected a cache folder that can be written, {folder.parent}. Received: "
+            f"{error}. Make room there, or name another folder in XDG_CACHE_HOME."
+        ) from error
+
+
+def _require_room(name: str, folder: Path, room_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < room_bytes:
+        raise TargetError(
+            f"{name}: expected {room_bytes >> 20} MB free in {folder}. Received: {free >> 20} MB. "
+            "Make room there, or name another folder in XDG_CACHE_HOME."
+        )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds a lock on a file, waiting for whoever has it; nothing is set up on Windows."""
+    with path.open("w") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(folder: Path, build: Callable[[Path, Path], None]) -> None:
+    """Builds beside what is there, then takes its place; called with the lock held."""
+    parent, name = folder.parent, folder.name
+    for left_over in parent.glob(f"{name}{PARTIAL}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{name}{PARTIAL}", dir=parent, ignore_cleanup_errors=True
+    ) as partial:
+        built = Path(partial, "new")
+        built.mkdir()
+        build(built, Path(partial, "downloads"))
+        if folder.exists():
+            shutil.rmtree(folder)
+        built.rename(folder)
