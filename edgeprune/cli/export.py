@@ -74,7 +74,7 @@ def export_command(
         exported = export_model(
             loaded, profile, output, x=x, numerics=numerics, plan=found, route=route, scale=scale
         )
-    terminal.warn(exported.warnings)
+    terminal.warn((*exported.warnings, *exported.unproven))
     written = write_c_array(output) if c_array else None
     if as_json:
         named = {"model": str(model), "device": profile.name, "output": str(output)}
@@ -93,7 +93,7 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "sparse_tensors": len(exported.sparse),
         "c_array": written.to_json() if written else None,
         **network_json(exported.network.applied, exported.network.reason),
-        "warnings": list(exported.warnings),
+        "warnings": [*exported.warnings, *exported.unproven],
     }
 
 

@@ -38,6 +38,7 @@ from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import embed
@@ -63,6 +64,8 @@ class Exported:
     """Whether the whole network runs on sparse kernels, and the rewrites applied for that."""
     warnings: tuple[str, ...]
     """Sentences for the user."""
+    unproven: tuple[str, ...] = ()
+    """Sentences on the device's runtimes that are not here, in which the file was not tried."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -144,7 +147,8 @@ def export(
     artifact = describe_file(path)
     write_beside(artifact, manifest)
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
-    return Exported(artifact, chosen, tensors, fitted, said)
+    unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
+    return Exported(artifact, chosen, tensors, fitted, said, unproven)
 
 
 def convert(
