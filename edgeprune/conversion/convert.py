@@ -21,6 +21,7 @@ from edgeprune.conversion.converter import Conversion, convert_in_child, convert
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.conversion.obstacles import cause, require_convertible, unrolled_notes
 from edgeprune.conversion.one_hot import requantize_one_hot
+from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import file_inputs, require_exact_ids
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
@@ -121,7 +122,7 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, path.name)
         converted.write_bytes(content)
-        draft = requantize_one_hot(tflite_draft.load(converted))
+        draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
