@@ -62,6 +62,16 @@ def load_model(path: Path) -> Model:
         return _load(path)
 
 
+def as_model(given: Model | str | Path) -> Model:
+    """A model as it is, or loaded from the path of its file as by `load_model`."""
+    return load_model(Path(given)) if isinstance(given, str | Path) else given
+
+
+def name_of(given: Model | str | Path) -> str:
+    """A model's path, if it was given by that, else its name."""
+    return str(given) if isinstance(given, str | Path) else str(given.name)
+
+
 def _require_sizes(path: Path) -> None:
     """Looks at what the members of an archive unpack to, before Keras unpacks them.
 

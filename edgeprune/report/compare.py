@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported, export
-from edgeprune.core.data import Data, Scale, Split, read_split, signature_name
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import Data, Scale, Split, signature_name
 from edgeprune.core.errors import DataError, EdgepruneError, OutputError, quality_warnings
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.sources import AnySource, Table, open_split
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.inspection.accuracy import accuracy
-from edgeprune.inspection.validate_file import validate
-from edgeprune.keras_model.files import load_model, save_model
-from edgeprune.keras_model.interface import input_specs, output_names
+from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
+from edgeprune.keras_model.files import as_model, name_of, save_model
+from edgeprune.keras_model.interface import input_specs
 from edgeprune.keras_model.layers import Model
-from edgeprune.keras_model.preprocessing import inputs_of
+from edgeprune.keras_model.ports import ports_of
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.carry_out import prune
-from edgeprune.pruning.dense_accuracy import warn_at_chance
+from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
+from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report.memory import Memory
@@ -51,7 +54,9 @@ class Job:
 
     model: Model
     name: str
-    split: Split
+    split: Split[AnySource]
+    samples: Data
+    """Those of the training set that are calibrated on, read once for all devices."""
     scale: Scale
     folder: Path
     sparsity: float | None
@@ -65,11 +70,12 @@ class Job:
 
 
 def compare(
-    model_path: str | Path,
+    model_path: Any,
     devices: Sequence[str | Path | DeviceProfile],
-    data_path: str | Path,
+    data_path: Any,
     folder: str | Path,
     *,
+    validation_data: Any = None,
     sparsity: float | None = None,
     goal: Goal | None = None,
     epochs: int = 0,
@@ -89,10 +95,11 @@ def compare(
     device is finished, also when another one fails.
 
     Args:
-      model_path: a `.keras` file.
+      model_path: a `.keras` file, or a built Keras model.
       devices: profiles, their names, or paths of a user's own `.toml` files.
-      data_path: an `.npz` as `data.read_split` takes it.
+      data_path: samples of any kind that `open_source` takes.
       folder: is made if its parent exists.
+      validation_data: samples to measure accuracy on; if None, as `open_split` finds them.
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
       goal: which strategy of the profiles that have several.
@@ -100,7 +107,7 @@ def compare(
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
       training: how to train with masks; one shot if None.
-      scale: mean and standard deviation for uint8 data; "auto" as `read_split` says.
+      scale: what uint8 data is scaled by; "auto" takes the scale of each input.
       targets: instruments, each used for the devices that it measures, `host` for all; one per
         device, the first of its own that is ready, if empty.
       settings: how to measure.
@@ -120,17 +127,20 @@ def compare(
     require_ready(targets)
     output = Path(folder)
     require_output_folder(output, *_file_names(profiles))
-    model = load_model(Path(model_path))
-    split = read_split(Path(data_path), inputs_of(model), scale=scale, outputs=output_names(model))
+    model, name = as_model(model_path), name_of(model_path)
+    split = open_split(data_path, ports_of(model), validation=validation_data, scale=scale)
     if training is not None:
+        split = replace(split, train=_readable(split.train))
         check_training(model, split.train, training)
-    warn_at_chance(model, split.test)
+    samples = split.train.some(RECONSTRUCTION_SAMPLES)
+    warn_at_chance(model, split.test.some(LOOKED_AT))
     make_output_folder(output)
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
         model=model,
-        name=str(model_path),
+        name=name,
         split=split,
+        samples=samples,
         scale=scale,
         folder=output,
         sparsity=sparsity,
@@ -152,7 +162,7 @@ def compare(
         make = partial(_device_report, job, profile, tell)
         reports.append(memory.report(index, profile, make) if memory else make())
     progress("report", len(profiles) * len(_STEPS), len(profiles) * len(_STEPS))
-    report = Report(str(model_path), tuple(reports), split.train.scaling)
+    report = Report(name, tuple(reports), split.train.scaling)
     report.write(output)
     return report
 
@@ -196,7 +206,7 @@ def _device_report(job: Job, profile: DeviceProfile, tell: Any) -> DeviceReport:
             pruned,
             profile,
             job.folder / f"{profile.name}.tflite",
-            x=list(job.split.train.x),
+            x=job.samples,
             plan=plan,
             scale=job.scale,
         )
@@ -218,7 +228,7 @@ def _plan(job: Job, profile: DeviceProfile) -> tuple[Plan, tuple[str, ...]]:
         goal=job.goal,
         padding=job.padding,
         allocation=job.allocation,
-        x=Data(job.split.train.x),
+        x=Data(job.samples.x),
         progress=job.progress,
     ).model_copy(update={"model": job.name})
     notes = list(made.warnings())
@@ -236,8 +246,7 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile) -> Model:
     def tell(what: str, done: int, total: int) -> None:
         job.progress(f"{profile.name}: {what}", done, total)
 
-    samples = job.split.train
-    data = samples if job.training else Data(samples.x)
+    data = job.split.train if job.training else Data(job.samples.x)
     return prune(job.model, plan, data, job.training, progress=tell)
 
 
@@ -295,8 +304,7 @@ def _export_dense(job: Job, profile: DeviceProfile) -> Path:
     """The unpruned model in the device's number format; made once for all devices that share it."""
     dense_kind = "" if profile.per_channel_dense else "-per-tensor"
     path = job.folder / f"dense-{profile.numerics}{dense_kind}.tflite"
-    x = list(job.split.train.x)
-    return export(job.model, profile, path, x=x, scale=job.scale).artifact.path
+    return export(job.model, profile, path, x=job.samples, scale=job.scale).artifact.path
 
 
 def _judge(
@@ -307,13 +315,13 @@ def _judge(
     exported: Exported,
     tell: Any,
 ) -> DeviceReport:
-    test = _in_file_order(job, exported.artifact.path)
+    test, ordered = job.split.test, _in_file_order(job, exported.artifact.path)
     tell("validate")
     verdict = validate(
         exported.artifact.path,
         profile,
         reference=job.folder / f"{profile.name}.keras",
-        x=list(test.x),
+        x=ordered(list(test.some(CHECKED_SAMPLES).x)),
     )
     report = replace(report, verdict=verdict)
     if not verdict.ran:
@@ -325,8 +333,8 @@ def _judge(
         return replace(
             report,
             accuracy=(
-                accuracy(dense, profile, test),
-                accuracy(exported.artifact.path, profile, test),
+                accuracy(dense, profile, test, ordered),
+                accuracy(exported.artifact.path, profile, test, ordered),
             ),
         )
     except DataError as error:
@@ -366,12 +374,16 @@ def _targets_for(job: Job, profile: DeviceProfile) -> tuple[str, ...]:
     return tuple(name for name in job.targets if name.partition(":")[0] in known)
 
 
-def _in_file_order(job: Job, path: Path) -> Data:
-    """Test samples with the inputs in the order that the file's signature has."""
+def _in_file_order(job: Job, path: Path) -> Callable[[list[Array]], list[Array]]:
+    """What puts one array per input into the order that the file's signature has."""
     names = [signature_name(spec.name) for spec in input_specs(job.model)]
     order = [spec.name for spec in signature_specs(read_tflite(path))]
-    by_name = dict(zip(names, job.split.test.x, strict=True))
-    return Data(tuple(by_name[name] for name in order), job.split.test.y)
+    return lambda arrays: [arrays[names.index(name)] for name in order]
+
+
+def _readable(source: AnySource) -> AnySource:
+    """The samples that can be read, where any can be asked for."""
+    return source.readable() if isinstance(source, Data | Table) else source
 
 
 def _stand_in_notes(profile: DeviceProfile, measurements: Sequence[Measurement]) -> tuple[str, ...]:
