@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data, InputSpec, Rows, Scale, spread
 from edgeprune.core.errors import DataError
 from edgeprune.core.scaling import in_words, scaled
+
+_DIGESTED_BYTES = 16 << 20
 
 
 class Column(Protocol):
@@ -58,7 +61,7 @@ class ArrayColumn:
 
     def read(self, rows: Rows) -> tuple[Array, Rows]:
         """The values of some rows; all of them can be read."""
-        return np.asarray(self.array[rows]), np.arange(len(rows))
+        return rows_of(self.array, rows), np.arange(len(rows))
 
     def readable(self, rows: Rows) -> Rows:
         """All rows."""
@@ -67,7 +70,9 @@ class ArrayColumn:
     def identity(self) -> Iterator[Any]:
         """Type, shape and every value."""
         yield f"{self.array.dtype}{self.array.shape}".encode()
-        yield np.ascontiguousarray(self.array).data
+        step = max(1, _DIGESTED_BYTES // max(1, self.array[:1].nbytes))
+        for start in range(0, len(self.array), step):
+            yield np.ascontiguousarray(rows_of(self.array, slice(start, start + step))).data
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ class Table:
         """One array `[n, ...]` per output with labels; empty without."""
         if self.chosen is None:
             return self.stored_labels
-        return tuple(np.asarray(array[self.chosen]) for array in self.stored_labels)
+        return tuple(rows_of(array, self.chosen) for array in self.stored_labels)
 
     @property
     def labelled(self) -> bool:
@@ -146,7 +151,7 @@ class Table:
             sample_values(f"{self.subject}: array '{name}'", values, spec, self.scale)
             for name, (values, _), spec in zip(self.names, read, self.specs, strict=True)
         )
-        labels = tuple(np.asarray(array[stored[kept]]) for array in self.stored_labels)
+        labels = tuple(rows_of(array, stored[kept]) for array in self.stored_labels)
         for name, array in zip(self.label_names, labels, strict=True):
             require_finite(f"{self.subject}: array '{name}'", array)
         return Data(x, _as_y(labels), self.scaling, self.classes)
@@ -169,6 +174,20 @@ class Table:
     def _stored(self, rows: Rows | slice) -> Rows:
         chosen = np.arange(len(self)) if self.chosen is None else self.chosen
         return chosen[rows]
+
+
+def rows_of(array: Array, rows: Rows | slice) -> Array:
+    """Some rows of an array in memory.
+
+    What is mapped from a file is mapped once more for that, since the pages of a mapping that were
+    read stay in the memory of the process as long as it does.
+    """
+    base: object = array.base
+    if not isinstance(array, np.memmap) or not isinstance(base, mmap.mmap):
+        return np.asarray(array[rows])
+    order: Literal["F", "C"] = "C" if array.flags.c_contiguous else "F"
+    again = np.memmap(str(array.filename), array.dtype, "r", array.offset, array.shape, order)
+    return np.array(again[rows])
 
 
 def _as_y(labels: Sequence[Array]) -> Array | tuple[Array, ...] | None:

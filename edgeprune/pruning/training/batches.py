@@ -9,10 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeprune.core.data import Data, Source
+from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError
 from edgeprune.core.scaling import RAW
-from edgeprune.core.sources import Stream, Table
+from edgeprune.core.sources import AnySource, Stream, Table
+from edgeprune.core.work_note import working
+
+MOST_COUNTED = 10_000_000
+"""Batches of an epoch that are counted at most, in case that they never end."""
 
 Batches: TypeAlias = Any
 """Batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them: a `tf.data.Dataset`, `PyDataset` or
@@ -27,24 +31,33 @@ def packed(data: Data, pack: Pack, label_pack: Pack) -> tuple[Any, ...]:
     return (x, label_pack(data.labels)) if data.labelled else (x,)
 
 
-def stream_batches(stream: Stream, batch_size: int, pack: Pack, label_pack: Pack) -> Batches:
+def stream_batches(
+    stream: Stream, batch_size: int, pack: Pack, label_pack: Pack, *, counted: bool = False
+) -> Batches:
     """The batches of a stream: as they were given, where that is what `fit` takes.
 
-    Single samples are put together, and what must be scaled or held out is.
+    Single samples are put together, and what must be scaled or held out is. A data set that does
+    not know its length is gone through once to learn it.
 
     Args:
       stream: the samples.
       batch_size: samples in a batch that is made here.
       pack: packs one array per input into the structure that the model takes.
       label_pack: packs one array per output into the structure that the model gives.
+      counted: whether the batches of an epoch are counted elsewhere.
+
+    Raises:
+      DataError: no end was found.
     """
     given = stream.given
     as_given = stream.held_out is None and (stream.scale == RAW or not _is_scaled(stream))
     if as_given and isinstance(given, tf.data.Dataset):
-        return given if _is_batched(given, stream) else given.batch(batch_size)
+        ready = given if _is_batched(given, stream) else given.batch(batch_size)
+        return ready if counted else _with_length(ready)
     if as_given and (isinstance(given, keras.utils.PyDataset) or not stream.again):
         return given
-    return dataset_of(stream, batch_size, pack, label_pack)
+    ready = dataset_of(stream, batch_size, pack, label_pack)
+    return ready if counted or not stream.again else _with_length(ready)
 
 
 def _is_scaled(stream: Stream) -> bool:
@@ -68,7 +81,7 @@ def _is_batched(given: Any, stream: Stream) -> bool:
     return sorted(np.ndim(part) for part in found) != wanted
 
 
-def dataset_of(source: Source, batch_size: int, pack: Pack, label_pack: Pack) -> Batches:
+def dataset_of(source: AnySource, batch_size: int, pack: Pack, label_pack: Pack) -> Batches:
     """A `tf.data.Dataset` that reads a source batch by batch, in its order, once per iteration."""
     first = source.some(1)
 
@@ -80,21 +93,41 @@ def dataset_of(source: Source, batch_size: int, pack: Pack, label_pack: Pack) ->
             yield packed(part, pack, label_pack)
 
     signature = keras.tree.map_structure(flexible, packed(first, pack, label_pack))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+    made = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+    if isinstance(source, Stream):
+        return made
+    return made.apply(tf.data.experimental.assert_cardinality(-(-len(source) // batch_size)))
+
+
+def _with_length(dataset: Any) -> Any:
+    """A data set that knows its length; Keras takes the end of any other for a mistake.
+
+    Raises:
+      DataError: there are no batches, or more than `MOST_COUNTED`.
+    """
+    if int(dataset.cardinality()) != tf.data.UNKNOWN_CARDINALITY:
+        return dataset
+    with working("the batches of an epoch were counted"):
+        count = sum(1 for _ in dataset.take(MOST_COUNTED))
+    if not 0 < count < MOST_COUNTED:
+        raise DataError(
+            f"data: expected batches that come to an end. Received: {count} or more. Give "
+            "`steps_per_epoch`."
+            if count
+            else "data: expected samples. Received: none."
+        )
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def count_batches(batches: Batches) -> int:
-    """The number of batches; one that a data set does not know is counted by going through it.
+    """The number of batches.
 
     Raises:
-      DataError: there is no end, or none that can be found without using the batches up.
+      DataError: it is not known.
     """
     try:
         return len(batches)
     except TypeError as error:
-        is_set = isinstance(batches, tf.data.Dataset)
-        if is_set and int(batches.cardinality()) == tf.data.UNKNOWN_CARDINALITY:
-            return sum(1 for _ in batches)
         raise DataError(
             f"The sparsity schedule needs the number of steps, and this {type(batches).__name__} "
             "has no length. Give `steps_per_epoch`."

@@ -67,8 +67,9 @@ def _require_loss(model: Model, training: Training) -> None:
         raise ModelError(
             f"{model.name}: expected the loss that the model was compiled with. Received: one that "
             f"cannot be loaded ({lost}). Name a loss of Keras (--loss mean_squared_error; `loss` "
-            "of `Training`), register yours with @keras.saving.register_keras_serializable and "
-            "import it first, or leave out `y`: training then follows the dense model alone."
+            "of `Training`), give the file of yours (--custom-objects FILE.py; in Python register "
+            "it with @keras.saving.register_keras_serializable first), or leave out `y`: training "
+            "then follows the dense model alone."
         )
 
 

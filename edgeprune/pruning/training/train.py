@@ -169,7 +169,11 @@ class _Run:
 def _prepare(model: Model, plan: Plan, given: AnySource, training: Training) -> _Run:
     packs = packer_of(model), output_packer(model)
     ready = (
-        stream_batches(given, training.batch_size, *packs) if isinstance(given, Stream) else given
+        stream_batches(
+            given, training.batch_size, *packs, counted=training.steps_per_epoch is not None
+        )
+        if isinstance(given, Stream)
+        else given
     )
     data, held_out = split_off(ready, training.validation, *packs)
     _check_monitor(training.monitor, held_out)
