@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -203,9 +203,25 @@ def _opened(given: Any, scale: Scale) -> _Opened:
     if isinstance(given, str | Path):
         subject = str(given)
         if not Path(given).exists() and names_function(subject):
-            return _Opened(_named(call_function(subject), subject), subject, scale, True)
+            return _Opened(_named(_called(subject), subject), subject, scale, True)
         return _Opened(_on_disk(Path(given)), subject, scale, True)
     return _Opened(_named(given, "data"), "data", RAW, False)
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What a function yields, which is called again each time that it is gone through."""
+
+    function: str
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from call_function(self.function)
+
+
+def _called(function: str) -> Any:
+    """What a function gives, in a form that can be gone through more than once."""
+    given = call_function(function)
+    return _Calls(function) if isinstance(given, Iterator) else given
 
 
 def _on_disk(path: Path) -> Any:

@@ -167,6 +167,7 @@ class Table:
 
     def identity(self) -> Iterator[Any]:
         """Bytes by which the same samples are known again."""
+        yield repr([spec.scale_by(self.scale) for spec in self.specs]).encode()
         for column in (*self.columns, *map(ArrayColumn, self.stored_labels)):
             yield from column.identity()
         yield np.ascontiguousarray(self._stored(slice(None))).data

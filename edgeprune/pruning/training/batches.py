@@ -50,7 +50,11 @@ def stream_batches(
       DataError: no end was found.
     """
     given = stream.given
-    as_given = stream.held_out is None and (stream.scale == RAW or not _is_scaled(stream))
+    as_given = (
+        stream.held_out is None
+        and (stream.scale == RAW or not _is_scaled(stream))
+        and _has_names(stream, pack)
+    )
     if as_given and isinstance(given, tf.data.Dataset):
         ready = given if _is_batched(given, stream) else given.batch(batch_size)
         return ready if counted else _with_length(ready)
@@ -63,6 +67,18 @@ def stream_batches(
 def _is_scaled(stream: Stream) -> bool:
     """Whether values are scaled; looks at the first sample, and supposes it of a generator."""
     return not stream.again or bool(stream.some(1).scaling)
+
+
+def _has_names(stream: Stream, pack: Pack) -> bool:
+    """Whether inputs come by their names, where the model takes them so and Keras insists on it."""
+    takes_names = isinstance(pack([None] * len(stream.ports.inputs)), dict)
+    if not takes_names or not stream.again:
+        return True
+    if isinstance(stream.given, tf.data.Dataset):
+        element = stream.given.element_spec
+    else:
+        element = next(stream.elements(), None)
+    return isinstance(element[0] if isinstance(element, tuple) else element, dict)
 
 
 def _is_batched(given: Any, stream: Stream) -> bool:

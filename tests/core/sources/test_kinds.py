@@ -146,6 +146,17 @@ def test_values_given_in_python_are_not_scaled_and_those_of_files_are(tmp_path: 
         assert "become (x - 127.5) / 127.5" in found.scaling
 
 
+def test_a_generator_function_is_called_again_each_time(tmp_path: Path) -> None:
+    (tmp_path / "yields.py").write_text(
+        "import numpy as np\ndef f():\n    for n in range(10): yield np.full((4, 4, 3), n), n % 5\n"
+    )
+    source = open_source(f"{tmp_path / 'yields.py'}:f", ONE)
+    assert isinstance(source, Stream)
+    assert source.again
+    for _ in range(2):
+        assert [len(chunk) for chunk in source.chunks(4)] == [4, 4, 2]
+
+
 def test_one_input_is_found_by_its_own_name_too() -> None:
     assert len(open_source({"image": IMAGE, "y": Y}, ONE).some(50)) == 40
     assert len(open_source({"x": IMAGE, "image": IMAGE[:3]}, ONE).some(50)) == 40
