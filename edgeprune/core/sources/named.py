@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import RAW, InputSpec, Ports, Scale, signature_name, spread
-from edgeprune.core.errors import DataError, QualityWarning
-from edgeprune.core.sources.table import ArrayColumn, Table, describe_scaling, require_shape
+from edgeprune.core.data import InputSpec, Ports, Scale, signature_name, spread
+from edgeprune.core.errors import DataError
+from edgeprune.core.sources.table import (
+    ArrayColumn,
+    Table,
+    describe_scaling,
+    require_shape,
+    warn_if_unscaled,
+)
 
 LOOKED_AT = 256
 """Samples that are looked at for numbers that were never scaled."""
@@ -112,26 +117,13 @@ def _array_names(
     ]
 
 
-def warn_if_unscaled(table: Table) -> None:
-    """Warns of what looks like images that were never scaled, for a model that wants them scaled.
-
-    8-bit images hold values above 127 practically always; smaller numbers may be anything.
+def warn_of_unscaled(table: Table) -> None:
+    """Warns of samples that look as if they were never scaled, see `warn_if_unscaled`.
 
     Warns:
-      QualityWarning: numbers from 0 to 255 that are not uint8, where the model does not preprocess.
+      QualityWarning: some do.
     """
     rows = spread(len(table), LOOKED_AT)
     for name, column, spec in zip(table.names, table.columns, table.specs, strict=True):
-        wants_scaled = spec.dtype.startswith("float") and spec.scale not in (None, RAW)
-        if column.dtype == np.uint8 or not wants_scaled:
-            continue
-        array = column.read(rows)[0]
-        if array.size and array.min() >= 0 and 127 < array.max() <= 255:
-            warnings.warn(
-                f"{table.subject}: array '{name}': expected values scaled as in training, since "
-                f"the model does not preprocess. Received: {array.dtype} from {array.min():g} to "
-                f"{array.max():g}, which is fed as it is. Scale it, or save it as uint8 and give "
-                "--scale MEAN,STD.",
-                QualityWarning,
-                stacklevel=2,
-            )
+        if column.dtype != np.uint8:
+            warn_if_unscaled(f"{table.subject}: array '{name}'", column.read(rows)[0], spec)

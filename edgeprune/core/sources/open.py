@@ -18,7 +18,7 @@ from edgeprune.core.scaling import RAW, ChannelScale
 from edgeprune.core.sources.folder import ArrayFolder
 from edgeprune.core.sources.function import call_function, names_function
 from edgeprune.core.sources.images import class_folders, image_table
-from edgeprune.core.sources.named import named_table, warn_if_unscaled
+from edgeprune.core.sources.named import named_table, warn_of_unscaled
 from edgeprune.core.sources.stream import HELD_OUT_EVERY, Stream
 from edgeprune.core.sources.table import Table
 from edgeprune.core.spelling import with_article
@@ -279,7 +279,7 @@ def _source(opened: _Opened, ports: Ports, *, labels: bool = False, suffix: str 
             )
     if not opened.from_file:
         return replace(table, scaling="")
-    warn_if_unscaled(table)
+    warn_of_unscaled(table)
     return table
 
 

@@ -18,6 +18,7 @@ from edgeprune.core.sources.table import (
     require_finite,
     require_shape,
     sample_values,
+    warn_if_unscaled,
 )
 from edgeprune.core.spelling import with_article
 
@@ -165,6 +166,9 @@ class Stream:
         self._check_labels(x, y)
         if not self.told:
             self.told.append(self._describe(x, specs))
+            for spec, part in zip(specs, x, strict=True):
+                if self.scale == "auto":
+                    warn_if_unscaled(f"{self.subject}: input '{spec.name}'", part, spec)
         values = tuple(
             sample_values(f"{self.subject}: input '{spec.name}'", part, spec, self.scale)
             for spec, part in zip(specs, x, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -11,8 +12,8 @@ import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data, InputSpec, Rows, Scale, spread
-from edgeprune.core.errors import DataError
-from edgeprune.core.scaling import in_words, scaled
+from edgeprune.core.errors import DataError, QualityWarning
+from edgeprune.core.scaling import RAW, in_words, scaled
 
 _DIGESTED_BYTES = 16 << 20
 
@@ -249,6 +250,31 @@ def require_shape(subject: str, shape: Sequence[int], spec: InputSpec) -> None:
     if not fits:
         sizes = ", ".join("any" if size is None else str(size) for size in wanted)
         raise DataError(f"{subject}: the model takes [n, {sizes}]. Received: shape {list(shape)}.")
+
+
+def warn_if_unscaled(subject: str, array: Array, spec: InputSpec) -> None:
+    """Warns of what looks like images that were never scaled, for a model that wants them scaled.
+
+    8-bit images hold values above 127 practically always; smaller numbers may be anything.
+
+    Args:
+      subject: what the warning calls the samples.
+      array: some samples.
+      spec: the input of the model.
+
+    Warns:
+      QualityWarning: numbers from 0 to 255 that are not uint8, where the model does not preprocess.
+    """
+    wants_scaled = spec.dtype.startswith("float") and spec.scale not in (None, RAW)
+    raw = array.dtype != np.uint8 and array.size and array.min() >= 0 and 127 < array.max() <= 255
+    if wants_scaled and raw:
+        warnings.warn(
+            f"{subject}: expected values scaled as in training, since the model does not "
+            f"preprocess. Received: {array.dtype} from {array.min():g} to {array.max():g}, which "
+            "is fed as it is. Scale it, or save it as uint8 and give --scale MEAN,STD.",
+            QualityWarning,
+            stacklevel=2,
+        )
 
 
 def describe_scaling(

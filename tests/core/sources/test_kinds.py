@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.core.data import Data, InputSpec, Ports
-from edgeprune.core.errors import DataError
+from edgeprune.core.data import DEFAULT_SCALE, Data, InputSpec, Ports
+from edgeprune.core.errors import DataError, QualityWarning
 from edgeprune.core.npz import ArrayFile
 from edgeprune.core.sources import Stream, Table, open_source, open_split
 from edgeprune.core.sources.function import names_function
@@ -155,6 +155,16 @@ def test_a_generator_function_is_called_again_each_time(tmp_path: Path) -> None:
     assert source.again
     for _ in range(2):
         assert [len(chunk) for chunk in source.chunks(4)] == [4, 4, 2]
+
+
+def test_a_function_whose_images_were_never_scaled_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "unscaled.py").write_text(
+        "import numpy as np\n"
+        "def f():\n    yield np.arange(96.0).reshape(2, 4, 4, 3) * 2, np.zeros(2)\n"
+    )
+    ports = Ports((InputSpec("image", (4, 4, 3), scale=DEFAULT_SCALE),))
+    with pytest.warns(QualityWarning, match="float64 from 0 to 190"):
+        open_source(f"{tmp_path / 'unscaled.py'}:f", ports).some(2)
 
 
 def test_one_input_is_found_by_its_own_name_too() -> None:
