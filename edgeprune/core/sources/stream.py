@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data, InputSpec, Ports, Scale, signature_name, spread
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import DataError, QualityWarning
 from edgeprune.core.sources.explain import explaining
 from edgeprune.core.sources.table import (
     describe_scaling,
@@ -23,6 +24,8 @@ from edgeprune.core.sources.table import (
 from edgeprune.core.spelling import with_article
 
 _END = object()
+TELLING_SAMPLES = 64
+"""Samples of one class that show that a stream is sorted by class."""
 HELD_OUT_EVERY = 5
 """One of so many samples is held out of a stream that has no test set."""
 
@@ -79,7 +82,9 @@ class Stream:
                 break
         if not found:
             raise DataError(f"{self.subject}: expected samples. Received: none.")
-        return joined(found).some(count)
+        data = joined(found).some(count)
+        self._warn_of_one_class(data)
+        return data
 
     def chunks(self, count: int) -> Iterator[Data]:
         """All samples in order, at most `count` at a time."""
@@ -176,6 +181,17 @@ class Stream:
         return Data(
             values, tuple(y) if len(y) > 1 else y[0] if y else None, self.scaling, self.classes
         )
+
+    def _warn_of_one_class(self, data: Data) -> None:
+        """Warns where the first samples are all of one class, as of a stream that is sorted."""
+        alike = len(data.labels) == 1 and len(np.unique(data.labels[0])) == 1
+        if alike and self.ports.scores is not None and len(data) >= TELLING_SAMPLES:
+            warnings.warn(
+                f"{self.subject}: the first {len(data)} samples are all of one class. Shuffle "
+                "them, since a stream is read from its beginning.",
+                QualityWarning,
+                stacklevel=3,
+            )
 
     def _check_labels(self, x: Sequence[Array], y: Sequence[Array]) -> None:
         lengths = [len(part) for part in (*x, *y)]

@@ -167,6 +167,15 @@ def test_a_function_whose_images_were_never_scaled_is_warned_about(tmp_path: Pat
         open_source(f"{tmp_path / 'unscaled.py'}:f", ports).some(2)
 
 
+def test_a_stream_that_is_sorted_by_class_is_warned_about() -> None:
+    def by_class() -> Iterator[Any]:
+        for number in range(5):
+            yield np.zeros((100, 4, 4, 3)), np.full(100, number)
+
+    with pytest.warns(QualityWarning, match="first 80 samples are all of one class. Shuffle"):
+        open_source(by_class(), ONE).some(80)
+
+
 def test_one_input_is_found_by_its_own_name_too() -> None:
     assert len(open_source({"image": IMAGE, "y": Y}, ONE).some(50)) == 40
     assert len(open_source({"x": IMAGE, "image": IMAGE[:3]}, ONE).some(50)) == 40
