@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.device
 @options.route
 @options.data_options
+@options.custom_objects
 @click.option(
     "--numerics", type=click.Choice(get_args(Numerics)), help="Number format; the profile's."
 )
@@ -51,7 +52,8 @@ def export_command(
 
     int8 needs --data: a few hundred samples, to find the range of every activation. Weights are
     stored sparsely where the device's runtimes read that. A manifest is put into the file and
-    beside it, as OUT.manifest.json.
+    beside it, as OUT.manifest.json. Where --data names its classes, as a folder of images does,
+    their names go into the file too, as labels.txt in its TFLite metadata.
     """
     from edgeprune.conversion.manifest import manifest_path
     from edgeprune.core.files import require_folder
@@ -65,11 +67,11 @@ def export_command(
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.preprocessing import inputs_of
+    from edgeprune.keras_model.ports import ports_of
 
     loaded = load_model(model)
-    x = inputs.read_calibration(data, inputs_of(loaded), scale)
-    with terminal.progress_bar() as tell:
+    x = inputs.open_samples(data, ports_of(loaded), scale)
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
             loaded, profile, output, x=x, numerics=numerics, plan=found, route=route, scale=scale

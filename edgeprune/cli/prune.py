@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @options.route
 @options.aim
 @options.data_options
+@options.validation_data("Training: find the best epoch by these samples.")
+@options.custom_objects
 @options.epochs
 @options.training
 @click.option(
@@ -60,6 +62,7 @@ def prune_command(
     sparsity: float | None,
     goal: Any,
     data: Path | None,
+    validation_data: Path | None,
     scale: Scale,
     epochs: int,
     fit: bool,
@@ -103,6 +106,7 @@ def prune_command(
     }
     _require_no_clash(asked, plan_path, fit)
     _require_what_training_needs(epochs, data, resume)
+    _require_one_validation(epochs, validation_data, training["validation"])
     from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
 
@@ -113,15 +117,15 @@ def prune_command(
         require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
-    from edgeprune.keras_model.interface import output_names
-    from edgeprune.keras_model.preprocessing import inputs_of
+    from edgeprune.keras_model.ports import ports_of
 
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
         loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.read_samples(
-        data, inputs_of(loaded), scale, labels=needs_labels, outputs=output_names(loaded)
-    )
+    ports = ports_of(loaded)
+    samples = inputs.open_samples(data, ports, scale, labels=needs_labels)
+    if validation_data is not None:
+        training["validation"] = inputs.open_samples(validation_data, ports, scale)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     how = inputs.training_of(
         epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
@@ -157,6 +161,13 @@ def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -
         raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
 
 
+def _require_one_validation(epochs: int, samples: Path | None, fraction: float) -> None:
+    if samples is not None and not epochs:
+        raise click.UsageError("--validation-data finds the best epoch: give --epochs.")
+    if samples is not None and fraction:
+        raise click.UsageError("--validation-data and --validation cannot be combined: give one.")
+
+
 def _check_training(loaded: Any, samples: Any, how: Training) -> None:
     from edgeprune.pruning.training.labels import check_training
 
@@ -166,7 +177,7 @@ def _check_training(loaded: Any, samples: Any, how: Training) -> None:
 def _planned(
     loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
 ) -> Plan:
-    with terminal.progress_bar() as tell:
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
         return inputs.plan_as_asked(loaded, path, profile, x=samples, progress=tell, **asked)
 
 
@@ -218,12 +229,12 @@ def _fitted(
     skip: Any,
 ) -> Fitted:
     from edgeprune.planning.fit import fit_plan
+    from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
-    with terminal.progress_bar() as tell:
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
         chosen = profile.on(route, goal) if route else profile
-        return fit_plan(
-            loaded, chosen, data=samples, goal=goal, only=only, skip=skip, progress=tell
-        )
+        some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
+        return fit_plan(loaded, chosen, data=some, goal=goal, only=only, skip=skip, progress=tell)
 
 
 def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:

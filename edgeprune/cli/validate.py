@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "compared with itself run by plain kernels.",
 )
 @options.data_options
+@options.custom_objects
 @options.target_option
 @options.board_python
 @options.json_document
@@ -53,18 +54,19 @@ def validate_command(
 
     profile = inputs.read_device(device)
     graph = tflite_file.read(model)
-    specs = validate_file.inputs_of_file(graph, reference)
-    x = inputs.read_calibration(data, specs, scale)
+    ports = validate_file.ports_of_file(graph, reference)
+    x = inputs.open_samples(data, ports, scale)
     settings = Settings(python=board_python)
-    verdict = validate_file.validate(
-        model,
-        profile,
-        reference=reference,
-        x=x,
-        route=route,
-        targets=targets,
-        settings=settings,
-    )
+    with inputs.telling_warnings():
+        verdict = validate_file.validate(
+            model,
+            profile,
+            reference=reference,
+            x=x,
+            route=route,
+            targets=targets,
+            settings=settings,
+        )
     if as_json:
         print_json(verdict.to_json())
     else:

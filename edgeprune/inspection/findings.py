@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgeprune.conversion.same_padding import MISREAD_BY, stepped_over
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
 from edgeprune.tflite.gate import NetworkVerdict, never_engages
+from edgeprune.tflite.misread_padding import MISREAD_BY, stepped_over
 from edgeprune.tflite.op_versions import VersionMiss, version_misses
 from edgeprune.tflite.storage_plan import DIRECT_VERSION, TensorPlan
 from edgeprune.tflite.weights import weights_of

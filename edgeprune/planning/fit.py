@@ -232,7 +232,7 @@ def _interpolated(outside: tuple[float, float], inside: tuple[float, float]) -> 
 def _needs_of(model: Model, profile: DeviceProfile, data: Data | None) -> tuple[Need, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fit.tflite")
-        export(model, profile, path, x=list(data.x) if data is not None else None)
+        export(model, profile, path, x=data)
         (measured,) = measure([path], profile)
     needs = tuple(_needs(measured, profile))
     if not needs:

@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.conversion.convert import export
-from edgeprune.conversion.same_padding import stepped_over, write_out_padding
+from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
+from edgeprune.tflite.misread_padding import stepped_over
 from tests.support.tflite_builder import Net
 
 L = keras.layers

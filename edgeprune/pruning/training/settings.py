@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from edgeprune.core.data import Data
 from edgeprune.core.errors import InputError
 from edgeprune.pruning.training.distill import Distillation
-from edgeprune.pruning.training.feed import Augment, Batches
+from edgeprune.pruning.training.feed import Augment
 from edgeprune.pruning.training.schedule import Schedule
 
 DISTILLATION = Distillation()
@@ -49,8 +48,9 @@ class Training:
     """`keras.Model` that is learned from; the dense model itself if None."""
     distillation: Distillation = DISTILLATION
     """Weight and temperature of what the teacher says; weight 0 leaves it out."""
-    validation: float | Data | Batches = 0.0
-    """Fraction of the samples to hold out, or samples or batches to validate on."""
+    validation: Any = 0.0
+    """Fraction of the samples to hold out, or samples to validate on, of any kind that `prune`
+    takes."""
     monitor: str | None = None
     """Metric that tells the best epoch, as Keras logs it; if None "val_loss" with validation data,
     else "loss". With ":max" or ":min" behind it where Keras cannot tell."""
