@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Go on with training that was interrupted.")
 @click.option(
-    "--tensorboard", type=options.PATH, metavar="DIR", help="Write logs of training here."
+    "--tensorboard",
+    type=options.PATH,
+    metavar="DIR",
+    help="Write logs of training here (pip install tensorboard).",
 )
 @options.chosen_layers
 @options.allocation_options

@@ -12,6 +12,7 @@ from edgeprune.core.errors import InputError
 from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.feed import Augment
 from edgeprune.pruning.training.schedule import Schedule
+from edgeprune.pruning.training.tensorboard import require_tensorboard
 
 DISTILLATION = Distillation()
 """Default weight and temperature."""
@@ -25,7 +26,7 @@ class Training:
     """Everything that training with masks can be told; `edgeprune.prune` takes it.
 
     Raises:
-      InputError: a number out of range, or an unknown `start`.
+      InputError: a number out of range, an unknown `start`, or `tensorboard` without its package.
     """
 
     epochs: int
@@ -82,3 +83,5 @@ class Training:
             raise InputError(
                 f"`start` is 'auto', 'one-shot' or 'gradual'. Received: {self.start!r}."
             )
+        if self.tensorboard is not None:
+            require_tensorboard()
