@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "plan_path",
     type=options.PATH,
     metavar="PLAN.json",
-    help="The plan that the model was pruned by, for the manifest.",
+    help="The plan that the model was pruned by; else the one that `prune` kept beside it.",
 )
 @click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
@@ -66,10 +66,13 @@ def export_command(
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
+    from edgeprune.conversion.plan_beside import kept_plan
     from edgeprune.keras_model.files import load_model
     from edgeprune.keras_model.ports import ports_of
 
     loaded = load_model(model)
+    if found is None and route is None:
+        found = kept_plan(loaded, model, profile.name)
     x = inputs.open_samples(data, ports_of(loaded), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)

@@ -97,6 +97,8 @@ def prune_command(
     loss is --loss or the one the model was compiled with, else cross-entropy, together with the
     distance to the dense model's outputs; without y that distance is the whole loss. The model of
     the best epoch is kept. Training that was interrupted goes on with --resume.
+
+    The plan is kept beside the model, as OUT.plan.json, where `export` finds it.
     """
     asked = {
         "route": route,
@@ -115,6 +117,7 @@ def prune_command(
 
     profile = inputs.read_device(device)
     require_keras_name(output)
+    _require_place_for_plan(output)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     if epochs:
         require_output_folder(folder)
@@ -143,6 +146,7 @@ def prune_command(
     _require_same_device(found, profile, plan_path)
     pruned, caught = _carried_out(loaded, found, samples, how)
     save_model(pruned, output)
+    _keep_plan(found, pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
     terminal.warn(found.warnings())
@@ -169,6 +173,21 @@ def _require_one_validation(epochs: int, samples: Path | None, fraction: float) 
         raise click.UsageError("--validation-data finds the best epoch: give --epochs.")
     if samples is not None and fraction:
         raise click.UsageError("--validation-data and --validation cannot be combined: give one.")
+
+
+def _require_place_for_plan(output: Path) -> None:
+    from edgeprune.conversion.plan_beside import plan_beside
+    from edgeprune.core.files import require_folder
+
+    place = plan_beside(output)
+    if place is not None:
+        require_folder(place)
+
+
+def _keep_plan(found: Plan, pruned: Any, output: Path) -> None:
+    from edgeprune.conversion.plan_beside import keep_plan
+
+    keep_plan(found, pruned, output)
 
 
 def _check_training(loaded: Any, samples: Any, how: Training) -> None:

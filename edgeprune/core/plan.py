@@ -149,6 +149,8 @@ class Plan(Printable, Table):
     """What the model is expected to cost before and after; None if nothing tells."""
     next_step: str = ""
     """What to type next."""
+    pruned_sha256: str | None = None
+    """The hash of the model that came of it, where it was carried out; see `hash_model`."""
 
     @property
     def pruned(self) -> tuple[LayerPlan, ...]:
