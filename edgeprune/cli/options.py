@@ -12,12 +12,24 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from edgeprune.cli.completion import complete_device, complete_targets
+from edgeprune.core.runtime import read_runtime
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class RuntimeChoice(click.Choice[str]):
+    """A runtime by its name, or `NAME==VERSION`; as a value, the name and the version or None."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Checks the name, and that a version is one."""
+        name, version = read_runtime(str(value))
+        if "==" in value and not re.fullmatch(r"\d[\w.]*", version or ""):
+            self.fail(f"expected a version behind ==, as in LiteRT==2.3.0. Received: {value!r}.")
+        return super().convert(name, param, ctx), version
 
 
 def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -297,8 +309,10 @@ _measuring = together(
     target_option,
     click.option(
         "--runtime",
-        type=click.Choice(["tflite-runtime", "LiteRT", "TensorFlow"]),
-        help="Where there are several; the first of these that the device names if not given.",
+        type=RuntimeChoice(["tflite-runtime", "LiteRT", "TensorFlow"]),
+        metavar="NAME[==VERSION]",
+        help="tflite-runtime, LiteRT or TensorFlow, where there are several; the first that the "
+        "device lists and that is installed if not given.",
     ),
     click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True),
     click.option(
@@ -325,15 +339,17 @@ def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_settings(
         *arguments: Any,
-        runtime: str | None,
+        runtime: tuple[str, str | None] | None,
         threads: int,
         affinity: tuple[int, ...],
         board_python: str,
         benchmark_binary: Path | None,
         **others: Any,
     ) -> Any:
+        name, version = runtime or (None, None)
         settings = Settings(
-            runtime=runtime,
+            runtime=name,
+            runtime_version=version,
             threads=threads,
             affinity=affinity,
             python=board_python,

@@ -33,16 +33,21 @@ def targets_command(context: click.Context, as_json: bool) -> None:
 
 @targets_command.command("install")
 @click.argument("name", shell_complete=complete_targets)
-def _install(name: str) -> None:
+@click.option("--latest", is_flag=True, help="Add the newest runtimes and cores.")
+def _install(name: str, latest: bool) -> None:
     """Install what an instrument needs, or say how.
 
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
     folder removes it. So does `tflite-runtime`, the reference of `host`: its wheels need Python
     3.10 or 3.11, so on a later one it gets an environment of such a Python, if there is one.
-    """
-    from edgeprune.targets.find import find_installable
 
-    target = find_installable(name)
+    `arm64-emulated --latest` also builds QEMU 10 from Debian's source, which takes minutes: it runs
+    LiteRT 2.3.0 and emulates cortex-a710, neoverse-v1 and neoverse-n2. Interrupted, it goes on
+    where it was.
+    """
+    from edgeprune.targets.find import find_installable, find_latest
+
+    target = find_latest(name) if latest else find_installable(name)
     with terminal.progress_bar() as tell:
         target.install(tell)
     terminal.show(f"{name} is ready: {target.readiness().detail}.")

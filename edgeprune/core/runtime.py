@@ -22,6 +22,12 @@ class Runtime:
         return f"{self.name} {self.version}"
 
 
+def read_runtime(text: str) -> tuple[str, str | None]:
+    """Name and version of `NAME[==VERSION]`, the form that people type; None is any version."""
+    name, _, version = text.partition("==")
+    return name, version or None
+
+
 def nearest_known(runtime: Runtime, known: Iterable[Runtime]) -> Runtime | None:
     """The runtime whose facts hold for another one, as far as anybody knows.
 

@@ -15,19 +15,41 @@ Goal = Literal["latency", "flash", "memory"]
 Allocation = Literal["uniform", "lamp", "reconstruction"]
 """How zeros are allocated to layers: the same sparsity for all, by the weights alone, or by the
 losses measured on samples (the same for all without samples)."""
-Core = Literal["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"]
-"""ARM64 cores that can be emulated: those among QEMU 7.2's `-cpu` names that were tested."""
+Core = Literal[
+    "cortex-a35",
+    "cortex-a53",
+    "cortex-a57",
+    "cortex-a72",
+    "cortex-a76",
+    "neoverse-n1",
+    "cortex-a710",
+    "neoverse-v1",
+    "neoverse-n2",
+]
+"""ARM64 cores that can be emulated: those among QEMU's `-cpu` names that were tested."""
 DEFAULT_CORE: Core = "cortex-a76"
-CoreFeature = Literal["dot-product", "fp16-arithmetic"]
+CORE_SINCE_QEMU: Mapping[Core, tuple[int, int]] = MappingProxyType(
+    {"cortex-a710": (8, 2), "neoverse-v1": (8, 1), "neoverse-n2": (8, 2)}
+)
+"""The first QEMU that knows a core; 7.2 knows those not named.
+
+Source: QEMU's change logs; 7.2.22 and 10.0.13 were asked (`qemu-aarch64 -cpu help`).
+"""
+CoreFeature = Literal["dot-product", "fp16-arithmetic", "int8-matrix", "bfloat16"]
+_ARMV8_2: frozenset[CoreFeature] = frozenset({"dot-product", "fp16-arithmetic"})
+_ARMV8_6: frozenset[CoreFeature] = _ARMV8_2 | {"int8-matrix", "bfloat16"}
 CORE_FEATURES: Mapping[Core, frozenset[CoreFeature]] = MappingProxyType(
     {
-        "cortex-a76": frozenset({"dot-product", "fp16-arithmetic"}),
-        "neoverse-n1": frozenset({"dot-product", "fp16-arithmetic"}),
+        "cortex-a76": _ARMV8_2,
+        "neoverse-n1": _ARMV8_2,
+        "cortex-a710": _ARMV8_6,
+        "neoverse-v1": _ARMV8_6,
+        "neoverse-n2": _ARMV8_6,
     }
 )
-"""What cores have beyond Armv8.0, of what kernels ask for; those not named have neither.
+"""What cores have beyond Armv8.0, of what kernels ask for; those not named have none of it.
 
-Source: the Technical Reference Manuals of Arm (FEAT_DotProd and FEAT_FP16).
+Source: the Technical Reference Manuals of Arm (FEAT_DotProd, FEAT_FP16, FEAT_I8MM and FEAT_BF16).
 """
 Accelerator = Literal[
     "ethos-u55-32",

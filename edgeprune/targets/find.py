@@ -31,6 +31,12 @@ def _arm64_emulated(address: str) -> Target:
     return _without_address(ARM64_EMULATED, address)
 
 
+def _latest_arm64_emulated() -> Installable:
+    from edgeprune.targets.arm64_emulated.install_latest import LATEST_ARM64_EMULATED
+
+    return LATEST_ARM64_EMULATED
+
+
 def _tflm(address: str) -> Target:
     from edgeprune.targets.tflm import TFLM
 
@@ -83,6 +89,11 @@ TARGETS: Mapping[str, Callable[[str], Target]] = MappingProxyType(
 )
 """What makes an instrument out of its address, by the name that `--target NAME[:ADDRESS]` takes."""
 
+LATEST: Mapping[str, Callable[[], Installable]] = MappingProxyType(
+    {"arm64-emulated": _latest_arm64_emulated}
+)
+"""What adds the newest runtimes and devices to an instrument, by the instrument's name."""
+
 
 def find_target(name: str) -> Target:
     """The instrument of a name, such as `host`, or of a name and an address behind a colon.
@@ -107,6 +118,21 @@ def find_installable(name: str) -> Installable:
         return OWN_ENVIRONMENTS[name]
     _require_known(name.partition(":")[0], (*TARGETS, *OWN_ENVIRONMENTS))
     return find_target(name)
+
+
+def find_latest(name: str) -> Installable:
+    """What adds the newest runtimes and devices to an instrument that has older ones otherwise.
+
+    Raises:
+      TargetError: as `find_target`, or there is nothing newer to add to it.
+    """
+    find_installable(name)
+    if name not in LATEST:
+        raise TargetError(
+            f"Target '{name}' has one version, which is set up without --latest. Received: "
+            f"--latest. Those that have a newer one: {', '.join(LATEST)}."
+        )
+    return LATEST[name]()
 
 
 def _require_known(name: str, known: Collection[str]) -> None:

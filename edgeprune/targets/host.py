@@ -115,9 +115,8 @@ class Host:
 
     def _chosen(self, profile: DeviceProfile, settings: Settings) -> str:
         wanted = settings.runtime
-        found = self.runtimes(profile) if wanted is None else tuple(installed_runtimes())
         remedy = how_to_add(wanted) if wanted in PACKAGES else LITERT
-        return choose_runtime(_NAME, found, profile, wanted, remedy=remedy)
+        return choose_runtime(_NAME, installed_runtimes(), profile, settings, remedy=remedy)
 
     def run_once(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings

@@ -45,6 +45,8 @@ class Settings:
     """The command of a board's Python."""
     benchmark_binary: Path | None = None
     """TensorFlow's `benchmark_model`, built for the phone that it is run on."""
+    runtime_version: str | None = None
+    """That of `runtime`; the first that the device lists and that is there if None."""
     tell: Progress = field(default=no_progress, compare=False)
     """Told what is being done, the step's number and the number of steps."""
 

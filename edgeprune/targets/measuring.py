@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeprune.core.errors import EdgepruneError, TargetError
+from edgeprune.core.runtime import read_runtime
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.find import TARGETS, find_target, measures_device
 from edgeprune.targets.host import HOST
@@ -36,8 +37,8 @@ def measure(
       target: an instrument's name, with its address behind a colon if it has one, or several; the
         first of the profile's that is ready if None. Without one the files are run here once, for
         whether they run and how large they are: this computer's time is never the device's.
-      runtime: `tflite-runtime`, `LiteRT` or `TensorFlow`, where the target has several; the
-        reference if None.
+      runtime: `tflite-runtime`, `LiteRT` or `TensorFlow`, where the target has several, or one at
+        a version, `LiteRT==2.3.0`; the first that the device lists and the target has if None.
       threads: that the runtime may use.
       affinity: numbers of the processors to run on; any if empty.
       artifacts: folder for what the instrument makes of the files; beside them if None.
@@ -54,7 +55,16 @@ def measure(
       CheckError: the runtime refuses a file, crashes on it or does not end.
     """
     binary = Path(benchmark_binary) if benchmark_binary is not None else None
-    settings = Settings(runtime, threads, artifacts, tuple(affinity), board_python, binary)
+    chosen, version = (None, None) if runtime is None else read_runtime(runtime)
+    settings = Settings(
+        runtime=chosen,
+        runtime_version=version,
+        threads=threads,
+        artifacts=artifacts,
+        affinity=tuple(affinity),
+        python=board_python,
+        benchmark_binary=binary,
+    )
     names = [target] if isinstance(target, str) else target
     found: list[Measurement] = []
     for outcome in measure_each(models, device, names, settings):

@@ -8,7 +8,7 @@ changes with the process only, hence several.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,9 +50,9 @@ class Runner(Protocol):
 
 def choose_runtime(
     target: str,
-    found: tuple[str, ...],
+    found: Mapping[str, str],
     profile: DeviceProfile,
-    wanted: str | None,
+    settings: Settings,
     *,
     remedy: str = "pip install ai-edge-litert",
 ) -> str:
@@ -60,22 +60,27 @@ def choose_runtime(
 
     Args:
       target: the instrument's name.
-      found: the runtimes it has, the reference first.
+      found: version by name of the runtimes it has, the reference first.
       profile: of the device.
-      wanted: what a person asked for, if anything.
+      settings: with what a person asked for, if anything.
       remedy: the command that installs it there; empty if none does.
 
     Raises:
-      TargetError: it does not have that one, or none.
+      TargetError: it does not have that one, or none, or has it at another version.
     """
+    wanted, version = settings.runtime, settings.runtime_version
     if not found or (wanted is not None and wanted not in found):
         raise TargetError(
             f"Target '{target}' has these runtimes: {', '.join(found) or 'none'}. "
             f"Received: {wanted or 'any'}. "
             + (f"Install one there: {remedy}" if remedy else "No wheel of it fits this computer.")
         )
+    if wanted is not None and version not in (None, found[wanted]):
+        raise TargetError(
+            f"Target '{target}' has {wanted} {found[wanted]}. Received: {wanted}=={version}."
+        )
     named = {runtime.name for runtime in profile.runtimes}
-    return wanted or next((name for name in found if name in named), found[0])
+    return wanted or next((name for name in found if name in named), next(iter(found)))
 
 
 def time_files(

@@ -14,7 +14,8 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
                   "affinity": [int, ...] (the processors to run on; any if left out)}
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
-                 a counter of this process's instructions can see
+                 a counter of this process's instructions can see: the first asks for those of the
+                 thread that makes it, or of all where the runtime has several threads
     count-each:  {"models": [MODEL, ...]}; of every model one inference between marks, after one
                  to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}
@@ -53,6 +54,8 @@ LONGEST_WARM_UP_S = 3.0
 BAD_AFFINITY = "affinity: expected"
 COUNT_MARK = 0x65707275
 """First argument of the getpriority calls around a counted inference; the kernel refuses it."""
+COUNT_CALLER, COUNT_ALL = 1, 2
+"""Second argument: which threads count from there on; 0 ends the count."""
 
 
 def load_interpreter(
@@ -132,7 +135,7 @@ def count(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Runs every sample, then once more between two marks."""
     interpreter, result = run_samples(module, job)
     gc.disable()
-    marked_invoke(interpreter)
+    marked_invoke(interpreter, job["threads"])
     return result
 
 
@@ -143,23 +146,23 @@ def count_each(module: Any, job: dict[str, Any]) -> dict[str, Any]:
         interpreter, inputs, _ = load_interpreter(module, job, model)
         feed(interpreter, inputs, read_inputs(model["inputs"], inputs), 0)
         interpreter.invoke()
-        marked_invoke(interpreter)
+        marked_invoke(interpreter, job["threads"])
     return {}
 
 
-def marked_invoke(interpreter: Any) -> None:
+def marked_invoke(interpreter: Any, threads: int) -> None:
     """Runs one inference between two marks."""
     gc.collect()
-    mark(1)
+    mark(COUNT_CALLER if threads == 1 else COUNT_ALL)
     interpreter.invoke()
     mark(0)
 
 
-def mark(begin: int) -> None:
+def mark(counted: int) -> None:
     """Makes a system call that stands out to an emulator and does nothing."""
     with suppress(OSError):
         if sys.platform != "win32":
-            os.getpriority(COUNT_MARK, begin)
+            os.getpriority(COUNT_MARK, counted)
 
 
 def run_samples(module: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -38,7 +38,7 @@ def calibrate_core(core: Core, tell: Callable[[str, int, int], None]) -> CostTab
       WorkerError: a runtime fails.
     """
     probes = tuple(make_probes())
-    versions = installed_versions()
+    versions = installed_versions(core)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         graphs = []
         for index, (probe, sparse) in enumerate(probes):

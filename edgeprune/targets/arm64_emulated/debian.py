@@ -17,6 +17,8 @@ from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated.emulator import NAME
 from edgeprune.targets.commands import run_command
 
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _REMEDY = (
     "Check that apt's sources in /etc/apt name Debian 12 main for amd64 and arm64 and can be "
     "reached, then run the command again."
@@ -77,14 +79,8 @@ class Archive:
         for name in ("lists/partial", "cache/archives/partial", "packages"):
             (folder / name).mkdir(parents=True)
         self._options = [
-            f"-oDir::State::lists={folder / 'lists'}",
+            *_own_folders(folder),
             "-oDir::State::status=/dev/null",
-            f"-oDir::Cache={folder / 'cache'}",
-            "-oDir::Etc::preferences=/dev/null",
-            "-oDir::Etc::preferencesparts=/dev/null",
-            "-oAPT::Sandbox::User=root",
-            "-oAcquire::Languages=none",
-            "-oAcquire::Retries=3",
             f"-oAPT::Architecture={architectures[0]}",
             *(f"-oAPT::Architectures::={name}" for name in dict.fromkeys(architectures)),
         ]
@@ -120,3 +116,59 @@ class Archive:
             package.unlink()
         shutil.rmtree(folder / "usr/share", ignore_errors=True)
         return versions
+
+
+def download_source(package: str, suite: str, folder: Path) -> None:
+    """Downloads a source package of another release of Debian, from this machine's own mirror.
+
+    Args:
+      package: its name.
+      suite: the release.
+      folder: gets the .dsc and the archives, which apt checks; what is there is removed.
+
+    Raises:
+      TargetError: apt is missing, cannot reach the archive or does not trust what it got.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    lists = folder / "apt"
+    for name in ("lists/partial", "cache/archives/partial"):
+        (lists / name).mkdir(parents=True)
+    mirror, sources = _mirror(), lists / "suite.sources"
+    sources.write_text(
+        f"Types: deb-src\nURIs: {mirror}\nSuites: {suite}\nComponents: main\n"
+        f"Signed-By: {KEYRING}\n",
+        encoding="utf-8",
+    )
+    options = [
+        *_own_folders(lists),
+        f"-oDir::Etc::sourcelist={sources}",
+        "-oDir::Etc::sourceparts=/dev/null",
+    ]
+    remedy = (
+        f"Check that {mirror} has {suite} and can be reached, and that debian-archive-keyring is "
+        "up to date, then run the command again."
+    )
+    run_command(NAME, ["apt-get", "-qq", *options, "update"], remedy)
+    download = ["apt-get", "-qq", *options, "source", "--download-only", package]
+    run_command(NAME, download, remedy, folder=folder)
+    shutil.rmtree(lists)
+
+
+def _own_folders(folder: Path) -> tuple[str, ...]:
+    """Options that keep apt away from the system's lists, packages and preferences."""
+    return (
+        f"-oDir::State::lists={folder / 'lists'}",
+        f"-oDir::Cache={folder / 'cache'}",
+        "-oDir::Etc::preferences=/dev/null",
+        "-oDir::Etc::preferencesparts=/dev/null",
+        "-oAPT::Sandbox::User=root",
+        "-oAcquire::Languages=none",
+        "-oAcquire::Retries=3",
+    )
+
+
+def _mirror() -> str:
+    """Where this machine takes Debian's packages from, security updates aside."""
+    wanted = ["Created-By: Packages", "Label: Debian", "Component: main"]
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted]
+    return next(iter(run_command(NAME, command, _REMEDY).split()), DEFAULT_MIRROR)

@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.core.runtime import RuntimeName
-from edgeprune.core.terms import Core
+from edgeprune.core.runtime import Runtime, RuntimeName
+from edgeprune.core.terms import CORE_SINCE_QEMU, Core
 from edgeprune.targets.cache import cache_folder
 from edgeprune.targets.child import Launcher
+from edgeprune.targets.worker import MODULES
 
 NAME = "arm64-emulated"
 _HERE = Path(__file__).parent
@@ -56,7 +58,9 @@ GUEST_PACKAGES = (
 EMULATED_RUNTIMES: tuple[RuntimeName, ...] = ("tflite-runtime", "LiteRT")
 """Those of the worker's runtimes whose wheels are there, the reference first."""
 RECORD = "versions.json"
-TRY_AGAIN = f"Run again: edgeprune targets install {NAME}"
+COMMAND = f"edgeprune targets install {NAME}"
+LATEST_COMMAND = f"{COMMAND} --latest"
+TRY_AGAIN = f"Run again: {COMMAND}"
 GUEST_TRIPLET = "aarch64-linux-gnu"
 PYTHON_OPTIONS = ("-s", "-S", "-B")
 """Nothing of the user's own, and no writing into the cache."""
@@ -84,6 +88,11 @@ class Emulator:
         """The ARM64 Python."""
         return self.folder / "root/usr/bin/python3.11"
 
+    @property
+    def root(self) -> Path:
+        """Holds the files that programs find in place of this machine's own."""
+        return self.folder / "root"
+
     def complete(self) -> bool:
         """Whether everything is there for this user; a set-up writes the record last."""
         needed = (self.qemu, self.plugin, self.python, self.folder / "site/numpy")
@@ -93,6 +102,14 @@ class Emulator:
         """Version of `qemu`, or of a wheel by its package name, as recorded at set-up."""
         record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         return str(record["qemu"] if name == "qemu" else record["wheels"][name])
+
+    def runtimes(self) -> tuple[Runtime, ...]:
+        """The runtimes that it runs, the reference first."""
+        return tuple(Runtime(name, self.version(MODULES[name][1])) for name in EMULATED_RUNTIMES)
+
+    def knows(self, core: Core) -> bool:
+        """Whether its QEMU emulates a core."""
+        return CORE_SINCE_QEMU.get(core, (0, 0)) <= version_numbers(self.version("qemu"))
 
     def libraries(self) -> str:
         """Where QEMU's libraries are, as LD_LIBRARY_PATH wants it."""
@@ -114,7 +131,7 @@ class Emulator:
         return Launcher(
             (
                 str(self.qemu),
-                *("-cpu", core, "-L", str(self.folder / "root"), "-U", "LD_LIBRARY_PATH"),
+                *("-cpu", core, "-L", str(self.root), "-U", "LD_LIBRARY_PATH"),
                 *(part for item in guest.items() for part in ("-E", "=".join(item))),
                 *counting,
                 str(self.python),
@@ -137,8 +154,17 @@ class Emulator:
     def _python_variables(self) -> Mapping[str, str]:
         return {
             "PYTHONHOME": str(self.folder / "root/usr"),
-            "PYTHONPATH": str(self.folder / "site"),
+            "PYTHONPATH": ":".join(map(str, self.sites())),
         }
+
+    def sites(self) -> tuple[Path, ...]:
+        """Where the ARM64 Python looks for wheels, in this order."""
+        return (self.folder / "site",)
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A version such as `7.2.22` by its numbers."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def cached_emulator() -> Emulator:

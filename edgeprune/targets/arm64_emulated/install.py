@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeprune.core.errors import TargetError
@@ -28,6 +29,8 @@ from edgeprune.targets.commands import run_command
 from edgeprune.targets.worker import COUNT_MARK, MODULES
 
 STEPS = 5
+PLUGIN_API = 1
+"""Version of the plugin interface of bookworm's QEMU 7.2."""
 ROOM_BYTES = 600 << 20
 """Free bytes that a set-up needs in the cache folder; 180 MB of them stay in use."""
 PLATFORMS = (
@@ -96,24 +99,33 @@ def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) ->
             program.unlink()
     packages |= archive.unpack(GUEST_PACKAGES, "arm64", folder / "root")
     tell("fetching the ARM64 runtimes", 2, STEPS)
-    wheels = _unpack_wheels(downloads / "wheels", folder / "site")
+    wheels = unpack_wheels(REQUIREMENTS, downloads / "wheels", folder / "site")
     tell("building the counting plugin", 3, STEPS)
     packages |= _build_plugin(emulator, machine, archive, downloads / "compiler")
     tell("trying both runtimes", 4, STEPS)
     for name in EMULATED_RUNTIMES:
-        _try_runtime(emulator, MODULES[name][0], downloads / "count.log")
-    record = {"qemu": _qemu_version(emulator), "wheels": wheels, "debian": packages}
+        try_runtime(emulator, MODULES[name][0], downloads / "count.log")
+    record = {"qemu": qemu_version(emulator), "wheels": wheels, "debian": packages}
     (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
-def _unpack_wheels(downloads: Path, site: Path) -> dict[str, str]:
-    """Downloads the pinned wheels, which pip checks against their sums; version by name."""
+def unpack_wheels(requirements: Path, downloads: Path, site: Path) -> dict[str, str]:
+    """Downloads pinned wheels, which pip checks against their sums; version by name.
+
+    Args:
+      requirements: a file of pip's, with a checksum for every wheel.
+      downloads: gets the wheels.
+      site: gets what is in them.
+
+    Raises:
+      TargetError: pip failed, or a wheel is not the one that was pinned.
+    """
     run_command(
         NAME,
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
             *("--disable-pip-version-check", "--no-deps", "--only-binary=:all:"),
-            *("--require-hashes", "--requirement", REQUIREMENTS, "--dest", downloads),
+            *("--require-hashes", "--requirement", requirements, "--dest", downloads),
             *("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"),
             *(part for name in PLATFORMS for part in ("--platform", name)),
         ],
@@ -143,17 +155,43 @@ def _build_plugin(
         programs = folder / "usr/bin"
         command = [str(programs / "gcc-12"), f"-B{programs}"]
         environment = {"LD_LIBRARY_PATH": str(folder / "usr/lib" / machine.triplet)}
-    run_command(
-        NAME,
-        [*command, *COMPILER_OPTIONS, "-o", emulator.plugin, PLUGIN_SOURCE],
-        "The C compiler of this machine does not work; repair it: apt-get install gcc",
-        environment=environment,
-    )
+    compile_plugin(command, emulator.plugin, PLUGIN_API, environment)
     return packages
 
 
-def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
-    """Imports a runtime and counts a stretch of it; leaves its modules compiled in the cache."""
+def compile_plugin(
+    compiler: Sequence[str], plugin: Path, api: int, environment: Mapping[str, str]
+) -> None:
+    """Compiles the counting plugin.
+
+    Args:
+      compiler: the command of the C compiler.
+      plugin: the file to write.
+      api: version of QEMU's plugin interface that it is built for.
+      environment: variables that the compiler needs beside the present ones.
+
+    Raises:
+      TargetError: the compiler failed.
+    """
+    run_command(
+        NAME,
+        [*compiler, *COMPILER_OPTIONS, f"-DPLUGIN_API={api}", "-o", plugin, PLUGIN_SOURCE],
+        "The C compiler of this machine does not work; repair it: apt-get install gcc",
+        environment=environment,
+    )
+
+
+def try_runtime(emulator: Emulator, module: str, log: Path) -> None:
+    """Imports a runtime and counts a stretch of it; leaves its modules compiled in the cache.
+
+    Args:
+      emulator: what is tried.
+      module: of the runtime.
+      log: gets the count; removed again.
+
+    Raises:
+      TargetError: it does not start, or nothing is counted.
+    """
     launcher = emulator.emulated("cortex-a76", log)
     program = (
         "import contextlib, gc, json, numpy, platform, zipfile\n"
@@ -171,13 +209,18 @@ def _try_runtime(emulator: Emulator, module: str, log: Path) -> None:
     )
     if "instructions" not in log.read_text(encoding="utf-8"):
         raise TargetError(
-            f"{NAME}: expected QEMU {_qemu_version(emulator)} to report a count through "
+            f"{NAME}: expected QEMU {qemu_version(emulator)} to report a count through "
             f"the plugin. Received: nothing for {module}. {TRY_AGAIN}"
         )
     log.unlink()
 
 
-def _qemu_version(emulator: Emulator) -> str:
+def qemu_version(emulator: Emulator) -> str:
+    """What QEMU says of itself.
+
+    Raises:
+      TargetError: it does not start.
+    """
     environment = {"LD_LIBRARY_PATH": emulator.libraries()}
     said = run_command(NAME, [emulator.qemu, "--version"], TRY_AGAIN, environment=environment)
     found = re.search(r"version (\d+(?:\.\d+)+)", said)

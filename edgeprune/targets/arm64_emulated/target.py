@@ -13,16 +13,25 @@ from typing import TYPE_CHECKING
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
 from edgeprune.core.files import describe_file
-from edgeprune.core.runtime import Runtime, RuntimeName
-from edgeprune.core.terms import DEFAULT_CORE, Core
+from edgeprune.core.runtime import Runtime, read_runtime
+from edgeprune.core.terms import CORE_FEATURES, DEFAULT_CORE, Core
+from edgeprune.profiles.encoding import runtimes_of
+from edgeprune.targets.arm64_emulated.choose import (
+    emulator_of,
+    find_runtime,
+    installed_runtimes,
+    listed_runtimes,
+    required_emulator,
+)
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
-    EMULATED_RUNTIMES,
+    COMMAND,
     NAME,
     TRY_AGAIN,
     Emulator,
     cached_emulator,
 )
+from edgeprune.targets.arm64_emulated.latest import cached_latest
 from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
@@ -30,7 +39,6 @@ from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Capabilities, Readiness
-from edgeprune.targets.worker import MODULES
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.gate import known_rules, rules_for
@@ -38,8 +46,6 @@ from edgeprune.tflite.gate import known_rules, rules_for
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-FP16_CORES: frozenset[Core] = frozenset({"cortex-a76", "neoverse-n1"})
-"""Those of the known cores that have the half-precision arithmetic of ARMv8.2."""
 CONTENTS = "QEMU and the ARM64 runtimes, some 75 MB of downloads (115 MB without a C compiler)"
 REPEATABILITY = 1e-6
 """Relative difference between two counts of the same file, with one thread.
@@ -58,14 +64,12 @@ class Arm64Emulated:
         """Ready if it was set up; says how if not."""
         emulator = cached_emulator()
         if emulator.complete():
-            found = ", ".join(f"{name} {_version(emulator, name)}" for name in EMULATED_RUNTIMES)
-            return Readiness(True, f"{found} under QEMU {emulator.version('qemu')}")
+            return Readiness(True, _what_is_ready())
         try:
             require_machine()
         except TargetError as error:
             return Readiness(False, "not for this machine", str(error))
-        command = f"edgeprune targets install {NAME}"
-        return Readiness(False, "not installed", command, f"{CONTENTS}, into {emulator.folder}")
+        return Readiness(False, "not installed", COMMAND, f"{CONTENTS}, into {emulator.folder}")
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
@@ -73,23 +77,23 @@ class Arm64Emulated:
 
         install_emulator(tell)
 
-    def runtimes(self, profile: DeviceProfile) -> tuple[RuntimeName, ...]:
-        """Both runtimes, or the one that the profile names; none before it is set up."""
-        if not cached_emulator().complete():
-            return ()
-        wanted = {runtime.name for runtime in profile.runtimes}
-        return tuple(name for name in EMULATED_RUNTIMES if name in wanted) or EMULATED_RUNTIMES
+    def runtimes(self, profile: DeviceProfile) -> tuple[Runtime, ...]:
+        """The installed runtimes that the profile lists, else all; none before it is set up."""
+        installed = installed_runtimes()
+        return listed_runtimes(installed, runtimes_of(profile)) or installed
 
     def run(
         self,
         graph: Graph,
         inputs: list[Array],
-        runtime: str,
+        runtime: Runtime | str,
         *,
         delegates: bool = True,
         core: Core = DEFAULT_CORE,
     ) -> Reply:
         """Runs samples, on the processor itself where that is an ARM64 one.
+
+        A runtime in words is `NAME` or `NAME==VERSION`.
 
         The reply's fact `runtime` says where: "LiteRT 2.1.6 on emulated cortex-a76".
 
@@ -97,10 +101,11 @@ class Arm64Emulated:
           TargetError: it is not set up.
           WorkerError: the runtime refuses the file, crashes on it or does not end.
         """
-        emulator = _required_emulator()
+        chosen = _installed(runtime)
+        emulator = emulator_of(chosen, core)
         native = platform.machine() == "aarch64"
         launcher = emulator.native() if native else emulator.emulated(core)
-        reply = _start("run", graph, inputs, runtime, launcher, delegates=delegates)
+        reply = _start("run", graph, inputs, chosen, launcher, delegates=delegates)
         place = "this ARM64 processor" if native else f"emulated {core}"
         return _with_facts(reply, runtime=f"{reply.facts['runtime']} on {place}")
 
@@ -108,12 +113,14 @@ class Arm64Emulated:
         self,
         graph: Graph,
         inputs: list[Array],
-        runtime: str,
+        runtime: Runtime | str,
         *,
         core: Core = DEFAULT_CORE,
         threads: int = 1,
     ) -> Reply:
         """Runs samples on the emulated core, then counts one more inference of the last.
+
+        With one thread, what the thread executes that calls the interpreter; with several, all.
 
         Returns:
           The outputs, and the facts `instructions` and `instruction_classes` beside those of a run.
@@ -123,7 +130,25 @@ class Arm64Emulated:
           TargetError: it is not set up.
           WorkerError: the runtime refuses the file, crashes on it or does not end.
         """
-        emulator = _required_emulator()
+        chosen = _installed(runtime)
+        emulator = emulator_of(chosen, core)
+        return self.count_under(emulator, graph, inputs, chosen, core=core, threads=threads)
+
+    def count_under(
+        self,
+        emulator: Emulator,
+        graph: Graph,
+        inputs: list[Array],
+        runtime: Runtime,
+        *,
+        core: Core = DEFAULT_CORE,
+        threads: int = 1,
+    ) -> Reply:
+        """Counts as `count` does, under an emulator that has the runtime and knows the core.
+
+        Raises:
+          WorkerError: the runtime refuses the file, crashes on it or does not end.
+        """
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
@@ -137,7 +162,7 @@ class Arm64Emulated:
         )
 
     def count_each(
-        self, graphs: Sequence[Graph], runtime: str, *, core: Core = DEFAULT_CORE
+        self, graphs: Sequence[Graph], runtime: Runtime | str, *, core: Core = DEFAULT_CORE
     ) -> tuple[int, ...]:
         """Counts the instructions of one inference of each file, all in one emulated process.
 
@@ -147,10 +172,11 @@ class Arm64Emulated:
           TargetError: it is not set up.
           WorkerError: the runtime refuses a file, crashes on it or does not end.
         """
-        emulator = _required_emulator()
+        chosen = _installed(runtime)
+        emulator = emulator_of(chosen, core)
         job = {
             "kind": "count-each",
-            "runtime": runtime,
+            "runtime": chosen.name,
             "threads": 1,
             "delegates": True,
             "models": [worker_model(graph) for graph in graphs],
@@ -167,12 +193,13 @@ class Arm64Emulated:
     ) -> tuple[Measurement, ...]:
         """Counts one inference of every file; several are compared with the first."""
         threads = settings.threads
-        qemu = _required_emulator().version("qemu")
+        required_emulator()
+        wanted = (settings.runtime, settings.runtime_version)
+        chosen = find_runtime(installed_runtimes(), runtimes_of(profile), *wanted)
+        qemu = emulator_of(chosen, profile.core).version("qemu")
         graphs = [tflite_file.read(path) for path in models]
-        chosen = _emulated_runtime(settings.runtime or self.runtimes(profile)[0])
         counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
-        version = _version(_required_emulator(), chosen)
-        warnings = _warnings(graphs, Runtime(chosen, version), profile.core)
+        warnings = _warnings(graphs, chosen, profile.core)
         first = counted[0].facts["instructions"]
         found = []
         for index, (graph, reply) in enumerate(zip(graphs, counted, strict=True)):
@@ -202,21 +229,24 @@ class Arm64Emulated:
         A few samples do: emulation is slow, and what goes wrong there goes wrong on every input.
         """
         if not cached_emulator().complete():
-            yield from _not_proven(case, self.readiness())
+            yield from _not_proven(case, f"To run it: {self.readiness().remedy}")
             return
         few = case.first_samples()
         for runtime in self.runtimes(case.profile):
             try:
                 reply = self.run(few.graph, few.inputs, runtime, core=case.profile.core)
+            except TargetError as error:
+                yield from _not_proven(case, str(error))
+                return
             except WorkerError as error:
-                yield check_refusal(few, f"{runtime} on emulated {case.profile.core}", error)
+                yield check_refusal(few, f"{runtime.name} on emulated {case.profile.core}", error)
                 continue
             yield check_runs(few, reply)
             yield check_finite(named_outputs(few.graph, reply.outputs), reply.facts["runtime"])
             if few.wanted is not None:
                 yield check_reply(few, reply, few.wanted)
 
-    def _count_named(self, graph: Graph, runtime: str, core: Core, threads: int) -> Reply:
+    def _count_named(self, graph: Graph, runtime: Runtime, core: Core, threads: int) -> Reply:
         """Counts a file whose errors have to name it."""
         try:
             return self.count(
@@ -224,19 +254,30 @@ class Arm64Emulated:
             )
         except WorkerError as error:
             raise WorkerError(
-                f"{graph.path}: {runtime} does not run it on an emulated {core}: {error}"
+                f"{graph.path}: {runtime.name} does not run it on an emulated {core}: {error}"
             ) from error
 
 
 ARM64_EMULATED = Arm64Emulated()
 
 
-def _not_proven(case: Case, readiness: Readiness) -> Iterator[Check]:
+def _what_is_ready() -> str:
+    """The runtimes that are set up, and under which QEMU."""
+    first, latest = cached_emulator(), cached_latest()
+    found = ", ".join(map(str, first.runtimes()))
+    said = f"{found} under QEMU {first.version('qemu')}"
+    if not latest.complete():
+        return said
+    added = ", ".join(str(each) for each in latest.runtimes() if each not in first.runtimes())
+    return f"{said}; {added} and newer cores under QEMU {latest.version('qemu')}"
+
+
+def _not_proven(case: Case, remedy: str) -> Iterator[Check]:
     """Says what stays unproven without the emulator; dense files compute alike on x86 and ARM64."""
     if case.graph.subgraphs[0].restores_floats:
         message = (
             "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
-            f"run there only. To run it: {readiness.remedy}"
+            f"run there only. {remedy}"
         )
         yield Check("outputs (ARM64)", True, None, None, message, kind="outputs")
 
@@ -245,7 +286,7 @@ def _start(
     kind: str,
     graph: Graph,
     inputs: list[Array],
-    runtime: str,
+    runtime: Runtime,
     launcher: Launcher,
     *,
     delegates: bool = True,
@@ -253,7 +294,7 @@ def _start(
 ) -> Reply:
     job = {
         "kind": kind,
-        "runtime": runtime,
+        "runtime": runtime.name,
         "threads": threads,
         "delegates": delegates,
         "models": [worker_model(graph)],
@@ -261,30 +302,23 @@ def _start(
     return run_worker(job, [inputs], launcher=launcher, time_limit_s=_TIME_LIMIT_S)
 
 
-def _required_emulator() -> Emulator:
-    emulator = cached_emulator()
-    if not emulator.complete():
-        raise TargetError(
-            f"Target '{NAME}' is not ready: expected its emulator in {emulator.folder}. Received: "
-            f"none. Run: edgeprune targets install {NAME}"
-        )
-    return emulator
+def _installed(runtime: Runtime | str) -> Runtime:
+    """A runtime that was asked for, as it is set up."""
+    if isinstance(runtime, Runtime):
+        return runtime
+    required_emulator()
+    return find_runtime(installed_runtimes(), (), *read_runtime(runtime))
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of both runtimes by name, and of `qemu`, as they were set up.
+def installed_versions(core: Core = DEFAULT_CORE) -> dict[str, str]:
+    """Versions of both runtimes by name, and of the `qemu` that emulates a core, as set up.
 
     Raises:
       TargetError: it is not set up.
     """
-    emulator = _required_emulator()
-    versions = {"qemu": emulator.version("qemu")}
-    versions.update((name, _version(emulator, name)) for name in EMULATED_RUNTIMES)
-    return versions
-
-
-def _version(emulator: Emulator, runtime: str) -> str:
-    return emulator.version(MODULES[runtime][1])
+    runtimes = required_emulator().runtimes()
+    found = {"qemu": emulator_of(runtimes[0], core).version("qemu")}
+    return found | {runtime.name: runtime.version for runtime in runtimes}
 
 
 def _with_facts(reply: Reply, **facts: object) -> Reply:
@@ -318,20 +352,6 @@ def _conditions(threads: int) -> str:
     )
 
 
-def _emulated_runtime(wanted: str) -> RuntimeName:
-    """The emulated runtime of a name.
-
-    Raises:
-      TargetError: there is none.
-    """
-    for name in EMULATED_RUNTIMES:
-        if name == wanted:
-            return name
-    raise TargetError(
-        f"Target '{NAME}' has these runtimes: {', '.join(EMULATED_RUNTIMES)}. Received: {wanted}."
-    )
-
-
 def _warnings(graphs: Sequence[Graph], runtime: Runtime, core: Core) -> tuple[str, ...]:
     """What a count on this core does not say about other cores."""
     sparse = any(graph.subgraphs[0].restores_floats for graph in graphs)
@@ -340,7 +360,7 @@ def _warnings(graphs: Sequence[Graph], runtime: Runtime, core: Core) -> tuple[st
         return ()
     able = (str(each.runtime) for each in known_rules() if not each.needs_fp16)
     others = f"{' and '.join(able)} skips zeros there too."
-    if core in FP16_CORES:
+    if "fp16-arithmetic" in CORE_FEATURES.get(core, ()):
         return (
             f"{rules.runtime} skips zeros on cores with fp16 arithmetic such as {core} only; "
             f"on others (cortex-a35, a53, a57, a72) it stays dense. {others}",

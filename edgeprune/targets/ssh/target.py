@@ -65,7 +65,7 @@ class Ssh(Remote):
         """Times files in turn, round by round, by the same protocol as `host`."""
         settings.tell(f"connecting to {self.address}", 0, 1)
         with self._session(settings) as session:
-            runtime = _runtime(session, profile, settings.runtime)
+            runtime = _runtime(session, profile, settings)
 
             def run(job: dict[str, Any], inputs: Any) -> Any:
                 return session.run(job, inputs, time_limit_s=_TIME_LIMIT_S)
@@ -78,7 +78,7 @@ class Ssh(Remote):
         if self.address is None:
             return
         with self._session(case.settings) as session:
-            runtime = _runtime(session, case.profile, case.settings.runtime)
+            runtime = _runtime(session, case.profile, case.settings)
             job = {
                 "kind": "run",
                 "runtime": runtime,
@@ -108,8 +108,8 @@ def _describe(session: Session) -> dict[str, Any]:
     return session.run(job, [], time_limit_s=_DESCRIPTION_LIMIT_S).facts
 
 
-def _runtime(session: Session, profile: DeviceProfile, wanted: str | None) -> str:
+def _runtime(session: Session, profile: DeviceProfile, settings: Settings) -> str:
     """The runtime of the board to use: the one asked for, else one that the profile names."""
     found = _describe(session)["runtimes"]
     session.require_runtime(found)
-    return choose_runtime(f"{_NAME}:{session.address}", tuple(found), profile, wanted)
+    return choose_runtime(f"{_NAME}:{session.address}", found, profile, settings)
