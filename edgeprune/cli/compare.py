@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     shell_complete=complete_devices,
     help="Profiles, products such as pixel 8, or paths, with commas.",
 )
-@click.option(
-    "--data", type=options.PATH, required=True, metavar="DATA.npz", help="x and labels y."
-)
+@options.data_option(required=True)
+@options.validation_data("Samples with labels to measure accuracy on.")
 @options.scale
+@options.custom_objects
 @options.aim
 @options.epochs
 @options.training
@@ -48,6 +48,7 @@ def compare_command(
     model: Path,
     devices: str,
     data: Path,
+    validation_data: Path | None,
     scale: Scale,
     sparsity: float | None,
     goal: Any,
@@ -64,10 +65,11 @@ def compare_command(
 ) -> None:
     """Run the whole pipeline for several devices, and write a report.
 
-    Accuracy is measured on x_test, y_test if the data has them, else on every fifth sample, which
-    is then kept out of pruning and calibration.
+    Accuracy is measured on --validation-data; without it on x_test, y_test if the data has them,
+    else on every fifth sample, which is then kept out of pruning and calibration.
     """
     asked = {
+        "validation_data": validation_data,
         "scale": scale,
         "sparsity": sparsity,
         "goal": goal,

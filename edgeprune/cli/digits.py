@@ -35,7 +35,7 @@ _BLOCKS = ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
 """Output channels and stride of each depthwise-separable block."""
 
 
-def digits(seed: int = 0) -> Split:
+def digits(seed: int = 0) -> Split[Data]:
     """The digits as float32 images `[n, 32, 32, 3]` in [-1, 1] with labels `[n]`, shuffled.
 
     A fifth is the test set.
@@ -76,7 +76,9 @@ def build() -> Model:
     return keras.Model(inputs, outputs, name="digits_mobilenet")
 
 
-def train_digits(split: Split, *, epochs: int = _EPOCHS, progress: Progress = no_progress) -> Model:
+def train_digits(
+    split: Split[Data], *, epochs: int = _EPOCHS, progress: Progress = no_progress
+) -> Model:
     """Trains the network; under a minute on two cores.
 
     Deterministic for a version of TensorFlow: seeds are set, for the whole process.

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 @click.command("encode")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @options.device
+@options.route
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
-def encode_command(model: Path, device: str, output: Path, as_json: bool) -> None:
+def encode_command(
+    model: Path, device: str, route: str | None, output: Path, as_json: bool
+) -> None:
     """Store the weights of an existing file sparsely, where the device's runtimes read that.
 
     Only what was seen to compute right is stored sparsely, and only where it is smaller; where
@@ -27,11 +30,14 @@ def encode_command(model: Path, device: str, output: Path, as_json: bool) -> Non
     """
     from edgeprune.cli import tables
     from edgeprune.core.files import require_folder
+    from edgeprune.inspection.route_of_file import on_route_of
     from edgeprune.profiles.encoding import rules_of
+    from edgeprune.tflite.format.file import read
     from edgeprune.tflite.store_sparsely import encode_file
 
     profile = inputs.read_device(device)
     require_folder(output)
+    profile = on_route_of(read(model), profile, route)
     with terminal.progress_bar() as tell:
         tell(f"encoding {model.name}", 0, 1)
         result = encode_file(model, rules_of(profile), output)

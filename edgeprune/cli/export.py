@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
+@options.route
 @options.data_options
+@options.custom_objects
 @click.option(
     "--numerics", type=click.Choice(get_args(Numerics)), help="Number format; the profile's."
 )
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     "plan_path",
     type=options.PATH,
     metavar="PLAN.json",
-    help="The plan that the model was pruned by, for the manifest.",
+    help="The plan that the model was pruned by; else the one that `prune` kept beside it.",
 )
 @click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 def export_command(
     model: Path,
     device: str,
+    route: str | None,
     data: Path | None,
     scale: Scale,
     numerics: Any,
@@ -49,7 +52,8 @@ def export_command(
 
     int8 needs --data: a few hundred samples, to find the range of every activation. Weights are
     stored sparsely where the device's runtimes read that. A manifest is put into the file and
-    beside it, as OUT.manifest.json.
+    beside it, as OUT.manifest.json. Where --data names its classes, as a folder of images does,
+    their names go into the file too, as labels.txt in its TFLite metadata.
     """
     from edgeprune.conversion.manifest import manifest_path
     from edgeprune.core.files import require_folder
@@ -62,17 +66,20 @@ def export_command(
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
+    from edgeprune.conversion.plan_beside import kept_plan
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.preprocessing import inputs_of
+    from edgeprune.keras_model.ports import ports_of
 
     loaded = load_model(model)
-    x = inputs.read_calibration(data, inputs_of(loaded), scale)
-    with terminal.progress_bar() as tell:
+    if found is None and route is None:
+        found = kept_plan(loaded, model, profile.name)
+    x = inputs.open_samples(data, ports_of(loaded), scale)
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
-            loaded, profile, output, x=x, numerics=numerics, plan=found, scale=scale
+            loaded, profile, output, x=x, numerics=numerics, plan=found, route=route, scale=scale
         )
-    terminal.warn(exported.warnings)
+    terminal.warn((*exported.warnings, *exported.unproven))
     written = write_c_array(output) if c_array else None
     if as_json:
         named = {"model": str(model), "device": profile.name, "output": str(output)}
@@ -91,7 +98,7 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "sparse_tensors": len(exported.sparse),
         "c_array": written.to_json() if written else None,
         **network_json(exported.network.applied, exported.network.reason),
-        "warnings": list(exported.warnings),
+        "warnings": [*exported.warnings, *exported.unproven],
     }
 
 

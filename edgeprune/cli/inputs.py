@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.cli import terminal
-from edgeprune.core.errors import quality_warnings
+from edgeprune.core.errors import quality_warnings, told_quality_warnings
 
 if TYPE_CHECKING:
-    from edgeprune.core.arrays import Array
-    from edgeprune.core.data import Data, Scale
+    from edgeprune.core.data import Ports, Scale
     from edgeprune.core.plan import Plan
+    from edgeprune.core.sources import AnySource
     from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.pruning.training.settings import Training
 
@@ -55,34 +56,32 @@ _MAX_NAMED = 3
 """Products that are named where words mean several."""
 
 
-def read_samples(
-    path: Path | None,
-    specs: Any,
-    scale: Scale,
-    *,
-    labels: bool = False,
-    outputs: Sequence[str] = (),
-) -> Data | None:
-    """The samples of `--data`, if it was given, for a model with these inputs.
+def open_samples(
+    path: Path | None, ports: Ports, scale: Scale, *, labels: bool = False
+) -> AnySource | None:
+    """The samples of `--data`, if it was given, for a model with these inputs and outputs.
 
-    Says on standard error how they were scaled, and what looks wrong with them.
+    Says on standard error how they are scaled, and what looks wrong with them.
     """
     if path is None:
         return None
-    from edgeprune.core.data import read_data
+    from edgeprune.core.sources import Stream, open_source
 
     with quality_warnings() as caught:
-        found = read_data(path, specs, scale=scale, labels=labels, outputs=outputs)
+        found = open_source(path, ports, scale=scale, labels=labels)
+        if isinstance(found, Stream) and found.again:
+            found.some(1)
     if found.scaling:
         terminal.say(found.scaling)
     terminal.warn(caught)
     return found
 
 
-def read_calibration(path: Path | None, specs: Any, scale: Scale) -> list[Array] | None:
-    """The inputs alone of `--data`, one array each."""
-    found = read_samples(path, specs, scale)
-    return None if found is None else list(found.x)
+@contextlib.contextmanager
+def telling_warnings() -> Iterator[None]:
+    """Tells at once what is wrong with samples as they are read, such as images left out."""
+    with told_quality_warnings(lambda message: terminal.warn([message])):
+        yield
 
 
 def plan_as_asked(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> Plan:

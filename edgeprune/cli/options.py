@@ -86,6 +86,12 @@ device = click.option(
     help="A profile that `edgeprune devices` lists, a product such as 'pixel 8', or the path of "
     "your own .toml profile.",
 )
+route = click.option(
+    "--route",
+    metavar="NAME",
+    help="One of the device's routes, number format and pattern together; `edgeprune devices "
+    "--json` lists them.",
+)
 aim = together(
     click.option(
         "--sparsity",
@@ -100,25 +106,95 @@ aim = together(
         help="What matters most, where a device has more than one pattern.",
     ),
 )
-scale = click.option(
-    "--scale",
-    metavar="MEAN,STD|auto",
-    default="auto",
-    show_default=True,
-    callback=read_scale,
-    help="uint8 data becomes (x - MEAN) / STD; auto leaves it as it is where the model "
-    "preprocesses by itself, else uses 127.5,127.5, and takes what an exported file was made with.",
-)
-data_options = together(
+_scale = together(
     click.option(
-        "--data",
-        type=PATH,
-        metavar="DATA.npz",
-        help="Array x [n, ...] (one array per input, by name, if there are several) and labels y "
-        "[n] (y_NAME for each output, if there are several).",
+        "--scale",
+        metavar="MEAN,STD|auto",
+        default="auto",
+        show_default=True,
+        callback=read_scale,
+        help="uint8 data becomes (x - MEAN) / STD; auto leaves it as it is where the model "
+        "preprocesses by itself, else uses 127.5,127.5, and takes what an exported file was made "
+        "with.",
     ),
-    scale,
+    click.option(
+        "--preprocess",
+        metavar="NAME",
+        help="In place of --scale: uint8 images become what the preprocess_input of this module "
+        "makes of them, such as keras.applications.resnet50.",
+    ),
 )
+
+
+def scale(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say how uint8 becomes floats; the command takes them as `scale`."""
+
+    @functools.wraps(command)
+    def with_scale(*arguments: Any, scale: Any, preprocess: str | None, **others: Any) -> Any:
+        if preprocess is not None:
+            source = click.get_current_context().get_parameter_source("scale")
+            if source is not click.core.ParameterSource.DEFAULT:
+                raise click.UsageError(
+                    "--scale and --preprocess both say what becomes of uint8 data: give one."
+                )
+            from edgeprune.keras_model.applications import preprocessing_of
+
+            scale = preprocessing_of(preprocess)
+        return command(*arguments, scale=scale, **others)
+
+    return _scale(with_scale)
+
+
+_KINDS = (
+    "an .npz, or a folder of .npy files, with x [n, ...] (one array per input, by name, if there "
+    "are several) and labels y [n] (y_NAME for each output, if there are several); a folder of "
+    "images with one sub-folder per class; or file.py:function or module:function, which runs "
+    "that code and returns a tf.data.Dataset, a PyDataset, arrays, (x, y) or a dict."
+)
+
+
+def data_option(*, required: bool = False) -> Callable[[Command], Command]:
+    """The option that names samples."""
+    return click.option(
+        "--data", type=PATH, required=required, metavar="DATA", help=f"Samples: {_KINDS}"
+    )
+
+
+def validation_data(use: str) -> Callable[[Command], Command]:
+    """The option that names other samples.
+
+    Args:
+      use: what they are for.
+    """
+    return click.option(
+        "--validation-data", type=PATH, metavar="DATA", help=f"{use} Of any kind that --data takes."
+    )
+
+
+_custom_objects = click.option(
+    "--custom-objects",
+    type=PATH,
+    metavar="FILE.py",
+    help="Runs the code of this file first: custom layers, losses and metrics that it defines or "
+    "registers are found when the model is loaded.",
+)
+
+
+def custom_objects(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the option that names a file with custom layers, which is run before the command."""
+
+    @functools.wraps(command)
+    def with_objects(*arguments: Any, custom_objects: Path | None, **others: Any) -> Any:
+        if custom_objects is not None:
+            from edgeprune.keras_model.custom import register_code
+
+            register_code(custom_objects)
+        return command(*arguments, **others)
+
+    return _custom_objects(with_objects)
+
+
+data_options = together(data_option(), scale)
 chosen_layers = together(
     click.option("--only", metavar="REGEX", help="Prune only layers in whose path REGEX is found."),
     click.option("--skip", metavar="REGEX", help="Leave out layers in whose path REGEX is found."),

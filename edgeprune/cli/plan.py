@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
+@options.route
 @options.aim
 @options.data_options
+@options.custom_objects
 @options.chosen_layers
 @options.allocation_options
 @click.option(
@@ -55,12 +57,12 @@ def plan_command(
         require_folder(output)
     from edgeprune.cli import tables
     from edgeprune.keras_model.files import load_model
-    from edgeprune.keras_model.preprocessing import inputs_of
+    from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.expectation import next_step
 
     loaded = load_model(model)
-    x = inputs.read_samples(data, inputs_of(loaded), scale)
-    with terminal.progress_bar() as tell:
+    x = inputs.open_samples(data, ports_of(loaded), scale)
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(
             loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked
         )

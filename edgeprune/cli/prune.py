@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
 )
+@options.route
 @options.aim
 @options.data_options
+@options.validation_data("Training: find the best epoch by these samples.")
+@options.custom_objects
 @options.epochs
 @options.training
 @click.option(
@@ -42,7 +45,10 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Go on with training that was interrupted.")
 @click.option(
-    "--tensorboard", type=options.PATH, metavar="DIR", help="Write logs of training here."
+    "--tensorboard",
+    type=options.PATH,
+    metavar="DIR",
+    help="Write logs of training here (pip install tensorboard).",
 )
 @options.chosen_layers
 @options.allocation_options
@@ -55,9 +61,11 @@ def prune_command(
     model: Path,
     device: str,
     plan_path: Path | None,
+    route: str | None,
     sparsity: float | None,
     goal: Any,
     data: Path | None,
+    validation_data: Path | None,
     scale: Scale,
     epochs: int,
     fit: bool,
@@ -89,8 +97,11 @@ def prune_command(
     loss is --loss or the one the model was compiled with, else cross-entropy, together with the
     distance to the dense model's outputs; without y that distance is the whole loss. The model of
     the best epoch is kept. Training that was interrupted goes on with --resume.
+
+    The plan is kept beside the model, as OUT.plan.json, where `export` finds it.
     """
     asked = {
+        "route": route,
         "sparsity": sparsity,
         "goal": goal,
         "only": only,
@@ -100,32 +111,34 @@ def prune_command(
     }
     _require_no_clash(asked, plan_path, fit)
     _require_what_training_needs(epochs, data, resume)
+    _require_one_validation(epochs, validation_data, training["validation"])
     from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
 
     profile = inputs.read_device(device)
     require_keras_name(output)
+    _require_place_for_plan(output)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     if epochs:
         require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.keras_model.files import load_model, save_model
-    from edgeprune.keras_model.interface import output_names
-    from edgeprune.keras_model.preprocessing import inputs_of
+    from edgeprune.keras_model.ports import ports_of
 
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
         loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    samples = inputs.read_samples(
-        data, inputs_of(loaded), scale, labels=needs_labels, outputs=output_names(loaded)
-    )
+    ports = ports_of(loaded)
+    samples = inputs.open_samples(data, ports, scale, labels=needs_labels)
+    if validation_data is not None:
+        training["validation"] = inputs.open_samples(validation_data, ports, scale)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     how = inputs.training_of(
         epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
     )
     if how is not None:
         _check_training(loaded, samples, how)
-    fitted = _fitted(loaded, profile, samples, goal, only, skip) if fit else None
+    fitted = _fitted(loaded, profile, route, samples, goal, only, skip) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
@@ -133,6 +146,7 @@ def prune_command(
     _require_same_device(found, profile, plan_path)
     pruned, caught = _carried_out(loaded, found, samples, how)
     save_model(pruned, output)
+    _keep_plan(found, pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
     terminal.warn(found.warnings())
@@ -154,6 +168,28 @@ def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -
         raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
 
 
+def _require_one_validation(epochs: int, samples: Path | None, fraction: float) -> None:
+    if samples is not None and not epochs:
+        raise click.UsageError("--validation-data finds the best epoch: give --epochs.")
+    if samples is not None and fraction:
+        raise click.UsageError("--validation-data and --validation cannot be combined: give one.")
+
+
+def _require_place_for_plan(output: Path) -> None:
+    from edgeprune.conversion.plan_beside import plan_beside
+    from edgeprune.core.files import require_folder
+
+    place = plan_beside(output)
+    if place is not None:
+        require_folder(place)
+
+
+def _keep_plan(found: Plan, pruned: Any, output: Path) -> None:
+    from edgeprune.conversion.plan_beside import keep_plan
+
+    keep_plan(found, pruned, output)
+
+
 def _check_training(loaded: Any, samples: Any, how: Training) -> None:
     from edgeprune.pruning.training.labels import check_training
 
@@ -163,7 +199,7 @@ def _check_training(loaded: Any, samples: Any, how: Training) -> None:
 def _planned(
     loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
 ) -> Plan:
-    with terminal.progress_bar() as tell:
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
         return inputs.plan_as_asked(loaded, path, profile, x=samples, progress=tell, **asked)
 
 
@@ -206,14 +242,21 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
 
 
 def _fitted(
-    loaded: Any, profile: DeviceProfile, samples: Any, goal: Any, only: Any, skip: Any
+    loaded: Any,
+    profile: DeviceProfile,
+    route: str | None,
+    samples: Any,
+    goal: Any,
+    only: Any,
+    skip: Any,
 ) -> Fitted:
     from edgeprune.planning.fit import fit_plan
+    from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
-    with terminal.progress_bar() as tell:
-        return fit_plan(
-            loaded, profile, data=samples, goal=goal, only=only, skip=skip, progress=tell
-        )
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
+        chosen = profile.on(route, goal) if route else profile
+        some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
+        return fit_plan(loaded, chosen, data=some, goal=goal, only=only, skip=skip, progress=tell)
 
 
 def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:

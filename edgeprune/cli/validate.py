@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command("validate")
 @click.argument("model", type=options.PATH, metavar="MODEL.tflite")
 @options.device
+@options.route
 @click.option(
     "--reference",
     type=options.PATH,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     "compared with itself run by plain kernels.",
 )
 @options.data_options
+@options.custom_objects
 @options.target_option
 @options.board_python
 @options.json_document
@@ -34,6 +36,7 @@ def validate_command(
     context: click.Context,
     model: Path,
     device: str,
+    route: str | None,
     reference: Path | None,
     data: Path | None,
     scale: Scale,
@@ -51,12 +54,19 @@ def validate_command(
 
     profile = inputs.read_device(device)
     graph = tflite_file.read(model)
-    specs = validate_file.inputs_of_file(graph, reference)
-    x = inputs.read_calibration(data, specs, scale)
+    ports = validate_file.ports_of_file(graph, reference)
+    x = inputs.open_samples(data, ports, scale)
     settings = Settings(python=board_python)
-    verdict = validate_file.validate(
-        model, profile, reference=reference, x=x, targets=targets, settings=settings
-    )
+    with inputs.telling_warnings():
+        verdict = validate_file.validate(
+            model,
+            profile,
+            reference=reference,
+            x=x,
+            route=route,
+            targets=targets,
+            settings=settings,
+        )
     if as_json:
         print_json(verdict.to_json())
     else:

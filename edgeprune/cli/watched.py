@@ -19,7 +19,9 @@ def needs_child(arguments: Sequence[str]) -> bool:
     words = [argument for argument in arguments if not argument.startswith("-")]
     if os.name != "posix" or not words or {"-h", "--help", "--version"} & set(arguments):
         return False
-    keras = words[0] == "validate" and any(word.endswith(_KERAS_FILES) for word in arguments)
+    keras = words[0] == "validate" and any(
+        word.endswith(_KERAS_FILES) or word.startswith("--preprocess") for word in arguments
+    )
     ours = tuple(sys.orig_argv[len(sys.orig_argv) - len(arguments) :]) == tuple(arguments)
     return ours and (keras or words[0] in _WITH_TENSORFLOW) and parent_and_notes() is None
 

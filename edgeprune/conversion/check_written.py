@@ -13,7 +13,7 @@ from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.child import WorkerError
-from edgeprune.targets.host import HOST, installed_runtimes, missing_runtimes, not_proven_on
+from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite.format.graph import Graph, Operator, Subgraph
 from edgeprune.tflite.op_versions import version_misses
@@ -34,8 +34,7 @@ def check_written(
       numerics: the number format that was asked for.
 
     Returns:
-      Sentences for the user: what an int8 file computes in float without weights, and runtimes of
-      the device that are not here to try it in.
+      Sentences for the user: what an int8 file computes in float without weights.
 
     Raises:
       ModelError: an operator that a runtime of the device does not have, one with weights that an
@@ -56,7 +55,7 @@ def check_written(
                 f"({error}). Replace {'this layer' if place else 'the layer behind it'}, or choose "
                 "another number format or device; nothing was written."
             )
-    return (*notes, *map(not_proven_on, missing_runtimes(profile)))
+    return notes
 
 
 def _require_known_operators(model: Model, graph: Graph, profile: DeviceProfile) -> None:

@@ -18,26 +18,32 @@ import tensorflow as tf
 
 from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.converter import Conversion, convert_in_child, convert_saved_model
+from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.conversion.obstacles import cause, require_convertible, unrolled_notes
 from edgeprune.conversion.one_hot import requantize_one_hot
+from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import file_inputs, require_exact_ids
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import InputSpec, Scale, scales_by_name, signature_name
+from edgeprune.core.data import ChannelScale, InputSpec, Scale, scales_by_name, signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
+from edgeprune.core.sources import open_source
 from edgeprune.core.terms import Numerics
 from edgeprune.core.work_note import working
 from edgeprune.keras_model.calls import read_calls
 from edgeprune.keras_model.converter_copy import for_converter
+from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, map_layers
+from edgeprune.keras_model.ports import ports_of
 from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import embed
@@ -63,6 +69,8 @@ class Exported:
     """Whether the whole network runs on sparse kernels, and the rewrites applied for that."""
     warnings: tuple[str, ...]
     """Sentences for the user."""
+    unproven: tuple[str, ...] = ()
+    """Sentences on the device's runtimes that are not here, in which the file was not tried."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -75,9 +83,10 @@ def export(
     device: str | Path | DeviceProfile,
     output: str | Path,
     *,
-    x: list[Array] | None = None,
+    x: Any = None,
     numerics: Numerics | None = None,
     plan: Plan | None = None,
+    route: str | None = None,
     scale: Scale = "auto",
     isolated: bool = False,
 ) -> Exported:
@@ -88,12 +97,15 @@ def export(
     runtimes that are installed, before it gets its name.
 
     Args:
-      model: a built Keras model with fixed input sizes.
+      model: a built Keras model with fixed input sizes, or the path of its file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
-      x: calibration data, one array `[n, ...]` per input; required for int8.
-      numerics: number format; the profile's if None.
+      x: calibration data of any kind that `open_source` takes; required for int8. Up to
+        `MAX_CALIBRATION_SAMPLES` are used. The names of its classes, where it has them, are put
+        into the file.
+      numerics: number format; that of the route if None.
       plan: the plan that the model was pruned by; recorded in the manifest.
+      route: one of the profile's routes by its name; the plan's if None, else the default.
       scale: by what uint8 data was scaled to make `x`; recorded in the manifest, so that `validate`
         scales likewise.
       isolated: whether TensorFlow's converter runs in a process of its own, so that a model that
@@ -101,21 +113,28 @@ def export(
 
     Raises:
       DataError: int8 without calibration data.
+      ProfileError: a route that the profile does not have, or whose needs its core does not meet.
       ModelError: a number format that the profile does not have, input sizes that are not fixed,
         recurrent layers that keep a state, a model that the TensorFlow converter or the device's
         runtimes do not support, or layers that would be float in an int8 file.
       CheckError: a zero of a pruned kernel was lost.
       OutputError: the file cannot be written.
     """
-    profile = load_profile(device)
+    profile = load_profile(device).on(route or (plan.route if plan else None))
     path = Path(output)
     require_folder(path)
     chosen = _checked_numerics(profile, numerics)
-    content = convert(model, profile, chosen, x, isolated=isolated)
+    model = as_model(model)
+    ports = ports_of(model)
+    source = None if x is None else open_source(x, ports, scale=scale)
+    samples = None
+    if source is not None and chosen == "int8":
+        samples = list(source.some(MAX_CALIBRATION_SAMPLES).x)
+    content = convert(model, profile, chosen, samples, isolated=isolated)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, path.name)
         converted.write_bytes(content)
-        draft = requantize_one_hot(tflite_draft.load(converted))
+        draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
@@ -132,8 +151,10 @@ def export(
             layers=layer_sparsities(model),
             sizes={"converted": len(content)},
             scale=scales_by_name(inputs_of(model), scale),
+            preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
         )
         embed(draft.model, manifest)
+        draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
         notes = check_written(model, tflite_file.read(encoded), profile, chosen)
@@ -141,7 +162,8 @@ def export(
     artifact = describe_file(path)
     write_beside(artifact, manifest)
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
-    return Exported(artifact, chosen, tensors, fitted, said)
+    unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
+    return Exported(artifact, chosen, tensors, fitted, said, unproven)
 
 
 def convert(

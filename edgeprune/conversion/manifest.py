@@ -35,26 +35,31 @@ def make_manifest(
     plan: Plan | None,
     layers: tuple[LayerSparsity, ...],
     sizes: Mapping[str, int],
-    scale: Mapping[str, list[float]],
+    scale: Mapping[str, list[Any]],
+    preprocess: str | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
     Args:
       model_sha256: hash of the Keras model's architecture and weights, see `hash_model`.
-      profile: the device; recorded in full, since a user's own profile may change.
+      profile: the device on the route that was taken; recorded in full, since a user's own profile
+        may change.
       numerics: number format of the artifact.
       plan: the plan that the model was pruned by, if known.
       layers: the zeros of each layer of the model.
       sizes: sizes in bytes, by name.
-      scale: `[mean, std]` that uint8 data is scaled by, by the name of the input.
+      scale: what uint8 data is scaled by, by the name of the input, see `scaling.scale_to_json`.
+      preprocess: where that comes from, such as `keras.applications.resnet50`.
     """
     return {
         "schema": MANIFEST_VERSION,
         "model_sha256": model_sha256,
         "device": profile.name,
+        "route": profile.route.name,
         "profile": profile.model_dump(mode="json", by_alias=True),
         "numerics": numerics,
         "scale": dict(scale),
+        "preprocess": preprocess,
         "plan": plan.to_json() if plan else None,
         "layers": [
             {"path": row.path, "weights": row.weights, "sparsity": row.sparsity} for row in layers

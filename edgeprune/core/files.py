@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -160,11 +159,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _put_in_place(new: Path, target: Path) -> None:
     """Renames a file to its place once its content, mode and owner are as they should be."""
-    # Windows synchronizes only what is open for writing.
-    with new.open("r+b" if sys.platform == "win32" else "rb") as file:
+    with new.open("r+b") as file:  # Windows synchronizes only what is open for writing
         with contextlib.suppress(FileNotFoundError):
             before = target.stat()
-            if sys.platform != "win32":
+            if hasattr(os, "chown"):
                 with contextlib.suppress(PermissionError):
                     os.chown(file.fileno(), before.st_uid, before.st_gid)
             new.chmod(stat.S_IMODE(before.st_mode))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeprune.core.errors import OutputError
+
 PAUSE_S = 0.2
 """Seconds between two looks at a lock that another process holds."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
@@ -25,13 +27,26 @@ def held(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     Args:
       path: the file; its folder must exist.
       waiting: told once if another process holds the lock, which is then waited for.
+
+    Raises:
+      OutputError: the file cannot be opened.
     """
-    with path.open("ab") as file:
+    with _opened(path) as file:
         if not _try(file):
             waiting()
             while not _try(file):
                 time.sleep(PAUSE_S)
         yield
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        raise OutputError(
+            f"{path}: expected a file that can be written, to lock the folder with. Received: "
+            f"{error.strerror or error}. Remove it, or name another output folder."
+        ) from error
 
 
 def _try(file: BinaryIO) -> bool:

@@ -31,7 +31,7 @@ from edgeprune.core.schema import (
     not_finite,
 )
 from edgeprune.core.spelling import suggestion, with_article
-from edgeprune.core.terms import Goal
+from edgeprune.core.terms import Goal, Numerics
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,10 @@ class Plan(Printable, Table):
 
     device: Text
     model: str
+    route: Text | None = None
+    """The profile's route that is planned for; None, in older plans, is its default."""
+    numerics: Numerics | None = None
+    """The number format of that route; None in older plans."""
     goal: Goal
     asked: Fraction
     """Sparsity asked for over the profile's prunable weights."""
@@ -145,6 +149,8 @@ class Plan(Printable, Table):
     """What the model is expected to cost before and after; None if nothing tells."""
     next_step: str = ""
     """What to type next."""
+    pruned_sha256: str | None = None
+    """The hash of the model that came of it, where it was carried out; see `hash_model`."""
 
     @property
     def pruned(self) -> tuple[LayerPlan, ...]:

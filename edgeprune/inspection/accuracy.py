@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import Data
+from edgeprune.core.data import Source
 from edgeprune.core.errors import DataError
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import output_ports
 
+CHUNK_BYTES = 256 << 20
+"""Bytes of the samples that are run at a time, about."""
+LARGEST_CHUNK = 4096
+"""Samples that are run at a time at most."""
 
-def accuracy(path: Path, profile: DeviceProfile, data: Data) -> float:
+
+def accuracy(
+    path: Path,
+    profile: DeviceProfile,
+    data: Source,
+    ordered: Callable[[list[Array]], list[Array]] = list,
+) -> float:
     """The fraction of samples that a classifier names correctly.
 
     A class is the largest of several outputs; with a single output it is 1 above the middle (0.5
@@ -25,20 +36,29 @@ def accuracy(path: Path, profile: DeviceProfile, data: Data) -> float:
     Args:
       path: a .tflite file with one output `[1, classes]`.
       profile: names the runtime.
-      data: samples in the order of the file's inputs, and labels `[n]` or `[n, 1]`.
+      data: samples with labels `[n]` or `[n, 1]`; read bit by bit.
+      ordered: puts one array per input into the order of the file's inputs.
 
     Raises:
       DataError: the labels are not classes, or the model is not a classifier.
       WorkerError: the runtime refuses the file, crashes on it or does not end.
     """
     graph = tflite_file.read(path)
-    labels = _class_labels(data.y)
     ports = output_ports(graph)
     if len(ports) != 1 or len(ports[0].shape) != 2:
         shapes = "; ".join(f"{port.name} {list(port.shape)}" for port in ports)
         raise DataError(f"{path}: accuracy needs one output [1, classes]. Received: {shapes}.")
-    reply = HOST.run(graph, list(data.x), HOST.runtimes(profile)[0])
-    return float(np.mean(_classes(reply.outputs[0]) == labels))
+    runtime = HOST.runtimes(profile)[0]
+    labels, outputs = [], []
+    for chunk in data.chunks(_chunk_size(data)):
+        labels.append(_class_labels(chunk.y))
+        outputs.append(_best(HOST.run(graph, ordered(list(chunk.x)), runtime).outputs[0]))
+    return float(np.mean(_classes(np.concatenate(outputs)) == np.concatenate(labels)))
+
+
+def _chunk_size(data: Source) -> int:
+    one = sum(array.nbytes for array in data.some(1).x)
+    return max(1, min(LARGEST_CHUNK, CHUNK_BYTES // max(1, one)))
 
 
 def _class_labels(y: Array | tuple[Array, ...] | None) -> Array:
@@ -54,9 +74,13 @@ def _class_labels(y: Array | tuple[Array, ...] | None) -> Array:
     return labels.astype(np.int64)
 
 
-def _classes(outputs: Array) -> npt.NDArray[np.int64]:
-    if outputs.shape[1] > 1:
-        best: npt.NDArray[np.int64] = np.argmax(outputs, axis=1)
-        return best
-    middle = 0.5 if outputs.min() >= 0 and outputs.max() <= 1 else 0.0
-    return (outputs[:, 0] > middle).astype(np.int64)
+def _best(outputs: Array) -> Array:
+    """The number of the largest of several outputs, `[n]`; a single output as it is, `[n, 1]`."""
+    return np.asarray(np.argmax(outputs, axis=1)) if outputs.shape[1] > 1 else outputs
+
+
+def _classes(best: Array) -> npt.NDArray[np.int64]:
+    if best.ndim == 1:
+        return best.astype(np.int64)
+    middle = 0.5 if best.min() >= 0 and best.max() <= 1 else 0.0
+    return (best[:, 0] > middle).astype(np.int64)

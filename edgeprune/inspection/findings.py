@@ -14,6 +14,7 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
 from edgeprune.tflite.gate import NetworkVerdict, never_engages
+from edgeprune.tflite.misread_padding import MISREAD_BY, stepped_over
 from edgeprune.tflite.op_versions import VersionMiss, version_misses
 from edgeprune.tflite.storage_plan import DIRECT_VERSION, TensorPlan
 from edgeprune.tflite.weights import weights_of
@@ -41,7 +42,10 @@ def graph_findings(
     for miss in version_misses(graph, runtimes):
         misses.setdefault((miss.op, miss.version), []).append(miss)
     findings = [*_about_file(graph, main), *_about_axes(main)]
+    misreading = [runtime for runtime in runtimes if runtime in MISREAD_BY]
     for operator in main.operators:
+        if misreading:
+            findings += _about_steps(main, operator, misreading)
         weights, passed = weights_of(main, operator)
         found = [] if operator.custom else misses.get((operator.op, operator.version), [])
         findings += _about_versions(main, operator, found)
@@ -94,6 +98,19 @@ def _about_axes(main: Subgraph) -> Iterator[Finding]:
                 f"{axes} that it has: tflite-runtime and LiteRT do not load the file.",
                 "Set `quantized_dimension` of that tensor to 0, or convert the model again.",
             )
+
+
+def _about_steps(
+    main: Subgraph, operator: Operator, runtimes: Sequence[Runtime]
+) -> Iterator[Finding]:
+    if stepped_over(main, operator) is not None:
+        yield Finding(
+            operator.index,
+            "padding-misread",
+            "Its stride is longer than its kernel along an axis, and its padding SAME: XNNPACK in "
+            f"{' and '.join(map(str, runtimes))} computes noise there.",
+            "Convert the model with edgeprune, or pad by a layer of its own and use VALID.",
+        )
 
 
 def about_network(graph: Graph, verdicts: Sequence[NetworkVerdict]) -> Iterator[Finding]:

@@ -176,21 +176,28 @@ def _operator_cells(row: OpReport) -> tuple[str, ...]:
     return str(row.index), row.op, str(row.version), row.kernel, zeros, row.reason
 
 
-def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) -> Inspection:
+def inspect(
+    path: str | Path,
+    device: str | Path | DeviceProfile | None = None,
+    *,
+    route: str | None = None,
+) -> Inspection:
     """Reads a .tflite file and reports on it.
 
     Args:
       path: the file.
       device: a profile, its name, or the path of a user's own `.toml` file; what the file is held
         against. tflite-runtime 2.14.0 and LiteRT if None.
+      route: one of the device's routes by its name; if None as `on_route_of` finds it.
 
     Raises:
       TfliteError: the file is not sound; names the file and the place.
+      ProfileError: no such device or route.
     """
-    profile = _profile(device)
+    graph = read(Path(path))
+    profile = _profile(device, graph, route)
     rules = rules_of(profile) if profile else EncodingRules()
     runtimes = runtimes_of(profile) if profile else REFERENCE_RUNTIMES
-    graph = read(Path(path))
     plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
     tensors = _tensor_reports(graph, plans)
     verdicts = _verdicts(graph, rules, profile)
@@ -226,13 +233,16 @@ def inspect(path: str | Path, device: str | Path | DeviceProfile | None = None) 
     )
 
 
-def _profile(device: str | Path | DeviceProfile | None) -> DeviceProfile | None:
+def _profile(
+    device: str | Path | DeviceProfile | None, graph: Graph, route: str | None
+) -> DeviceProfile | None:
     """The profile to hold a file against; a look into a file alone does not wait for profiles."""
     if device is None:
         return None
+    from edgeprune.inspection.route_of_file import on_route_of
     from edgeprune.profiles.profile import load_profile
 
-    return load_profile(device)
+    return on_route_of(graph, load_profile(device), route)
 
 
 def _verdicts(

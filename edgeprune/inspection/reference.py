@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec, signature_name
@@ -18,13 +19,19 @@ from edgeprune.tflite.format.signature import signature_specs
 Shape = tuple[int | None, ...]
 
 
+def is_other_file(reference: Any) -> bool:
+    """Whether a reference is the path of a file that is not a Keras model."""
+    is_path = isinstance(reference, str | Path)
+    return is_path and Path(reference).suffix not in {".keras", ".h5"}
+
+
 def run_reference(
-    path: Path, graph: Graph, inputs: list[Array], profile: DeviceProfile
+    given: Any, graph: Graph, inputs: list[Array], profile: DeviceProfile
 ) -> Reference:
     """Runs a reference on the inputs of a file.
 
     Args:
-      path: of a `.tflite`, `.keras` or `.h5` file.
+      given: the path of a `.tflite`, `.keras` or `.h5` file, or a Keras model.
       graph: the file that is checked.
       inputs: one array `[n, ...]` per input of that file, in the order of its signature.
       profile: says which runtime runs a `.tflite` reference.
@@ -32,8 +39,9 @@ def run_reference(
     Raises:
       InputError: the reference takes other inputs than the file, or cannot be run.
     """
-    if path.suffix in {".keras", ".h5"}:
-        return _keras_reference(path, graph, inputs)
+    if not is_other_file(given):
+        return _keras_reference(given, graph, inputs)
+    path = Path(given)
     reference = tflite_file.read(path)
     _require_same_inputs(path, graph, signature_specs(reference))
     names = [spec.name for spec in signature_specs(graph)]
@@ -51,12 +59,12 @@ def run_reference(
     )
 
 
-def _keras_reference(path: Path, graph: Graph, inputs: list[Array]) -> Reference:
+def _keras_reference(given: Any, graph: Graph, inputs: list[Array]) -> Reference:
     # These import Keras, which a .tflite reference does not need.
-    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.files import as_model, name_of
     from edgeprune.keras_model.interface import input_specs, output_names, predict
 
-    model = load_model(path)
+    path, model = Path(name_of(given)), as_model(given)
     specs = input_specs(model)
     batch = _fixed_batch(graph, specs)
     if batch is None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import InputSpec, scales_by_name, with_scales
+from edgeprune.core.data import InputSpec, Ports, scales_by_name, with_scales
 from edgeprune.core.files import describe_file
+from edgeprune.core.sources import open_source
 from edgeprune.inspection.pattern_check import check_pattern
-from edgeprune.inspection.reference import run_reference
+from edgeprune.inspection.reference import is_other_file, run_reference
+from edgeprune.inspection.route_of_file import on_route_of
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import (
@@ -32,7 +35,7 @@ from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
-from edgeprune.tflite.format.signature import input_ports, signature_specs
+from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
 from edgeprune.tflite.metadata import read_embedded
 from edgeprune.tflite.op_versions import version_misses
@@ -44,8 +47,9 @@ def validate(
     model: str | Path,
     device: str | Path | DeviceProfile,
     *,
-    reference: str | Path | None = None,
-    x: list[Array] | None = None,
+    reference: Any = None,
+    x: Any = None,
+    route: str | None = None,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> Verdict:
@@ -54,9 +58,11 @@ def validate(
     Args:
       model: the file.
       device: a profile, its name, or the path of a user's own `.toml` file.
-      reference: a `.tflite` or `.keras` file that computes the right outputs; without one the file
-        is only compared with itself run by plain kernels, without XNNPACK.
-      x: inputs, one array `[n, ...]` per input in the order of the signature; generated if None.
+      reference: a `.tflite` or `.keras` file, or a Keras model, that computes the right outputs;
+        without one the file is only compared with itself run by plain kernels, without XNNPACK.
+      x: samples of any kind that `open_source` takes, in the order of the signature or by its
+        names; `CHECKED_SAMPLES` of them are run. Generated if None.
+      route: one of the profile's routes by its name; if None as `on_route_of` finds it.
       targets: instruments to ask beside this computer and the device's own, such as a board.
       settings: how those are reached.
 
@@ -65,12 +71,11 @@ def validate(
       InputError: the reference takes other inputs than the file, or cannot be run.
       TargetError: one of the targets is unknown or cannot be used.
     """
-    profile = load_profile(device)
     require_ready(targets)
     graph = tflite_file.read(Path(model))
-    inputs = x if x is not None else generated_inputs(graph, GENERATED_SAMPLES)
-    inputs = [array[:CHECKED_SAMPLES] for array in inputs]
-    wanted = run_reference(Path(reference), graph, inputs, profile) if reference else None
+    profile = on_route_of(graph, load_profile(device), route)
+    inputs = _inputs(graph, x, reference)
+    wanted = None if reference is None else run_reference(reference, graph, inputs, profile)
     checks = (
         _check_operators(graph, profile),
         _check_numerics(graph, profile),
@@ -83,7 +88,22 @@ def validate(
     return Verdict(str(model), profile.name, checks)
 
 
-def inputs_of_file(graph: Graph, reference: Path | None = None) -> tuple[InputSpec, ...]:
+def _inputs(graph: Graph, x: Any, reference: Any) -> list[Array]:
+    """Some of the samples that were given, or generated ones: one array `[n, ...]` per input."""
+    if x is None:
+        return generated_inputs(graph, GENERATED_SAMPLES)
+    return list(open_source(x, ports_of_file(graph, reference)).some(CHECKED_SAMPLES).x)
+
+
+def ports_of_file(graph: Graph, reference: Any = None) -> Ports:
+    """What samples a .tflite file takes; see `inputs_of_file`."""
+    outputs = output_ports(graph)
+    shapes = [port.shape for port in outputs]
+    scores = shapes[0][1] if len(shapes) == 1 and len(shapes[0]) == 2 else None
+    return Ports(inputs_of_file(graph, reference), tuple(port.name for port in outputs), scores)
+
+
+def inputs_of_file(graph: Graph, reference: Any = None) -> tuple[InputSpec, ...]:
     """The inputs of a .tflite file, with the scales that it was made with.
 
     Its manifest says them; else a Keras model that it is compared with.
@@ -96,12 +116,12 @@ def inputs_of_file(graph: Graph, reference: Path | None = None) -> tuple[InputSp
     scales = (read_embedded(graph.metadata) or {}).get("scale")
     if isinstance(scales, dict):
         return with_scales(specs, scales)
-    if reference is None or reference.suffix not in {".keras", ".h5"}:
+    if reference is None or is_other_file(reference):
         return specs
-    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.files import as_model
     from edgeprune.keras_model.preprocessing import inputs_of
 
-    return with_scales(specs, scales_by_name(inputs_of(load_model(reference)), "auto"))
+    return with_scales(specs, scales_by_name(inputs_of(as_model(reference)), "auto"))
 
 
 def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import warnings
 import zipfile
@@ -60,6 +61,16 @@ def load_model(path: Path) -> Model:
         _require_sizes(path)
     with working(f"Keras loaded {path}"):
         return _load(path)
+
+
+def as_model(given: Model | str | Path) -> Model:
+    """A model as it is, or loaded from the path of its file as by `load_model`."""
+    return load_model(Path(given)) if isinstance(given, str | Path) else given
+
+
+def name_of(given: Model | str | Path) -> str:
+    """A model's path, if it was given by that, else its name."""
+    return str(given) if isinstance(given, str | Path) else str(given.name)
 
 
 def _require_sizes(path: Path) -> None:
@@ -155,7 +166,8 @@ def _why_not(error: Exception, version: str | None) -> str:
             "this model is still wrapped for pruning. Load it in Python after "
             "`import edgeprune.tfmot`, and save what edgeprune.strip_pruning(model) returns."
         )
-    summary = " ".join(str(error).split())[:300]
+    missing = re.search(r"Could not locate (?:class|function|object) '[^']*'", str(error))
+    summary = missing[0] if missing else " ".join(str(error).split())[:300]
     cause = f"({type(error).__name__}: {summary})"
     if is_keras2(version):
         return (
@@ -165,9 +177,9 @@ def _why_not(error: Exception, version: str | None) -> str:
             "model where it was made, and use 'edgeprune encode' for the .tflite file."
         )
     return (
-        f"Keras {keras.__version__} cannot load this model {cause}. Custom layers must be "
-        "registered with @keras.saving.register_keras_serializable and imported first; then use "
-        "the Python API. Lambda layers are not loaded, since they can run any code."
+        f"Keras {keras.__version__} cannot load this model {cause}. Name the "
+        "file that defines its own layers with --custom-objects FILE.py; in Python, import it "
+        "first. Lambda layers are not loaded, since they can run any code."
     )
 
 

@@ -108,9 +108,12 @@ def next_step(made: Plan, profile: DeviceProfile, device: str) -> str:
 def _asked(made: Plan, profile: DeviceProfile) -> list[str]:
     """The options that ask for what the plan was asked for, where that is not the default."""
     words = []
-    if made.goal not in profile.strategy().goals:
+    by_goal = next((r for r in profile.offered if made.goal in r.goals), profile.route)
+    if made.route is not None and made.route != by_goal.name:
+        words += ["--route", made.route]
+    elif by_goal != profile.route:
         words += ["--goal", made.goal]
-    if made.asked != profile.strategy(made.goal).default_sparsity:
+    if made.asked != profile.on(made.route).route.default_sparsity:
         words += ["--sparsity", f"{made.asked:g}"]
     return words
 

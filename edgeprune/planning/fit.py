@@ -114,7 +114,7 @@ def fit_plan(
       model: a built Keras model; not changed.
       profile: the device, with its limits.
       data: calibration data; required for an int8 export.
-      goal: goal of the plan; if None, "memory" where the profile has a strategy for it.
+      goal: goal of the plan; if None, "memory" where the profile has a route for it.
       only: as in `plan`.
       skip: as in `plan`.
       rules: as in `plan`.
@@ -125,15 +125,17 @@ def fit_plan(
       DataError: an int8 export without data.
       ModelError, PlanError: as `plan` and `export`.
     """
+    served = {goal for route in profile.offered for goal in route.goals}
+    goal = goal or ("memory" if "memory" in served else None)
+    profile = profile.on(goal=goal)
     if data is None and profile.numerics == "int8":
         raise DataError(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
-    goals = [goal for strategy in profile.offered for goal in strategy.goals]
     mapped = map_layers(model)
     layers = describe_layers(mapped)
     options: dict[str, Any] = {
-        "goal": goal or ("memory" if "memory" in goals else None),
+        "goal": goal,
         "only": only,
         "skip": skip,
         "model": model.name,
@@ -230,7 +232,7 @@ def _interpolated(outside: tuple[float, float], inside: tuple[float, float]) -> 
 def _needs_of(model: Model, profile: DeviceProfile, data: Data | None) -> tuple[Need, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fit.tflite")
-        export(model, profile, path, x=list(data.x) if data is not None else None)
+        export(model, profile, path, x=data)
         (measured,) = measure([path], profile)
     needs = tuple(_needs(measured, profile))
     if not needs:

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from edgeprune.core.data import Data, as_data
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.sources import samples_of
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.expectation import with_verdict
@@ -27,11 +27,12 @@ def plan(
     *,
     sparsity: float | None = None,
     goal: Goal | None = None,
+    route: str | None = None,
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
     allocation: Allocation | None = None,
-    x: list[Any] | Data | None = None,
+    x: Any = None,
     rules: Mapping[type, Any] = MappingProxyType({}),
     progress: Progress = no_progress,
 ) -> Plan:
@@ -48,15 +49,16 @@ def plan(
       model: a built `keras.Model`, or the path of a `.keras` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       sparsity: fraction of zeros over the profile's prunable weights; its default if None.
-      goal: which of the profile's strategies; the first if None.
+      goal: takes the profile's first route that serves it; the default route if None.
+      route: which of the profile's routes, by its name.
       only: regular expression; layers whose path it is not found in are left alone.
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
       allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
         without samples.
-      x: samples, one array `[n, ...]` per input, with or without labels; losses are measured on
-        them.
+      x: samples of any kind that `open_source` takes, with or without labels; losses are measured
+        on up to `RECONSTRUCTION_SAMPLES` of them.
       rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
       progress: told how far that is.
 
@@ -66,24 +68,27 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune.keras_model.converter_copy import require_stateless
-    from edgeprune.keras_model.files import load_model
+    from edgeprune.keras_model.files import as_model, name_of
     from edgeprune.keras_model.layer_info import describe_layers
     from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
+    from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.allocation import allocate, device_cost
     from edgeprune.planning.network_gain import fit_to_network
+    from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
-    name = str(model) if isinstance(model, str | Path) else model.name
-    if isinstance(model, str | Path):
-        model = load_model(Path(model))
-    profile = load_profile(device)
+    name, model = name_of(model), as_model(model)
+    offered = load_profile(device)
+    profile = offered.on(route, goal)
+    samples = samples_of(x, ports_of(model), RECONSTRUCTION_SAMPLES) if x is not None else None
     mapped = map_layers(model)
     require_stateless(mapped)
     layers = describe_layers(mapped)
     made = make_plan(
         layers,
-        profile,
+        offered,
         sparsity=sparsity,
         goal=goal,
+        route=route,
         only=only,
         skip=skip,
         model=name,
@@ -91,16 +96,15 @@ def plan(
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.pruning.channels.plan_removal import plan_removal
 
-        made = plan_removal(mapped, profile, made, data=as_data(x), rules=rules)
+        made = plan_removal(mapped, profile, made, data=samples, rules=rules)
     if padding == "symmetric" and profile.symmetric_padding:
         made = made.model_copy(update={"padding": find_asymmetric(mapped)})
     if profile.encoding.sparse_networks:
         padded = make_symmetric(model, made.padding) if made.padding else model
         made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
-    method = allocation or (profile.strategy(goal).allocation if x is not None else "uniform")
+    method = allocation or (profile.route.allocation if x is not None else "uniform")
     if method != "uniform" or x is not None:
-        samples = as_data(x)
         rows = list(samples.x) if samples else None
         cost = device_cost(profile, made.goal, layers)
         made = allocate(mapped, made, method, rows, progress, cost)
-    return with_verdict(made, layers, profile)
+    return with_verdict(made, layers, offered)

@@ -27,6 +27,7 @@ def make_plan(
     *,
     sparsity: float | None = None,
     goal: Goal | None = None,
+    route: str | None = None,
     only: str | None = None,
     skip: str | None = None,
     model: str = "",
@@ -38,7 +39,8 @@ def make_plan(
     leaves out are not made up for.
     """
     layers = tuple(layers)
-    strategy = profile.strategy(goal)
+    offered, profile = profile, profile.on(route, goal)
+    strategy = profile.route
     asked = _asked_sparsity(strategy, sparsity)
     chosen = _chosen(layers, only, skip)
     rules = {
@@ -49,14 +51,16 @@ def make_plan(
     made = Plan(
         device=profile.name,
         model=model,
-        goal=goal or strategy.goals[0],
+        route=strategy.name,
+        numerics=strategy.numerics,
+        goal=goal or (strategy.goals[0] if strategy.goals else "latency"),
         asked=asked,
         layers=tuple(
             _layer_plan(layer, rules[layer.path], profile, asked, raised, layer.path not in chosen)
             for layer in layers
         ),
     )
-    return with_verdict(made, layers, profile)
+    return with_verdict(made, layers, offered)
 
 
 def _asked_sparsity(strategy: Strategy, sparsity: float | None) -> float:

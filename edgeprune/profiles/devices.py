@@ -17,7 +17,7 @@ from edgeprune.profiles.profile import (
     named_profile,
     shipped_profiles,
 )
-from edgeprune.profiles.rules import Strategy
+from edgeprune.profiles.rules import Route
 
 MAX_PRODUCTS = 8
 """Products that are listed with their chips; more are listed by their names."""
@@ -47,7 +47,8 @@ class DeviceMatch:
         """The profile as its file has it, with these products only, and the command."""
         content = self.profile.model_dump(mode="json", by_alias=True)
         hardware = [entry.model_dump(mode="json") for entry in self.hardware]
-        return {**content, "hardware": hardware, "command": self.command}
+        routes = [_route_json(self.profile, route) for route in self.profile.offered]
+        return {**content, "hardware": hardware, "routes": routes, "command": self.command}
 
 
 @dataclass(frozen=True)
@@ -137,16 +138,32 @@ def _order(match: DeviceMatch) -> tuple[int, int, str]:
     return match.rank, -best, match.profile.name
 
 
-def _pattern(strategy: Strategy) -> str:
-    return f"{strategy.rules[0].pattern} ({', '.join(strategy.goals)})"
+def _route_json(profile: DeviceProfile, route: Route) -> dict[str, Any]:
+    """A route by the command-line contract."""
+    needs = f"the core needs {' and '.join(route.needs)}" if route.needs else ""
+    return {
+        "route": route.name,
+        "numerics": route.numerics,
+        "patterns": list(dict.fromkeys(str(rule.pattern) for rule in route.rules)),
+        "goals": list(route.goals),
+        "default_sparsity": route.default_sparsity,
+        "condition": needs or None,
+        "runtimes": list(route.runtimes or dict.fromkeys(r.name for r in profile.runtimes)),
+        "source": route.source,
+    }
+
+
+def _pattern(route: Route) -> str:
+    pattern = route.rules[0].pattern if route.rules else "dense"
+    return f"{pattern} ({', '.join(route.goals) or route.name})"
 
 
 def _pays(profile: DeviceProfile) -> Iterator[tuple[str, ...]]:
-    """A row for each strategy; the first one says of which profile."""
-    facts: tuple[str, ...] = (profile.name, profile.device, profile.numerics)
-    for strategy in profile.offered:
-        yield (*facts, _pattern(strategy), str(strategy.gain or NOT_MEASURED))
-        facts = ("", "", "")
+    """A row for each route; the first one says of which profile."""
+    facts: tuple[str, ...] = (profile.name, profile.device)
+    for route in profile.offered:
+        yield (*facts, route.numerics, _pattern(route), str(route.gain or NOT_MEASURED))
+        facts = ("", "")
 
 
 def _products(matches: Sequence[DeviceMatch]) -> Grid:
@@ -185,7 +202,7 @@ def _everything(matches: Sequence[DeviceMatch], notes: Sequence[str]) -> Grid:
             (
                 match.profile.name,
                 f"{match.profile.device}\n{match.profile.summary}\n",
-                match.profile.numerics,
+                "\n".join(dict.fromkeys(route.numerics for route in match.profile.offered)),
                 "\n".join(map(_pattern, match.profile.offered)),
                 "\n".join(f"{s.default_sparsity:g}" for s in match.profile.offered),
                 ", ".join(match.profile.targets),

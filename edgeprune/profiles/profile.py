@@ -24,6 +24,7 @@ from edgeprune.core.terms import (
     DEFAULT_CORE,
     Accelerator,
     Core,
+    CoreFeature,
     Goal,
     Numerics,
     TargetName,
@@ -213,7 +214,7 @@ class DeviceProfile(Table):
                 f"{self.name}: expected a goal that route '{chosen.name}' serves, one of "
                 f"{', '.join(chosen.goals) or 'none'}. Received: {goal}."
             )
-        lacks = sorted(set(chosen.needs) - CORE_FEATURES.get(self.core, frozenset()))
+        lacks = self.lacks(chosen)
         if lacks:
             raise ProfileError(
                 f"{self.name}: route '{chosen.name}' needs {' and '.join(lacks)}, which the core "
@@ -225,6 +226,10 @@ class DeviceProfile(Table):
             changed["also"] = chosen.also
         narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
         return self.model_copy(update={**changed, **narrowed, "schema_version": PROFILE_SCHEMA})
+
+    def lacks(self, route: Route) -> tuple[CoreFeature, ...]:
+        """What a route needs and the core does not have."""
+        return tuple(sorted(set(route.needs) - CORE_FEATURES.get(self.core, frozenset())))
 
     def strategy(self, goal: Goal | None = None) -> Route:
         """The first route that serves a goal; the default route if none is named.

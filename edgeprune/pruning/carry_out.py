@@ -10,19 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeprune.core.arrays import Array
-from edgeprune.core.data import Data, as_data
+from edgeprune.core.data import Data, Ports
 from edgeprune.core.errors import DataError
 from edgeprune.core.plan import Plan, check_plan
 from edgeprune.core.progress import Progress, no_progress
-from edgeprune.keras_model.files import load_model
+from edgeprune.core.sources import Table, open_source
+from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.keras_model.padding import make_symmetric
+from edgeprune.keras_model.ports import ports_of
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
-from edgeprune.pruning.dense_accuracy import warn_at_chance
+from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.one_shot import one_shot
-from edgeprune.pruning.training.feed import Batches
+from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
@@ -31,7 +32,7 @@ from edgeprune.pruning.training.train import train
 def prune(
     model: Model | str | Path,
     plan: Plan,
-    data: Data | list[Array] | Batches | None = None,
+    data: Any = None,
     training: Training | None = None,
     *,
     permute: bool = True,
@@ -48,8 +49,7 @@ def prune(
     Args:
       model: a built Keras model, or the path of a `.keras` file; not changed.
       plan: as `plan` made it or as it was edited since.
-      data: samples, one array `[n, ...]` per input of the model, or `Data` with or without labels;
-        for training also batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them.
+      data: samples of any kind that `open_source` takes, with or without labels.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs
         no labels. A plan that prunes nothing trains nothing.
       permute: one shot: whether channels inside the network may change their order where an
@@ -74,47 +74,42 @@ def prune(
       QualityWarning: what costs accuracy, such as one shot without data or with few samples, or
         samples on which the dense model is no better than chance.
     """
-    dense = load_model(Path(model)) if isinstance(model, str | Path) else model
-    samples = _samples(data)
-    if isinstance(samples, Data):
-        warn_at_chance(dense, samples)
+    dense = as_model(model)
+    ports = ports_of(dense)
+    samples = None if data is None else open_source(data, ports)
     mapped = _padded(dense, plan)
     if training is not None and plan.pruned:
         if samples is None:
             raise DataError(
                 "Training needs samples. Received: none. Give `data`, or leave out `training`."
             )
+        training = _with_teacher(_with_validation(training, ports), dense)
+        if isinstance(samples, Data | Table):
+            samples = samples.readable()
+            warn_at_chance(dense, samples.some(LOOKED_AT))
         check_training(dense, samples, training)
         return train(
             mapped,
             plan,
             samples,
-            _with_teacher(training, dense),
+            training,
             importance=importance,
             rules=rules,
             progress=progress,
         )
-    if samples is not None and not isinstance(samples, Data):
-        raise DataError(
-            "One shot looks at samples as arrays, one per input. Received: a "
-            f"{type(samples).__name__}. Give arrays, or a `Training`."
-        )
+    some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
+    if some is not None:
+        warn_at_chance(dense, some)
     return one_shot(
         mapped,
         plan,
-        samples,
+        some,
         permute=permute,
         finetune=finetune,
         importance=importance,
         rules=rules,
         progress=progress,
     )
-
-
-def _samples(data: Any) -> Data | Batches | None:
-    """Arrays in a list are samples, one array per input; tuples in a list are batches."""
-    arrays = isinstance(data, list) and not any(isinstance(part, tuple) for part in data)
-    return as_data(data) if arrays else data
 
 
 def _padded(model: Model, plan: Plan) -> LayerMap:
@@ -129,10 +124,20 @@ def _with_teacher(training: Training, dense: Model) -> Training:
     return training if training.teacher is not None else replace(training, teacher=dense)
 
 
+def _with_validation(training: Training, ports: Ports) -> Training:
+    """Training whose validation samples are opened, where they are not a fraction of the others."""
+    given = training.validation
+    if isinstance(given, int | float):
+        return training
+    opened = open_source(given, ports)
+    ready = opened.readable() if isinstance(opened, Data | Table) else opened
+    return replace(training, validation=ready)
+
+
 def prune_one_shot(
-    model: Model,
+    model: Model | str | Path,
     plan: Plan,
-    x: list[Array] | Data | None = None,
+    x: Any = None,
     *,
     permute: bool = True,
     finetune: bool = True,
@@ -154,9 +159,9 @@ def prune_one_shot(
 
 
 def train_pruned(
-    model: Model,
+    model: Model | str | Path,
     plan: Plan,
-    data: Data | Batches,
+    data: Any,
     *,
     progress: Progress = no_progress,
     **training: Any,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from edgeprune.core.data import Scale, read_split
+from edgeprune.core.data import Data, Scale
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.sources import AnySource, Table, open_split
 from edgeprune.core.terms import Allocation, Goal
-from edgeprune.keras_model.files import load_model
-from edgeprune.keras_model.interface import output_names
-from edgeprune.keras_model.preprocessing import inputs_of
+from edgeprune.keras_model.files import as_model, name_of
+from edgeprune.keras_model.ports import ports_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.pruning.dense_accuracy import warn_at_chance
+from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
+from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report import fingerprint
@@ -31,11 +33,12 @@ from edgeprune.targets.missing import missing_instruments
 
 
 def compare(
-    model_path: str | Path,
+    model_path: Any,
     devices: Sequence[str | Path | DeviceProfile],
-    data_path: str | Path,
+    data_path: Any,
     folder: str | Path,
     *,
+    validation_data: Any = None,
     sparsity: float | None = None,
     goal: Goal | None = None,
     epochs: int = 0,
@@ -57,10 +60,11 @@ def compare(
     device is finished, also when another one fails.
 
     Args:
-      model_path: a `.keras` file.
+      model_path: a `.keras` file, or a built Keras model.
       devices: profiles, their names, or paths of a user's own `.toml` files.
-      data_path: an `.npz` as `data.read_split` takes it.
+      data_path: samples of any kind that `open_source` takes.
       folder: is made if its parent exists.
+      validation_data: samples to measure accuracy on; if None, as `open_split` finds them.
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
       goal: which strategy of the profiles that have several.
@@ -68,7 +72,7 @@ def compare(
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
       training: how to train with masks; one shot if None.
-      scale: mean and standard deviation for uint8 data; "auto" as `read_split` says.
+      scale: what uint8 data is scaled by; "auto" takes the scale of each input.
       targets: instruments, each used for the devices that it measures; one per device, the first
         of its own that is ready, if empty. Where there is none the report says what is expected.
       settings: how to measure.
@@ -94,11 +98,13 @@ def compare(
         require_ready(targets)
     output = Path(folder)
     require_output_folder(output, *_file_names(profiles))
-    model = load_model(Path(model_path))
-    split = read_split(Path(data_path), inputs_of(model), scale=scale, outputs=output_names(model))
+    model, name = as_model(model_path), name_of(model_path)
+    split = open_split(data_path, ports_of(model), validation=validation_data, scale=scale)
     if training is not None:
+        split = replace(split, train=_readable(split.train))
         check_training(model, split.train, training)
-    warn_at_chance(model, split.test)
+    samples = split.train.some(RECONSTRUCTION_SAMPLES)
+    warn_at_chance(model, split.test.some(LOOKED_AT))
     if install_targets:
         for instrument in missing:
             instrument.install(progress)
@@ -108,8 +114,9 @@ def compare(
     pads = padding or ("symmetric" if training else "keep")
     job = Job(
         model=model,
-        name=str(model_path),
+        name=name,
         split=split,
+        samples=samples,
         scale=scale,
         folder=output,
         sparsity=sparsity,
@@ -125,7 +132,7 @@ def compare(
     )
     with store.held(lambda: progress(f"waiting for another run in {output}", 0, 1)):
         reports = _report_each(job, profiles, memory)
-        report = Report(str(model_path), reports, split.train.scaling)
+        report = Report(name, reports, split.train.scaling)
         report.write(output)
     return report
 
@@ -162,3 +169,8 @@ def _file_names(profiles: list[DeviceProfile]) -> list[str]:
         *REPORT_FILES,
         *(f"{profile.name}{ending}" for profile in profiles for ending in FILE_ENDINGS),
     ]
+
+
+def _readable(source: AnySource) -> AnySource:
+    """The samples that can be read, where any can be asked for."""
+    return source.readable() if isinstance(source, Data | Table) else source

@@ -17,6 +17,7 @@ from typing import Any
 from edgeprune.conversion.manifest import hash_model, installed_versions
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale
+from edgeprune.core.sources import AnySource, Table
 from edgeprune.keras_model.files import lost_compilation
 from edgeprune.keras_model.layers import Model
 from edgeprune.profiles.kernel_costs import read_costs
@@ -40,12 +41,16 @@ def of_model(model: Model) -> str:
     return digest.of_json([layers, compiled, lost_compilation(model)])
 
 
-def of_samples(data: Data) -> str:
-    """The digest of samples and labels as they are used, scaled."""
+def of_samples(data: AnySource) -> str:
+    """The digest of samples and labels; of a stream, which nobody reads twice, one of its own."""
+    if isinstance(data, Table):
+        return digest.of_parts(data.identity())
+    if not isinstance(data, Data):
+        return str(uuid.uuid4())
     return digest.of_json([digest.of_arrays(data.x), digest.of_arrays(data.labels)])
 
 
-def of_inputs(model: Model, data: Data, scale: Scale) -> Fingerprint:
+def of_inputs(model: Model, data: AnySource, scale: Scale) -> Fingerprint:
     """What every file is made from, whatever the device.
 
     Args:
@@ -89,7 +94,7 @@ def of_training(training: Training | None) -> Any:
 def _of_value(value: Any) -> Any:
     if value is None or value == () or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Data):
+    if isinstance(value, Data | Table):
         return of_samples(value)
     if hasattr(value, "get_weights"):
         return of_model(value)

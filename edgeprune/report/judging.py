@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeprune.core.data import Data, signature_name
+from edgeprune.core.arrays import Array
+from edgeprune.core.data import signature_name
 from edgeprune.core.errors import DataError, EdgepruneError
 from edgeprune.core.files import Artifact
+from edgeprune.core.sources import AnySource
 from edgeprune.inspection.accuracy import accuracy
-from edgeprune.inspection.validate_file import validate
+from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.report.headline import expected_by
@@ -44,26 +46,31 @@ def judge_files(
     if report.expected and report.plan and job.settings.runtime:
         report = replace(report, expected=expected_by(report.plan, [job.settings.runtime]))
     try:
-        test = _in_file_order(job, pruned.path)
+        test, ordered = job.split.test, _in_file_order(job, pruned.path)
         tell("validate")
         reference = job.folder / f"{profile.name}.keras"
-        verdict = validate(pruned.path, profile, reference=reference, x=list(test.x))
+        x = ordered(list(test.some(CHECKED_SAMPLES).x))
+        verdict = validate(pruned.path, profile, reference=reference, x=x)
         report = replace(report, verdict=verdict)
         if not verdict.ran:
             return replace(report, not_measured="the file does not run")
         tell("measure")
         report = _measured(job, profile, report, [dense.path, pruned.path])
         tell("accuracy")
-        return _with_accuracy(report, profile, [dense.path, pruned.path], test)
+        return _with_accuracy(report, profile, [dense.path, pruned.path], test, ordered)
     except EdgepruneError as error:
         return replace(report, error=str(error))
 
 
 def _with_accuracy(
-    report: DeviceReport, profile: DeviceProfile, files: Sequence[Path], test: Data
+    report: DeviceReport,
+    profile: DeviceProfile,
+    files: Sequence[Path],
+    test: AnySource,
+    ordered: Callable[[list[Array]], list[Array]],
 ) -> DeviceReport:
     try:
-        dense, pruned = (accuracy(path, profile, test) for path in files)
+        dense, pruned = (accuracy(path, profile, test, ordered) for path in files)
     except DataError as error:
         return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
     return replace(report, accuracy=(dense, pruned))
@@ -112,9 +119,8 @@ def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> Devic
     return replace(report, not_measured=remedy, notes=(*report.notes, said))
 
 
-def _in_file_order(job: Job, path: Path) -> Data:
-    """Test samples with the inputs in the order that the file's signature has."""
+def _in_file_order(job: Job, path: Path) -> Callable[[list[Array]], list[Array]]:
+    """What puts one array per input into the order that the file's signature has."""
     names = [signature_name(spec.name) for spec in input_specs(job.model)]
     order = [spec.name for spec in signature_specs(read_tflite(path))]
-    by_name = dict(zip(names, job.split.test.x, strict=True))
-    return Data(tuple(by_name[name] for name in order), job.split.test.y)
+    return lambda arrays: [arrays[names.index(name)] for name in order]

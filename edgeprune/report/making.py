@@ -15,6 +15,7 @@ from edgeprune.core.errors import EdgepruneError, InputError, quality_warnings
 from edgeprune.core.files import Artifact, describe_file
 from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.core.progress import Progress
+from edgeprune.core.sources import AnySource
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
@@ -46,7 +47,9 @@ class Job:
 
     model: Model
     name: str
-    split: Split
+    split: Split[AnySource]
+    samples: Data
+    """Those of the training set that are calibrated on, read once for all devices."""
     scale: Scale
     folder: Path
     sparsity: float | None
@@ -83,7 +86,8 @@ def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -
     try:
         tell("plan")
         plan = _plan(job, profile)
-        notes = plan_notes(plan, profile.strategy(job.goal), job.sparsity)
+        profile = profile.on(plan.route)
+        notes = plan_notes(plan, profile.route, job.sparsity)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
         with quality_warnings() as warnings:
@@ -100,7 +104,7 @@ def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -
 
 
 def _plan(job: Job, profile: DeviceProfile) -> Plan:
-    asked = None if profile.strategy(job.goal).fixed else job.sparsity
+    asked = None if profile.on(goal=job.goal).route.fixed else job.sparsity
     return plan_model(
         job.model,
         profile,
@@ -108,7 +112,7 @@ def _plan(job: Job, profile: DeviceProfile) -> Plan:
         goal=job.goal,
         padding=job.padding,
         allocation=job.allocation,
-        x=Data(job.split.train.x),
+        x=Data(job.samples.x),
         progress=job.progress,
     ).model_copy(update={"model": job.name})
 
@@ -119,7 +123,7 @@ def _prune(job: Job, plan: Plan, profile: DeviceProfile, checkpoint: Path) -> Mo
 
     samples = job.split.train
     if job.training is None:
-        return prune(job.model, plan, Data(samples.x), progress=tell)
+        return prune(job.model, plan, Data(job.samples.x), progress=tell)
     if job.training.checkpoint is not None:
         return prune(job.model, plan, samples, job.training, progress=tell)
     training = replace(job.training, checkpoint=checkpoint)
@@ -142,7 +146,7 @@ def _export(job: Job, plan: Plan, profile: DeviceProfile, pruned: Model) -> Expo
         pruned,
         profile,
         job.folder / f"{profile.name}.tflite",
-        x=list(job.split.train.x),
+        x=job.samples,
         plan=plan,
         scale=job.scale,
     )
@@ -173,6 +177,6 @@ def export_dense(job: Job, profile: DeviceProfile) -> Artifact:
     if isinstance(job.store.find(step, job.made_from), Kept):
         return describe_file(path)
     plain = profile.model_copy(update={"encoding": _DENSE})
-    made = export(job.model, plain, path, x=list(job.split.train.x), scale=job.scale)
+    made = export(job.model, plain, path, x=job.samples, scale=job.scale)
     job.store.keep(step, job.made_from, [path, manifest_path(path)], None)
     return made.artifact

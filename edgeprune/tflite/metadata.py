@@ -27,6 +27,7 @@ def shorten_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     profile = json.dumps(manifest["profile"], sort_keys=True).encode()
     return {
         **{key: manifest[key] for key in ("schema", "model_sha256", "device", "numerics")},
+        "route": manifest["route"],
         "scale": manifest["scale"],
         "profile_sha256": hashlib.sha256(profile).hexdigest(),
         "plan": plan

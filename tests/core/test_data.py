@@ -13,12 +13,11 @@ from edgeprune.core.data import (
     DEFAULT_SCALE,
     RAW,
     InputSpec,
-    read_data,
-    read_split,
     scales_by_name,
     with_scales,
 )
 from edgeprune.core.errors import DataError, QualityWarning
+from edgeprune.core.sources import read_data, read_split
 
 IMAGE = (InputSpec("image", (4, 4, 3)),)
 X = np.zeros((10, 4, 4, 3), np.float32)

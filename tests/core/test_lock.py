@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune.core.errors import OutputError
 from edgeprune.core.lock import held
 
 HOLDER = """
@@ -57,6 +58,12 @@ def test_a_lock_is_free_again_after_its_holder_was_killed(tmp_path: Path) -> Non
         with held(tmp_path / "lock", lambda: told.append("waiting")):
             pass
     assert told == []
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_of_the_output(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(OutputError, match="another output folder"), held(tmp_path / "lock", print):
+        pass
 
 
 def test_a_lock_is_given_back_when_the_block_fails(tmp_path: Path) -> None:

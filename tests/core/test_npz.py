@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import InputSpec, read_data, read_split
+from edgeprune.core.data import InputSpec
 from edgeprune.core.errors import DataError
 from edgeprune.core.npz import MAX_RATIO, ArrayFile
+from edgeprune.core.sources import read_data, read_split
 
 X = np.arange(80, dtype=np.float32).reshape(10, 8)
 INPUT = (InputSpec("x", (8,)),)

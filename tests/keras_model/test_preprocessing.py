@@ -20,7 +20,7 @@ def network(*before: Any) -> Any:
     return keras.Sequential([keras.Input((8, 8, 3)), *before, *layers])
 
 
-def scales(model: Any) -> list[tuple[float, float] | None]:
+def scales(model: Any) -> list[Any]:
     return [spec.scale for spec in inputs_of(model)]
 
 

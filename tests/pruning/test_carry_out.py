@@ -135,7 +135,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     made = plan_of(model)
     with pytest.raises(DataError, match="Training needs samples. Received: none"):
         edgeprune.prune(model, made, None, edgeprune.Training(epochs=1))
-    with pytest.raises(DataError, match="One shot looks at samples as arrays"):
+    with pytest.raises(DataError, match="data: expected samples. Received: none"):
         edgeprune.prune(model, made, iter([]))
     other = keras.Sequential([keras.Input((4,)), L.Dense(4, name="other")])
     with pytest.raises(PlanError, match="names layer 'image'|which this model does not have"):

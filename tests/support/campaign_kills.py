@@ -216,7 +216,7 @@ def whole(path: Path) -> bool:
         if path.suffix == ".json":
             return bool(json.loads(path.read_bytes()))
         return path.stat().st_size > 0
-    except (OSError, EdgepruneError, zipfile.BadZipFile):
+    except (OSError, ValueError, EdgepruneError, zipfile.BadZipFile):
         return False
 
 

@@ -38,8 +38,7 @@ class _Blocked(MetaPathFinder):
 
 
 def take_away() -> None:
-    """Removes what only POSIX has, and calls the system by another name."""
-    sys.platform = "win32"
+    """Removes what only POSIX has."""
     sys.meta_path.insert(0, _Blocked())
     for name in MODULES:
         sys.modules.pop(name, None)

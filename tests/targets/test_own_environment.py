@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli import cli
+from edgeprune.conversion.convert import export
 from edgeprune.core.errors import TargetError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.profile import load_profile
@@ -23,6 +24,7 @@ from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.measuring import measure
 from edgeprune.targets.own_environment import OWN_ENVIRONMENTS, RECORD, OwnEnvironment
 from edgeprune.tflite.format import file as tflite_file
+from tests.support.architectures import build
 from tests.support.tiny_tflite import fully_connected
 
 assert sys.platform == "linux"
@@ -213,6 +215,15 @@ def test_a_name_that_is_misspelt_gets_the_closest_one() -> None:
     done = CliRunner().invoke(cli, ["targets", "install", "tflite-runtim"])
     assert done.exit_code == 2
     assert "Did you mean 'tflite-runtime'?" in done.output
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_reference")
+def test_an_export_says_where_it_was_not_tried(tmp_path: Path) -> None:
+    exported = export(build("mlp"), "xnnpack-x86", tmp_path / "m.tflite")
+    (said,) = exported.unproven
+    assert said.startswith("not proven on tflite-runtime 2.14.0, ")
+    assert said not in exported.warnings
 
 
 @pytest.mark.slow

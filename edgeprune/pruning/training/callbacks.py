@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from edgeprune.pruning.training.tensorboard import require_tensorboard
 from edgeprune.pruning.training.wrapper import wrappers
 
 Logs = dict[str, Any] | None
@@ -89,9 +90,13 @@ class PruningSummaries(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Ke
     Args:
       log_dir: log folder of TensorBoard.
       **kwargs: arguments of `keras.callbacks.TensorBoard`.
+
+    Raises:
+      InputError: the package tensorboard is not installed.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str], **kwargs: Any) -> None:
+        require_tensorboard()
         super().__init__(log_dir=os.fspath(log_dir), **kwargs)
         self._pruning_writer = tf.summary.create_file_writer(str(Path(log_dir) / "pruning"))
 

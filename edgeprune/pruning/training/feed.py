@@ -7,7 +7,7 @@ interrupted run resumes with the same batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -17,15 +17,19 @@ import tensorflow as tf
 
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError
+from edgeprune.core.sources import AnySource, Stream, Table
 from edgeprune.core.spelling import with_article
+from edgeprune.pruning.training.batches import (
+    Batches,
+    Pack,
+    count_batches,
+    dataset_of,
+    gatherer,
+    packed,
+    stream_batches,
+)
 
 Augment: TypeAlias = Literal["none", "flip-shift"]
-Batches: TypeAlias = Any
-"""Batches `(x, y)` or `(x,)` as `keras.Model.fit` takes them: a `tf.data.Dataset`, `PyDataset` or
-generator."""
-
-Pack: TypeAlias = Callable[[Sequence[Any]], Any]
-"""Makes of one array or tensor per input what a model takes; see `interface.packer_of`."""
 
 MAX_SHIFT = 4
 """Most pixels by which `flip-shift` moves an image in each direction."""
@@ -56,7 +60,7 @@ class Feed:
 
 
 def make_feed(
-    data: Data | Batches,
+    data: Data | Table | Batches,
     *,
     batch_size: int,
     augment: Augment,
@@ -84,8 +88,8 @@ def make_feed(
     """
     if augment not in ("none", "flip-shift"):
         raise InputError(f"`augment` is 'none' or 'flip-shift'. Received: {augment!r}.")
-    if isinstance(data, Data):
-        return _from_arrays(data, batch_size, augment, seed, epochs, pack, label_pack)
+    if isinstance(data, Data | Table):
+        return _from_rows(data, batch_size, augment, seed, epochs, pack, label_pack)
     steps = steps_in_epoch(data, batch_size, steps_per_epoch)
     feed = Feed(data, steps, steps_per_epoch is not None)
     if augment == "none":
@@ -100,8 +104,8 @@ def make_feed(
 
 
 def split_off(
-    data: Data | Batches,
-    validation: float | Data | Batches,
+    data: Data | Table | Batches,
+    validation: Any,
     pack: Pack,
     label_pack: Pack = pack_labels,
 ) -> tuple[Any, Any]:
@@ -109,7 +113,7 @@ def split_off(
 
     Args:
       data: samples or batches.
-      validation: the fraction of the samples to hold out, or other samples or batches.
+      validation: the fraction of the samples to hold out, or other samples.
       pack: packs one array per input into the structure that the model takes.
       label_pack: packs one array per output into the structure that the model gives.
 
@@ -119,7 +123,7 @@ def split_off(
     Raises:
       InputError: a fraction outside [0, 1), or one of data that is not arrays.
     """
-    if isinstance(validation, Data):
+    if isinstance(validation, AnySource):
         return data, _for_validation(validation, pack, label_pack)
     if not isinstance(validation, int | float):
         return data, validation
@@ -130,24 +134,29 @@ def split_off(
         )
     if not validation:
         return data, None
-    if not isinstance(data, Data) or len(data) < 2:
+    if not isinstance(data, Data | Table) or len(data) < 2:
         raise InputError(
             f"`validation`: a fraction ({validation}) is held out of arrays of several samples "
             "only. Give validation samples or batches."
         )
     held_out = max(1, round(validation * len(data)))
     rows = np.random.default_rng(0).permutation(len(data))
-    rest, kept = data.take(rows[:held_out]), data.take(np.sort(rows[held_out:]))
+    rest, kept = data.only(rows[:held_out]), data.only(np.sort(rows[held_out:]))
     return kept, _for_validation(rest, pack, label_pack)
 
 
-def _for_validation(data: Data, pack: Pack, label_pack: Pack) -> Any:
-    x = pack(data.x)
-    parts = (x,) if data.y is None else (x, label_pack(data.labels))
+def _for_validation(data: AnySource, pack: Pack, label_pack: Pack) -> Any:
+    if isinstance(data, Stream):
+        return stream_batches(data, VALIDATION_BATCH, pack, label_pack)
+    if isinstance(data, Table):
+        return dataset_of(data, VALIDATION_BATCH, pack, label_pack)
+    parts = packed(data, pack, label_pack)
     return tf.data.Dataset.from_tensor_slices(parts).batch(VALIDATION_BATCH)
 
 
-def steps_in_epoch(data: Data | Batches, batch_size: int, steps_per_epoch: int | None) -> int:
+def steps_in_epoch(
+    data: Data | Table | Batches, batch_size: int, steps_per_epoch: int | None
+) -> int:
     """The number of batches in an epoch.
 
     Args:
@@ -158,23 +167,13 @@ def steps_in_epoch(data: Data | Batches, batch_size: int, steps_per_epoch: int |
     Raises:
       DataError: the data has no length, and `steps_per_epoch` is None.
     """
-    if isinstance(data, Data):
+    if isinstance(data, Data | Table):
         return math.ceil(len(data) / min(batch_size, len(data)))
-    return steps_per_epoch or _length(data)
+    return steps_per_epoch or count_batches(data)
 
 
-def _length(data: Iterable[Any]) -> int:
-    try:
-        return len(data)  # type: ignore[arg-type]  # it may have a length or not
-    except TypeError as error:
-        raise DataError(
-            f"The sparsity schedule needs the number of steps, and this {type(data).__name__} has "
-            "no length. Give `steps_per_epoch`."
-        ) from error
-
-
-def _from_arrays(
-    data: Data,
+def _from_rows(
+    data: Data | Table,
     batch_size: int,
     augment: Augment,
     seed: int,
@@ -190,10 +189,10 @@ def _from_arrays(
     count = len(data)
     size = min(batch_size, count)
     steps = steps_in_epoch(data, batch_size, None)
-    arrays = [tf.constant(array) for array in data.x]
-    labels = [tf.constant(array) for array in data.labels]
+    gather = gatherer(data)
     if augment != "none":
-        _require_images(tf.TensorSpec.from_tensor(arrays[0]) if len(arrays) == 1 else arrays)
+        like = [tf.TensorSpec((count, *x.shape[1:]), x.dtype) for x in data.take(slice(1)).x]
+        _require_images(like[0] if len(like) == 1 else like)
 
     def epoch(number: Any) -> Any:
         key = tf.stack([tf.constant(seed, tf.int64), number])
@@ -203,13 +202,13 @@ def _from_arrays(
         return rows.enumerate(number * steps)
 
     def batch(index: Any, rows: Any) -> Any:
-        x = tuple(tf.gather(array, rows) for array in arrays)
+        x, labels = gather(rows)
         if augment != "none":
-            x = (flip_and_shift(x[0], tf.stack([tf.constant(seed, tf.int64), index])),)
+            x = [flip_and_shift(x[0], tf.stack([tf.constant(seed, tf.int64), index]))]
         inputs = pack(x)
         if not labels:
             return (inputs,)
-        return inputs, label_pack([tf.gather(array, rows) for array in labels])
+        return inputs, label_pack(labels)
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     return Feed(numbers.flat_map(epoch).map(batch).prefetch(2), steps, True)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from edgeprune.core import digest
 from edgeprune.core.data import Data
 from edgeprune.core.plan import Plan
+from edgeprune.core.sources import Stream, Table
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.training.settings import Training
 
@@ -23,8 +24,8 @@ def describe_run(
     Args:
       model: the dense model.
       plan: its plan.
-      data: `Data`, of which every value counts, or batches, of which shapes and dtypes do if they
-        say them.
+      data: samples, of which every value counts (of images names, sizes and times of the files), or
+        a stream, of which shapes and dtypes do if it says them.
       training: how the run was asked for.
       chosen: what was chosen for it, by name.
     """
@@ -51,6 +52,10 @@ def _of_data(data: Any) -> Any:
     """The digest of samples; of batches what they say of themselves; a fraction as it is."""
     if isinstance(data, Data):
         return digest.of_arrays([*data.x, *data.labels])
+    if isinstance(data, Table):
+        return digest.of_parts(data.identity())
+    if isinstance(data, Stream):
+        return _of_data(data.given)
     if isinstance(data, tf.data.Dataset):
         return f"batches of {data.element_spec}"
     if isinstance(data, keras.utils.PyDataset):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, ModelError
+from edgeprune.core.sources import Stream, Table
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.files import lost_compilation
 from edgeprune.keras_model.interface import call_model, output_names, output_packer, own_training
@@ -32,11 +33,11 @@ _REMEDY = (
 def check_training(model: Model, data: Any, training: Training) -> None:
     """Checks that a model can be trained on labels: there is a loss, and they fit it.
 
-    Labels in batches that come ready-made are not looked at.
+    Of a stream the first labels are looked at, of a generator none.
 
     Args:
       model: a built Keras model, as it was loaded.
-      data: `Data` or batches, as `edgeprune.prune` takes them.
+      data: samples, as `open_source` gives them.
       training: how the model is to be trained.
 
     Raises:
@@ -45,17 +46,19 @@ def check_training(model: Model, data: Any, training: Training) -> None:
       DataError: labels do not fit the loss or the outputs.
       InputError: an unknown loss was named.
     """
-    labelled = not isinstance(data, Data) or data.y is not None
+    if isinstance(data, Stream):
+        # Of a generator nothing can be looked at without using it up.
+        data = data.some(TRIED) if data.again else None
+    labelled = data is None or data.labelled
     if not labelled:
         return
     _require_loss(model, training)
     if own_training(model):
         return
     loss = replacing_loss(model, data, training.loss)
-    if isinstance(data, Data):
-        check_labels(model, data, loss)
-    if isinstance(training.validation, Data) and training.validation.y is not None:
-        check_labels(model, training.validation, loss)
+    for samples in (data, training.validation):
+        if isinstance(samples, Data | Table) and samples.labelled:
+            check_labels(model, samples, loss)
 
 
 def _require_loss(model: Model, training: Training) -> None:
@@ -64,12 +67,13 @@ def _require_loss(model: Model, training: Training) -> None:
         raise ModelError(
             f"{model.name}: expected the loss that the model was compiled with. Received: one that "
             f"cannot be loaded ({lost}). Name a loss of Keras (--loss mean_squared_error; `loss` "
-            "of `Training`), register yours with @keras.saving.register_keras_serializable and "
-            "import it first, or leave out `y`: training then follows the dense model alone."
+            "of `Training`), give the file of yours (--custom-objects FILE.py; in Python register "
+            "it with @keras.saving.register_keras_serializable first), or leave out `y`: training "
+            "then follows the dense model alone."
         )
 
 
-def check_labels(model: Model, data: Data, loss: Loss | None) -> None:
+def check_labels(model: Model, data: Data | Table, loss: Loss | None) -> None:
     """Checks that labels fit a loss.
 
     Args:
@@ -162,7 +166,7 @@ def _same_shape(labels: tuple[int, ...], output: tuple[int | None, ...]) -> bool
     )
 
 
-def _try_one_batch(model: Model, data: Data) -> None:
+def _try_one_batch(model: Model, data: Data | Table) -> None:
     """Computes the compiled loss on some samples, on a copy, since a loss builds itself then."""
     some, copy = data.take(slice(TRIED)), copy_model(model)
     arrays = [keras.ops.convert_to_tensor(array) for array in some.x]
@@ -177,7 +181,8 @@ def _try_one_batch(model: Model, data: Data) -> None:
         ) from error
 
 
-def _output_shapes(model: Model, data: Data) -> Any:
+def _output_shapes(model: Model, data: Data | Table) -> Any:
     """The outputs of a model as symbolic tensors, without a batch size."""
-    inputs = [keras.KerasTensor((None, *array.shape[1:]), str(array.dtype)) for array in data.x]
+    arrays = data.take(slice(1)).x
+    inputs = [keras.KerasTensor((None, *array.shape[1:]), str(array.dtype)) for array in arrays]
     return model.compute_output_spec(inputs if len(inputs) > 1 else inputs[0])

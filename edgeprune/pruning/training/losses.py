@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeprune.core.data import Data
 from edgeprune.core.errors import InputError
+from edgeprune.core.sources import Table
 from edgeprune.keras_model.interface import ends_in_sigmoid, ends_in_softmax, softmax_ends
 from edgeprune.keras_model.layers import Model
 
@@ -22,7 +23,7 @@ def has_own_loss(model: Model) -> bool:
     return bool(model.compiled and model.loss is not None)
 
 
-def replacing_loss(model: Model, data: Any, name: str | None) -> Loss | None:
+def replacing_loss(model: Model, data: Data | Table | None, name: str | None) -> Loss | None:
     """The loss to train with in place of the model's own; None where that is kept.
 
     Without a name, a model that has no loss of its own gets binary cross-entropy if its one output
@@ -30,7 +31,7 @@ def replacing_loss(model: Model, data: Any, name: str | None) -> Loss | None:
 
     Args:
       model: a built Keras model.
-      data: `Data`, or batches, whose labels are not looked at.
+      data: samples, or None where their labels cannot be looked at.
       name: of a Keras loss, or None.
 
     Raises:
@@ -40,7 +41,7 @@ def replacing_loss(model: Model, data: Any, name: str | None) -> Loss | None:
         return _named(name, model)
     if has_own_loss(model):
         return None
-    if isinstance(data, Data) and _is_binary(model, data):
+    if data is not None and _is_binary(model, data):
         return keras.losses.BinaryCrossentropy()
     return keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model))
 
@@ -86,10 +87,10 @@ def loss_name(loss: Loss) -> str | None:
     return named.__name__.replace("_", "").lower() if own else None
 
 
-def _is_binary(model: Model, data: Data) -> bool:
+def _is_binary(model: Model, data: Data | Table) -> bool:
     """Whether a model ends in one probability, and every label is 0 or 1."""
-    if data.y is None or isinstance(data.y, tuple) or data.y.dtype.kind not in "fiub":
+    if len(data.labels) != 1 or data.labels[0].dtype.kind not in "fiub":
         return False
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "outputs", None) or ()]
     one = len(shapes) == 1 and shapes[0][-1] == 1
-    return one and ends_in_sigmoid(model) and bool(np.isin(data.y, (0, 1)).all())
+    return one and ends_in_sigmoid(model) and bool(np.isin(data.labels[0], (0, 1)).all())

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from edgeprune.core.data import Data
 from edgeprune.core.errors import InputError
 from edgeprune.pruning.training.distill import Distillation
-from edgeprune.pruning.training.feed import Augment, Batches
+from edgeprune.pruning.training.feed import Augment
 from edgeprune.pruning.training.schedule import Schedule
+from edgeprune.pruning.training.tensorboard import require_tensorboard
 
 DISTILLATION = Distillation()
 """Default weight and temperature."""
@@ -26,7 +26,7 @@ class Training:
     """Everything that training with masks can be told; `edgeprune.prune` takes it.
 
     Raises:
-      InputError: a number out of range, or an unknown `start`.
+      InputError: a number out of range, an unknown `start`, or `tensorboard` without its package.
     """
 
     epochs: int
@@ -49,8 +49,9 @@ class Training:
     """`keras.Model` that is learned from; the dense model itself if None."""
     distillation: Distillation = DISTILLATION
     """Weight and temperature of what the teacher says; weight 0 leaves it out."""
-    validation: float | Data | Batches = 0.0
-    """Fraction of the samples to hold out, or samples or batches to validate on."""
+    validation: Any = 0.0
+    """Fraction of the samples to hold out, or samples to validate on, of any kind that `prune`
+    takes."""
     monitor: str | None = None
     """Metric that tells the best epoch, as Keras logs it; if None "val_loss" with validation data,
     else "loss". With ":max" or ":min" behind it where Keras cannot tell."""
@@ -82,3 +83,5 @@ class Training:
             raise InputError(
                 f"`start` is 'auto', 'one-shot' or 'gradual'. Received: {self.start!r}."
             )
+        if self.tensorboard is not None:
+            require_tensorboard()

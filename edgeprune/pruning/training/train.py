@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
+from edgeprune.core.sources import AnySource, Stream, Table
 from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import compile_as, copy_model
 from edgeprune.keras_model.interface import output_packer, own_training, packer_of
@@ -37,16 +36,12 @@ from edgeprune.keras_model.layers import LayerMap, Model
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.one_shot import one_shot, remove_channels
 from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+from edgeprune.pruning.training.batches import Batches, stream_batches
 from edgeprune.pruning.training.best_epoch import BestEpoch, ProgressCallback, SaveState
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.checkpoint import FILE, Checkpoint, read_checkpoint
 from edgeprune.pruning.training.distill import Distillation, Distilled, output_kinds
-from edgeprune.pruning.training.feed import (
-    Batches,
-    make_feed,
-    split_off,
-    steps_in_epoch,
-)
+from edgeprune.pruning.training.feed import make_feed, split_off, steps_in_epoch
 from edgeprune.pruning.training.fingerprint import describe_run
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
 from edgeprune.pruning.training.losses import replacing_loss
@@ -65,7 +60,7 @@ MASKS_IN_RAMP = 50
 def train(
     mapped: LayerMap,
     plan: Plan,
-    data: Data | Batches,
+    data: AnySource,
     training: Training,
     *,
     importance: Importance | None = None,
@@ -98,8 +93,7 @@ def train(
     Args:
       mapped: a built Keras model; not changed.
       plan: one that `check_plan` accepts; its padding is the model's already.
-      data: samples with or without labels, or batches `(x, y)` or `(x,)` as `keras.Model.fit`
-        takes them.
+      data: samples with or without labels, as `open_source` gives them.
       training: how.
       importance: how channels to be removed are weighed; see `channels.plan_removal.gather`.
       rules: for custom layers: how each class passes channels on.
@@ -117,12 +111,16 @@ def train(
     keras.utils.set_random_seed(training.seed)
     run = _prepare(mapped.model, plan, data, training)
     teacher = training.teacher or mapped.model
-    known = data if isinstance(data, Data) else None
+    # Samples that are held out to find the best epoch are not looked at.
+    seen = data if isinstance(data, Stream) else run.data
+    known = seen.some(RECONSTRUCTION_SAMPLES) if _is_seen_again(seen) else None
     smaller, rest = remove_channels(mapped, plan, known, importance=importance, rules=rules)
     ready = run.state is not None or run.start == "gradual"
-    origin = smaller.model if ready else _one_shot(smaller, rest, run.data, progress)
+    origin = smaller.model if ready else _one_shot(smaller, rest, known, progress)
     wrapped = wrap(origin, rest, run.schedule, regrow=True)
-    loss = None if known and known.y is None else replacing_loss(smaller.model, data, training.loss)
+    looked_at = known if isinstance(data, Stream) else data
+    labelled = looked_at is None or looked_at.labelled
+    loss = replacing_loss(smaller.model, looked_at, training.loss) if labelled else None
     trainee = _trainee(wrapped, smaller.model, teacher, run.distillation, loss)
     compile_for_training(
         trainee,
@@ -147,7 +145,7 @@ def train(
 class _Run:
     """What a training was told, with what follows from the model and the data."""
 
-    data: Data | Batches
+    data: Data | Table | Batches
     held_out: Any
     """Validation data as `fit` takes it; None without."""
     distillation: Distillation
@@ -168,12 +166,20 @@ class _Run:
         return self.epochs.stop * self.steps
 
 
-def _prepare(model: Model, plan: Plan, given: Data | Batches, training: Training) -> _Run:
-    data, held_out = split_off(given, training.validation, packer_of(model), output_packer(model))
+def _prepare(model: Model, plan: Plan, given: AnySource, training: Training) -> _Run:
+    packs = packer_of(model), output_packer(model)
+    ready = (
+        stream_batches(
+            given, training.batch_size, *packs, counted=training.steps_per_epoch is not None
+        )
+        if isinstance(given, Stream)
+        else given
+    )
+    data, held_out = split_off(ready, training.validation, *packs)
     _check_monitor(training.monitor, held_out)
     distillation = _possible(model, data, training.distillation)
     steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
-    start = _chosen_start(training.start, data, training.schedule)
+    start = _chosen_start(training.start, given, training.schedule)
     schedule = training.schedule or default_schedule(training.epochs * steps, start)
     chosen = {"batches in an epoch": steps, "start": start, "schedule": repr(schedule)}
     kept = training.checkpoint is not None
@@ -266,21 +272,21 @@ def _mean_sparsity(plan: Plan) -> float:
     return sum(row.weights * row.sparsity for row in plan.pruned) / weights if weights else 0.0
 
 
-def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Distillation:
+def _possible(model: Model, data: Data | Table | Batches, wanted: Distillation) -> Distillation:
     """The distillation that can be done.
 
     Raises:
       DataError: there is nothing to learn from.
     """
     possible = Distillation(0.0) if own_training(model) else wanted
-    if not isinstance(data, Data):
+    if not isinstance(data, Data | Table):
         return possible
-    if data.y is None and not possible.weight:
+    if not data.labelled and not possible.weight:
         raise DataError(
             "Training needs labels or a teacher. Received: `x` without `y`, and no distillation. "
             "Add `y` to the data, distil, or prune without training (0 epochs)."
         )
-    if data.y is None:
+    if not data.labelled:
         warnings.warn(
             "There are no labels: training follows the dense model's outputs alone.",
             QualityWarning,
@@ -289,40 +295,33 @@ def _possible(model: Model, data: Data | Batches, wanted: Distillation) -> Disti
     return possible
 
 
-def _chosen_start(start: Start, data: Data | Batches, schedule: Schedule | None) -> Start:
+def _is_seen_again(data: AnySource) -> bool:
+    """Whether samples can be looked at before training without using them up."""
+    return not isinstance(data, Stream) or data.again
+
+
+def _chosen_start(start: Start, data: AnySource, schedule: Schedule | None) -> Start:
+    """Where training starts.
+
+    Raises:
+      InputError: the one-shot solution is asked for, of samples that can be gone through once only.
+    """
+    again = _is_seen_again(data)
+    if start == "one-shot" and isinstance(data, Stream) and not again:
+        raise InputError(
+            "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
+            "looked at before training. Received: "
+            f"{with_article(type(data.given).__name__)}. Start gradually."
+        )
     if start != "auto":
         return start
-    again = isinstance(data, Data | tf.data.Dataset | keras.utils.PyDataset)
     return "one-shot" if again and schedule is None else "gradual"
 
 
-def _one_shot(mapped: LayerMap, plan: Plan, data: Data | Batches, progress: Progress) -> Model:
-    """The one-shot solution, made from some of the samples or from the first batches.
-
-    Raises:
-      InputError: batches that can be gone through once only.
-    """
-    if isinstance(data, Data):
-        return one_shot(mapped, plan, Data(data.x), finetune=False, progress=progress)
-    if not isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
-        raise InputError(
-            "start='one-shot': expected arrays, a tf.data.Dataset or a PyDataset, which can be "
-            "looked at before training. "
-            f"Received: {with_article(type(data).__name__)}. Start gradually."
-        )
-    found: list[list[Array]] = []
-    for inputs in _inputs_of(data):
-        found.append([np.asarray(part) for part in keras.tree.flatten(inputs)])
-        if sum(len(parts[0]) for parts in found) >= RECONSTRUCTION_SAMPLES:
-            break
-    x = [np.concatenate(parts)[:RECONSTRUCTION_SAMPLES] for parts in zip(*found, strict=True)]
-    return one_shot(mapped, plan, Data(tuple(x)), finetune=False, progress=progress)
-
-
-def _inputs_of(batches: Batches) -> Iterator[Any]:
-    known = isinstance(batches, keras.utils.PyDataset)
-    for batch in (batches[index] for index in range(len(batches))) if known else batches:
-        yield batch[0] if isinstance(batch, tuple) else batch
+def _one_shot(mapped: LayerMap, plan: Plan, data: Data | None, progress: Progress) -> Model:
+    """The one-shot solution, made from some of the samples."""
+    samples = None if data is None else Data(data.x)
+    return one_shot(mapped, plan, samples, finetune=False, progress=progress)
 
 
 def _state_to_resume(folder: Path | None, run: dict[str, Any]) -> Checkpoint | None:

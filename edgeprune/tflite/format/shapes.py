@@ -81,6 +81,27 @@ def _convolved(subgraph: Subgraph, operator: Operator, shape: Shape) -> Shape | 
     return _windows(shape, options, reach, channels)
 
 
+def same_padding(subgraph: Subgraph, operator: Operator) -> tuple[int, int] | None:
+    """Zeros that a convolution with SAME padding adds to rows and columns; below 0 where it skips.
+
+    None for any other operator, and where a length is not known.
+    """
+    options = operator.options
+    if not hasattr(options, "dilationHFactor") or options.padding != _SAME:
+        return None
+    lengths = subgraph.tensors[operator.inputs[0]].shape_signature[1:3]
+    kernel = subgraph.tensors[operator.inputs[1]].shape[1:3]
+    strides = (options.strideH, options.strideW)
+    if len(lengths) != 2 or len(kernel) != 2 or min(*lengths, *strides) < 1:
+        return None
+    dilations = (options.dilationHFactor, options.dilationWFactor)
+    rows, columns = (
+        (-(-n // stride) - 1) * stride + (size - 1) * dilation + 1 - n
+        for n, size, stride, dilation in zip(lengths, kernel, strides, dilations, strict=True)
+    )
+    return rows, columns
+
+
 def _pooled(_: Subgraph, operator: Operator, shape: Shape) -> Shape | None:
     options = operator.options
     if not hasattr(options, "filterHeight"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -45,6 +46,18 @@ class Edit:
         index = self._add(name, shape, "float32", 0)
         if -1 in signature:
             self._subgraph.tensors[index].shapeSignature = np.array(signature, np.int32)
+        return index
+
+    def like(self, source: Tensor, name: str, shape: Sequence[int]) -> int:
+        """Adds a value of another one's type and quantization, that is computed at run time."""
+        index = self._add(name, shape, source.dtype, 0)
+        added, model = self._subgraph.tensors[index], self._subgraph.tensors[source.index]
+        added.quantization = copy.copy(model.quantization)
+        if -1 in source.shape_signature:
+            signature = [
+                -1 if s < 0 else n for s, n in zip(source.shape_signature, shape, strict=True)
+            ]
+            added.shapeSignature = np.array(signature, np.int32)
         return index
 
     def operator(

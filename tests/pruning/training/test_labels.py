@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.core.data import Data, read_data
+from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.core.pattern import Unstructured
+from edgeprune.core.sources import read_data
 from edgeprune.keras_model.files import load_model, lost_compilation
 from edgeprune.keras_model.interface import input_specs, output_names
 from edgeprune.pruning.carry_out import prune

@@ -19,6 +19,7 @@ from edgeprune.keras_model.interface import ends_in_softmax
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import train_pruned
+from edgeprune.pruning.training.callbacks import PruningSummaries
 from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.pruning.training.learning_rate import (
@@ -28,6 +29,7 @@ from edgeprune.pruning.training.learning_rate import (
     rate_share,
 )
 from edgeprune.pruning.training.schedule import ConstantSparsity
+from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import default_schedule
 from edgeprune.pruning.training.wrap import wrap
 from edgeprune.pruning.training.wrapper import wrappers
@@ -108,6 +110,17 @@ def test_the_same_seed_gives_the_same_model(augment: Any) -> None:
     for received, expected in zip(first, again, strict=True):
         np.testing.assert_array_equal(received, expected)
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_logs_without_their_package_are_refused_before_any_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("edgeprune.pruning.training.tensorboard.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="pip install tensorboard") as caught:
+        Training(epochs=1, tensorboard=tmp_path)
+    assert caught.value.exit_code == 2
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        PruningSummaries(tmp_path)
 
 
 @pytest.mark.slow

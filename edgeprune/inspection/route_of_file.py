@@ -1,0 +1,35 @@
+"""Which of a device's routes a file was made on."""
+
+from __future__ import annotations
+
+from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.targets.checks import numerics
+from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.metadata import read_embedded
+
+
+def on_route_of(graph: Graph, profile: DeviceProfile, asked: str | None = None) -> DeviceProfile:
+    """A device's profile on the route of a file.
+
+    Args:
+      graph: the file.
+      profile: the device.
+      asked: a route's name. If None, the one that the file's manifest names for this device; else
+        one in the file's number format, those first that store weights sparsely; else the default.
+
+    Raises:
+      ProfileError: as `DeviceProfile.on`.
+    """
+    manifest = read_embedded(graph.metadata) or {}
+    names = [route.name for route in profile.offered]
+    if asked is None and manifest.get("device") == profile.name and manifest.get("route") in names:
+        asked = str(manifest["route"])
+    if asked is not None:
+        return profile.on(asked)
+    found = numerics(graph)
+    fitting = [
+        profile.on(route.name)
+        for route in profile.offered
+        if route.numerics == found and not profile.lacks(route)
+    ]
+    return min(fitting, key=lambda each: not each.encoding.runtimes, default=profile.on())
