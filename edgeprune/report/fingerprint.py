@@ -127,4 +127,6 @@ def of_settings(settings: Settings, used: Sequence[str]) -> str:
         **{name: getattr(settings, name) for name in ("runtime", "threads", "affinity", "python")},
         "benchmark_binary": str(settings.benchmark_binary),
     }
+    if settings.runtime_version is not None:
+        chosen["runtime_version"] = settings.runtime_version
     return digest.of_json([list(used), chosen, here])

@@ -148,6 +148,7 @@ def test_times_are_of_one_machine_and_counts_of_all(
     before = fingerprint.of_settings(Settings(), used)
     assert fingerprint.of_settings(Settings(artifacts=Path("x")), used) == before
     assert fingerprint.of_settings(Settings(threads=2), used) != before
+    assert fingerprint.of_settings(Settings(runtime_version="2.3.0"), used) != before
     on_another_machine(monkeypatch)
     assert (fingerprint.of_settings(Settings(), used) == before) is same
 

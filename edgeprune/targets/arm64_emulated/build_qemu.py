@@ -142,7 +142,7 @@ def _require_packages() -> None:
     if not missing:
         return
     install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", *missing]
-    if os.geteuid():
+    if sys.platform == "win32" or os.geteuid():
         raise TargetError(
             f"{NAME}: expected {', '.join(missing)}, which building QEMU needs. Received: "
             f"a user who cannot install them. Run: sudo apt-get install {' '.join(missing)}; "
