@@ -142,7 +142,7 @@ def _require_packages() -> None:
     if not missing:
         return
     install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", *missing]
-    if sys.platform == "win32" or os.geteuid():
+    if not _is_root():
         raise TargetError(
             f"{NAME}: expected {', '.join(missing)}, which building QEMU needs. Received: "
             f"a user who cannot install them. Run: sudo apt-get install {' '.join(missing)}; "
@@ -152,6 +152,10 @@ def _require_packages() -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     run_command(NAME, ["apt-get", "-qq", "update"], remedy)
     run_command(NAME, install, remedy, environment=quiet)
+
+
+def _is_root() -> bool:
+    return sys.platform != "win32" and os.geteuid() == 0
 
 
 def hide_core(source: Path) -> None:
