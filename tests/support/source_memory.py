@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import edgeprune
 
+assert sys.platform == "linux"
 SAMPLES = 48 * 1024
 SHAPE = (64, 64, 4)
 BATCH = 64
