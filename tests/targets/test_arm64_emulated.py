@@ -172,7 +172,7 @@ class TestEmulated:
 
     @pytest.mark.parametrize("runtime", RUNTIMES)
     def test_half_precision_breaks_a_sparse_network_and_encode_drops_it(
-        self, tmp_path: Path, runtime: str
+        self, tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         network = next(network for network in FAMILY if network.name == "base")
         dense = network.save(tmp_path / "dense")
@@ -193,7 +193,9 @@ class TestEmulated:
         )
         both = ask_for_halves(sparse, tmp_path / "both")
         if runtime == "LiteRT":
-            with pytest.raises(WorkerError, match="crashed with SIG"):
+            # It reads behind its buffers, and mostly crashes; once it went on for ever.
+            monkeypatch.setattr("edgeprune.targets.arm64_emulated.target._TIME_LIMIT_S", 60.0)
+            with pytest.raises(WorkerError, match=r"crashed with SIG|did not end"):
                 answer(both)
         else:
             assert np.isnan(answer(both)).any()
