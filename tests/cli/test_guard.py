@@ -20,6 +20,8 @@ SCRIPT = """
 import os, signal, subprocess, sys, tempfile, time
 from edgeprune.cli import stopping, watched
 from edgeprune.core.work_note import working
+# A shell that starts programs in the background lets them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if watched.needs_child(sys.argv[1:]):
     from edgeprune.cli import guard
     guard.TIME_TO_NOTICE_S = 0.3

@@ -116,7 +116,13 @@ def start(command: Command, place: Path, marker: str) -> subprocess.Popen[bytes]
         env={**os.environ, MARK: marker, "TMPDIR": str(place / "tmp")},
         stdout=subprocess.DEVNULL,
         stderr=(place / "errors").open("wb"),
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509  this process has one thread
     )
+
+
+def _hear_interrupts() -> None:
+    """Undoes what a shell does to programs that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _whole_run(command: Command, folder: Path) -> float:

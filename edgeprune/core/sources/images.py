@@ -178,10 +178,10 @@ class ImageColumn:
         parts = [rows[start : start + step] for start in range(0, len(rows), step)]
         return np.concatenate([part[self.read(part)[1]] for part in parts])
 
-    def identity(self) -> Iterator[Any]:
+    def identity(self, rows: Rows) -> Iterator[Any]:
         """Size, names, lengths and times of change of the files, which are not read for that."""
         yield str(self.shape).encode()
-        for path in self._paths:
+        for path in (self._paths[row] for row in rows):
             found = path.stat()
             name = path.relative_to(self._folder).as_posix()
             yield f"{name}:{found.st_size}:{found.st_mtime_ns}\n".encode(errors="surrogateescape")

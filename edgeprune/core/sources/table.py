@@ -39,7 +39,7 @@ class Column(Protocol):
         """Those of some rows that can be read."""
         ...
 
-    def identity(self) -> Iterator[Any]:
+    def identity(self, rows: Rows) -> Iterator[Any]:
         """Bytes by which the same samples are known again."""
         ...
 
@@ -68,12 +68,12 @@ class ArrayColumn:
         """All rows."""
         return rows
 
-    def identity(self) -> Iterator[Any]:
-        """Type, shape and every value."""
-        yield f"{self.array.dtype}{self.array.shape}".encode()
+    def identity(self, rows: Rows) -> Iterator[Any]:
+        """Type, shape and every value of some rows."""
+        yield f"{self.array.dtype}{(len(rows), *self.array.shape[1:])}".encode()
         step = max(1, _DIGESTED_BYTES // max(1, self.array[:1].nbytes))
-        for start in range(0, len(self.array), step):
-            yield np.ascontiguousarray(rows_of(self.array, slice(start, start + step))).data
+        for start in range(0, len(rows), step):
+            yield np.ascontiguousarray(rows_of(self.array, rows[start : start + step])).data
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +170,7 @@ class Table:
         """Bytes by which the same samples are known again."""
         yield repr([spec.scale_by(self.scale) for spec in self.specs]).encode()
         for column in (*self.columns, *map(ArrayColumn, self.stored_labels)):
-            yield from column.identity()
-        yield np.ascontiguousarray(self._stored(slice(None))).data
+            yield from column.identity(self._stored(slice(None)))
 
     def _stored(self, rows: Rows | slice) -> Rows:
         chosen = np.arange(len(self)) if self.chosen is None else self.chosen
