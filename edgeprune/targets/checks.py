@@ -37,8 +37,12 @@ relative to that of the output. int8 keeps about two decimal digits per layer, a
 network makes of that depends on its weights, so the int8 limit (6 dB) tells a right file from a
 wrong one and not a good from a bad quantization: accuracy does that.
 """
-SAME_NUMERICS_TOLERANCE_INT8 = 0.05
-"""As the int8 tolerance, but between two int8 files: they differ in rounding only."""
+SAME_NUMERICS_TOLERANCE_INT8 = 0.15
+"""As the int8 tolerance, but between two int8 files: they differ in rounding only.
+
+Which a network of a dozen layers may make more of: random graph 36 of the campaign's seed 0, whose
+quantization costs 0.059, differs by 0.057 between XNNPACK and plain kernels of LiteRT 2.3.0.
+"""
 WEAK_SPREAD = 0.05
 
 
