@@ -173,4 +173,7 @@ def main() -> None:
     terminal.silence_libraries()
     stopping.end_in_order_on_signals()
     watched.watch_parent()
-    streams.flushed(cli)
+    try:
+        streams.flushed(cli)
+    except stopping.Stopped as stopped:
+        stopping.leave(stopped)

@@ -10,15 +10,15 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-from edgeprune.core.work_note import note
+from edgeprune.core.work_note import note, parent_and_notes
 
 STOPPING = "stopping"
 """The note of a child that received a signal and ends in order."""
 _BEFORE_NEXT_TRY_S = 0.02
 
 
-class Terminated(SystemExit):
-    """SIGTERM arrived; ends the process as a shell reports it."""
+class Stopped(SystemExit):
+    """A signal arrived; ends the process with the code by which shells report it."""
 
     code: int
 
@@ -29,32 +29,36 @@ def end_in_order_on_signals() -> None:
     Python drops what a signal's handler raises inside a finalizer or a callback from C: the signal
     is then sent again, and arrives a moment later somewhere else.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGINT, _stop)
     sys.unraisablehook = _hear_dropped
 
 
-def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    note(STOPPING)
-    raise Terminated(128 + number)
+def leave(stopped: Stopped) -> NoReturn:
+    """Ends a process that was stopped, once all its blocks are left and its streams are written.
+
+    A watched child skips Python's own finalization, in which TensorFlow takes a second; the parent
+    removes its temporary folder.
+    """
+    if parent_and_notes() is not None:
+        os._exit(stopped.code)
+    raise stopped
 
 
-def _interrupt(_: int, __: FrameType | None) -> NoReturn:
+def _stop(number: int, _: FrameType | None) -> NoReturn:
     note(STOPPING)
-    raise KeyboardInterrupt
+    raise Stopped(128 + number)
 
 
 def _hear_dropped(dropped: sys.UnraisableHookArgs) -> None:
     """Sends the signal again whose exception was dropped; anything else is told as always."""
-    if isinstance(dropped.exc_value, Terminated):
-        _send_again(signal.SIGTERM)
-    elif isinstance(dropped.exc_value, KeyboardInterrupt):
-        _send_again(signal.SIGINT)
+    if isinstance(dropped.exc_value, Stopped):
+        _send_again(dropped.exc_value.code - 128)
     else:
         sys.__unraisablehook__(dropped)
 
 
-def _send_again(number: signal.Signals) -> None:
+def _send_again(number: int) -> None:
     with contextlib.suppress(RuntimeError):  # no thread starts in an interpreter that is ending
         threading.Timer(_BEFORE_NEXT_TRY_S, os.kill, (os.getpid(), number)).start()

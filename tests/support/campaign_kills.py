@@ -210,9 +210,12 @@ def _remains(folder: Path, output: Path, sent: signal.Signals) -> Iterator[tuple
 
 
 def whole(path: Path) -> bool:
-    """Whether a file reads as what its name says, or every file in a folder does."""
+    """Whether a file reads as what its name says, or every file in a folder does.
+
+    What a folder hides is what a later run goes on from, and judges for itself.
+    """
     if path.is_dir():
-        return all(map(whole, path.iterdir()))
+        return all(whole(inner) for inner in path.iterdir() if not inner.name.startswith("."))
     try:
         if path.suffix == ".tflite":
             return bool(read(path).operators)
