@@ -252,7 +252,8 @@ def test_float_convolutions_are_encoded_only_in_networks_that_run_sparsely_as_a_
     path = network.save(tmp_path / "net")
     never = never_engages(read(path))
     expected = network.verdicts == ("on", "on") or never
-    assert ("densify" in ways(path, EncodingRules())) == expected
+    rules = EncodingRules((TFLITE_RUNTIME, LITERT))
+    assert ("densify" in ways(path, rules)) == expected
     for place, runtime in enumerate((TFLITE_RUNTIME, LITERT)):
         alone = ways(path, EncodingRules((runtime,)))
         assert ("densify" in alone) == (network.verdicts[place] == "on" or never)
@@ -317,11 +318,12 @@ def test_no_integer_goes_through_densify_in_a_float_network_that_it_breaks(tmp_p
     assert "DEPTHWISE_CONV_2D" in plan.reason
 
 
-def test_float16_weights_beside_a_float32_bias_stay_dense_for_litert(tmp_path: Path) -> None:
+def test_float16_weights_beside_a_float32_bias_stay_dense_for_older_litert(tmp_path: Path) -> None:
     network = next(network for network in FAMILY if network.name == "half_beside_float_bias")
     path = network.save(tmp_path / "net")
-    assert ways(path, EncodingRules()) == {"dense"}
+    assert ways(path, EncodingRules((TFLITE_RUNTIME, LITERT))) == {"dense"}
     assert "densify" in ways(path, EncodingRules((TFLITE_RUNTIME,)))
+    assert "densify" in ways(path, EncodingRules((Runtime("LiteRT", "2.3.0"),)))
 
 
 @pytest.mark.parametrize("kind", ["int8", "dynamic-range"])
