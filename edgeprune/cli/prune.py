@@ -132,7 +132,6 @@ def prune_command(
     samples = inputs.open_samples(data, ports, scale, labels=needs_labels)
     if validation_data is not None:
         training["validation"] = inputs.open_samples(validation_data, ports, scale)
-    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     how = inputs.training_of(
         epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
     )
