@@ -32,8 +32,9 @@ from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo
 from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
-from edgeprune.core.terms import Core
+from edgeprune.core.terms import Core, Numerics
 from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.operation_costs import FormatCosts
 from edgeprune.profiles.profile import read_toml
 
 Amounts: TypeAlias = dict[str, float]
@@ -53,9 +54,17 @@ class RuntimeCosts(Table):
 
     name: Text
     version: Text
-    costs: Mapping[str, float]
-    error: Annotated[float, Field(ge=0)]
+    costs: Annotated[Mapping[str, float], Field(default_factory=dict)]
+    """Of convolutions as above; empty where the runtime skips no zeros on that core."""
+    error: Annotated[float, Field(ge=0)] = 0.0
     """Largest relative difference between the probes' counts and what the costs make of them."""
+    formats: tuple[FormatCosts, ...] = ()
+    """What every operator costs in a network that runs dense, by number format."""
+
+    def in_format(self, numerics: Numerics) -> FormatCosts | None:
+        """The costs in a number format; weights in 16 bits are computed as float32."""
+        wanted = "float32" if numerics == "float16" else numerics
+        return next((each for each in self.formats if each.numerics == wanted), None)
 
     def total(self, amounts: Amounts) -> float:
         """Instructions of so much of every feature."""
@@ -90,7 +99,7 @@ def read_costs(name: str | Path) -> CostTable:
         raise ProfileError(f"{path}: key '{key}': expected a finite number.")
     for runtime in table.runtimes:
         missing = sorted(feature_names() - runtime.costs.keys())
-        if missing:
+        if runtime.costs and missing:
             raise ProfileError(
                 f"{path}: {runtime.name}: expected a cost for every feature. Received: none for "
                 f"{', '.join(missing)}. Measure it again: edgeprune targets calibrate."
@@ -101,7 +110,8 @@ def read_costs(name: str | Path) -> CostTable:
 def to_toml(table: CostTable) -> str:
     """The file that `read_costs` reads back."""
     lines = [
-        "# Executed instructions per feature; see edgeprune/profiles/kernel_costs.py.",
+        "# Executed instructions per feature: edgeprune/profiles/kernel_costs.py says of what in a",
+        "# sparse network, edgeprune/profiles/operation_costs.py in a dense one.",
         *(f'{key} = "{getattr(table, key)}"' for key in ("date", "core", "qemu", "source")),
     ]
     for runtime in table.runtimes:
@@ -111,11 +121,25 @@ def to_toml(table: CostTable) -> str:
             f'name = "{runtime.name}"',
             f'version = "{runtime.version}"',
             f"error = {runtime.error:g}",
-            "",
-            "[runtimes.costs]",
-            *(f'"{name}" = {value:g}' for name, value in sorted(runtime.costs.items())),
         ]
+        if runtime.costs:
+            lines += ["", "[runtimes.costs]", *_features(runtime.costs)]
+        for each in runtime.formats:
+            lines += [
+                "",
+                "[[runtimes.formats]]",
+                f'numerics = "{each.numerics}"',
+                f"tile = [{each.tile[0]}, {each.tile[1]}]",
+                f"error = {each.error:g}",
+                "",
+                "[runtimes.formats.costs]",
+                *_features(each.costs),
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _features(costs: Mapping[str, float]) -> list[str]:
+    return [f'"{name}" = {value:g}' for name, value in sorted(costs.items())]
 
 
 def feature_names() -> frozenset[str]:
