@@ -7,18 +7,19 @@ runtime is taken; where none is, the file stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.draft import Draft, reread
 from edgeprune.tflite.format.shapes import contradiction
-from edgeprune.tflite.gate import NetworkVerdict, judge_each
+from edgeprune.tflite.gate import NetworkVerdict, delegating, judge_each, rules_for
 from edgeprune.tflite.gate.node import well_formed
 from edgeprune.tflite.rewrites.constants import constants_first
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.endings import end_in_plain_means
 from edgeprune.tflite.rewrites.flip import flip
+from edgeprune.tflite.rewrites.mirror import mirror_by_rows, reverse_at_once
 from edgeprune.tflite.rewrites.pointwise import stride_depthwise
 from edgeprune.tflite.rewrites.stem_channels import widen_stems
 from edgeprune.tflite.rewrites.strides import pad_strides
@@ -29,11 +30,13 @@ REWRITES: Mapping[str, Callable[[Edit], int]] = {
     "widened-stem": widen_stems,
     "depthwise-strides": stride_depthwise,
     "mirrored-image": flip,
+    "reversed-at-once": reverse_at_once,
+    "mirrored-by-rows": mirror_by_rows,
     "symmetric-padding": pad_strides,
 }
 """Every rewrite by the name that reports use, in the order in which they are applied."""
 
-_ORDERS = (tuple(REWRITES), tuple(name for name in REWRITES if name != "mirrored-image"))
+_MIRRORS = frozenset({"mirrored-image", "reversed-at-once", "mirrored-by-rows"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def rewrite(draft: Draft, runtimes: Sequence[Runtime], *, assume_pruned: bool = 
     if all(verdict.state == "on" for verdict in verdicts):
         return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
     tried: list[tuple[Draft, NetworkVerdict]] = []
-    for order in _ORDERS:
+    for order in _orders(runtimes):
         changed, applied = _apply(draft, order)
         after = judge_each(changed.graph, runtimes, assume_pruned=assume_pruned)
         if all(verdict.state == "on" for verdict in after):
@@ -93,6 +96,14 @@ def rewrite(draft: Draft, runtimes: Sequence[Runtime], *, assume_pruned: bool = 
     nearest, verdict = tried[0]
     reason = f"{verdict.runtime.name}, rewritten: {verdict.reason}"
     return Rewritten(draft, (), verdicts, reason, _made_by(nearest, verdict), verdict.remedy)
+
+
+def _orders(runtimes: Sequence[Runtime]) -> Iterator[tuple[str, ...]]:
+    """Which rewrites to try, and in which order: those that all runtimes compute right."""
+    together = all(rules_for(runtime).reverses_axes_at_once for runtime in delegating(runtimes))
+    names = [name for name in REWRITES if together or name != "reversed-at-once"]
+    yield tuple(names)
+    yield tuple(name for name in names if name not in _MIRRORS)
 
 
 def _made_by(draft: Draft, verdict: NetworkVerdict) -> str:
