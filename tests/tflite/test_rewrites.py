@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,15 @@ from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.gate import judge
 from edgeprune.tflite.rewrites import rewrite
 from tests.support import runtime_judge
-from tests.support.gate_networks import FAMILY, SAME, Network, Trunk, add_constant, hard_sigmoid
+from tests.support.gate_networks import (
+    FAMILY,
+    LINEAR,
+    SAME,
+    Network,
+    Trunk,
+    add_constant,
+    hard_sigmoid,
+)
 from tests.support.runtimes import MODULES
 from tests.tflite.test_gate import BY_NAME, LITERT, RUNTIMES
 
@@ -195,6 +203,56 @@ def test_a_runtime_that_reverses_one_axis_only_is_given_no_more(tmp_path: Path) 
         if operator.op == "REVERSE_V2"
     ]
     assert [each.tolist() for each in axes if each is not None] == [[1], [1]]
+
+
+def swish(trunk: Trunk, x: int) -> int:
+    return trunk.binary("MUL", x, trunk.unary("LOGISTIC", x))
+
+
+def swish_twice(trunk: Trunk, x: int) -> int:
+    """Swish behind a depthwise and behind a 1x1 convolution, as EfficientNet has it."""
+    return swish(trunk, trunk.conv(swish(trunk, trunk.dw(x, act=LINEAR)), 64, act=LINEAR))
+
+
+def swish_and_more(trunk: Trunk, x: int) -> int:
+    """A swish whose input is read elsewhere too, so that it cannot be halved."""
+    x = trunk.conv(x, 64, act=LINEAR)
+    return trunk.binary("ADD", x, swish(trunk, x))
+
+
+def gated_by_another(trunk: Trunk, x: int) -> int:
+    """A product with the sigmoid of something else."""
+    gate = trunk.unary("LOGISTIC", trunk.conv(x, 64, act=LINEAR))
+    return trunk.binary("MUL", trunk.conv(x, 64, act=LINEAR), gate)
+
+
+def excited_by_swish(trunk: Trunk, x: int) -> int:
+    """Squeeze and excite with a swish in it, on one pixel."""
+    small = swish(trunk, trunk.conv(trunk.mean(x, keep=True), 4, act=LINEAR, sparse=False))
+    gate = trunk.unary("LOGISTIC", trunk.conv(small, 64, act=LINEAR, sparse=False))
+    return trunk.binary("MUL", x, gate)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+def test_swish_is_computed_by_tanh_where_all_runtimes_have_it(tmp_path: Path, half: bool) -> None:
+    network = Network("swish", ("on", "on"), middle=swish_twice, half=half)
+    source, output = network.save(tmp_path / "net"), tmp_path / "out"
+    assert rewritten(source, output, (LITERT,)) == {"halved-swish"}
+    ops = [operator.op for operator in read(output).operators]
+    assert (ops.count("TANH"), ops.count("LOGISTIC")) == (2, 0)
+    check_equal([(source, output)], tmp_path)
+    assert rewritten(output, tmp_path / "again", (LITERT,)) == set()
+    assert rewritten(source, tmp_path / "both", RUNTIMES) == set()
+
+
+@pytest.mark.parametrize("middle", [swish_and_more, gated_by_another, excited_by_swish])
+def test_a_sigmoid_that_is_no_swish_on_a_map_alone_stays(
+    tmp_path: Path, middle: Callable[[Trunk, int], int]
+) -> None:
+    network = Network("other", ("on", "on"), middle=middle)
+    found = rewrite(tflite_draft.load(network.save(tmp_path / "net")), (LITERT,))
+    assert found.on
+    assert not found.applied
 
 
 def strided_network(
