@@ -13,7 +13,7 @@ import click
 
 from edgeprune.cli.completion import complete_device, complete_targets
 from edgeprune.core.runtime import read_runtime
-from edgeprune.core.terms import Allocation, Goal
+from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -212,6 +212,12 @@ allocation_options = together(
         help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what "
         "each layer loses on --data.  [default: the profile's with --data, else uniform]",
     ),
+)
+activation = click.option(
+    "--activation",
+    type=click.Choice(get_args(Activation)),
+    help="Replace swish, GELU and the like on maps by a cheaper function; it changes what the "
+    "model computes, so it wants --epochs.  [default: keep]",
 )
 epochs = click.option(
     "--epochs",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @options.custom_objects
 @options.chosen_layers
 @options.allocation_options
+@options.activation
 @click.option(
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )
@@ -35,6 +36,7 @@ def plan_command(
     data: Path | None,
     scale: Scale,
     padding: Any,
+    activation: Any,
     output: Path | None,
     every_layer: bool,
     as_json: bool,
@@ -64,7 +66,14 @@ def plan_command(
     x = inputs.open_samples(data, ports_of(loaded), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(
-            loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked
+            loaded,
+            model,
+            profile,
+            padding=padding or "keep",
+            activation=activation or "keep",
+            x=x,
+            progress=tell,
+            **asked,
         )
     named = device if device.endswith(".toml") else profile.name
     made = made.model_copy(update={"next_step": next_step(made, profile, named)})

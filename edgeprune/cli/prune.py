@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 )
 @options.chosen_layers
 @options.allocation_options
+@options.activation
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
 @options.json_document
 @click.pass_context
@@ -75,6 +76,7 @@ def prune_command(
     only: str | None,
     skip: str | None,
     padding: Any,
+    activation: Any,
     allocation: Any,
     output: Path,
     as_json: bool,
@@ -107,6 +109,7 @@ def prune_command(
         "only": only,
         "skip": skip,
         "padding": padding,
+        "activation": activation,
         "allocation": allocation,
     }
     _require_no_clash(asked, plan_path, fit)
@@ -141,6 +144,7 @@ def prune_command(
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
+    asked["activation"] = activation or "keep"
     found = given or _planned(loaded, model, profile, samples, asked)
     _require_same_device(found, profile, plan_path)
     pruned, caught = _carried_out(loaded, found, samples, how)
@@ -236,6 +240,8 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
     clash = [f"--{name}" for name, value in asked.items() if value is not None]
     if plan_path is not None and clash:
         raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if fit and asked["activation"] not in (None, "keep"):
+        raise click.UsageError("--fit removes channels and nothing else: leave out --activation.")
     if fit and (plan_path is not None or asked["sparsity"] is not None):
         raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
 

@@ -31,7 +31,7 @@ from edgeprune.core.schema import (
     not_finite,
 )
 from edgeprune.core.spelling import suggestion, with_article
-from edgeprune.core.terms import Goal, Numerics
+from edgeprune.core.terms import CheaperActivation, Goal, Numerics
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,15 @@ class PaddingPlan(Table):
     after: Text
 
 
+class ActivationPlan(Table):
+    """A layer or operation whose activation is replaced before training; see `activations`."""
+
+    path: Text
+    before: Text
+    """As Keras names it, or `x * sigmoid(x)` for a product."""
+    after: CheaperActivation
+
+
 class Plan(Printable, Table):
     """A device, a model and what is done with each layer."""
 
@@ -143,6 +152,8 @@ class Plan(Printable, Table):
     layers: tuple[LayerPlan, ...] = Field(default=())
     padding: tuple[PaddingPlan, ...] = Field(default=())
     """Layers whose padding changes; empty keeps the model's function as it is."""
+    activation: tuple[ActivationPlan, ...] = Field(default=())
+    """Activations that are replaced; empty keeps the model's function as it is."""
     network: Outlook | None = None
     """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
     expected: Expected | None = None
@@ -194,9 +205,18 @@ class Plan(Printable, Table):
             ("layer", "now", "then"),
             ((row.path, row.before, row.after) for row in self.padding),
         )
+        activation = grid(
+            "Activations replaced before training",
+            ("layer", "now", "then"),
+            ((row.path, row.before, row.after) for row in self.activation),
+        ).compact()
+        changes = [
+            *([padding] if self.padding else []),
+            *([activation] if self.activation else []),
+        ]
         network = self.network.grids() if self.network else ()
         layers = (_layers_grid("Every layer", self.layers),) if every_layer else self._summary()
-        return (self._verdict(), *layers, *([padding] if self.padding else []), *network)
+        return (self._verdict(), *layers, *changes, *network)
 
     def _verdict(self) -> Grid:
         return verdict_grid(

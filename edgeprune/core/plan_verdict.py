@@ -56,6 +56,7 @@ def verdict_grid(
         ("gain", _gain(pruned, expected, network)),
         ("pruned", pruned or "nothing"),
         ("in the way", _obstacle(network)),
+        ("activations", network.activations if network is not None and network.gains else ""),
         ("next", next_step),
     )
     return grid(title, ("", "verdict"), (row for row in rows if row[1]))

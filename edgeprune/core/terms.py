@@ -15,6 +15,9 @@ Goal = Literal["latency", "flash", "memory"]
 Allocation = Literal["uniform", "lamp", "reconstruction"]
 """How zeros are allocated to layers: the same sparsity for all, by the weights alone, or by the
 losses measured on samples (the same for all without samples)."""
+CheaperActivation = Literal["hard-swish", "relu6"]
+"""What costly activations may be replaced by before training."""
+Activation = Literal["keep", "hard-swish", "relu6"]
 Core = Literal[
     "cortex-a35",
     "cortex-a53",

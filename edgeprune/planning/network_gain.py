@@ -19,6 +19,7 @@ from edgeprune.core.outlook import Alternative, Outlook, PlannedRewrite, Runtime
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.runtime import Runtime
+from edgeprune.planning.activation_cost import say_activations
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.encoding import rules_of
@@ -143,7 +144,8 @@ def judge_network(
     if table is None:
         return found
     expected = expected_instructions(made, layers, draft.graph, rewritten, table)
-    found = found.model_copy(update={"instructions": expected})
+    activations = say_activations(rewritten.draft.graph, expected)
+    found = found.model_copy(update={"instructions": expected, "activations": activations})
     gain = sum(dense / sparse for _, dense, sparse in expected) / len(expected)
     if gain > SMALLEST_GAIN:
         return found

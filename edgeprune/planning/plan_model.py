@@ -14,7 +14,7 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import samples_of
-from edgeprune.core.terms import Allocation, Goal
+from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.expectation import with_verdict
 from edgeprune.planning.rules import make_plan
@@ -31,6 +31,7 @@ def plan(
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
+    activation: Activation = "keep",
     allocation: Allocation | None = None,
     x: Any = None,
     rules: Mapping[type, Any] = MappingProxyType({}),
@@ -55,6 +56,8 @@ def plan(
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
+      activation: "hard-swish" and "relu6" also plan to replace swish and its kin on maps, which
+        may cost more than sparse convolutions; it changes the function, so train afterwards.
       allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
         without samples.
       x: samples of any kind that `open_source` takes, with or without labels; losses are measured
@@ -67,6 +70,7 @@ def plan(
       ProfileError, PlanError: see the message.
     """
     # These import Keras, which planning from a list does not need.
+    from edgeprune.keras_model.activations import find_activations, replace_activations
     from edgeprune.keras_model.converter_copy import require_stateless
     from edgeprune.keras_model.files import as_model, name_of
     from edgeprune.keras_model.layer_info import describe_layers
@@ -99,12 +103,16 @@ def plan(
         made = plan_removal(mapped, profile, made, data=samples, rules=rules)
     if padding == "symmetric" and profile.symmetric_padding:
         made = made.model_copy(update={"padding": find_asymmetric(mapped)})
+    if activation != "keep":
+        rows = find_activations(mapped, activation)
+        made = made.model_copy(update={"activation": rows})
     if profile.encoding.sparse_networks:
-        padded = make_symmetric(model, made.padding) if made.padding else model
-        made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
+        changed = replace_activations(model, made.activation) if made.activation else model
+        changed = make_symmetric(changed, made.padding) if made.padding else changed
+        made = fit_to_network(made, changed, profile, layers, insist=sparsity is not None)
     method = allocation or (profile.route.allocation if x is not None else "uniform")
     if method != "uniform" or x is not None:
-        rows = list(samples.x) if samples else None
+        calibration = list(samples.x) if samples else None
         cost = device_cost(profile, made.goal, layers)
-        made = allocate(mapped, made, method, rows, progress, cost)
+        made = allocate(mapped, made, method, calibration, progress, cost)
     return with_verdict(made, layers, offered)

@@ -100,6 +100,19 @@ def test_a_network_that_fits_gains_and_the_table_says_how_much(tmp_path: Path) -
     assert found_costs == pytest.approx(expected)
 
 
+def test_activations_are_named_where_they_are_the_cost(tmp_path: Path) -> None:
+    """Worked by hand: a swish on 16x16 pixels of 128 channels, beside layers that cost a tenth."""
+    tenth = {name: each / 10 for name, each in MULTIPLICATIONS.items()}
+    network = replace(BY_NAME["swish"], size=64, width=64)
+    found = outlook(network, tmp_path, table=costs(tenth, tenth))
+    values, left = 16 * 16 * 128, sum(pruned for *_, pruned in found.instructions) / 2
+    shares = [per_value * values / (per_value * values + left) for per_value in (10.4, 9.0)]
+    assert found.activations.startswith(
+        f"LOGISTIC takes {sum(shares) / 2:.0%} of the instructions that are left; --activation "
+    )
+    assert outlook(replace(BY_NAME["base"], size=64, width=64), tmp_path).activations == ""
+
+
 def test_rewrites_that_will_be_applied_are_named(tmp_path: Path) -> None:
     network = replace(BY_NAME["dws2_same"], size=64, width=64)
     found = outlook(network, tmp_path)
