@@ -84,8 +84,8 @@ def sparse_cost(
     plain = costs.in_format("float32")
     total = _around(graph, plain) if plain else 0.0
     for operator in main.operators:
-        amounts = _in_cluster(graph, operator, zeros) if operator.index in inside else {}
-        if amounts:
+        amounts = _in_cluster(graph, operator, zeros) if operator.index in inside else None
+        if amounts is not None:
             total += costs.total(amounts)
         elif plain is not None:
             total += sum(map(plain.of_one, operations_of(main.tensors, [operator])))
@@ -94,13 +94,20 @@ def sparse_cost(
     return total
 
 
-def _in_cluster(graph: Graph, operator: Operator, zeros: PlannedZeros) -> kernel_costs.Amounts:
-    """The features of what computes otherwise in channels-first layout; none for the rest."""
-    if operator.op not in ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN"):
+def _in_cluster(
+    graph: Graph, operator: Operator, zeros: PlannedZeros
+) -> kernel_costs.Amounts | None:
+    """The features of what computes otherwise in channels-first layout; None for the rest.
+
+    Padding costs nothing: it becomes that of the convolution behind it.
+    """
+    if operator.op == "PAD":
         return {}
     if operator.op == "MEAN":
         *_, height, width, channels = graph.tensors[operator.inputs[0]].shape
         return kernel_costs.mean(channels, height * width, "nchw")
+    if operator.op not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return None
     kernel = graph.tensors[operator.inputs[1]].shape
     _, height, width, channels = graph.tensors[operator.outputs[0]].shape
     pixels, stride = height * width, operator.options.strideH
@@ -108,7 +115,7 @@ def _in_cluster(graph: Graph, operator: Operator, zeros: PlannedZeros) -> kernel
         return kernel_costs.depthwise(kernel[1], stride, channels, pixels, "nchw")
     outputs, rows, columns, inputs = kernel
     if (rows, columns) != (1, 1):
-        return kernel_costs.stem(outputs, pixels, "nchw") if inputs == 3 else {}
+        return kernel_costs.stem(outputs, pixels, "nchw") if inputs == 3 else None
     block, sparsity = zeros.get((outputs, inputs, pixels), (1, 0.0))
     return kernel_costs.sparse_pointwise(outputs, inputs, pixels, block, sparsity)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import EdgepruneError
@@ -20,25 +20,22 @@ from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.runtime import Runtime
 from edgeprune.planning.activation_cost import say_activations
+from edgeprune.planning.network_cost import PlannedZeros, dense_cost, sparse_cost
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.folder import profile_names
-from edgeprune.profiles.kernel_costs import Amounts, CostTable, RuntimeCosts
+from edgeprune.profiles.kernel_costs import CostTable
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
-from edgeprune.tflite.format.graph import Graph, Operator
-from edgeprune.tflite.gate import OpVerdict
+from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.rewrites import Rewritten, rewrite
 
 STORAGE_GOAL = "flash"
 """The goal for which zeros pay without a sparse kernel: the file is smaller, at least by gzip."""
 SMALLEST_GAIN = 1.0
 """Expected instructions dense / sparse, averaged over runtimes, from which a network is pruned."""
-
-PlannedZeros: TypeAlias = Mapping[tuple[int, int, int], tuple[int, float]]
-"""Block and sparsity of planned 1x1 convolutions, by outputs, inputs and pixels."""
 
 
 def fit_to_network(
@@ -72,8 +69,8 @@ def fit_to_network(
     except EdgepruneError as error:
         unknown = Outlook(gains=None, reason=f"the model was not converted ({error})".rstrip("."))
         return made.model_copy(update={"network": unknown})
-    table = kernel_costs.read_costs(profile.costs) if profile.costs else None
-    chosen = choose_blocks(made, layers, table) if table else made
+    table = kernel_costs.costs_of(profile)
+    chosen = choose_blocks(made, layers, table) if table and table.sparse else made
     found = judge_network(chosen, draft, rules_of(profile).runtimes, layers, table)
     found = found.model_copy(
         update={"elsewhere": elsewhere, "breaker": in_model(found.breaker, layers)}
@@ -146,11 +143,11 @@ def judge_network(
     expected = expected_instructions(made, layers, draft.graph, rewritten, table)
     activations = say_activations(rewritten.draft.graph, expected)
     found = found.model_copy(update={"instructions": expected, "activations": activations})
-    gain = sum(dense / sparse for _, dense, sparse in expected) / len(expected)
-    if gain > SMALLEST_GAIN:
+    gain = sum(dense / sparse for _, dense, sparse in expected) / max(1, len(expected))
+    if gain > SMALLEST_GAIN or not expected:
         return found
     reason = (
-        "its maps are too small: the layers with weights would take "
+        "its maps are too small: the network would take "
         f"{1 / gain:.2f} times the instructions on sparse kernels"
     )
     remedy = "A larger input, wider layers or more zeros would change that."
@@ -202,9 +199,9 @@ def _with_best_block(row: LayerPlan, layer: LayerInfo, table: CostTable) -> Laye
                 kernel_costs.layer_amounts(layer, kernel_costs.block_pattern(block), row.sparsity)
             )
             / runtime.total(kernel_costs.layer_amounts(layer, None, 0.0))
-            for runtime in table.runtimes
+            for runtime in table.sparse
         )
-        / len(table.runtimes)
+        / len(table.sparse)
         for block in kernel_costs.BLOCKS
     }
     best = min(relative, key=lambda block: (round(relative[block], 3), block))
@@ -227,19 +224,21 @@ def expected_instructions(
     rewritten: Rewritten,
     table: CostTable,
 ) -> tuple[tuple[str, float, float], ...]:
-    """Per runtime: its name, and the instructions of the layers with weights, dense and pruned."""
-    verdicts = {verdict.runtime.name: verdict for verdict in rewritten.verdicts}
+    """Per runtime: its name, and the instructions of the whole network, dense and pruned.
+
+    Those of its convolutions alone, where the table does not have the costs of single operators.
+    """
     zeros = _planned_zeros(made, layers)
     after = rewritten.draft.graph
-    return tuple(
-        (
-            runtime.name,
-            _graph_cost(runtime, original, (), {}),
-            _graph_cost(runtime, after, verdicts[runtime.name].ops, zeros),
-        )
-        for runtime in table.runtimes
-        if runtime.name in verdicts
-    )
+    found: dict[str, tuple[str, float, float]] = {}
+    for verdict in rewritten.verdicts:
+        name, costs = verdict.runtime.name, table.of(verdict.runtime)
+        if costs is None or not costs.costs or name in found:
+            continue
+        inside = {each.index for each in verdict.ops if each.in_cluster}
+        dense = dense_cost(original, costs, "float32") or sparse_cost(original, costs, (), {})
+        found[name] = (name, dense, sparse_cost(after, costs, inside, zeros))
+    return tuple(found.values())
 
 
 def _planned_zeros(made: Plan, layers: Iterable[LayerInfo]) -> PlannedZeros:
@@ -252,44 +251,6 @@ def _planned_zeros(made: Plan, layers: Iterable[LayerInfo]) -> PlannedZeros:
         for row in made.pruned
         if row.pattern is not None
     }
-
-
-def _graph_cost(
-    runtime: RuntimeCosts,
-    graph: Graph,
-    verdicts: Sequence[OpVerdict],
-    zeros: PlannedZeros,
-) -> float:
-    inside = {verdict.index for verdict in verdicts if verdict.in_cluster}
-    amounts = [
-        _operator_amounts(graph, operator, operator.index in inside, zeros)
-        for operator in graph.operators
-    ]
-    return runtime.total(kernel_costs.add(*amounts))
-
-
-def _operator_amounts(
-    graph: Graph,
-    operator: Operator,
-    sparse: bool,
-    zeros: PlannedZeros,
-) -> Amounts:
-    """The features of a convolution of a file; none for what has no cost in the table."""
-    if operator.op not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return {}
-    kernel = graph.tensors[operator.inputs[1]].shape
-    _, height, width, channels = graph.tensors[operator.outputs[0]].shape
-    kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
-    stride = operator.options.strideH
-    if operator.op == "DEPTHWISE_CONV_2D":
-        return kernel_costs.depthwise(kernel[1], stride, channels, height * width, kind)
-    outputs, rows, columns, inputs = kernel
-    if (rows, columns) != (1, 1):
-        return kernel_costs.stem(outputs, height * width, kind) if inputs == 3 else {}
-    if not sparse:
-        return kernel_costs.dense_pointwise(outputs, inputs, height * width)
-    block, sparsity = zeros.get((outputs, inputs, height * width), (1, 0.0))
-    return kernel_costs.sparse_pointwise(outputs, inputs, height * width, block, sparsity)
 
 
 def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Alternative, ...]:

@@ -31,11 +31,12 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo
+from edgeprune.core.runtime import Runtime, RuntimeName, nearest_known
 from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
 from edgeprune.core.terms import Core, Numerics
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.operation_costs import FormatCosts
-from edgeprune.profiles.profile import read_toml
+from edgeprune.profiles.profile import DeviceProfile, read_toml
 
 Amounts: TypeAlias = dict[str, float]
 MapLayout: TypeAlias = Literal["nhwc", "nchw"]
@@ -44,7 +45,9 @@ TILES = (32, 16, 8, 4, 2, 1)
 BLOCKS = (1, 2, 4)
 """Outputs that a sparse kernel takes at once."""
 POINTWISE_PIXELS = (1, 2, 4, 8, 16, 32, 49, 64, 196)
-MAP_PIXELS = (1, 4, 16, 49, 64, 196)
+MAP_PIXELS = (1, 4, 16, 49, 64, 196, 784, 3136)
+_REQUIRED_PIXELS = MAP_PIXELS[:6]
+"""Those that every table has; older ones have no others."""
 DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))
 """Kernel and stride of the depthwise convolutions that the sparse mode takes."""
 
@@ -52,7 +55,7 @@ DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))
 class RuntimeCosts(Table):
     """Instructions per feature in one runtime."""
 
-    name: Text
+    name: RuntimeName
     version: Text
     costs: Annotated[Mapping[str, float], Field(default_factory=dict)]
     """Of convolutions as above; empty where the runtime skips no zeros on that core."""
@@ -68,7 +71,15 @@ class RuntimeCosts(Table):
 
     def total(self, amounts: Amounts) -> float:
         """Instructions of so much of every feature."""
-        return sum(self.costs[name] * amount for name, amount in amounts.items())
+        return sum(self._cost(name) * amount for name, amount in amounts.items())
+
+    def _cost(self, name: str) -> float:
+        """The cost of a feature; on a larger map than the table has, by its pixels."""
+        if name in self.costs:
+            return self.costs[name]
+        kind, _, pixels = name.rpartition("/")
+        known = max(each for each in MAP_PIXELS if f"{kind}/{each}" in self.costs)
+        return self.costs[f"{kind}/{known}"] * int(pixels) / known
 
 
 class CostTable(Table):
@@ -80,16 +91,48 @@ class CostTable(Table):
     source: Text
     runtimes: Annotated[tuple[RuntimeCosts, ...], Field(min_length=1)]
 
+    @property
+    def sparse(self) -> tuple[RuntimeCosts, ...]:
+        """Those of the runtimes that skip zeros on this core."""
+        return tuple(each for each in self.runtimes if each.costs)
 
-def read_costs(name: str | Path) -> CostTable:
-    """Reads a cost table by its name in the profiles' `costs` folder, or by the path of a `.toml`.
+    def of(self, runtime: Runtime) -> RuntimeCosts | None:
+        """The costs in a runtime, or in the nearest version of it; None if it was not measured."""
+        known = {Runtime(each.name, each.version): each for each in self.runtimes}
+        nearest = nearest_known(runtime, known)
+        return known[nearest] if nearest is not None else None
+
+
+_OF_CORE = "core"
+_OLDER_NAMES = ("xnnpack-arm64",)
+"""What profiles named the table of cortex-a76 before there were others."""
+
+
+def costs_of(profile: DeviceProfile) -> CostTable | None:
+    """The cost table of a profile: of a file of its own, or of its core; None if there is none.
+
+    Raises:
+      ProfileError: as `read_costs`.
+    """
+    if profile.costs is None:
+        return None
+    if profile.costs not in (_OF_CORE, *_OLDER_NAMES):
+        return read_costs(Path(profile.costs))
+    path = _shipped(profile.core)
+    return read_costs(path) if path.exists() else None
+
+
+def _shipped(core: str) -> Path:
+    return profile_folder() / "costs" / f"{core}.toml"
+
+
+def read_costs(where: Path | Core) -> CostTable:
+    """Reads the cost table in a `.toml`, or the one that comes with edgeprune for a core.
 
     Raises:
       ProfileError: no such table, or it does not follow the schema.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        path = profile_folder() / "costs" / f"{name}.toml"
+    path = where if isinstance(where, Path) else _shipped(where)
     try:
         table = CostTable.model_validate(read_toml(path))
     except ValidationError as error:
@@ -152,8 +195,8 @@ def feature_names() -> frozenset[str]:
     }
     names |= {f"pointwise/{pixels}" for pixels in POINTWISE_PIXELS}
     for kind in ("nhwc", "nchw"):
-        names |= {f"mean/{kind}"} | {f"stem/{kind}/{pixels}" for pixels in MAP_PIXELS}
-        names |= {f"depthwise-{k}s{s}/{kind}/{p}" for k, s in DEPTHWISE for p in MAP_PIXELS}
+        names |= {f"mean/{kind}"} | {f"stem/{kind}/{pixels}" for pixels in _REQUIRED_PIXELS}
+        names |= {f"depthwise-{k}s{s}/{kind}/{p}" for k, s in DEPTHWISE for p in _REQUIRED_PIXELS}
     return frozenset(names)
 
 
@@ -217,8 +260,8 @@ def layer_cost(
         that runs dense. Inside a sparse network a dense layer is a sparse one without zeros.
       sparsity: fraction of zeros.
     """
-    costs = [runtime.total(layer_amounts(layer, pattern, sparsity)) for runtime in table.runtimes]
-    return sum(costs) / len(costs)
+    costs = [runtime.total(layer_amounts(layer, pattern, sparsity)) for runtime in table.sparse]
+    return sum(costs) / max(1, len(costs))
 
 
 def layer_amounts(layer: LayerInfo, pattern: Pattern | None, sparsity: float) -> Amounts:

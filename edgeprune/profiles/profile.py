@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.runtime import RuntimeName
+from edgeprune.core.runtime import RuntimeName, read_runtime
 from edgeprune.core.schema import Count, Table, Text, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
@@ -146,7 +146,8 @@ class DeviceProfile(Table):
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
     costs: Text | None = None
-    """The table of what layers cost, by its name in `costs/` or as the path of a `.toml`."""
+    """The table of what operators cost: the path of a `.toml`, or `core` for the one that comes
+    with edgeprune for `core`, if there is one."""
     hardware: tuple[Hardware, ...] = ()
     """Products and chips that this profile stands for; `edgeprune devices WORDS` searches them."""
     prunable: Selection
@@ -220,12 +221,42 @@ class DeviceProfile(Table):
                 f"{self.name}: route '{chosen.name}' needs {' and '.join(lacks)}, which the core "
                 f"{self.core} does not have. Choose another route, or a profile of another core."
             )
+        names = [runtime.name for runtime in self.runtimes]
+        if chosen.runtimes and not set(chosen.runtimes) & set(names):
+            raise ProfileError(
+                f"{self.name}: route '{chosen.name}' pays in {' and '.join(chosen.runtimes)} only. "
+                f"Received: {' and '.join(names)}. Choose another route or runtime."
+            )
         own = {key: getattr(chosen, key) for key in _PER_ROUTE}
         changed = {key: value for key, value in own.items() if value is not None}
         if chosen.prunable is not None:
             changed["also"] = chosen.also
         narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
         return self.model_copy(update={**changed, **narrowed, "schema_version": PROFILE_SCHEMA})
+
+    def in_runtime(self, words: str | None) -> DeviceProfile:
+        """The profile with one runtime only; itself if none is named.
+
+        Args:
+          words: NAME or NAME==VERSION; the version may be one that the profile does not list.
+
+        Raises:
+          ProfileError: the profile has no runtime of that name.
+        """
+        if words is None:
+            return self
+        name, version = read_runtime(words)
+        alike = [each for each in self.runtimes if each.name == name]
+        if not alike:
+            known = ", ".join(f"{each.name}=={each.version}" for each in self.runtimes)
+            raise ProfileError(
+                f"{self.name}: expected a runtime that the profile lists: {known}. "
+                f"Received: {words}."
+            )
+        kept = [each for each in alike if version in (None, each.version)]
+        asked = {"version": version, "source": "asked for with --runtime"}
+        runtimes = tuple(kept or [alike[0].model_copy(update=asked)])
+        return self.model_copy(update={"runtimes": runtimes})
 
     def lacks(self, route: Route) -> tuple[CoreFeature, ...]:
         """What a route needs and the core does not have."""

@@ -57,6 +57,8 @@ def operator_probes(numerics: Numerics) -> Iterator[ProbeNetwork]:
         net = ProbeNetwork((1, outputs), numerics)
         net.append("SOFTMAX", schema.SoftmaxOptionsT(beta=1.0))
         yield net
+    for side, channels in ((14, _FEW), (28, 3), (112, 3)):
+        yield from _moved((1, side, side, channels), numerics)
     if numerics == "int8":
         yield from _borders()
 
@@ -162,6 +164,18 @@ def _pool(
     side = (shape[1] - window) // stride + 1
     net.append(op, options, (1, side, side, shape[3]))
     return net
+
+
+def _moved(shape: tuple[int, int, int, int], numerics: Numerics) -> Iterator[ProbeNetwork]:
+    """Yields what moves the pixels of a map or an image."""
+    net = ProbeNetwork(shape, numerics)
+    turned = net.constant(np.array([0, 2, 1, 3], np.int32))
+    net.append("TRANSPOSE", schema.TransposeOptionsT(), None, [turned])
+    yield net
+    net = ProbeNetwork(shape, numerics)
+    axis = net.constant(np.array([1], np.int32))
+    net.append("REVERSE_V2", schema.ReverseV2OptionsT(), None, [axis])
+    yield net
 
 
 def _borders() -> Iterator[ProbeNetwork]:
