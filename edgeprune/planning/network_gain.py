@@ -32,6 +32,7 @@ from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.rewrites import Rewritten, rewrite
 
+_OTHER_RUNTIME = "Use LiteRT there, or a device with a newer core."
 STORAGE_GOAL = "flash"
 """The goal for which zeros pay without a sparse kernel: the file is smaller, at least by gzip."""
 SMALLEST_GAIN = 1.0
@@ -64,6 +65,9 @@ def fit_to_network(
         return made.model_copy(
             update={"network": Outlook(gains=False, reason=reason, elsewhere=elsewhere)}
         )
+    if problem := rules_of(profile).no_gain:
+        found = Outlook(gains=False, reason=problem, remedy=_OTHER_RUNTIME, elsewhere=elsewhere)
+        return _fitted(made, made, found, insist=insist)
     try:
         draft = convert_to_draft(model, profile)
     except EdgepruneError as error:
@@ -75,6 +79,11 @@ def fit_to_network(
     found = found.model_copy(
         update={"elsewhere": elsewhere, "breaker": in_model(found.breaker, layers)}
     )
+    return _fitted(made, chosen, found, insist=insist)
+
+
+def _fitted(made: Plan, chosen: Plan, found: Outlook, *, insist: bool) -> Plan:
+    """The plan as it was made, with chosen blocks or without zeros, by what the network gains."""
     if found.gains or made.goal == STORAGE_GOAL:
         return chosen.model_copy(update={"network": found})
     if insist and not found.wants_more_zeros:

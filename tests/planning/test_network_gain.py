@@ -23,6 +23,7 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.kernel_costs import CostTable, RuntimeCosts
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
@@ -252,6 +253,19 @@ def excited_network() -> Any:
     x = layers.Conv2D(96, 1, activation="relu", name="pw_last")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="classes")(x), name="excited")
+
+
+def test_where_no_runtime_skips_zeros_on_the_core_layers_stay_dense() -> None:
+    """Nothing is converted for that."""
+    full = load_profile("xnnpack-arm64")
+    runtimes = tuple(each for each in full.runtimes if each.name == "tflite-runtime")
+    device = full.model_copy(update={"core": "cortex-a72", "runtimes": runtimes})
+    made = plan(excited_network(), device)
+    assert made.pruned == ()
+    assert made.network is not None
+    assert made.network.reason.startswith("tflite-runtime 2.14.0 skips no zeros on cortex-a72")
+    assert any("Use LiteRT there" in warning for warning in made.warnings())
+    assert plan(excited_network(), device, sparsity=0.8).pruned, "a person insists"
 
 
 @pytest.mark.slow

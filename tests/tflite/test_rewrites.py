@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.core.runtime import Runtime
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.gate import judge
 from edgeprune.tflite.rewrites import rewrite
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.support import runtime_judge
 from tests.support.gate_networks import (
     FAMILY,
@@ -299,3 +304,21 @@ def test_strides_of_any_shape_are_rewritten_exactly(
         folder,
         [MODULES[each.name] for each in runtimes if each.name in MODULES],
     )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("emulator")
+def test_a_file_for_litert_alone_is_faster_on_arm64_and_computes_the_same(tmp_path: Path) -> None:
+    """It reverses the image at once, and computes swish by TANH."""
+    network = replace(BY_NAME["all_same"], middle=swish_twice, size=64)
+    source = network.save(tmp_path / "net")
+    replies = []
+    for number, runtimes in enumerate((RUNTIMES, (LITERT,))):
+        rules = EncodingRules(runtimes=runtimes, sparse_networks=True)
+        encode_file(source, rules, tmp_path / str(number))
+        graph = read(tmp_path / str(number))
+        replies.append(ARM64_EMULATED.count(graph, generated_inputs(graph, 1), LITERT))
+    counts = [reply.facts["instructions"] for reply in replies]
+    assert counts[1] < counts[0]
+    for both, alone in zip(*(reply.outputs for reply in replies), strict=True):
+        np.testing.assert_allclose(alone, both, rtol=0, atol=1e-5 * np.abs(both).max())
