@@ -20,7 +20,13 @@ from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
-from edgeprune.core.plan_verdict import Expected, counted, left_alone_grid, verdict_grid
+from edgeprune.core.plan_verdict import (
+    Expected,
+    FasterRoute,
+    counted,
+    left_alone_grid,
+    verdict_grid,
+)
 from edgeprune.core.schema import (
     Count,
     Fraction,
@@ -158,6 +164,8 @@ class Plan(Printable, Table):
     """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
     expected: Expected | None = None
     """What the model is expected to cost before and after; None if nothing tells."""
+    faster_route: FasterRoute | None = None
+    """Another route of the device that is expected to be faster; None if none is known."""
     next_step: str = ""
     """What to type next."""
     pruned_sha256: str | None = None
@@ -225,6 +233,7 @@ class Plan(Printable, Table):
             self._what_is_pruned(),
             self.expected,
             self.network,
+            self.faster_route,
             self.next_step,
         )
 

@@ -7,50 +7,42 @@ the executed instructions of EfficientNet-B0 at a sparsity of 0.8 (LiteRT 2.1.6,
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable
 
+from edgeprune.profiles.kernel_costs import RuntimeCosts
+from edgeprune.profiles.operations import operations_of
 from edgeprune.tflite.format.graph import Graph
 
 LARGE_SHARE = 0.15
 """Part of a network's instructions from which activation functions are named."""
-
-_PER_VALUE: Mapping[str, Mapping[str, float]] = {
-    "LiteRT": {"ELU": 8.5, "GELU": 7.6, "HARD_SWISH": 1.8, "LOGISTIC": 9.0, "TANH": 5.8},
-    "tflite-runtime": {"ELU": 9.7, "HARD_SWISH": 2.0, "LOGISTIC": 10.4},
-}
-"""Executed instructions per value, of the operators that sparse networks may have.
-
-Source: LiteRT 2.1.6 and 2.3.0, tflite-runtime 2.14.0 on emulated cortex-a76, a map of 32x32x64
-with and without the operator, 2026-11-27. LiteRT needs as many on cortex-a53.
-"""
+_ACTIVATIONS = ("ELU", "GELU", "HARD_SWISH", "LOGISTIC", "TANH")
 
 
-def activation_instructions(graph: Graph, runtime: str) -> Mapping[str, float]:
+def activation_instructions(graph: Graph, costs: RuntimeCosts) -> Counter[str]:
     """Instructions of one inference in activation functions, by operator; empty if not known."""
-    known = _PER_VALUE.get(runtime, {})
-    found: dict[str, float] = {}
-    for operator in graph.operators:
-        if operator.op in known:
-            values = math.prod(graph.tensors[operator.outputs[0]].shape)
-            found[operator.op] = found.get(operator.op, 0.0) + known[operator.op] * values
+    known = costs.in_format("float32")
+    found: Counter[str] = Counter()
+    if known is not None:
+        main = graph.subgraphs[0]
+        for each in operations_of(main.tensors, main.operators):
+            if each.op in _ACTIVATIONS:
+                found[each.op] += round(known.of_one(each))
     return found
 
 
-def say_activations(graph: Graph, expected: tuple[tuple[str, float, float], ...]) -> str:
+def say_activations(graph: Graph, expected: Iterable[tuple[RuntimeCosts, float]]) -> str:
     """Says in a sentence what activation functions cost; empty where that is little.
 
     Args:
       graph: the network as it will run, rewritten.
-      expected: per runtime its name, and the instructions of the layers with weights, dense and
-        pruned.
+      expected: costs of runtimes, each with the instructions of the whole pruned network.
     """
     shares: dict[str, float] = {}
-    for runtime, _, pruned in expected:
-        costs = activation_instructions(graph, runtime)
-        total = pruned + sum(costs.values())
+    found = [(activation_instructions(graph, costs), pruned) for costs, pruned in expected]
+    for costs, pruned in found:
         for op, cost in costs.items():
-            shares[op] = shares.get(op, 0.0) + cost / total / len(expected)
+            shares[op] = shares.get(op, 0.0) + cost / pruned / len(found)
     if sum(shares.values()) < LARGE_SHARE:
         return ""
     largest = max(shares, key=lambda op: shares[op])

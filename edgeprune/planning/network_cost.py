@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from edgeprune.core.terms import Numerics
 from edgeprune.profiles import kernel_costs
-from edgeprune.profiles.kernel_costs import RuntimeCosts
+from edgeprune.profiles.kernel_costs import SPARSE_START, RuntimeCosts
 from edgeprune.profiles.operation_costs import FormatCosts
-from edgeprune.profiles.operations import Operation, operations_of
+from edgeprune.profiles.operations import Operation, operations_by_index, operations_of
 from edgeprune.tflite.format.graph import Graph, Operator
 
 PlannedZeros: TypeAlias = Mapping[tuple[int, int, int], tuple[int, float]]
@@ -83,12 +83,15 @@ def sparse_cost(
     main = graph.subgraphs[0]
     plain = costs.in_format("float32")
     total = _around(graph, plain) if plain else 0.0
+    known = operations_by_index(main.tensors, main.operators)
+    if inside and plain and SPARSE_START in costs.costs:
+        total += costs.costs[SPARSE_START] - plain.around(0, 0)
     for operator in main.operators:
         amounts = _in_cluster(graph, operator, zeros) if operator.index in inside else None
         if amounts is not None:
             total += costs.total(amounts)
         elif plain is not None:
-            total += sum(map(plain.of_one, operations_of(main.tensors, [operator])))
+            total += plain.of_one(known[operator.index]) if operator.index in known else 0.0
         else:
             total += costs.total(_dense_convolution(graph, operator))
     return total

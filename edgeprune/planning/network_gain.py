@@ -8,10 +8,7 @@ and the plan says why, before anybody trains.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import EdgepruneError
@@ -20,14 +17,14 @@ from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.runtime import Runtime
 from edgeprune.planning.activation_cost import say_activations
+from edgeprune.planning.converted import Converted
 from edgeprune.planning.network_cost import PlannedZeros, dense_cost, sparse_cost
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.folder import profile_names
-from edgeprune.profiles.kernel_costs import CostTable
+from edgeprune.profiles.kernel_costs import CostTable, RuntimeCosts
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.rewrites import Rewritten, rewrite
@@ -41,7 +38,7 @@ SMALLEST_GAIN = 1.0
 
 def fit_to_network(
     made: Plan,
-    model: Any,
+    model: Converted,
     profile: DeviceProfile,
     layers: Sequence[LayerInfo],
     *,
@@ -51,7 +48,7 @@ def fit_to_network(
 
     Args:
       made: a plan of layers, each on its own.
-      model: the Keras model, with the padding that the plan wants.
+      model: gives the file of the model, with the padding that the plan wants.
       profile: one whose encoding has sparse networks.
       layers: the model's, as the plan was made from.
       insist: whether a person named the sparsity. The layers then keep it where the network cannot
@@ -69,7 +66,7 @@ def fit_to_network(
         found = Outlook(gains=False, reason=problem, remedy=_OTHER_RUNTIME, elsewhere=elsewhere)
         return _fitted(made, made, found, insist=insist)
     try:
-        draft = convert_to_draft(model, profile)
+        draft = model()
     except EdgepruneError as error:
         unknown = Outlook(gains=None, reason=f"the model was not converted ({error})".rstrip("."))
         return made.model_copy(update={"network": unknown})
@@ -90,21 +87,6 @@ def _fitted(made: Plan, chosen: Plan, found: Outlook, *, insist: bool) -> Plan:
         return made.model_copy(update={"network": found})
     dense = tuple(_left_dense(layer, found.reason) for layer in made.layers)
     return made.model_copy(update={"network": found, "layers": dense})
-
-
-def convert_to_draft(model: Any, profile: DeviceProfile) -> Draft:
-    """The model as TensorFlow's converter writes it.
-
-    Raises:
-      ModelError: as `convert.convert`.
-    """
-    from edgeprune.conversion.convert import convert  # imports TensorFlow
-
-    content = convert(model, profile, profile.numerics, None)
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        path = Path(folder, "model.tflite")
-        path.write_bytes(content)
-        return tflite_draft.load(path)
 
 
 def judge_network(
@@ -149,8 +131,9 @@ def judge_network(
         )
     if table is None:
         return found
-    expected = expected_instructions(made, layers, draft.graph, rewritten, table)
-    activations = say_activations(rewritten.draft.graph, expected)
+    costs = expected_instructions(made, layers, draft.graph, rewritten, table)
+    expected = tuple((each.name, dense, pruned) for each, dense, pruned in costs)
+    activations = say_activations(rewritten.draft.graph, [(c, pruned) for c, _, pruned in costs])
     found = found.model_copy(update={"instructions": expected, "activations": activations})
     gain = sum(dense / sparse for _, dense, sparse in expected) / max(1, len(expected))
     if gain > SMALLEST_GAIN or not expected:
@@ -232,21 +215,21 @@ def expected_instructions(
     original: Graph,
     rewritten: Rewritten,
     table: CostTable,
-) -> tuple[tuple[str, float, float], ...]:
-    """Per runtime: its name, and the instructions of the whole network, dense and pruned.
+) -> tuple[tuple[RuntimeCosts, float, float], ...]:
+    """Per runtime its costs, and the instructions of the whole network, dense and pruned.
 
     Those of its convolutions alone, where the table does not have the costs of single operators.
     """
     zeros = _planned_zeros(made, layers)
     after = rewritten.draft.graph
-    found: dict[str, tuple[str, float, float]] = {}
+    found: dict[str, tuple[RuntimeCosts, float, float]] = {}
     for verdict in rewritten.verdicts:
-        name, costs = verdict.runtime.name, table.of(verdict.runtime)
-        if costs is None or not costs.costs or name in found:
+        costs = table.of(verdict.runtime)
+        if costs is None or not costs.costs or costs.name in found:
             continue
         inside = {each.index for each in verdict.ops if each.in_cluster}
         dense = dense_cost(original, costs, "float32") or sparse_cost(original, costs, (), {})
-        found[name] = (name, dense, sparse_cost(after, costs, inside, zeros))
+        found[costs.name] = (costs, dense, sparse_cost(after, costs, inside, zeros))
     return tuple(found.values())
 
 

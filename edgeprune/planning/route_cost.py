@@ -7,16 +7,16 @@ what a network costs does not depend on the values of its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeprune.core.errors import PlanError
+from edgeprune.core.errors import EdgepruneError, PlanError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerInfo, Plan
-from edgeprune.core.plan_verdict import Expected
+from edgeprune.core.plan_verdict import Expected, FasterRoute
 from edgeprune.core.terms import Goal
 from edgeprune.keras_model.layers import LayerMap
-from edgeprune.planning.converted import convert_to_draft
+from edgeprune.planning.converted import Converted, convert_to_draft
 from edgeprune.planning.network_cost import dense_cost
 from edgeprune.planning.network_gain import fit_to_network
 from edgeprune.planning.rules import make_plan
@@ -31,10 +31,11 @@ from edgeprune.pruning.channels.plan_removal import (
     plan_removal,
     remove_planned,
 )
-from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Graph
 
 UNIT = "instructions"
+_CLEARLY = 0.98
+"""Another route is named where it costs less than this part of the planned one."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,23 @@ def expect_dense(graph: Graph, profile: DeviceProfile) -> float | None:
 
 
 def with_expected(
-    made: Plan, draft: Draft, mapped: LayerMap, profile: DeviceProfile, rules: ChannelRules
+    made: Plan, model: Converted, mapped: LayerMap, profile: DeviceProfile, rules: ChannelRules
 ) -> Plan:
     """A plan with what the whole network is expected to cost, where a cost table tells.
 
     Args:
       made: the plan, with the channels that each layer loses.
-      draft: the model as a float32 file.
+      model: gives the model as a float32 file.
       mapped: the model.
       profile: the device, narrowed to the plan's route.
       rules: for custom layers: how each class passes channels on.
     """
-    dense = expect_dense(draft.graph, profile)
+    if costs_in(profile) is None or made.goal != "latency":
+        return made
+    try:
+        dense = expect_dense(model().graph, profile)
+    except EdgepruneError:
+        return made
     pruned = _pruned_cost(made, dense, mapped, profile, rules)
     if dense is None or pruned is None:
         return made
@@ -104,85 +110,101 @@ def _pruned_cost(
     return next((pruned for name, _, pruned in made.network.instructions if name == first), None)
 
 
-def cost_routes(
-    mapped: LayerMap,
-    draft: Draft,
-    layers: Sequence[LayerInfo],
-    profile: DeviceProfile,
-    routes: Iterable[Route],
-    *,
-    rules: ChannelRules = NO_RULES,
-    only: str | None = None,
-    skip: str | None = None,
-) -> tuple[RouteCost, ...]:
-    """The expected costs of routes, each at its default sparsity; those not known are left out.
+class RouteCosts:
+    """The expected costs of a device's routes, each at its default sparsity, found when asked for.
 
     Args:
       mapped: a built Keras model; not changed.
-      draft: the model as a float32 file.
+      model: gives the model as a float32 file.
       layers: the model's layers.
       profile: the device with all its routes.
-      routes: those to look at, whose conditions the device meets.
       rules: for custom layers: how each class passes channels on.
       only: as for `plan`.
       skip: as for `plan`.
     """
-    found: list[RouteCost] = []
-    smaller: dict[tuple[tuple[int, ...] | None, ...], Graph] = {}
-    for route in routes:
-        narrowed = profile.on(route.name)
-        dense = expect_dense(draft.graph, narrowed)
-        if dense is None:
-            continue
-        if route.dense:
-            found.append(RouteCost(route, dense, dense))
-            continue
-        made = make_plan(layers, narrowed, only=only, skip=skip)
+
+    def __init__(
+        self,
+        mapped: LayerMap,
+        model: Converted,
+        layers: Sequence[LayerInfo],
+        profile: DeviceProfile,
+        rules: ChannelRules = NO_RULES,
+        only: str | None = None,
+        skip: str | None = None,
+    ) -> None:
+        self.profile = profile
+        self._mapped, self._model, self._layers = mapped, model, layers
+        self._rules, self._only, self._skip = rules, only, skip
+        self._smaller: dict[tuple[tuple[int, ...] | None, ...], Graph] = {}
+
+    def of(self, route: Route) -> RouteCost | None:
+        """The cost of one route; None where no cost table tells.
+
+        Raises:
+          EdgepruneError: the model cannot be converted, or lose channels.
+        """
+        narrowed = self.profile.on(route.name)
+        if costs_in(narrowed) is None:
+            return None
+        dense = expect_dense(self._model().graph, narrowed)
+        pruned = dense if route.dense or dense is None else self._pruned(narrowed, dense)
+        return RouteCost(route, dense, pruned) if dense and pruned else None
+
+    def _pruned(self, profile: DeviceProfile, dense: float) -> float | None:
+        made = make_plan(self._layers, profile, only=self._only, skip=self._skip)
         if any(isinstance(row.pattern, Channels) for row in made.layers):
-            made = plan_removal(mapped, narrowed, made, rules=rules)
+            made = plan_removal(self._mapped, profile, made, rules=self._rules)
             shapes = tuple(row.after for row in made.layers)
-            if shapes not in smaller:
-                without = remove_planned(mapped, made, rules=rules)
-                smaller[shapes] = convert_to_draft(without.model, narrowed).graph
-            pruned = expect_dense(smaller[shapes], narrowed)
-        elif narrowed.encoding.sparse_networks:
-            fitted = fit_to_network(made, draft, narrowed, layers)
-            pruned = _pruned_cost(fitted, dense, mapped, narrowed, rules) or dense
-        else:
-            pruned = None
-        if pruned is not None:
-            found.append(RouteCost(route, dense, pruned))
-    return tuple(found)
+            if shapes not in self._smaller:
+                without = remove_planned(self._mapped, made, rules=self._rules)
+                self._smaller[shapes] = convert_to_draft(without.model, profile).graph
+            return expect_dense(self._smaller[shapes], profile)
+        if not profile.encoding.sparse_networks:
+            return None
+        fitted = fit_to_network(made, self._model, profile, self._layers)
+        return _pruned_cost(fitted, dense, self._mapped, profile, self._rules) or dense
 
+    def usable(self, goal: Goal) -> tuple[RouteCost, ...]:
+        """The routes whose conditions the device meets, that serve a goal or prune nothing.
 
-def fastest(found: Iterable[RouteCost]) -> RouteCost | None:
-    """The route that is expected to cost least; the first of several alike, None of none."""
-    return min(found, key=lambda each: each.pruned, default=None)
+        Raises:
+          EdgepruneError: as `of`.
+        """
+        names = {runtime.name for runtime in self.profile.runtimes}
+        found = [
+            self.of(route)
+            for route in self.profile.offered
+            if not self.profile.lacks(route)
+            and (not route.runtimes or names & set(route.runtimes))
+            and (route.dense or goal in route.goals)
+        ]
+        return tuple(each for each in found if each is not None)
 
+    def require_fastest(self, goal: Goal) -> Route:
+        """The route that is expected to cost least, the first of several alike.
 
-def usable_routes(profile: DeviceProfile, goal: Goal | None) -> tuple[Route, ...]:
-    """The routes whose conditions a device meets, that serve a goal or prune nothing."""
-    names = {runtime.name for runtime in profile.runtimes}
-    return tuple(
-        route
-        for route in profile.offered
-        if not profile.lacks(route)
-        and (not route.runtimes or names & set(route.runtimes))
-        and (route.dense or (goal or "latency") in route.goals)
-    )
-
-
-def require_fastest(found: Sequence[RouteCost], profile: DeviceProfile) -> RouteCost:
-    """The fastest route.
-
-    Raises:
-      PlanError: the device has no cost table, so that nothing tells.
-    """
-    best = fastest(found)
-    if best is None:
+        Raises:
+          PlanError: the device has no cost table, so that nothing tells.
+          EdgepruneError: as `of`.
+        """
+        found = self.usable(goal)
+        if found:
+            return min(found, key=lambda each: each.pruned).route
         raise PlanError(
-            f"{profile.name}: expected a cost table, by which `--route auto` chooses. Received: "
-            f"none for {runtimes_of(profile)[0]} on {profile.core}. Name a route: "
-            f"{', '.join(route.name for route in profile.offered)}."
+            f"{self.profile.name}: expected a cost table, by which `--route auto` chooses. "
+            f"Received: none for {runtimes_of(self.profile)[0]} on {self.profile.core}. Name a "
+            f"route: {', '.join(route.name for route in self.profile.offered)}."
         )
-    return best
+
+
+def with_faster(made: Plan, costs: RouteCosts) -> Plan:
+    """A plan with the route that is expected to be clearly faster, if one is."""
+    if made.expected is None or made.expected.unit != UNIT or made.goal != "latency":
+        return made
+    others = [each for each in costs.usable(made.goal) if each.route.name != made.route]
+    best = min(others, key=lambda each: each.pruned, default=None)
+    if best is None or best.pruned >= _CLEARLY * made.expected.pruned:
+        return made
+    faster = FasterRoute(route=best.route.name, unit=UNIT, value=best.pruned)
+    return made.model_copy(update={"faster_route": faster})

@@ -8,6 +8,7 @@ Every layer is a sum of features, each with an amount; a table has the instructi
     depthwise-KsS/L/P     channels of a depthwise KxK convolution of stride S, to P pixels
     stem/L/P              outputs of a 3x3 convolution of stride 2 on 3 channels, to P pixels
     mean/L                values that are averaged over a map
+    start/nchw            a sparse network at all
 
 XNNPACK's sparse 1x1 convolution walks over a map in tiles of 32 pixels, then 16, 8, 4, 2 and 1 for
 the rest, and in each through the blocks of outputs and their stored blocks of weights (f32-spmm in
@@ -42,6 +43,8 @@ Amounts: TypeAlias = dict[str, float]
 MapLayout: TypeAlias = Literal["nhwc", "nchw"]
 
 TILES = (32, 16, 8, 4, 2, 1)
+SPARSE_START = "start/nchw"
+"""Running a sparse network at all; older tables do not have it."""
 BLOCKS = (1, 2, 4)
 """Outputs that a sparse kernel takes at once."""
 POINTWISE_PIXELS = (1, 2, 4, 8, 16, 32, 49, 64, 196)

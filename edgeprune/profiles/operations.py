@@ -12,6 +12,8 @@ _SAME = 0
 """`Padding.SAME` of the TFLite schema."""
 SWISH = "MUL-by-own-LOGISTIC"
 """x * sigmoid(x): some runtimes compute both operators as one."""
+PAD_OF_CONVOLUTION = "PAD-of-CONV"
+"""Padding that only a convolution without one of its own reads: some runtimes join them."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,34 @@ class Operation:
 
 def operations_of(tensors: Sequence[Tensor], operators: Sequence[Operator]) -> list[Operation]:
     """What computes something in a graph; constants that are restored when it is loaded do not."""
+    return list(operations_by_index(tensors, operators).values())
+
+
+def operations_by_index(
+    tensors: Sequence[Tensor], operators: Sequence[Operator]
+) -> dict[int, Operation]:
+    """`operations_of` by the index of each operator."""
     computed = [operator for operator in operators if not _restores(tensors, operator)]
     sigmoids = {each.outputs[0]: each.inputs[0] for each in computed if each.op == "LOGISTIC"}
-    found = [operation_of(tensors, operator) for operator in computed]
-    return [
-        _with(each, op=SWISH) if _is_swish(operator, sigmoids) else each
-        for operator, each in zip(computed, found, strict=True)
-    ]
+    readers: dict[int, list[Operator]] = {}
+    for operator in computed:
+        for index in operator.inputs:
+            readers.setdefault(index, []).append(operator)
+
+    def named(operator: Operator) -> Operation:
+        found = operation_of(tensors, operator)
+        if _is_swish(operator, sigmoids):
+            return _with(found, op=SWISH)
+        if operator.op == "PAD" and _pads_convolution(readers.get(operator.outputs[0], [])):
+            return _with(found, op=PAD_OF_CONVOLUTION)
+        return found
+
+    return {operator.index: named(operator) for operator in computed}
+
+
+def _pads_convolution(readers: Sequence[Operator]) -> bool:
+    kinds = ("CONV_2D", "DEPTHWISE_CONV_2D")
+    return len(readers) == 1 and readers[0].op in kinds and readers[0].options.padding != _SAME
 
 
 def _is_swish(operator: Operator, sigmoids: Mapping[int, int]) -> bool:

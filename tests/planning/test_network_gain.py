@@ -23,6 +23,7 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.kernel_costs import CostTable, RuntimeCosts
+from edgeprune.profiles.operation_costs import FormatCosts
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.tflite.format.draft import load
@@ -39,7 +40,7 @@ PROFILE = profile(
     targets=("arm64-emulated",),
 )
 """Prunes 1x1 convolutions on maps in blocks of 2, and Dense layers along with them."""
-TABLE = kernel_costs.read_costs("xnnpack-arm64")
+TABLE = kernel_costs.read_costs("cortex-a76")
 MULTIPLICATIONS = {
     **dict.fromkeys(kernel_costs.feature_names(), 0.0),
     **{f"sparse-{b}/{t}/blocks": float(b * t) for b in (1, 2, 4) for t in (32, 16, 8, 4, 2, 1)},
@@ -102,15 +103,22 @@ def test_a_network_that_fits_gains_and_the_table_says_how_much(tmp_path: Path) -
 
 
 def test_activations_are_named_where_they_are_the_cost(tmp_path: Path) -> None:
-    """Worked by hand: a swish on 16x16 pixels of 128 channels, beside layers that cost a tenth."""
-    tenth = {name: each / 10 for name, each in MULTIPLICATIONS.items()}
+    """A swish on 16x16 pixels of 128 channels, on a machine where nothing else costs as much."""
     network = replace(BY_NAME["swish"], size=64, width=64)
-    found = outlook(network, tmp_path, table=costs(tenth, tenth))
-    values, left = 16 * 16 * 128, sum(pruned for *_, pruned in found.instructions) / 2
-    shares = [per_value * values / (per_value * values + left) for per_value in (10.4, 9.0)]
-    assert found.activations.startswith(
-        f"LOGISTIC takes {sum(shares) / 2:.0%} of the instructions that are left; --activation "
+    sigmoid = FormatCosts(
+        numerics="float32",
+        tile=(1, 1),
+        costs={"LOGISTIC/operators": 0.0, "LOGISTIC/elements": 9.0},
+        error=0,
     )
+    table = costs(MULTIPLICATIONS, MULTIPLICATIONS)
+    known = tuple(each.model_copy(update={"formats": (sigmoid,)}) for each in table.runtimes)
+    found = outlook(network, tmp_path, table=table.model_copy(update={"runtimes": known}))
+    share = 9.0 * 16 * 16 * 128 / found.instructions[0][2]
+    assert found.activations.startswith(
+        f"LOGISTIC takes {share:.0%} of the instructions that are left; --activation "
+    )
+    assert 0.15 < share < 1
     assert outlook(replace(BY_NAME["base"], size=64, width=64), tmp_path).activations == ""
 
 

@@ -14,7 +14,7 @@ from edgeprune.core.pattern import Block, Unstructured
 from edgeprune.core.plan import LayerInfo
 from edgeprune.profiles import kernel_costs
 
-TABLE = kernel_costs.read_costs("xnnpack-arm64")
+TABLE = kernel_costs.read_costs("cortex-a76")
 
 
 def pointwise(inputs: int, outputs: int, pixels: int) -> LayerInfo:
@@ -77,7 +77,10 @@ def test_a_layers_cost_is_the_mean_over_runtimes_of_its_features() -> None:
     """
     runtimes = tuple(
         kernel_costs.RuntimeCosts(
-            name="r", version="1", costs=dict.fromkeys(kernel_costs.feature_names(), cost), error=0
+            name="LiteRT",
+            version="1",
+            costs=dict.fromkeys(kernel_costs.feature_names(), cost),
+            error=0,
         )
         for cost in (1.0, 3.0)
     )
@@ -150,4 +153,4 @@ def test_a_table_goes_to_toml_and_back(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="'runtimes.0.costs.mean/nchw': expected a finite num"):
         kernel_costs.read_costs(path)
     with pytest.raises(ProfileError, match="gone"):
-        kernel_costs.read_costs("gone")
+        kernel_costs.read_costs(Path("gone.toml"))

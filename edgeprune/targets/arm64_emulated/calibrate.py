@@ -20,7 +20,14 @@ from edgeprune.core.errors import TargetError
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import CORE_FEATURES, Core, Numerics
 from edgeprune.profiles import kernel_costs
-from edgeprune.profiles.kernel_costs import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
+from edgeprune.profiles.kernel_costs import (
+    BLOCKS,
+    DEPTHWISE,
+    SPARSE_START,
+    Amounts,
+    CostTable,
+    RuntimeCosts,
+)
 from edgeprune.targets.arm64_emulated.calibrate_operators import counted, solve_operators
 from edgeprune.targets.arm64_emulated.choose import (
     emulator_of,
@@ -67,7 +74,7 @@ def calibrate_core(core: Core, tell: Callable[[str, int, int], None]) -> CostTab
             costs = RuntimeCosts(name=runtime.name, version=runtime.version, costs={})
             if not rules_for(runtime).needs_fp16 or _has_halves(core):
                 counts = ARM64_EMULATED.count_each(sparse_graphs, runtime, core=core)
-                costs = solve_costs(sparse, counts, runtime.name, runtime.version)
+                costs = solve_costs(sparse, counts, runtime)
             found = []
             for place, (numerics, graphs) in enumerate(dense_graphs.items(), 1):
                 tell(f"counting {numerics} networks in {runtime}", begin + place, steps)
@@ -121,7 +128,7 @@ def _write_probes(folder: Path, numerics: Numerics) -> list[Graph]:
 
 
 def solve_costs(
-    probes: Sequence[tuple[Probe, bool]], counts: Sequence[int], name: str, version: str
+    probes: Sequence[tuple[Probe, bool]], counts: Sequence[int], runtime: Runtime
 ) -> RuntimeCosts:
     """Finds the costs that explain the counts best, with relative errors as the measure."""
     amounts = [probe_amounts(probe, sparse) for probe, sparse in probes]
@@ -135,7 +142,10 @@ def solve_costs(
         for feature, value in zip(names, costs, strict=True)
         if not feature.startswith(START[:5])
     }
-    return RuntimeCosts(name=name, version=version, costs=table, error=float(f"{error:.2g}"))
+    table[SPARSE_START] = dict(zip(names, costs.tolist(), strict=True))[START.format("nchw", 1)]
+    return RuntimeCosts(
+        name=runtime.name, version=runtime.version, costs=table, error=float(f"{error:.2g}")
+    )
 
 
 def probe_amounts(probe: Probe, sparse: bool) -> Amounts:

@@ -132,6 +132,12 @@ def _maps(shape: tuple[int, int, int, int], numerics: Numerics) -> Iterator[Prob
     yield net
     net.pad(1)
     yield net
+    for depthwise in (False, True):
+        net = ProbeNetwork(shape, numerics)
+        net.pad(1)
+        weights = net.random(1 if depthwise else 8, 3, 3, channels)
+        net.convolve(weights, 1)
+        yield net
     net = ProbeNetwork(shape, numerics)
     joined = (*shape[:3], 2 * channels)
     net.append("CONCATENATION", schema.ConcatenationOptionsT(axis=3), joined, [net.current])
