@@ -97,7 +97,7 @@ static void on_system_call(plugin_id id, unsigned int vcpu, int64_t number, uint
         report();
     }
     caller = vcpu;
-    counting = threads == WARM ? 0 : (int)threads;
+    counting = threads == BLOCKS ? 0 : (int)threads;
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const struct qemu_info *info, int argc, char **argv)

@@ -1,8 +1,9 @@
 /* QEMU TCG plugin: the blocks that a thread executes between two marks, and its cache misses.
  *
- * Beside count.c, which counts. QEMU logs, for one pair of marks (-d plugin -D FILE):
+ * QEMU logs, for a pair of marks that begins with BLOCKS (-d plugin -D FILE):
  *     misses l1=N l2=N l3=N
  *     block EXECUTIONS OPCODES       (8 hexadecimal digits each, one line per translated block)
+ * What the thread does between a pair that begins with CALLER fills the caches before that.
  *
  * Blocks are instrumented from the first mark on, which costs a flush of what was translated before:
  * a callback for every access to memory would make the start of the guest's Python several times
@@ -29,14 +30,14 @@ struct block {
 
 static struct block *blocks;
 static int instrumented;
-static volatile int phase; /* 0, WARM or CALLER */
+static volatile int phase; /* 0, CALLER or BLOCKS */
 static volatile unsigned int caller;
 
 static void on_execution(unsigned int vcpu, void *executed)
 {
     struct block *block = executed;
 
-    if (phase == CALLER && vcpu == caller) {
+    if (phase == BLOCKS && vcpu == caller) {
         block->executions++;
     }
 }
@@ -110,7 +111,7 @@ static void on_system_call(plugin_id id, unsigned int vcpu, int64_t number, uint
     if (number != GETPRIORITY || (uint32_t)which != MARK) {
         return;
     }
-    if (phase == CALLER && !threads) {
+    if (phase == BLOCKS && !threads) {
         report();
     }
     caller = vcpu;

@@ -27,7 +27,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
 )
 from edgeprune.targets.cache import Tell, set_up
 from edgeprune.targets.commands import run_command
-from edgeprune.targets.worker import COUNT_MARK, MODULES
+from edgeprune.targets.worker import COUNT_BLOCKS, COUNT_CALLER, COUNT_MARK, MODULES
 
 STEPS = 5
 PLUGIN_API = 1
@@ -202,8 +202,8 @@ def try_runtime(emulator: Emulator, module: str, log: Path) -> None:
         "import contextlib, gc, json, numpy, platform, zipfile\n"
         f"import {module}\n"
         "import os\n"
-        "for begin in (1, 0):\n"
-        f"    with contextlib.suppress(OSError): os.getpriority({COUNT_MARK}, begin)\n"
+        f"for counted in ({COUNT_CALLER}, 0, {COUNT_BLOCKS}, 0):\n"
+        f"    with contextlib.suppress(OSError): os.getpriority({COUNT_MARK}, counted)\n"
     )
     options = [part for part in launcher.command if part != "-B"]
     run_command(

@@ -5,10 +5,10 @@
  * it is built: 1 (QEMU 4.2 to 8.2) or 4 (QEMU 10.0), since QEMU refuses to load a plugin of a
  * version that it does not know. Source: include/qemu/qemu-plugin.h of QEMU 7.2 and 10.0.
  *
- * A mark is getpriority(MARK, WARM, CALLER or ALL) to begin and getpriority(MARK, 0) to end: a
+ * A mark is getpriority(MARK, CALLER, ALL or BLOCKS) to begin and getpriority(MARK, 0) to end: a
  * system call that no program makes with this argument, and that the kernel refuses without any
- * effect. CALLER counts the thread that makes the mark, ALL every thread of the guest. WARM counts
- * nothing: what follows fills the caches that cycles.c simulates.
+ * effect. With CALLER count.c counts the thread that makes the mark, with ALL every thread of the
+ * guest. With BLOCKS cycles.c looks at the thread that makes the mark, and count.c does not count.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@
 #define MARK 0x65707275 /* worker.py holds the same numbers */
 #define CALLER 1
 #define ALL 2
-#define WARM 3
+#define BLOCKS 3
 #define GETPRIORITY 141 /* of AArch64 Linux */
 
 typedef uint64_t plugin_id;
