@@ -15,7 +15,7 @@ from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
-from edgeprune.report.ranking import Ranking, cost_change, rank
+from edgeprune.report.ranking import RankedBy, Ranking, cost_change, rank, ranking_costs
 from edgeprune.targets.checks import Verdict
 from edgeprune.targets.find import times_this_computer
 from edgeprune.targets.measurement import Measurement, Measurements
@@ -100,6 +100,12 @@ class DeviceReport(Printable):
         return fewer_cycles_text(dense.modelled_cycles, pruned.modelled_cycles)
 
     @property
+    def ranked_by(self) -> RankedBy | None:
+        """The key of its measurements by which its files are ranked; None if nothing measured."""
+        measured = [found for found in self._own if found is not None]
+        return next((cost.ranked_by for cost in ranking_costs(measured)), None)
+
+    @property
     def ship(self) -> Shipping | None:
         """The file to ship; None if the device was not finished or a check failed."""
         if not self.ok or self.artifact is None or self.dense_artifact is None:
@@ -128,6 +134,7 @@ class DeviceReport(Printable):
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
             "modelled_gain": self.modelled_gain or None,
+            "ranked_by": self.ranked_by,
             "not_measured": self.not_measured or None,
             "ship": self.ship.to_json() if self.ship else None,
             "layers": [

@@ -94,8 +94,11 @@ def test_a_gain_by_modelled_cycles_stands_below_that_by_instructions(
     below = "2.50x by modelled cycles of neoverse-n1"
     assert report.overview().rows[0][-1] == f"2.00x by instructions (arm64-emulated)\n{below}"
     assert report.to_json()["devices"][0]["modelled_gain"] == below
+    assert report.to_json()["devices"][0]["ranked_by"] == "modelled_cycles"
     without = DeviceReport("xnnpack-arm64", "float", dense=(DENSE,), pruned=(PRUNED,))
     assert without.to_json()["modelled_gain"] is None
+    assert without.to_json()["ranked_by"] == "instructions"
+    assert DeviceReport("xnnpack-arm64", "float").to_json()["ranked_by"] is None
     page = report.to_html()
     assert "32.000 million modelled cycles of neoverse-n1" in page
     assert "Modelled cycles of neoverse-n1 (simulated): the cheapest first" in page
