@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.cli.terminal import fail, say, show, show_grid, warn
 from edgeprune.report.ranking import INTERVAL
-from edgeprune.targets.measurement import comparison_grid, operator_grid, warnings_of
+from edgeprune.targets.measurement import measurement_grids, operator_grid, warnings_of
 
 if TYPE_CHECKING:
     from edgeprune.report.report import Report
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def show_measurements(measurements: Sequence[Measurement]) -> None:
     """What a target found, sizes, comparison with the first file, and what does not hold."""
-    show_grid(comparison_grid(measurements))
+    for table in measurement_grids(measurements):
+        show_grid(table)
     for measurement in measurements:
         if measurement.layers:
             show_grid(operator_grid(measurement))

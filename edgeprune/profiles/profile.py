@@ -26,6 +26,7 @@ from edgeprune.core.terms import (
     Core,
     CoreFeature,
     Goal,
+    ModelledCore,
     Numerics,
     TargetName,
 )
@@ -145,6 +146,9 @@ class DeviceProfile(Table):
     computer measures the device; empty for all."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
+    cycles_core: ModelledCore | None = None
+    """The core by whose modelled cycles files are ranked, where llvm-mca gives them; by counted
+    instructions if left out."""
     costs: Text | None = None
     """The table of what operators cost: the path of a `.toml`, or `core` for the one that comes
     with edgeprune for `core`, if there is one."""

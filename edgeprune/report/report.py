@@ -15,10 +15,11 @@ from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
-from edgeprune.report.ranking import Ranking, cost_change, rank
+from edgeprune.report.ranking import RankedBy, Ranking, cost_change, rank, ranking_costs
 from edgeprune.targets.checks import Verdict
 from edgeprune.targets.find import times_this_computer
 from edgeprune.targets.measurement import Measurement, Measurements
+from edgeprune.targets.modelled_cycles import fewer_cycles_text
 
 REPORT_FILES = ("report.json", "report.html")
 """Names of the files that a report is written to."""
@@ -91,6 +92,20 @@ class DeviceReport(Printable):
         return cost_change(*self._own)
 
     @property
+    def modelled_gain(self) -> str:
+        """How many times fewer modelled cycles the pruned file takes; empty if none are known."""
+        dense, pruned = self._own
+        if dense is None or pruned is None:
+            return ""
+        return fewer_cycles_text(dense.modelled_cycles, pruned.modelled_cycles)
+
+    @property
+    def ranked_by(self) -> RankedBy | None:
+        """The key of its measurements by which its files are ranked; None if nothing measured."""
+        measured = [found for found in self._own if found is not None]
+        return next((cost.ranked_by for cost in ranking_costs(measured)), None)
+
+    @property
     def ship(self) -> Shipping | None:
         """The file to ship; None if the device was not finished or a check failed."""
         if not self.ok or self.artifact is None or self.dense_artifact is None:
@@ -118,6 +133,8 @@ class DeviceReport(Printable):
             "baselines": self._baselines(),
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
+            "modelled_gain": self.modelled_gain or None,
+            "ranked_by": self.ranked_by,
             "not_measured": self.not_measured or None,
             "ship": self.ship.to_json() if self.ship else None,
             "layers": [
@@ -298,7 +315,7 @@ def _summary(device: DeviceReport) -> tuple[Cell, ...]:
         _pair(dense, pruned, lambda m: f"{m.size_bytes / 1024:.0f}"),
         _pair(dense, pruned, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
         device.cost,
-        device.gain.text,
+        "\n".join(filter(None, (device.gain.text, device.modelled_gain))),
     )
 
 
