@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from edgeprune.conversion.convert import Exported, export
-from edgeprune.conversion.manifest import manifest_path
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale, Split
 from edgeprune.core.errors import EdgepruneError, InputError, quality_warnings
@@ -32,6 +31,7 @@ from edgeprune.report.kept import Fingerprint, Kept, Store
 from edgeprune.report.notes import plan_notes, storage_notes
 from edgeprune.report.report import DeviceReport
 from edgeprune.targets.measurement import Settings
+from edgeprune.tflite.metadata import manifest_path
 
 STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
 Tell = Callable[[str], None]
