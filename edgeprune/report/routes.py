@@ -24,6 +24,7 @@ from edgeprune.keras_model.files import as_model, name_of
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import Route
+from edgeprune.report.entry import unmet as why_unmet
 from edgeprune.report.headline import gain_of
 from edgeprune.report.ranking import cost_of
 from edgeprune.report.route_files import (
@@ -91,7 +92,9 @@ def routes(
     chosen = _settings(settings, runtime)
     instrument = _instrument(profile, target)
     served = _serving(profile, goal)
-    unmet = {route.name: _unmet(profile, route, _runtime_name(profile, chosen)) for route in served}
+    unmet = {
+        route.name: why_unmet(profile, route, _runtime_name(profile, chosen)) for route in served
+    }
     able = [route for route in served if not unmet[route.name]]
     if folder is not None:
         require_output_folder(Path(folder), *(f"{route.name}.tflite" for route in able))
@@ -172,16 +175,6 @@ def _listed(profile: DeviceProfile, settings: Settings) -> str:
     name = _runtime_name(profile, settings)
     versions = (entry.version for entry in profile.runtimes if entry.name == name)
     return f"{name} {settings.runtime_version or next(versions, '')}".strip()
-
-
-def _unmet(profile: DeviceProfile, route: Route, runtime: str) -> str:
-    """Which condition of a route is not met; empty if all are."""
-    lacks = profile.lacks(route)
-    if lacks:
-        return f"needs {' and '.join(lacks)}, which the core {profile.core} does not have"
-    if not route.pays_in(runtime):
-        return f"pays in {' and '.join(route.runtimes)} only, and not in {runtime}"
-    return ""
 
 
 @contextmanager
