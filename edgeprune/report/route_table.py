@@ -139,7 +139,8 @@ class Routes(Printable):
     def verdict(self) -> str:
         """The fastest route, beside the dense files; or why there is none."""
         if self.fastest is None:
-            none = "none is faster than the dense model" if self.ranked else "not known"
+            unknown = "not known, since nothing tells what one inference costs"
+            none = "none is faster than the dense model" if self.ranked else unknown
             return f"Fastest route of {self.device}: {none}."
         beside = ", ".join(self._beside(self.fastest))
         said = f"Fastest route of {self.device}: {self.fastest.route}"
@@ -161,11 +162,17 @@ class Routes(Printable):
             ),
         ]
 
+    def _order(self) -> str:
+        """By what the table is ordered, and what said so."""
+        if self.unit is not None:
+            return f"by {self.ranked_by.removesuffix('_ms').replace('_', ' ')}, {self.runtime}"
+        return f"{'by the cost table' if self.ranked else 'not ranked'}, {self.runtime}"
+
     def grids(self) -> tuple[Grid, ...]:
         """Every route, the cheapest first; then those without a cost."""
         rest = [result for result in self.routes if result not in self.ranked]
         made = grid(
-            f"{self.model} on {self.device}: by {self.ranked_by.replace('_', ' ')}, {self.runtime}",
+            f"{self.model} on {self.device}: {self._order()}",
             _COLUMNS,
             map(_cells, (*self.ranked, *rest)),
             self.verdict(),

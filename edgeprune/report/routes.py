@@ -89,7 +89,7 @@ def routes(
       TargetError: the target is unknown, not ready, or does not measure this device.
     """
     profile = load_profile(device)
-    chosen = _settings(settings, runtime)
+    chosen = _settings(settings, runtime, progress)
     instrument = _instrument(profile, target)
     served = _serving(profile, goal)
     unmet = {
@@ -138,8 +138,8 @@ def routes(
     )
 
 
-def _settings(settings: Settings | None, runtime: str | None) -> Settings:
-    found = settings or Settings()
+def _settings(settings: Settings | None, runtime: str | None, progress: Progress) -> Settings:
+    found = replace(settings or Settings(), tell=progress)
     if runtime is None:
         return found
     name, version = read_runtime(runtime)
@@ -240,7 +240,7 @@ def _result(files: RouteFiles, found: Found) -> RouteResult:
     after = pruned if isinstance(pruned, Measurement) else None
     if before is not None and after is not None:
         after = replace(after, speedup=speedup_over(before, after))
-    gains, reason = (None, str(error)) if error else _gain(files, before, after)
+    gains, reason = (None, str(error)) if error else gain_on(files, before, after)
     return RouteResult(
         route=files.route.name,
         numerics=files.route.numerics,
@@ -261,7 +261,7 @@ def _said(artifact: Artifact | None, found: Found) -> Measurement | CheckError |
     return found.get(artifact.path) if artifact else None
 
 
-def _gain(
+def gain_on(
     files: RouteFiles, dense: Measurement | None, pruned: Measurement | None
 ) -> tuple[bool | None, str]:
     """Whether pruning gains on a route, and what it gains or what stands in its way."""
@@ -276,7 +276,11 @@ def _gain(
     if gain.factor is None:
         return None, said
     text = str(pruned.speedup or gain.text)
-    return (True, text) if gain.proven == "gain" else (False, f"{text}. {said or _SLOWER}")
+    if gain.proven == "gain":
+        return True, text
+    if gain.proven is None and pruned.latency_ms is not None:
+        return None, text  # within the noise of the clock
+    return False, f"{text}. {said or _SLOWER}"
 
 
 _SLOWER = "The device's kernels do not turn what was pruned into less work."

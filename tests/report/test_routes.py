@@ -19,6 +19,7 @@ from edgeprune.conversion.convert import export
 from edgeprune.core.errors import ModelError, PlanError, ProfileError, TargetError
 from edgeprune.core.files import describe_file
 from edgeprune.core.pattern import Channels, NofM
+from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
@@ -26,10 +27,13 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.write_profile import to_toml
 from edgeprune.pruning.carry_out import prune
 from edgeprune.report import route_files
+from edgeprune.report.route_files import RouteFiles
 from edgeprune.report.route_table import RouteResult, Routes
+from edgeprune.report.routes import gain_on
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.edgetpu_model import EDGETPU_MODEL
-from edgeprune.targets.measurement import Measurement, Settings
+from edgeprune.targets.latency import Speedup, latency
+from edgeprune.targets.measurement import Measurement, Settings, speedup_over
 from edgeprune.targets.measuring import measure
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import manifest_path, named_route, read_manifest
@@ -104,13 +108,73 @@ def test_without_measurements_the_cost_table_ranks() -> None:
     assert found.verdict() == "Fastest route of phone: b, by the cost table."
     unknown = table(result("a", None))
     assert (unknown.fastest, unknown.ranked_by) == (None, "cost-table")
-    assert unknown.verdict() == "Fastest route of phone: not known."
+    assert unknown.verdict() == (
+        "Fastest route of phone: not known, since nothing tells what one inference costs."
+    )
+    assert unknown.grids()[0].title == "m.keras on phone: not ranked, LiteRT 2.1.6"
+    assert found.grids()[0].title == "m.keras on phone: by the cost table, LiteRT 2.1.6"
 
 
 def test_what_counts_nothing_ranks_nothing() -> None:
     memory = [counted(None, memory={"arena_bytes": size}) for size in (10, 5)]
     found = table(replace(result("half", None), dense=memory[0], pruned=memory[1]))
     assert (found.unit, found.fastest) == (None, None)
+
+
+def files(*, pruned: bool = True) -> RouteFiles:
+    """Those of a route that removes channels; of a plan that prunes nothing if not `pruned`."""
+    row = LayerPlan(
+        path="conv",
+        kind="Conv2D",
+        shape=(1, 1, 64, 64),
+        pattern=Channels(16) if pruned else None,
+        sparsity=0.5 if pruned else 0.0,
+        prunable=True,
+        reason="it pays",
+    )
+    plan = Plan(device="board", model="m", goal="latency", asked=0.5, layers=(row,))
+    return RouteFiles(board().offered[0], plan)
+
+
+def beside(first: Measurement, other: Measurement) -> Measurement:
+    return replace(other, speedup=speedup_over(first, other))
+
+
+def test_a_gain_is_one_beyond_what_the_instrument_leaves_open() -> None:
+    dense, half = counted(200), counted(100)
+    assert gain_on(files(), dense, beside(dense, half)) == (True, "2.00x by instructions")
+    for other in (dense, counted(300)):
+        gains, reason = gain_on(files(), dense, beside(dense, other))
+        assert gains is False
+        assert "kernels do not turn what was pruned into less work" in reason
+    assert gain_on(files(), None, half)[0] is None
+    nothing, why = gain_on(files(pruned=False), dense, None)
+    assert nothing is False
+    assert why == "Nothing to prune for board: see the reason beside each layer."
+
+
+def test_what_is_within_the_noise_of_the_clock_is_not_known() -> None:
+    rounds = ((1.0, 2.0, 3.0), (2.0, 1.0, 3.0))
+    noisy = counted(None, latency_ms=latency(rounds), rounds_ms=rounds)
+    gains, reason = gain_on(files(), noisy, beside(noisy, noisy))
+    assert gains is None
+    assert reason.startswith("no significant difference")
+    twice = tuple(tuple(2 * ms for ms in process) for process in rounds)
+    slow = counted(None, latency_ms=latency(twice), rounds_ms=twice)
+    assert gain_on(files(), slow, beside(slow, noisy))[0] is True
+
+
+def test_ratios_of_counts_leave_open_what_their_counter_does() -> None:
+    first = counted(300)
+    second = counted(200, speedup=Speedup(1.5, (1.5 * 0.9, 1.5 * 1.1), of="instructions"))
+    found = speedup_over(second, first)
+    assert found is not None
+    assert found.median == pytest.approx(2 / 3)
+    assert found.ci95 == pytest.approx((2 / 3 / 1.1, 2 / 3 * 1.1))
+    assert speedup_over(counted(None), counted(None)) is None
+    one, two = counted(None, cycles=10, ops_on_cpu=0), counted(None, cycles=5, ops_on_cpu=1)
+    assert speedup_over(one, two) is None
+    assert speedup_over(one, replace(two, ops_on_cpu=0)) == Speedup(2.0, (2.0, 2.0), of="cycles")
 
 
 def test_the_table_shows_the_cheapest_first_and_what_stands_in_the_way() -> None:
