@@ -55,10 +55,10 @@ def export_command(
     beside it, as OUT.manifest.json. Where --data names its classes, as a folder of images does,
     their names go into the file too, as labels.txt in its TFLite metadata.
     """
-    from edgeprune.conversion.manifest import manifest_path
     from edgeprune.core.files import require_folder
     from edgeprune.core.plan import read_plan
     from edgeprune.tflite.c_array import c_array_paths, write_c_array
+    from edgeprune.tflite.metadata import manifest_path
 
     profile = inputs.read_device(device)
     require_folder(output)

@@ -29,17 +29,19 @@ def show_shipping(report: Report) -> None:
     """For every device that was finished the file to ship, and why."""
     for device in report.devices:
         if device.ship:
-            show(f"{device.device}: {device.ship}")
+            show(f"{device.title}: {device.ship}")
 
 
 def show_report(report: Report) -> None:
     """One line per device, then what has to be said about each."""
     show_grid(report.overview())
+    for baselines in report.baseline_grids():
+        show_grid(baselines)
     for ranking in report.shown_rankings:
         show_grid(ranking.grid().without(INTERVAL))
     for device in report.devices:
         if device.history:
-            say(f"{device.device}: {device.history}")
-        warn(f"{device.device}: {note}" for note in device.notes)
+            say(f"{device.title}: {device.history}")
+        warn(f"{device.title}: {note}" for note in device.notes)
         for problem in device.problems:
-            fail(f"{device.device}: {problem}")
+            fail(f"{device.title}: {problem}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import click
 
-from edgeprune.cli.completion import complete_device, complete_targets
+from edgeprune.cli.completion import complete_device, complete_route, complete_targets
 from edgeprune.core.runtime import read_runtime
 from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
@@ -89,6 +89,7 @@ device = click.option(
 route = click.option(
     "--route",
     metavar="NAME",
+    shell_complete=complete_route,
     help="One of the device's routes, number format and pattern together; `edgeprune devices "
     "--json` lists them.",
 )

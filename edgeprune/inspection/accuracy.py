@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import output_ports
+from edgeprune.tflite.metadata import asks_for_halves
 
 CHUNK_BYTES = 256 << 20
 """Bytes of the samples that are run at a time, about."""
 LARGEST_CHUNK = 4096
 """Samples that are run at a time at most."""
+ARM64_MACHINES = ("aarch64", "arm64")
+"""ARM64 processors, as `platform.machine()` names them."""
 
 
 def accuracy(
@@ -40,7 +44,8 @@ def accuracy(
       ordered: puts one array per input into the order of the file's inputs.
 
     Raises:
-      DataError: the labels are not classes, or the model is not a classifier.
+      DataError: the labels are not classes, the model is not a classifier, or the file is computed
+        in half precision, which this computer does not do.
       WorkerError: the runtime refuses the file, crashes on it or does not end.
     """
     graph = tflite_file.read(path)
@@ -48,6 +53,11 @@ def accuracy(
     if len(ports) != 1 or len(ports[0].shape) != 2:
         shapes = "; ".join(f"{port.name} {list(port.shape)}" for port in ports)
         raise DataError(f"{path}: accuracy needs one output [1, classes]. Received: {shapes}.")
+    if asks_for_halves(graph.metadata) and platform.machine() not in ARM64_MACHINES:
+        raise DataError(
+            f"{path}: its accuracy shows on ARM64 alone, which computes it in half precision; "
+            "this computer would compute it in float32."
+        )
     runtime = HOST.runtimes(profile)[0]
     labels, outputs = [], []
     for chunk in data.chunks(_chunk_size(data)):

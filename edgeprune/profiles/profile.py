@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.runtime import RuntimeName, read_runtime
+from edgeprune.core.runtime import read_runtime
 from edgeprune.core.schema import Count, Table, Text, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
@@ -34,7 +34,7 @@ from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
 from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
-from edgeprune.profiles.rules import Encoding, Route, Selection, Strategy
+from edgeprune.profiles.rules import Encoding, RequiredRuntime, Route, Selection, Strategy
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,17 +56,6 @@ _PER_ROUTE = (
 
 def _none_if_unknown(value: object) -> object:
     return None if value == "unknown" else value
-
-
-class RequiredRuntime(Table):
-    """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
-
-    name: RuntimeName
-    """The runtime."""
-    version: Text
-    """Its version."""
-    source: Text
-    """Where that version comes from."""
 
 
 class Limit(Table):

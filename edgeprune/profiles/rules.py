@@ -174,3 +174,7 @@ class Route(Strategy):
     def dense(self) -> bool:
         """Whether nothing is pruned."""
         return not self.rules
+
+    def pays_in(self, runtime: str) -> bool:
+        """Whether it pays in a runtime of this name."""
+        return not self.runtimes or runtime in self.runtimes

@@ -35,7 +35,7 @@ class Plotted(Protocol):
     """What is plotted of a device: its name, and what was found of its files and layers."""
 
     @property
-    def device(self) -> str:
+    def title(self) -> str:
         """Its name."""
 
     @property
@@ -88,7 +88,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
     charts += _cost_charts(rankings)
     charts += [
         Chart(
-            f"Sparsity per layer: {device.device}",
+            f"Sparsity per layer: {device.title}",
             "Fraction of the weights that the device profile counts that are zeroed or removed.",
             _svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
         )
@@ -162,7 +162,7 @@ def _add_legend(axes: Axes) -> None:
 
 def _plot_accuracy(axes: Axes, devices: list[Plotted]) -> None:
     pairs = [device.accuracy for device in devices if device.accuracy]
-    names = [device.device for device in devices]
+    names = [device.title for device in devices]
     _plot_pairs(axes, names, [dense for dense, _ in pairs], [pruned for _, pruned in pairs])
     _label_bars(axes, "%.3f")
     axes.set_ylim(0, 1.25)
@@ -171,7 +171,7 @@ def _plot_accuracy(axes: Axes, devices: list[Plotted]) -> None:
 
 
 def _plot_size(axes: Axes, devices: list[Plotted]) -> None:
-    names = [device.device for device in devices]
+    names = [device.title for device in devices]
     dense = [device.dense_artifact for device in devices if device.dense_artifact]
     pruned = [device.artifact for device in devices if device.artifact]
     _plot_pairs(
@@ -193,7 +193,10 @@ def _plot_size(axes: Axes, devices: list[Plotted]) -> None:
 def _plot_costs(axes: Axes, ranking: Ranking) -> None:
     """The files of every entry, those with the cheapest pruned one on the left."""
     scale = 1 if ranking.unit == "ms" else 1e6
-    names = [f"{entry.pruned.device}\n{entry.pruned.target}" for entry in ranking.entries]
+    names = [
+        f"{name}\n{entry.pruned.target}"
+        for name, entry in zip(ranking.names, ranking.entries, strict=True)
+    ]
     sides = [
         [entry.dense for entry in ranking.entries],
         [entry.pruned for entry in ranking.entries],

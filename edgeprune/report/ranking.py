@@ -168,6 +168,17 @@ class Ranking:
         of = f" of {self.of}" if self.of else ""
         return f"{name}{of} ({self.kind})"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each entry is called: its device, and its route where a device has several here."""
+        routes: dict[str, set[str | None]] = {}
+        for entry in self.entries:
+            routes.setdefault(entry.pruned.device, set()).add(entry.pruned.route)
+        return tuple(
+            f"{m.device}, {m.route}" if m.route and len(routes[m.device]) > 1 else m.device
+            for m in (entry.pruned for entry in self.entries)
+        )
+
     def grid(self) -> Grid:
         """The entries below each other, with the interval of the pruned file's latency."""
         return grid(
@@ -176,14 +187,14 @@ class Ranking:
             (
                 (
                     str(place),
-                    entry.pruned.device,
+                    name,
                     f"{entry.pruned.target}, {entry.pruned.runtime}",
                     entry.change,
                     _interval(entry.pruned),
                     self.kind,
                     entry.gain,
                 )
-                for place, entry in enumerate(self.entries, 1)
+                for place, (name, entry) in enumerate(zip(self.names, self.entries, strict=True), 1)
             ),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from edgeprune.core.files import Artifact, write_file
 from edgeprune.core.grid import Cell, Grid, Printable, grid, passed_or_failed
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerSparsity, Plan
+from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
@@ -45,6 +46,10 @@ class DeviceReport(Printable):
     pruned: tuple[Measurement, ...] = ()
     accuracy: tuple[float, float] | None = None
     """Fractions of samples named correctly, by the unpruned and by the pruned file."""
+    no_accuracy: str = ""
+    """Why there is none, where the files ran."""
+    baselines: tuple[Baseline, ...] = ()
+    """Dense files that would be taken in place of the pruned one, by number format."""
     expected: Expected | None = None
     """What the device's cost table expects of both files."""
     not_measured: str = ""
@@ -60,6 +65,14 @@ class DeviceReport(Printable):
     """A sentence on what was reused, or done again and why; empty on a first run."""
     error: str | None = None
     """Why the device could not be finished."""
+    name: str = ""
+    """What its files are called; empty for the device's own name."""
+    route: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What the device on its route is called."""
+        return self.name or self.device
 
     @property
     def removed(self) -> str:
@@ -123,14 +136,15 @@ class DeviceReport(Printable):
         """The JSON form of the command-line contract."""
         return {
             "device": self.device,
+            "route": self.route,
             "sparsity": {"asked": self.asked, "reached": self.reached},
             "plan": self.plan.to_json() if self.plan else None,
-            "artifact": _artifact_json(self.artifact),
+            "artifact": artifact_json(self.artifact),
             "verdict": self.verdict.to_json() if self.verdict else None,
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
             "accuracy": _accuracy_json(self.accuracy),
-            "baselines": self._baselines(),
+            "baselines": [baseline.to_json() for baseline in self.baselines],
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
             "modelled_gain": self.modelled_gain or None,
@@ -148,20 +162,6 @@ class DeviceReport(Printable):
             "history": self.history,
             "error": self.error,
         }
-
-    def _baselines(self) -> list[dict[str, Any]]:
-        """The unpruned file, as the contract lists what a pruned one is compared with."""
-        if self.dense_artifact is None:
-            return []
-        return [
-            {
-                "numerics": self.numerics,
-                "artifact": _artifact_json(self.dense_artifact),
-                "measurements": [measurement.to_json() for measurement in self.dense],
-                "accuracy": self.accuracy[0] if self.accuracy else None,
-                "reason": None,
-            }
-        ]
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -186,7 +186,8 @@ class DeviceReport(Printable):
         ship = (str(self.ship),) if self.ship else ()
         notes = (*self.said, *ship, *(f"Error: {problem}" for problem in self.problems))
         return (
-            grid(self.device, _COLUMNS, [_summary(self)], *notes),
+            grid(self.title, _COLUMNS, [_summary(self)], *notes),
+            *_baseline_grids([self]),
             *self.measurements.grids(),
         )
 
@@ -236,8 +237,12 @@ class Report(Printable):
         found = (device.ship for device in self.devices if device.gain.proven == "gain")
         return next((ship for ship in found if ship and ship.artifact), None)
 
+    def baseline_grids(self) -> tuple[Grid, ...]:
+        """The dense files that each device runs, in one table; none where none was made."""
+        return _baseline_grids(self.devices)
+
     def overview(self) -> Grid:
-        """One line for every device."""
+        """One line for every device, and for each of its routes."""
         return grid(f"{self.model}: dense → pruned", _COLUMNS, map(_summary, self.devices))
 
     def grids(self) -> tuple[Grid, ...]:
@@ -247,9 +252,10 @@ class Report(Printable):
             *((device, str(device.ship)) for device in self.devices if device.ship),
             *((device, f"Error: {text}") for device in self.devices for text in device.problems),
         )
-        notes = tuple(f"{device.device}: {text}" for device, text in said)
+        notes = tuple(f"{device.title}: {text}" for device, text in said)
         return (
             replace(self.overview(), notes=notes),
+            *self.baseline_grids(),
             *(ranking.grid() for ranking in self.shown_rankings),
             *(found for device in self.devices for found in device.measurements.grids()),
         )
@@ -282,15 +288,11 @@ class Report(Printable):
         )
 
 
-def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:
-    if artifact is None:
-        return None
-    return {
-        "path": str(artifact.path),
-        "sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
-        "gzip_bytes": artifact.gzip_bytes,
-    }
+def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
+    """One table of baselines, those of each device once; nothing if there are none."""
+    by_device = {report.device: report.baselines for report in reports if report.baselines}
+    rows = [(device, each) for device, found in by_device.items() for each in found]
+    return (baseline_grid(rows),) if rows else ()
 
 
 def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | None:
@@ -307,7 +309,7 @@ def _summary(device: DeviceReport) -> tuple[Cell, ...]:
     """What came of one device, below `_COLUMNS`."""
     pruned, dense = device.artifact, device.dense_artifact
     return (
-        device.device,
+        device.title,
         device.removed,
         passed_or_failed(device.ok),
         "-" if device.reached is None else f"{device.asked:g} / {device.reached:.3f}",

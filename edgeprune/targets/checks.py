@@ -56,6 +56,7 @@ CheckKind: TypeAlias = Literal[
     "outputs",
     "pattern",
     "placement",
+    "purpose",
     "runs",
     "shapes",
     "size",
@@ -64,7 +65,8 @@ CheckKind: TypeAlias = Literal[
 ]
 """What a check asks: "runs" whether a runtime runs the file, "outputs" whether they are right,
 "kernels" the same of XNNPACK's against plain ones, "finite" whether there is no NaN, "placement"
-where operators run, "storage" whether weights are stored as the instrument reads them."""
+where operators run, "purpose" whether it was made to be shipped, "storage" whether weights are
+stored as the instrument reads them."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from edgeprune.core.grid import Grid, Printable, grid, shorten_name
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import ModelledCore
-from edgeprune.targets.latency import Latency, Speedup
+from edgeprune.targets.latency import Latency, Speedup, speedup
 from edgeprune.targets.modelled_cycles import MODELLED, ModelledCycles, fewer_cycles
 
 DEFAULT_PYTHON = "python3"
@@ -97,6 +97,8 @@ class Measurement(Printable):
     """Whether the target is not one of the device's own, and says nothing of its speed."""
     warnings: tuple[str, ...] = ()
     """What the numbers do not hold for."""
+    route: str | None = None
+    """The device's route that the file was made on, where that is known."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
@@ -140,6 +142,25 @@ def measurement_grids(measurements: Sequence[Measurement]) -> tuple[Grid, ...]:
     modelled = any(measurement.modelled_cycles for measurement in measurements)
     tables = (comparison_grid(measurements),)
     return (*tables, modelled_grid(measurements)) if modelled else tables
+
+
+def speedup_over(first: Measurement, other: Measurement) -> Speedup | None:
+    """How many times faster, or less work, one file is than another of the same call.
+
+    None where the instrument says neither, gave averages alone, or counts cycles of files that
+    leave more operators or fewer to the CPU.
+    """
+    if first.rounds_ms and other.rounds_ms:
+        return speedup(first.rounds_ms, other.rounds_ms)
+    known = [each.speedup for each in (first, other) if each.speedup is not None]
+    left_open = max((each.ci95[1] / each.median for each in known), default=1.0)
+    if first.instructions and other.instructions:
+        ratio = first.instructions / other.instructions
+        return Speedup(ratio, (ratio / left_open, ratio * left_open), of="instructions")
+    if first.cycles and other.cycles and first.ops_on_cpu == other.ops_on_cpu:
+        ratio = first.cycles / other.cycles
+        return Speedup(ratio, (ratio / left_open, ratio * left_open), of="cycles")
+    return None
 
 
 def comparison_grid(measurements: Sequence[Measurement]) -> Grid:
