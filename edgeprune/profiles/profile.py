@@ -33,7 +33,15 @@ from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
 from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
-from edgeprune.profiles.rules import Encoding, Route, Selection, Strategy
+from edgeprune.profiles.rules import (
+    HALF_PRECISION,
+    HALVES_STAY_DENSE,
+    Encoding,
+    Route,
+    Selection,
+    Strategy,
+    sparse_halves,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,6 +52,7 @@ STRATEGIES_SCHEMA = 1
 PROFILE_SCHEMA = 2
 """Profiles of schema 1 have strategies in one number format, which are read as routes."""
 _PER_ROUTE = (
+    "channel_cost",
     "encoding",
     "left_alone",
     "per_channel_dense",
@@ -222,6 +231,8 @@ class DeviceProfile(Table):
             )
         own = {key: getattr(chosen, key) for key in _PER_ROUTE}
         changed = {key: value for key, value in own.items() if value is not None}
+        if chosen.numerics == HALF_PRECISION:
+            changed["encoding"] = HALVES_STAY_DENSE
         if chosen.prunable is not None:
             changed["also"] = chosen.also
         narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
@@ -279,6 +290,7 @@ def _contradictions(profile: DeviceProfile) -> Iterator[str]:
             f"numerics: expected that of the first route, {profile.routes[0].numerics}. "
             f"Received: {profile.numerics}"
         )
+    yield from filter(None, map(sparse_halves, profile.offered))
     yield from _unknown_runtimes(profile)
 
 
