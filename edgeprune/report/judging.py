@@ -19,7 +19,7 @@ from edgeprune.report.headline import expected_by
 from edgeprune.report.making import Job, Tell
 from edgeprune.report.report import DeviceReport
 from edgeprune.targets.find import measures_device
-from edgeprune.targets.measuring import default_target, measure_each
+from edgeprune.targets.measuring import default_target, measure_each, readiness_for
 from edgeprune.targets.missing import not_measured
 from edgeprune.tflite.format.file import read as read_tflite
 from edgeprune.tflite.format.signature import signature_specs
@@ -108,7 +108,7 @@ def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]
     if asked:
         return tuple(name for name in asked if measures_device(name, profile))
     default = default_target(profile)
-    return (default,) if default else ()
+    return (default,) if default and readiness_for(default, profile).ready else ()
 
 
 def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> DeviceReport:
