@@ -80,10 +80,11 @@ def _devices(incomplete: str) -> Iterator[str]:
     """Profiles, and once something is typed products too, in one word: `pixel-8`."""
     from edgeprune.profiles.folder import product_names, profile_names
 
-    yield from _beginning(profile_names(), incomplete)
+    profiles = profile_names()
+    yield from _beginning(profiles, incomplete)
     if incomplete:
-        words = (word for name in product_names() for word in typed_names(name))
-        yield from _beginning(sorted(set(words)), incomplete)
+        words = {word for name in product_names() for word in typed_names(name)}
+        yield from _beginning(sorted(words.difference(profiles)), incomplete)
 
 
 def typed_names(product: str) -> tuple[str, ...]:

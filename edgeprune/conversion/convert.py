@@ -43,6 +43,7 @@ from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.profiles.rules import HALF_PRECISION
 from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
@@ -140,7 +141,7 @@ def export(
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
-        rules = EncodingRules(runtimes=()) if chosen == "float16-arithmetic" else rules_of(profile)
+        rules = EncodingRules(runtimes=()) if chosen == HALF_PRECISION else rules_of(profile)
         fitted = fit_network(draft, rules)
         draft = fitted.draft
         tensors = plan_encoding(draft.graph, rules)

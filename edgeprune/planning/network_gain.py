@@ -249,19 +249,20 @@ def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple
     """Devices whose pattern takes most of the model's weights, and needs no network that fits.
 
     Those that an instrument of this profile measures too come first: they are the same
-    processor, in other numbers.
+    processor, in other numbers; of them, those that offer the fewest number formats.
     """
-    found: dict[tuple[bool, str], Pattern] = {}
+    found: dict[tuple[bool, int, str], Pattern] = {}
     for name in profile_names():
         other = load_profile(name)
-        if name == profile.name or other.encoding.sparse_networks:
+        if name == profile.name or other.on().encoding.sparse_networks:
             continue
         rows = make_plan(layers, other).layers
         taken = [(row.weights, row.pattern) for row in rows if row.pattern is not None]
         if 2 * sum(weights for weights, _ in taken) > sum(row.weights for row in rows):
             shared = bool(set(other.targets) & set(profile.targets))
-            found[not shared, name] = max(taken, key=lambda row: row[0])[1]
-    return tuple(Alternative(device=key[1], pattern=found[key]) for key in sorted(found))
+            formats = len({route.numerics for route in other.offered})
+            found[not shared, formats, name] = max(taken, key=lambda row: row[0])[1]
+    return tuple(Alternative(device=key[2], pattern=found[key]) for key in sorted(found))
 
 
 def in_model(tensor: str, layers: Iterable[LayerInfo]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from edgeprune.core.grid import Grid, Printable, grid
 from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.hardware import Hardware
-from edgeprune.profiles.matching import correct, find, unknown_device
+from edgeprune.profiles.matching import Listed, correct, find, read_name, unknown_device
 from edgeprune.profiles.profile import (
     DeviceProfile,
     listed_products,
@@ -84,7 +84,7 @@ class Devices(Printable):
             return (_everything(self.matches, self.hints),)
         pays = grid(
             f"What pays on {self._subject}",
-            ("=device", "what it is", "numbers", "pattern that pays (goal)", "gain seen so far"),
+            ("=device", "what it is", "=route", "numbers", "pattern (goal)", "gain seen so far"),
             (row for match in self.matches for row in _pays(match.profile)),
             *self.hints,
         )
@@ -99,6 +99,8 @@ class Devices(Printable):
 def devices(words: str | Sequence[str] = "") -> Devices:
     """Finds the device profiles for a product, a chip or a category, such as `pixel 8`.
 
+    The exact name of a profile means that profile, though a product may be called so too.
+
     Args:
       words: a name in any case, also in parts; numbers have to be exact, typing errors in words are
         forgiven. All profiles where it is empty.
@@ -110,11 +112,11 @@ def devices(words: str | Sequence[str] = "") -> Devices:
     profiles = shipped_profiles()
     if not text.strip():
         return Devices("", "", tuple(DeviceMatch(p, p.hardware) for p in profiles))
+    listed = listed_products(profiles)
     name = named_profile(text)
-    if name:
+    if name == text or (name and not any(_is_called(text, entry) for entry in listed)):
         profile = load_profile(name)
         return Devices(text, text, (DeviceMatch(profile, profile.hardware),))
-    listed = listed_products(profiles)
     found, read_as = find(text, listed), text
     if not found:
         read_as = correct(text, listed)
@@ -126,6 +128,12 @@ def devices(words: str | Sequence[str] = "") -> Devices:
         for profile in profiles
     )
     return Devices(text, read_as, tuple(sorted(filter(_has_products, matches), key=_order)))
+
+
+def _is_called(words: str, entry: Listed) -> bool:
+    """Whether a product has just these words for a name: a profile may be called after it."""
+    names = (entry.hardware.name, *entry.hardware.aliases)
+    return any(read_name(words).parts == read_name(name).parts for name in names)
 
 
 def _has_products(match: DeviceMatch) -> bool:
@@ -154,16 +162,37 @@ def _route_json(profile: DeviceProfile, route: Route) -> dict[str, Any]:
 
 
 def _pattern(route: Route) -> str:
-    pattern = route.rules[0].pattern if route.rules else "dense"
-    return f"{pattern} ({', '.join(route.goals) or route.name})"
+    if route.dense:
+        return "dense"
+    goals = f" ({', '.join(route.goals)})" if route.goals else ""
+    return f"{route.rules[0].pattern}{goals}"
 
 
 def _pays(profile: DeviceProfile) -> Iterator[tuple[str, ...]]:
     """A row for each route; the first one says of which profile."""
     facts: tuple[str, ...] = (profile.name, profile.device)
     for route in profile.offered:
-        yield (*facts, route.numerics, _pattern(route), str(route.gain or NOT_MEASURED))
+        yield (*facts, route.name, route.numerics, _pattern(route), _gain(profile, route))
         facts = ("", "")
+
+
+def _gain(profile: DeviceProfile, route: Route) -> str:
+    """What a route was seen to gain, or why it gains nothing."""
+    lacks = profile.lacks(route)
+    if lacks:
+        return f"none: {profile.core} has no {' and no '.join(lacks)}"
+    if route.dense:
+        return "nothing is pruned"
+    return str(route.gain or NOT_MEASURED)
+
+
+def _by_route(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
+    """What each route prunes, in which numbers where they differ, and its sparsity."""
+    formats = {route.numerics for route in profile.offered}
+    for route in profile.offered:
+        if not route.dense:
+            numbers = f"{route.numerics}: " if len(formats) > 1 else ""
+            yield f"{numbers}{_pattern(route)}", f"{route.default_sparsity:g}"
 
 
 def _products(matches: Sequence[DeviceMatch]) -> Grid:
@@ -203,8 +232,7 @@ def _everything(matches: Sequence[DeviceMatch], notes: Sequence[str]) -> Grid:
                 match.profile.name,
                 f"{match.profile.device}\n{match.profile.summary}\n",
                 "\n".join(dict.fromkeys(route.numerics for route in match.profile.offered)),
-                "\n".join(map(_pattern, match.profile.offered)),
-                "\n".join(f"{s.default_sparsity:g}" for s in match.profile.offered),
+                *("\n".join(column) for column in zip(*_by_route(match.profile), strict=True)),
                 ", ".join(match.profile.targets),
             )
             for match in matches

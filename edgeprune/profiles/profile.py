@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.runtime import read_runtime
@@ -22,7 +22,6 @@ from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
     CORE_FEATURES,
     DEFAULT_CORE,
-    Accelerator,
     Core,
     CoreFeature,
     Goal,
@@ -31,10 +30,19 @@ from edgeprune.core.terms import (
     TargetName,
 )
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
+from edgeprune.profiles.facts import Fact, Limits, RequiredRuntime, TflmSettings, VelaSettings
 from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
-from edgeprune.profiles.rules import Encoding, RequiredRuntime, Route, Selection, Strategy
+from edgeprune.profiles.rules import (
+    HALF_PRECISION,
+    HALVES_STAY_DENSE,
+    Encoding,
+    Route,
+    Selection,
+    Strategy,
+    sparse_halves,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,6 +53,7 @@ STRATEGIES_SCHEMA = 1
 PROFILE_SCHEMA = 2
 """Profiles of schema 1 have strategies in one number format, which are read as routes."""
 _PER_ROUTE = (
+    "channel_cost",
     "encoding",
     "left_alone",
     "per_channel_dense",
@@ -52,61 +61,6 @@ _PER_ROUTE = (
     "symmetric_padding",
 )
 """Keys that a route may have for itself."""
-
-
-def _none_if_unknown(value: object) -> object:
-    return None if value == "unknown" else value
-
-
-class Limit(Table):
-    """A number the device sets; None, written `"unknown"`, where it is not known."""
-
-    value: Annotated[Count | None, BeforeValidator(_none_if_unknown)]
-    """Bytes, or "unknown"."""
-    source: Text
-    """Where the number comes from, or why it is not known."""
-
-
-class Limits(Table):
-    """What an artifact has to fit into, in bytes."""
-
-    flash_bytes: Limit
-    """Room for the model's file."""
-    arena_bytes: Limit
-    """Room for activations while it runs."""
-    on_chip_bytes: Limit
-    """The most that parameters can take of an accelerator's own memory."""
-    sure_on_chip_bytes: Limit | None = None
-    """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
-
-
-class VelaSettings(Table):
-    """What the instrument `vela` has to know of a device."""
-
-    accelerator: Accelerator
-    """The NPU and its multiply-accumulates per cycle."""
-    system: Text | None = None
-    """System configuration of the compiler's Arm/vela.ini; its default for the NPU if left out."""
-    memory_mode: Text | None = None
-    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if left out."""
-    source: Text
-    """Where these settings come from."""
-
-
-class TflmSettings(Table):
-    """What the instrument `tflm` has to know of a device."""
-
-    code_bytes: Limit
-    """Flash that the interpreter and its kernels take beside the model."""
-
-
-class Fact(Table):
-    """Something measured or documented about the device that explains the rules."""
-
-    text: Text
-    """The fact, in a sentence."""
-    source: Text
-    """What shows it."""
 
 
 class DeviceProfile(Table):
@@ -222,6 +176,8 @@ class DeviceProfile(Table):
             )
         own = {key: getattr(chosen, key) for key in _PER_ROUTE}
         changed = {key: value for key, value in own.items() if value is not None}
+        if chosen.numerics == HALF_PRECISION:
+            changed["encoding"] = HALVES_STAY_DENSE
         if chosen.prunable is not None:
             changed["also"] = chosen.also
         narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
@@ -303,6 +259,7 @@ def _contradictions(profile: DeviceProfile) -> Iterator[str]:
             f"numerics: expected that of the first route, {profile.routes[0].numerics}. "
             f"Received: {profile.numerics}"
         )
+    yield from filter(None, map(sparse_halves, profile.offered))
     yield from _unknown_runtimes(profile)
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from edgeprune.core.pattern import NofM
+from edgeprune.core.pattern import Channels, NofM
 from edgeprune.core.runtime import RuntimeName
 from edgeprune.core.schema import Count, Fraction, Table, Text, WrittenPattern
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import LAYER_KINDS, Allocation, CoreFeature, Goal, Numerics
+from edgeprune.profiles.channel_cost import ChannelCost
 
 
 def _known_kind(value: str) -> str:
@@ -111,17 +112,6 @@ RouteName = Annotated[
 ]
 
 
-class RequiredRuntime(Table):
-    """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
-
-    name: RuntimeName
-    """The runtime."""
-    version: Text
-    """Its version."""
-    source: Text
-    """Where that version comes from."""
-
-
 class Encoding(Table):
     """Which runtimes read a file with sparse tensors, and from where a sparse kernel pays.
 
@@ -167,6 +157,8 @@ class Route(Strategy):
     """In place of the profile's own."""
     encoding: Encoding | None = None
     """In place of the profile's own."""
+    channel_cost: ChannelCost | None = None
+    """In place of the profile's own."""
     source: Text
     """What shows that it pays, or what it is compared with."""
 
@@ -178,3 +170,27 @@ class Route(Strategy):
     def pays_in(self, runtime: str) -> bool:
         """Whether it pays in a runtime of this name."""
         return not self.runtimes or runtime in self.runtimes
+
+
+HALF_PRECISION: Numerics = "float16-arithmetic"
+HALVES_STAY_DENSE = Encoding(
+    runtimes=(),
+    source="half precision arithmetic on sparse float weights computes NaN or crashes: XNNPACK's "
+    "kernel for the one runs on the buffers of the other (google/XNNPACK of mid-2023, June 2026 "
+    "and 75db3c0: its fp16 rewrite leaves filters in float32, and the NCHW convolution picks its "
+    "kernel by the filter's type)",
+)
+"""How files that compute in half precision are stored on every device."""
+
+
+def sparse_halves(route: Route) -> str:
+    """What is wrong with a route that has half precision and zeros in weights; empty if nothing."""
+    wrong = dict.fromkeys(
+        str(rule.pattern) for rule in route.rules if not isinstance(rule.pattern, Channels)
+    )
+    if route.numerics != HALF_PRECISION or not wrong:
+        return ""
+    return (
+        f"route '{route.name}': expected Channels(multiple) or no rules with {HALF_PRECISION}, "
+        f"since {HALVES_STAY_DENSE.source}. Received: {', '.join(wrong)}"
+    )

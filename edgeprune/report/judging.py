@@ -23,7 +23,7 @@ from edgeprune.report.kept import Fingerprint
 from edgeprune.report.making import Job, Tell
 from edgeprune.report.report import DeviceReport
 from edgeprune.targets.find import find_target, measures_device
-from edgeprune.targets.measuring import default_target, measure_each
+from edgeprune.targets.measuring import default_target, measure_each, readiness_for
 from edgeprune.targets.missing import not_measured
 from edgeprune.targets.target import Remote
 from edgeprune.tflite.format.file import read as read_tflite
@@ -114,7 +114,7 @@ def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]
     if asked:
         return tuple(name for name in asked if measures_device(name, profile))
     default = default_target(profile)
-    return (default,) if default else ()
+    return (default,) if default and readiness_for(default, profile).ready else ()
 
 
 def judged_by(

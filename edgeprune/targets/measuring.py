@@ -14,7 +14,7 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.find import TARGETS, find_target, measures_device
 from edgeprune.targets.host import HOST
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Measurements, Settings
-from edgeprune.targets.target import Remote
+from edgeprune.targets.target import OnCores, Readiness, Remote
 from edgeprune.tflite.format.file import read as read_tflite
 from edgeprune.tflite.metadata import named_route
 
@@ -213,6 +213,12 @@ def default_target(profile: DeviceProfile) -> str | None:
     """
     names = (name for name in local_targets(profile) if find_target(name).readiness().ready)
     return next(names, None)
+
+
+def readiness_for(name: str, profile: DeviceProfile) -> Readiness:
+    """Whether a target can be used for a device: one that emulates cores may lack the device's."""
+    target = find_target(name)
+    return target.readiness_on(profile.core) if isinstance(target, OnCores) else target.readiness()
 
 
 def local_targets(profile: DeviceProfile) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from edgeprune.core.errors import TargetError
 from edgeprune.core.progress import Progress
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.find import TARGETS, find_target
-from edgeprune.targets.measuring import default_target, local_targets
+from edgeprune.targets.measuring import local_targets, readiness_for
 from edgeprune.targets.target import Readiness, Remote
 
 
@@ -52,9 +52,9 @@ def missing_instrument(profile: DeviceProfile) -> Missing | None:
     None if one is ready, or if the device is measured on other machines alone.
     """
     names = local_targets(profile)
-    if not names or default_target(profile) is not None:
+    states = {name: readiness_for(name, profile) for name in names}
+    if not names or any(state.ready for state in states.values()):
         return None
-    states = {name: find_target(name).readiness() for name in names}
     best = next((name for name in names if states[name].installs), names[0])
     return Missing(best, (profile.name,), states[best])
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from edgeprune.core.arrays import Array
+    from edgeprune.core.terms import Core
     from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.targets.checks import Case, Check
+    from edgeprune.targets.child import Reply
     from edgeprune.targets.measurement import Measurement, Settings
+    from edgeprune.tflite.format.file import Graph
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,26 @@ class Remote:
 
     It is used only when it is asked for, and at the same time as others.
     """
+
+
+class OnCores(ABC):
+    """An instrument that runs files on the core of a device, whatever computer it is on.
+
+    Half precision is computed there and not on this computer, where its outputs would be others.
+    """
+
+    @abstractmethod
+    def readiness_on(self, core: Core) -> Readiness:
+        """Whether it can be used for a core, and what adds the core if not."""
+
+    @abstractmethod
+    def run_on_core(self, graph: Graph, inputs: list[Array], profile: DeviceProfile) -> Reply:
+        """Runs samples in the device's first runtime that is set up, on the device's core.
+
+        Raises:
+          TargetError: it is not set up, or not for that core; says what sets it up.
+          WorkerError: the runtime refuses the file, crashes on it or does not end.
+        """
 
 
 class Installable(Protocol):

@@ -99,7 +99,7 @@ def test_devices_lists_the_profiles(run: Run) -> None:
     content = json.loads(run("devices", "--json").stdout)
     assert [entry["name"] for entry in content] == list(profile_names())
     assert all(name in table for name in profile_names())
-    assert content[0]["strategies"][0]["rules"][0]["pattern"] == "Channels(16)"
+    assert content[0]["routes"][0]["patterns"] == ["Channels(16)"]
 
 
 def test_targets_say_what_is_ready(run: Run) -> None:

@@ -32,7 +32,7 @@ def test_words_find_a_product_and_say_what_to_type(words: list[str]) -> None:
     done = run("devices", *words)
     assert done.exit_code == 0
     assert "Google Tensor G3" in done.stdout
-    assert "Next: edgeprune plan model.keras --device xnnpack-arm64" in done.stdout
+    assert "Next: edgeprune plan model.keras --device android-phone-2023" in done.stdout
     assert done.stderr == ""
 
 
@@ -41,7 +41,11 @@ def test_the_document_holds_the_profiles_that_fit_wherever_json_is_asked_for(pla
     words = ["pixel", "8"]
     words.insert(place, "--json")
     content = json.loads(run("devices", *words).stdout)
-    assert [entry["name"] for entry in content] == ["xnnpack-arm64", "arm-neon-int8"]
+    assert [entry["name"] for entry in content] == [
+        "android-phone-2023",
+        "xnnpack-arm64",
+        "arm-neon-int8",
+    ]
     assert [product["name"] for product in content[0]["hardware"]] == ["Google Pixel 8"]
     assert content[0]["hardware"][0]["source"]
 
@@ -83,8 +87,8 @@ def dense(tmp_path: Path) -> Path:
 def test_a_product_is_taken_for_a_device_and_it_is_said_as_which(dense: Path) -> None:
     done = run("inspect", dense, "--device", "Raspberry Pi 5", "--json")
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["device"] == "xnnpack-arm64"
-    said = "'Raspberry Pi 5' is taken as xnnpack-arm64: Raspberry Pi 5 (Broadcom BCM2712)."
+    assert json.loads(done.stdout)["device"] == "raspberry-pi-5"
+    said = "'Raspberry Pi 5' is taken as raspberry-pi-5: Raspberry Pi 5 (Broadcom BCM2712)."
     assert said in done.stderr.replace("\n", " ")
 
 
@@ -94,10 +98,10 @@ def test_a_profiles_own_name_goes_without_saying(dense: Path) -> None:
 
 
 def test_a_word_for_many_products_names_a_few(dense: Path) -> None:
-    done = run("encode", dense, "--device", "android", "-o", dense.with_name("out.tflite"))
+    done = run("encode", dense, "--device", "iphone", "-o", dense.with_name("out.tflite"))
     assert done.exit_code == 0
     said = done.stderr.replace("\n", " ")
-    assert "'android' is taken as xnnpack-arm64: Google Pixel 4 (" in said
+    assert "'iphone' is taken as xnnpack-arm64: iPhone 11 (" in said
     assert " more." in said
 
 
@@ -107,6 +111,7 @@ def test_a_word_for_many_products_names_a_few(dense: Path) -> None:
         ("inspect m.tflite", "pixel 80", "Unknown device 'pixel 80'"),
         ("inspect m.tflite", "", "Unknown device ''"),
         ("inspect m.tflite", "raspberry pi", "may mean several devices"),
+        ("inspect m.tflite", "android", "android-phone (Google Pixel 4), android-phone-2023"),
         ("encode m.tflite -o o.tflite", "pixel 6 8", "Unknown device"),
         ("validate m.tflite", "esp32", "Unknown device 'esp32'"),
         ("measure m.tflite", "esp32", "devices copy NAME"),
@@ -121,10 +126,10 @@ def test_no_command_guesses_a_device(command: str, device: str, said: str) -> No
 
 def test_compare_takes_products_too() -> None:
     done = run("compare", "m.keras", "--devices", "pixel 8,esp32", "--data", "d.npz", "-o", "o")
-    check_refused(done, "'pixel 8' is taken as xnnpack-arm64", "Unknown device 'esp32'")
+    check_refused(done, "'pixel 8' is taken as android-phone-2023", "Unknown device 'esp32'")
 
 
 def test_two_products_of_one_profile_are_compared_once(capsys: pytest.CaptureFixture[str]) -> None:
     profiles = read_devices(["pixel 8", " galaxy s24", "nrf52840"])
-    assert [profile.name for profile in profiles] == ["xnnpack-arm64", "cortex-m-tflm"]
-    assert "'galaxy s24' is xnnpack-arm64 too: compared once." in capsys.readouterr().err
+    assert [profile.name for profile in profiles] == ["android-phone-2023", "cortex-m-tflm"]
+    assert "'galaxy s24' is android-phone-2023 too: compared once." in capsys.readouterr().err

@@ -22,11 +22,16 @@ def found(words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "profiles"),
     [
-        ("pixel 8", ["xnnpack-arm64", "arm-neon-int8"]),
-        ("Raspberry Pi 5", ["xnnpack-arm64", "arm-neon-int8"]),
+        ("pixel 8", ["android-phone-2023", "xnnpack-arm64", "arm-neon-int8"]),
+        ("pixel 5", ["android-phone", "xnnpack-arm64", "arm-neon-int8"]),
+        ("Raspberry Pi 5", ["raspberry-pi-5", "xnnpack-arm64", "arm-neon-int8"]),
+        ("raspberry pi 4", ["raspberry-pi-4", "xnnpack-arm64", "arm-neon-int8"]),
+        ("raspberry pi 3", ["xnnpack-arm64", "arm-neon-int8"]),
+        ("raspberry-pi-5", ["raspberry-pi-5"]),
+        ("android phone", ["android-phone"]),
         ("iphone", ["xnnpack-arm64", "arm-neon-int8"]),
         ("ios", ["xnnpack-arm64", "arm-neon-int8"]),
-        ("android", ["xnnpack-arm64", "arm-neon-int8"]),
+        ("android", ["android-phone-2023", "android-phone", "xnnpack-arm64", "arm-neon-int8"]),
         ("nrf52840", ["cortex-m-tflm"]),
         ("arduino", ["cortex-m-tflm"]),
         ("microcontroller", ["cortex-m-tflm", "ethos-u55", "ethos-u85"]),
@@ -58,11 +63,16 @@ def test_it_says_what_pays_what_is_inside_and_what_to_type() -> None:
     check_printed(
         devices("raspberry pi 4"),
         "What pays on Raspberry Pi 4 Model B",
+        "int8-channels",
+        "Channels(16)",
         "Block(2,1)",
         "float32",
         "2.33x fewer",
+        "none: cortex-a72 has no fp16-arithmetic",
+        "nothing is pruned",
         "Broadcom BCM2711",
-        "Next: edgeprune plan model.keras --device xnnpack-arm64",
+        "Next: edgeprune plan model.keras --device raspberry-pi-4",
+        "Or: edgeprune plan model.keras --device xnnpack-arm64",
         "Or: edgeprune plan model.keras --device arm-neon-int8",
     )
     assert "no fp16" in str(devices("raspberry pi 4"))
@@ -77,8 +87,12 @@ def test_the_document_has_the_products_that_were_asked_for_and_the_command() -> 
     content = json.loads(json.dumps(devices("pixel 8").to_json()))
     assert [entry["name"] for entry in content] == found("pixel 8")
     assert [h["name"] for h in content[0]["hardware"]] == ["Google Pixel 8"]
-    assert content[0]["command"] == "edgeprune plan model.keras --device xnnpack-arm64"
-    assert content[0]["strategies"][0]["gain"]["factor"] == 2.33
+    assert content[0]["command"] == "edgeprune plan model.keras --device android-phone-2023"
+    assert content[1]["strategies"][0]["gain"]["factor"] == 2.33
+    routes = {route["route"]: route for route in content[0]["routes"]}
+    assert routes["int8-channels"]["patterns"] == ["Channels(16)"]
+    assert routes["int8"]["patterns"] == routes["int8"]["goals"] == []
+    assert routes["float16-channels"]["condition"] == "the core needs fp16-arithmetic"
     everything = devices().to_json()
     assert [len(entry["hardware"]) for entry in everything] == [
         len(load_profile(name).hardware) for name in profile_names()
@@ -100,8 +114,12 @@ def test_what_is_not_known_names_the_closest_and_how_to_write_a_profile(words: s
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        ("pixel 8", "xnnpack-arm64"),
-        ("android", "xnnpack-arm64"),
+        ("pixel 8", "android-phone-2023"),
+        ("pixel 7", "android-phone"),
+        ("Raspberry Pi 5", "raspberry-pi-5"),
+        ("CM4", "raspberry-pi-4"),
+        ("raspberry pi zero 2 w", "xnnpack-arm64"),
+        ("iphone", "xnnpack-arm64"),
         ("nrf52840", "cortex-m-tflm"),
         ("coral dev board", "edge-tpu"),
         ("alif ensemble e7", "ethos-u55"),
@@ -112,7 +130,7 @@ def test_a_product_stands_for_the_profile_that_suits_it_best(words: str, name: s
     assert load_profile(words).name == name
 
 
-@pytest.mark.parametrize("words", ["raspberry pi", "laptop", "microcontroller"])
+@pytest.mark.parametrize("words", ["raspberry pi", "android", "laptop", "microcontroller"])
 def test_words_that_may_mean_devices_of_several_profiles_are_refused(words: str) -> None:
     with pytest.raises(ProfileError, match=rf"'{words}' may mean several.*Name a product"):
         load_profile(words)

@@ -9,9 +9,9 @@ from edgeprune.core.errors import ProfileError
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Core
 from edgeprune.profiles.encoding import rules_of, runtimes_of
+from edgeprune.profiles.facts import RequiredRuntime
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
-from edgeprune.profiles.rules import RequiredRuntime
 
 
 def own_profile(folder: Path, old: str, new: str) -> Path:

@@ -98,7 +98,7 @@ def test_a_copy_has_a_name_of_its_own_and_is_good(mine: Path) -> None:
 def test_a_product_is_copied_by_its_name(tmp_path: Path) -> None:
     done = run("devices", "copy", "pixel", "8", "-o", tmp_path / "xnnpack-arm64.toml")
     assert done.exit_code == 0
-    assert "'pixel 8' is taken as xnnpack-arm64" in done.stderr
+    assert "'pixel 8' is taken as android-phone-2023" in done.stderr
     assert load_profile(tmp_path / "xnnpack-arm64.toml").name == "xnnpack-arm64-own"
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.pattern import Block, Channels
+from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from tests.support.profiles import profile, rule, strategy
@@ -109,10 +109,40 @@ def test_a_route_wants_what_its_core_has(core: str, needs: tuple[str, ...], lack
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_every_route_that_comes_with_edgeprune_can_be_taken(name: str) -> None:
+def test_every_route_whose_needs_the_core_meets_can_be_taken(name: str) -> None:
     made = load_profile(name)
     for offered in made.offered:
-        assert made.on(offered.name).route == offered
+        if made.lacks(offered):
+            with pytest.raises(ProfileError, match=f"needs fp16-arithmetic.*core {made.core}"):
+                made.on(offered.name)
+        else:
+            assert made.on(offered.name).route == offered
+
+
+def test_a_route_has_a_channel_cost_of_its_own_or_the_profiles() -> None:
+    own = {"compute_inputs": 8, "macs_per_byte": 3, "source": "a test of the route"}
+    made = phone(route("half", channel_cost=own), route("other"))
+    assert made.on("half").channel_cost.compute_inputs == 8
+    assert made.on("other").channel_cost == made.channel_cost != made.on("half").channel_cost
+
+
+@pytest.mark.parametrize("pattern", [Block(2, 1), Unstructured(), NofM(2, 4)])
+def test_half_precision_takes_no_zeros_in_weights_but_whole_channels(pattern: Pattern) -> None:
+    wrong = route("h", "float16-arithmetic", rules=(rule(Channels(16)), rule(pattern)))
+    with pytest.raises(ValidationError, match=re.escape(f"Received: {pattern}")):
+        phone(route("half"), wrong)
+    with pytest.raises(ValidationError, match=re.escape(f"Received: {pattern}")):
+        profile(rule(pattern), numerics="float16-arithmetic")
+    assert phone(route("half"), {**wrong, "numerics": "float32"}).on("h").route.rules
+
+
+def test_half_precision_is_never_stored_sparsely_whatever_the_profile_says() -> None:
+    sparse = {"runtimes": ("LiteRT",), "sparse_networks": True, "source": "a test of storage"}
+    halves = route("h", "float16-arithmetic", encoding=sparse)
+    made = phone(route("half"), halves, encoding=sparse)
+    assert made.on("half").encoding.sparse_networks
+    assert made.on("h").encoding.runtimes == ()
+    assert not made.on("h").encoding.sparse_networks
 
 
 def test_strategies_of_schema_1_are_routes_by_their_first_goals() -> None:
@@ -141,6 +171,15 @@ def test_strategies_of_schema_1_are_routes_by_their_first_goals() -> None:
         ({"routes": (route("auto"),)}, "'auto' means the route"),
         ({"routes": (route("A b"),)}, "String should match pattern"),
         ({"routes": (route("a", runtimes=("TFLM",)),)}, "route 'a': runtimes: expected names"),
+        (
+            {
+                "routes": (
+                    route("int8"),
+                    route("h", "float16-arithmetic", rules=(rule(Block(2, 1)),)),
+                )
+            },
+            "route 'h': expected Channels(multiple) or no rules with float16-arithmetic, since",
+        ),
     ],
 )
 def test_what_is_wrong_with_routes_is_said(changes: dict[str, Any], said: str) -> None:

@@ -19,17 +19,23 @@ from edgeprune.profiles.profile import load_profile, read_toml
 from edgeprune.tflite.op_versions import op_versions
 
 NAMES = (
+    "android-phone",
+    "android-phone-2023",
     "arm-neon-int8",
     "cortex-m-tflm",
     "edge-tpu",
     "ethos-u55",
     "ethos-u85",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
     "xnnpack-arm64",
     "xnnpack-x86",
 )
+WITH_ROUTES = ("android-phone", "android-phone-2023", "raspberry-pi-4", "raspberry-pi-5")
+"""Those of schema 2."""
 
 
-def test_the_seven_devices_are_there() -> None:
+def test_the_devices_of_the_command_line_contract_are_there() -> None:
     assert profile_names() == NAMES
 
 
@@ -38,7 +44,9 @@ def test_a_profile_is_named_after_its_file_and_every_fact_has_a_source(name: str
     profile = load_profile(name)
     assert profile.name == name == read_toml(profile_folder() / f"{name}.toml")["name"]
     sourced: list[Any] = [
-        *(rule for strategy in profile.strategies for rule in strategy.rules),
+        *(rule for route in profile.offered for rule in route.rules),
+        *(route.gain for route in profile.offered if route.gain),
+        *profile.routes,
         *profile.runtimes,
         *profile.facts,
         profile.limits.flash_bytes,
@@ -72,7 +80,10 @@ def test_the_cost_table_of_a_profile_is_of_its_core_and_knows_its_runtimes(name:
 def test_broad_profiles_list_many_products_and_every_one_has_a_source() -> None:
     counts = {name: len(load_profile(name).hardware) for name in NAMES}
     assert all(counts.values())
-    broad = ("arm-neon-int8", "cortex-m-tflm", "xnnpack-arm64", "xnnpack-x86")
+    broad = (
+        *("android-phone", "android-phone-2023"),
+        *("arm-neon-int8", "cortex-m-tflm", "xnnpack-arm64", "xnnpack-x86"),
+    )
     assert all(counts[name] >= 25 for name in broad)
     products = [hardware for name in NAMES for hardware in load_profile(name).hardware]
     assert all(len(hardware.source) > 10 for hardware in products)
@@ -96,6 +107,10 @@ def test_cores_without_fp16_arithmetic_have_a_note_where_a_runtime_needs_it() ->
 
 
 DEFAULTS = {
+    "android-phone": ("int8", "latency", 0.5, "arm64-emulated"),
+    "android-phone-2023": ("int8", "latency", 0.5, "arm64-emulated"),
+    "raspberry-pi-4": ("int8", "latency", 0.5, "arm64-emulated"),
+    "raspberry-pi-5": ("int8", "latency", 0.5, "arm64-emulated"),
     "arm-neon-int8": ("int8", "latency", 0.5, "arm64-emulated"),
     "cortex-m-tflm": ("int8", "latency", 0.5, "tflm"),
     "edge-tpu": ("int8", "latency", 0.5, "edgetpu-model"),
@@ -114,6 +129,43 @@ def test_numbers_goal_sparsity_and_instrument_by_default(name: str) -> None:
     assert found == DEFAULTS[name]
 
 
+@pytest.mark.parametrize("name", WITH_ROUTES)
+def test_a_phone_and_a_board_offer_the_routes_of_their_processor(name: str) -> None:
+    """int8 with channels removed first, the dense ones last: a goal never takes these."""
+    profile = load_profile(name)
+    found = [(route.name, route.numerics, route.dense) for route in profile.offered]
+    assert found == [
+        ("int8-channels", "int8", False),
+        ("sparse", "float32", False),
+        ("float16-channels", "float16-arithmetic", False),
+        ("float32-channels", "float32", False),
+        ("float32", "float32", True),
+        ("float16-arithmetic", "float16-arithmetic", True),
+        ("int8", "int8", True),
+        ("dynamic-range", "dynamic-range", True),
+    ]
+    assert all(bool(route.goals) is not route.dense for route in profile.offered)
+    halves = {route.name for route in profile.offered if route.numerics == "float16-arithmetic"}
+    lacking = {route.name for route in profile.offered if profile.lacks(route)}
+    assert lacking == (halves if profile.core == "cortex-a72" else set())
+    assert {runtime.name for runtime in profile.runtimes} == {"LiteRT"}
+
+
+@pytest.mark.parametrize("name", WITH_ROUTES)
+def test_zeros_are_stored_on_the_sparse_route_alone(name: str) -> None:
+    profile = load_profile(name)
+    able = [route for route in profile.offered if not profile.lacks(route)]
+    sparse = [r.name for r in able if profile.on(r.name).encoding.sparse_networks]
+    assert sparse == [r.name for r in able if profile.on(r.name).encoding.runtimes] == ["sparse"]
+    own, old = profile.on("sparse"), load_profile("xnnpack-arm64").on()
+    assert own.prunable == old.prunable
+    assert own.also == old.also
+    assert own.symmetric_padding
+    assert [(r.pattern, r.kinds) for r in own.route.rules] == [
+        (r.pattern, r.kinds) for r in old.route.rules
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "goal", "pattern"),
     [
@@ -128,6 +180,9 @@ def test_numbers_goal_sparsity_and_instrument_by_default(name: str) -> None:
         ("ethos-u55", None, Unstructured()),
         ("ethos-u55", "latency", Channels(16)),
         ("cortex-m-tflm", "memory", Channels(4)),
+        *(("raspberry-pi-4", goal, Channels(16)) for goal in (None, "latency", "flash", "memory")),
+        *(("raspberry-pi-5", goal, Channels(16)) for goal in (None, "latency", "flash", "memory")),
+        *(("android-phone", goal, Channels(16)) for goal in (None, "latency", "flash", "memory")),
     ],
 )
 def test_the_pattern_that_pays_is_the_one_of_the_device_table(

@@ -35,6 +35,8 @@ from tests.support.architectures import ARCHITECTURES, build, samples
 from tests.support.ssh_server import ssh_server
 
 pytestmark = pytest.mark.slow
+DEVICES = [name for name in profile_names() if not load_profile(name).routes]
+"""Those of one number format; `tests/inspection/test_every_route.py` is for the others."""
 
 
 def check_pipeline(model: Any, device: str, folder: Path) -> None:
@@ -92,7 +94,7 @@ def check_patterns(pruned: Any, made: Plan) -> None:
                 assert len(zero) < device_shape(row.kind, row.shape)[0]
 
 
-@pytest.mark.parametrize("device", profile_names())
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_network_goes_through_for_every_device(
     name: str, device: str, tmp_path: Path

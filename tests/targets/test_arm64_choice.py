@@ -17,7 +17,8 @@ from edgeprune.core.terms import CORE_FEATURES, CORE_SINCE_QEMU, Core
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
-from edgeprune.targets.arm64_emulated import ARM64_EMULATED, choose
+from edgeprune.report.judging import targets_for
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED, ready
 from edgeprune.targets.arm64_emulated.choose import (
     emulator_of,
     find_runtime,
@@ -28,7 +29,8 @@ from edgeprune.targets.arm64_emulated.emulator import cached_emulator
 from edgeprune.targets.arm64_emulated.latest import LatestEmulator, cached_latest
 from edgeprune.targets.arm64_emulated.llvm_mca import LlvmMca
 from edgeprune.targets.arm64_emulated.target import installed_versions
-from edgeprune.targets.measuring import measure
+from edgeprune.targets.measuring import measure, readiness_for
+from edgeprune.targets.missing import not_measured
 from tests.support.stand_in_emulators import (
     LATEST_LITERT,
     LITERT,
@@ -51,7 +53,7 @@ COMMAND = r"Run: edgeprune targets install arm64-emulated --latest$"
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives every test a cache folder of its own, and no llvm-mca."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(choose, "find_llvm_mca", lambda: None)
+    monkeypatch.setattr(ready, "find_llvm_mca", lambda: None)
 
 
 @pytest.fixture
@@ -186,7 +188,7 @@ def test_what_models_cycles_is_named_or_what_installs_it(monkeypatch: pytest.Mon
         "for modelled cycles: apt-get install --no-install-recommends llvm-19"
     )
     llvm = LlvmMca(Path("llvm-mca"), Path("llvm-mc"), "19.1.7")
-    monkeypatch.setattr(choose, "find_llvm_mca", lambda: llvm)
+    monkeypatch.setattr(ready, "find_llvm_mca", lambda: llvm)
     found = ARM64_EMULATED.readiness()
     assert found.detail == f"{without.detail}; modelled cycles by llvm-mca 19.1.7"
     assert found.remedy == ""
@@ -233,3 +235,24 @@ def test_only_what_has_a_newer_version_takes_latest() -> None:
 def test_a_target_with_one_version_of_a_runtime_refuses_another(model: Path) -> None:
     with pytest.raises(TargetError, match=r"Target 'host' has LiteRT .* Received: LiteRT==1\.0\."):
         measure([model], "xnnpack-x86", target="host", runtime="LiteRT==1.0")
+
+
+def test_a_core_that_nothing_emulates_yet_is_not_ready_and_says_what_adds_it() -> None:
+    old, new = load_profile("raspberry-pi-4"), load_profile("android-phone-2023")
+    assert readiness_for("arm64-emulated", old).remedy == "edgeprune targets install arm64-emulated"
+    state = readiness_for("arm64-emulated", new)
+    assert not state.ready
+    assert state.detail.startswith("not set up for cortex-a710, which")
+    pretend_first_emulator()
+    assert readiness_for("arm64-emulated", old).ready
+    state = readiness_for("arm64-emulated", new)
+    assert (state.ready, state.installs) == (False, "")
+    command = "edgeprune targets install arm64-emulated --latest"
+    assert state.remedy == command
+    said = f"arm64-emulated is set up without cortex-a710, which `{command}` adds"
+    assert not_measured(new) == said
+    assert targets_for((), new) == ()
+    assert targets_for((), old) == ("arm64-emulated",)
+    pretend_latest_emulator()
+    assert readiness_for("arm64-emulated", new).ready
+    assert targets_for((), new) == ("arm64-emulated",)

@@ -15,8 +15,6 @@ from edgeprune.targets.arm64_emulated.emulator import (
     cached_emulator,
 )
 from edgeprune.targets.arm64_emulated.latest import ADDED_RUNTIMES, cached_latest
-from edgeprune.targets.arm64_emulated.llvm_mca import INSTALL_LLVM, find_llvm_mca
-from edgeprune.targets.target import Readiness
 
 
 def installed_runtimes() -> tuple[Runtime, ...]:
@@ -103,21 +101,3 @@ def listed_runtimes(installed: Sequence[Runtime], listed: Sequence[Runtime]) -> 
         alike = [each for each in installed if each.name == wanted.name]
         found += [wanted] if wanted in alike else alike[:1]
     return tuple(dict.fromkeys(found))
-
-
-def describe_ready() -> Readiness:
-    """What is set up: the runtimes, under which QEMU, and what models cycles or installs that."""
-    llvm = find_llvm_mca()
-    if llvm is None:
-        return Readiness(True, _what_runs(), f"for modelled cycles: {INSTALL_LLVM}")
-    return Readiness(True, f"{_what_runs()}; modelled cycles by llvm-mca {llvm.version}")
-
-
-def _what_runs() -> str:
-    first, latest = cached_emulator(), cached_latest()
-    found = ", ".join(map(str, first.runtimes()))
-    said = f"{found} under QEMU {first.version('qemu')}"
-    if not latest.complete():
-        return said
-    added = ", ".join(str(each) for each in latest.runtimes() if each not in first.runtimes())
-    return f"{said}; {added} and newer cores under QEMU {latest.version('qemu')}"

@@ -16,7 +16,6 @@ from edgeprune.core.runtime import Runtime, read_runtime
 from edgeprune.core.terms import CORE_FEATURES, DEFAULT_CORE, Core
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.targets.arm64_emulated.choose import (
-    describe_ready,
     emulator_of,
     find_runtime,
     installed_runtimes,
@@ -24,30 +23,25 @@ from edgeprune.targets.arm64_emulated.choose import (
     required_emulator,
 )
 from edgeprune.targets.arm64_emulated.cycles import modelled_or_why
-from edgeprune.targets.arm64_emulated.debian import require_machine
-from edgeprune.targets.arm64_emulated.emulator import (
-    COMMAND,
-    NAME,
-    Emulator,
-    cached_emulator,
-)
+from edgeprune.targets.arm64_emulated.emulator import NAME, Emulator, cached_emulator
 from edgeprune.targets.arm64_emulated.llvm_mca import LlvmMca, find_llvm_mca
 from edgeprune.targets.arm64_emulated.plugin_log import read_counts, read_executed
+from edgeprune.targets.arm64_emulated.ready import readiness, readiness_on
 from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.target import Capabilities, Readiness
+from edgeprune.targets.target import Capabilities, OnCores, Readiness
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.gate import known_rules, rules_for
+from edgeprune.tflite.metadata import asks_for_halves
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-CONTENTS = "QEMU and the ARM64 runtimes, some 75 MB of downloads (115 MB without a C compiler)"
 REPEATABILITY = 1e-6
 """Relative difference between two counts of the same file, with one thread.
 
@@ -56,21 +50,18 @@ Under another path it is up to 1e-5, since names of other lengths move what foll
 _TIME_LIMIT_S = 1800.0
 
 
-class Arm64Emulated:
+class Arm64Emulated(OnCores):
     """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
 
     capabilities = Capabilities(sparse_networks=True, every_numerics=True, repeatable=True)
 
     def readiness(self) -> Readiness:
         """Ready if it was set up; says how if not."""
-        emulator = cached_emulator()
-        if emulator.complete():
-            return describe_ready()
-        try:
-            require_machine()
-        except TargetError as error:
-            return Readiness(False, "not for this machine", str(error))
-        return Readiness(False, "not installed", COMMAND, f"{CONTENTS}, into {emulator.folder}")
+        return readiness()
+
+    def readiness_on(self, core: Core) -> Readiness:
+        """That of the first emulator, unless it does not know the core: then of the newer one."""
+        return readiness_on(core)
 
     def install(self, tell: Callable[[str, int, int], None]) -> None:
         """Sets it up in the user's cache folder; does nothing if that is done."""
@@ -104,12 +95,20 @@ class Arm64Emulated:
         """
         chosen = _installed(runtime)
         emulator = emulator_of(chosen, core)
-        native = platform.machine() == "aarch64"
+        # This processor may lack the half precision that the core has.
+        halves = asks_for_halves(graph.metadata)
+        native = platform.machine() == "aarch64" and not halves
         launcher = emulator.native() if native else emulator.emulated(core)
         job = {"kind": "run", "threads": 1}
         reply = _start(job, graph, inputs, chosen, launcher, delegates=delegates)
         place = "this ARM64 processor" if native else f"emulated {core}"
         return _with_facts(reply, runtime=f"{reply.facts['runtime']} on {place}")
+
+    def run_on_core(self, graph: Graph, inputs: list[Array], profile: DeviceProfile) -> Reply:
+        """Runs samples in the device's first runtime that is set up, on its core."""
+        required_emulator()
+        runtime = find_runtime(installed_runtimes(), runtimes_of(profile))
+        return self.run(graph, inputs, runtime, core=profile.core)
 
     def count(
         self,
@@ -247,12 +246,14 @@ class Arm64Emulated:
     def check(self, case: Case) -> Iterator[Check]:
         """Runs a file in the ARM64 runtimes, where XNNPACK has kernels that x86 has not.
 
-        A few samples do: emulation is slow, and what goes wrong there goes wrong on every input.
+        A few samples do: emulation is slow, and what sparse kernels get wrong they get wrong on
+        every input.
         """
         if not cached_emulator().complete():
             yield from _not_proven(case, f"To run it: {self.readiness().remedy}")
             return
-        few = case.first_samples()
+        # Half precision goes wrong on some inputs only.
+        few = case if asks_for_halves(case.graph.metadata) else case.first_samples()
         for runtime in self.runtimes(case.profile):
             try:
                 reply = self.run(few.graph, few.inputs, runtime, core=case.profile.core)
@@ -284,12 +285,14 @@ ARM64_EMULATED = Arm64Emulated()
 
 
 def _not_proven(case: Case, remedy: str) -> Iterator[Check]:
-    """Says what stays unproven without the emulator; dense files compute alike on x86 and ARM64."""
+    """Says what stays unproven without the emulator; other files compute alike on x86 and ARM64."""
+    why = ""
     if case.graph.subgraphs[0].restores_floats:
-        message = (
-            "not proven on ARM64: float weights are stored sparsely, and XNNPACK's sparse kernels "
-            f"run there only. {remedy}"
-        )
+        why = "float weights are stored sparsely, and XNNPACK's sparse kernels run there only"
+    elif asks_for_halves(case.graph.metadata):
+        why = "arithmetic in half precision happens there only"
+    if why:
+        message = f"not proven on ARM64: {why}. {remedy}"
         yield Check("outputs (ARM64)", True, None, None, message, kind="outputs")
 
 
