@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -40,7 +41,8 @@ def make_baselines(job: Job, profile: DeviceProfile, report: DeviceReport) -> tu
         for numerics in formats
     ]
     others = [each for each in made if each.numerics != report.numerics and each.artifact]
-    found = {each.numerics: each for each in _judged(job, profile, others)} if others else {}
+    judged = _judged(job, profile, others, report.not_measured) if others else ()
+    found = {each.numerics: each for each in judged}
     return tuple(found.get(each.numerics, each) for each in made)
 
 
@@ -66,8 +68,17 @@ def _exported(job: Job, profile: DeviceProfile, numerics: Numerics) -> Baseline:
         return Baseline(numerics, reason=f"not exported: {error}")
 
 
-def _judged(job: Job, profile: DeviceProfile, made: list[Baseline]) -> tuple[Baseline, ...]:
-    """The files with measurements and accuracy, from an earlier run where nothing changed."""
+def _judged(
+    job: Job, profile: DeviceProfile, made: list[Baseline], not_measured: str
+) -> tuple[Baseline, ...]:
+    """The files with measurements and accuracy, from an earlier run where nothing changed.
+
+    Args:
+      job: what is the same for every device.
+      profile: the device.
+      made: dense files.
+      not_measured: why nothing measures the device, where that is so.
+    """
     used = targets_for(job.targets, profile)
     files = [each.artifact.sha256 for each in made if each.artifact]
     by = judged_by(job, profile, used, files)
@@ -77,16 +88,17 @@ def _judged(job: Job, profile: DeviceProfile, made: list[Baseline]) -> tuple[Bas
         kept = _from_content(job, found.content)
         if kept is not None:
             return kept
-    judged = tuple(_with_accuracy(job, profile, each) for each in _measured(job, profile, made))
+    unmeasured = [replace(each, reason=f"not measured: {not_measured}") for each in made]
+    measured = _measured(job, profile, made, used) if used else unmeasured
+    judged = tuple(_with_accuracy(job, profile, each) for each in measured)
     job.store.keep(step, by, [], _adapter().dump_python(judged, mode="json"))
     return judged
 
 
-def _measured(job: Job, profile: DeviceProfile, made: list[Baseline]) -> list[Baseline]:
+def _measured(
+    job: Job, profile: DeviceProfile, made: list[Baseline], used: Sequence[str]
+) -> list[Baseline]:
     """All files in turn, with every instrument that measures the device."""
-    used = targets_for(job.targets, profile)
-    if not used:
-        return [replace(each, reason="not measured, as the pruned file") for each in made]
     paths = [each.artifact.path for each in made if each.artifact]
 
     def tell(_: str, what: str, done: int, total: int) -> None:

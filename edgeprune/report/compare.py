@@ -41,7 +41,7 @@ def compare(
     validation_data: Any = None,
     sparsity: float | None = None,
     goal: Goal | None = None,
-    routes: Sequence[str] = (),
+    routes: str | Sequence[str] = (),
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
@@ -69,8 +69,8 @@ def compare(
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
       goal: takes the first route of each profile that serves it; named routes have to serve it.
-      routes: names of routes, each taken for the devices that have it, or "all" alone; the default
-        route of each device if empty.
+      routes: a route's name or several, each taken for the devices that have it, or "all"; the
+        default route of each device if empty.
       epochs: short for `training=Training(epochs=epochs)`; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
@@ -96,7 +96,8 @@ def compare(
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
     chosen = settings or Settings()
-    entries = entries_of(profiles, routes, goal, chosen.runtime)
+    names = (routes,) if isinstance(routes, str) else routes
+    entries = entries_of(profiles, names, goal, chosen.runtime)
     missing = missing_instruments(profiles, targets)
     if not install_targets:
         require_ready(targets)
