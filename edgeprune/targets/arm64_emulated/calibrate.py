@@ -179,6 +179,8 @@ def make_probes() -> Iterator[tuple[Probe, bool]]:
             for outputs, sparsity in ((64, 0.7), (64, 0.9), (128, 0.8)):
                 layer = PointwiseProbe(outputs, sparsity, block)
                 yield Probe(*SIZES[tile], 256, (layer,)), True
+            for inputs in (16, 48):
+                yield Probe(*SIZES[tile], inputs, (PointwiseProbe(96, 0.75, block),)), True
             layers = (PointwiseProbe(128, 0.8, block), PointwiseProbe(64, 0.8, block))
             yield Probe(*SIZES[tile], 256, layers), True
     for pixels in kernel_costs.POINTWISE_PIXELS:
