@@ -44,6 +44,10 @@ class DeviceReport(Printable):
     pruned: tuple[Measurement, ...] = ()
     accuracy: tuple[float, float] | None = None
     """Fractions of samples named correctly, by the unpruned and by the pruned file."""
+    accuracy_samples: int | None = None
+    """Of how many samples."""
+    accuracy_runtime: str = ""
+    """In which runtime and, where it is emulated, on which core."""
     expected: Expected | None = None
     """What the device's cost table expects of both files."""
     not_measured: str = ""
@@ -114,7 +118,7 @@ class DeviceReport(Printable):
             "verdict": self.verdict.to_json() if self.verdict else None,
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
-            "accuracy": _accuracy_json(self.accuracy),
+            "accuracy": self._accuracy_json(),
             "baselines": self._baselines(),
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
@@ -131,6 +135,13 @@ class DeviceReport(Printable):
             "history": self.history,
             "error": self.error,
         }
+
+    def _accuracy_json(self) -> dict[str, Any] | None:
+        if self.accuracy is None:
+            return None
+        dense, pruned = self.accuracy
+        measured_on = {"samples": self.accuracy_samples, "runtime": self.accuracy_runtime or None}
+        return {"dense": dense, "pruned": pruned, **measured_on}
 
     def _baselines(self) -> list[dict[str, Any]]:
         """The unpruned file, as the contract lists what a pruned one is compared with."""
@@ -274,10 +285,6 @@ def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:
         "size_bytes": artifact.size_bytes,
         "gzip_bytes": artifact.gzip_bytes,
     }
-
-
-def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | None:
-    return None if accuracy is None else {"dense": accuracy[0], "pruned": accuracy[1]}
 
 
 _COLUMNS = (
