@@ -127,7 +127,7 @@ def _with_accuracy(job: Job, profile: DeviceProfile, found: Baseline) -> Baselin
     except EdgepruneError as error:
         reason = "; ".join(filter(None, [found.reason, f"no accuracy: {error}"]))
         return replace(found, reason=reason)
-    return replace(found, accuracy=named)
+    return replace(found, accuracy=named.value)
 
 
 @cache

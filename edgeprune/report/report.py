@@ -50,6 +50,10 @@ class DeviceReport(Printable):
     """Why there is none, where the files ran."""
     baselines: tuple[Baseline, ...] = ()
     """Dense files that would be taken in place of the pruned one, by number format."""
+    accuracy_samples: int | None = None
+    """Of how many samples."""
+    accuracy_runtime: str = ""
+    """In which runtime and, where it is emulated, on which core."""
     expected: Expected | None = None
     """What the device's cost table expects of both files."""
     not_measured: str = ""
@@ -143,8 +147,8 @@ class DeviceReport(Printable):
             "verdict": self.verdict.to_json() if self.verdict else None,
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
-            "accuracy": _accuracy_json(self.accuracy),
             "baselines": [baseline.to_json() for baseline in self.baselines],
+            "accuracy": self._accuracy_json(),
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
             "modelled_gain": self.modelled_gain or None,
@@ -162,6 +166,13 @@ class DeviceReport(Printable):
             "history": self.history,
             "error": self.error,
         }
+
+    def _accuracy_json(self) -> dict[str, Any] | None:
+        if self.accuracy is None:
+            return None
+        dense, pruned = self.accuracy
+        measured_on = {"samples": self.accuracy_samples, "runtime": self.accuracy_runtime or None}
+        return {"dense": dense, "pruned": pruned, **measured_on}
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -293,10 +304,6 @@ def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
     by_device = {report.device: report.baselines for report in reports if report.baselines}
     rows = [(device, each) for device, found in by_device.items() for each in found]
     return (baseline_grid(rows),) if rows else ()
-
-
-def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | None:
-    return None if accuracy is None else {"dense": accuracy[0], "pruned": accuracy[1]}
 
 
 _COLUMNS = (
