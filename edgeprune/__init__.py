@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.strip import strip_pruning
     from edgeprune.pruning.training.wrap import prune_low_magnitude
     from edgeprune.report.compare import compare
+    from edgeprune.report.routes import routes
     from edgeprune.targets.measuring import measure
 
 _MODULES = {
@@ -48,6 +49,7 @@ _MODULES = {
     "prune": "pruning.carry_out",
     "prune_low_magnitude": "pruning.training.wrap",
     "prune_one_shot": "pruning.carry_out",
+    "routes": "report.routes",
     "strip_pruning": "pruning.training.strip",
     "train_pruned": "pruning.carry_out",
     "validate": "inspection.validate_file",
@@ -73,6 +75,7 @@ __all__ = [
     "prune",
     "prune_low_magnitude",
     "prune_one_shot",
+    "routes",
     "strip_pruning",
     "train_pruned",
     "validate",

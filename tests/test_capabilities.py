@@ -61,6 +61,7 @@ def test_a_question_about_a_name_is_found_however_it_is_written(source: str, cou
         ("says_flash", {"tflm", "vela"}),
         ("finds_zeros", {"vela"}),
         ("sparse_networks", {"arm64-emulated"}),
+        ("every_numerics", {"adb", "arm64-emulated", "host", "ssh"}),
         ("this_computer", {"host"}),
         ("repeatable", {"arm64-emulated", "edgetpu-model", "tflm", "vela"}),
     ],

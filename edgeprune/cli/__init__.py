@@ -46,6 +46,9 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         "prune": (
             "Put the zeros into a copy of the model: in one shot, or while training with --epochs."
         ),
+        "routes": (
+            "Measure every route of a device, dense and pruned, to see which pays before training."
+        ),
         "targets": "List the instruments: which are ready, and what installs the others.",
         "validate": "Check that a file loads, computes what it should and fits the device.",
     }
@@ -145,6 +148,7 @@ def cli() -> None:
     Start here:
       edgeprune devices                                       what pays where
       edgeprune demo -o demo                                  everything, on a small real model
+      edgeprune routes model.keras --device arm-neon-int8     which route is fastest, untrained
     Your own model, step by step:
       edgeprune plan   model.keras --device xnnpack-arm64     what would be pruned, and why
       edgeprune prune  model.keras --device xnnpack-arm64 --data data.npz --epochs 4 -o pruned.keras

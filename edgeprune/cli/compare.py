@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli import inputs, instruments, options, terminal
-from edgeprune.cli.completion import complete_devices
+from edgeprune.cli.completion import complete_devices, complete_routes
 from edgeprune.cli.output import print_json
 from edgeprune.core.errors import told_quality_warnings
 from edgeprune.core.work_note import parent_and_notes
@@ -17,6 +17,14 @@ from edgeprune.targets.measurement import Settings
 
 if TYPE_CHECKING:
     from edgeprune.core.data import Scale
+
+
+def read_routes(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names of routes, written with commas; `all` stands alone."""
+    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if "all" in names and len(names) > 1:
+        raise click.BadParameter(f"expected all, or names. Received: {value!r}.")
+    return names
 
 
 @click.command("compare")
@@ -32,6 +40,14 @@ if TYPE_CHECKING:
 @options.validation_data("Samples with labels to measure accuracy on.")
 @options.scale
 @options.custom_objects
+@click.option(
+    "--routes",
+    metavar="NAME,...|all",
+    callback=read_routes,
+    shell_complete=complete_routes,
+    help="Several routes of a device, or all: the default one as DIR/DEVICE.tflite, others as "
+    "DIR/DEVICE-ROUTE.tflite.  [default: the first that serves --goal]",
+)
 @options.aim
 @options.epochs
 @options.training
@@ -52,6 +68,7 @@ def compare_command(
     scale: Scale,
     sparsity: float | None,
     goal: Any,
+    routes: tuple[str, ...],
     epochs: int,
     padding: Any,
     allocation: Any,
@@ -67,12 +84,16 @@ def compare_command(
 
     Accuracy is measured on --validation-data; without it on x_test, y_test if the data has them,
     else on every fifth sample, which is then kept out of pruning and calibration.
+
+    Beside every device the report has the dense model in float32, in half precision and in int8,
+    where the device runs them: what would be shipped without pruning.
     """
     asked = {
         "validation_data": validation_data,
         "scale": scale,
         "sparsity": sparsity,
         "goal": goal,
+        "routes": routes,
         "padding": padding,
         "allocation": allocation,
         "targets": targets,

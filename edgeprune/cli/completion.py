@@ -41,6 +41,29 @@ def complete_targets(
     return [CompletionItem(f"{before}{comma}{name}") for name in names]
 
 
+def complete_route(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Routes of the device that is named in front of the cursor; of every device if none is."""
+    return [CompletionItem(name) for name in _beginning(_routes(context), incomplete)]
+
+
+def complete_routes(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The same behind the last comma, of all devices that are named; `all` in the first place."""
+    before, comma, last = incomplete.rpartition(",")
+    names = (*_routes(context), *(() if comma else ("all",)))
+    return [CompletionItem(f"{before}{comma}{name}") for name in _beginning(names, last)]
+
+
+def _routes(context: click.Context) -> tuple[str, ...]:
+    from edgeprune.profiles.folder import route_names
+
+    named = context.params.get("device") or context.params.get("devices") or ""
+    return route_names(tuple(filter(None, named.split(","))))
+
+
 def complete_words(
     context: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

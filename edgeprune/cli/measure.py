@@ -14,11 +14,13 @@ from edgeprune.targets.measurement import Settings
 @click.command("measure")
 @click.argument("models", type=options.PATH, nargs=-1, required=True, metavar="MODEL.tflite...")
 @options.device
+@options.route
 @options.measuring
 @options.json_document
 def measure_command(
     models: tuple[Path, ...],
     device: str,
+    route: str | None,
     targets: tuple[str, ...],
     settings: Settings,
     as_json: bool,
@@ -30,7 +32,7 @@ def measure_command(
 
     profile = inputs.read_device(device)
     with terminal.progress_bars() as tell:
-        outcomes = measure_each(models, profile, targets, settings, tell)
+        outcomes = measure_each(models, profile, targets, settings, tell, route=route)
     found = [m for outcome in outcomes for m in outcome.measurements]
     stand_ins = dict.fromkeys(m.target for m in found if m.stand_in)
     missing = missing_instrument(profile) if stand_ins else None

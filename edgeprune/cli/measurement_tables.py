@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.cli.terminal import fail, say, show, show_grid, warn
 from edgeprune.report.ranking import INTERVAL
-from edgeprune.targets.measurement import comparison_grid, operator_grid, warnings_of
+from edgeprune.targets.measurement import measurement_grids, operator_grid, warnings_of
 
 if TYPE_CHECKING:
     from edgeprune.report.report import Report
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def show_measurements(measurements: Sequence[Measurement]) -> None:
     """What a target found, sizes, comparison with the first file, and what does not hold."""
-    show_grid(comparison_grid(measurements))
+    for table in measurement_grids(measurements):
+        show_grid(table)
     for measurement in measurements:
         if measurement.layers:
             show_grid(operator_grid(measurement))
@@ -28,17 +29,19 @@ def show_shipping(report: Report) -> None:
     """For every device that was finished the file to ship, and why."""
     for device in report.devices:
         if device.ship:
-            show(f"{device.device}: {device.ship}")
+            show(f"{device.title}: {device.ship}")
 
 
 def show_report(report: Report) -> None:
     """One line per device, then what has to be said about each."""
     show_grid(report.overview())
+    for baselines in report.baseline_grids():
+        show_grid(baselines)
     for ranking in report.shown_rankings:
         show_grid(ranking.grid().without(INTERVAL))
     for device in report.devices:
         if device.history:
-            say(f"{device.device}: {device.history}")
-        warn(f"{device.device}: {note}" for note in device.notes)
+            say(f"{device.title}: {device.history}")
+        warn(f"{device.title}: {note}" for note in device.notes)
         for problem in device.problems:
-            fail(f"{device.device}: {problem}")
+            fail(f"{device.title}: {problem}")

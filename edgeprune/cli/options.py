@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 import click
 
-from edgeprune.cli.completion import complete_device, complete_targets
+from edgeprune.cli.completion import complete_device, complete_route, complete_targets
 from edgeprune.core.runtime import read_runtime
-from edgeprune.core.terms import Allocation, Goal
+from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -89,8 +89,23 @@ device = click.option(
 route = click.option(
     "--route",
     metavar="NAME",
+    shell_complete=complete_route,
     help="One of the device's routes, number format and pattern together; `edgeprune devices "
     "--json` lists them.",
+)
+route_or_auto = click.option(
+    "--route",
+    metavar="NAME|auto",
+    shell_complete=complete_route,
+    help="One of the device's routes, number format and pattern together; `edgeprune devices "
+    "--json` lists them. `auto` is the one that the device's cost table expects to be fastest at "
+    "its default sparsity, dense ones included.",
+)
+planned_runtime = click.option(
+    "--runtime",
+    metavar="NAME[==VERSION]",
+    help="The runtime that the file will run in, one of those that the device lists; made for all "
+    "of them if not given.",
 )
 aim = together(
     click.option(
@@ -212,6 +227,12 @@ allocation_options = together(
         help="How zeros are spread over layers: evenly, by the weights alone (LAMP), or by what "
         "each layer loses on --data.  [default: the profile's with --data, else uniform]",
     ),
+)
+activation = click.option(
+    "--activation",
+    type=click.Choice(get_args(Activation)),
+    help="Replace swish, GELU and the like on maps by a cheaper function; it changes what the "
+    "model computes, so it wants --epochs.  [default: keep]",
 )
 epochs = click.option(
     "--epochs",

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
-@options.route
+@options.route_or_auto
+@options.planned_runtime
 @options.aim
 @options.data_options
 @options.custom_objects
 @options.chosen_layers
 @options.allocation_options
+@options.activation
 @click.option(
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 def plan_command(
     model: Path,
     device: str,
+    runtime: str | None,
     data: Path | None,
     scale: Scale,
     padding: Any,
+    activation: Any,
     output: Path | None,
     every_layer: bool,
     as_json: bool,
@@ -52,7 +56,7 @@ def plan_command(
     """
     from edgeprune.core.files import require_folder, write_file
 
-    profile = inputs.read_device(device)
+    profile = inputs.read_device(device, runtime)
     if output is not None:
         require_folder(output)
     from edgeprune.cli import tables
@@ -64,7 +68,14 @@ def plan_command(
     x = inputs.open_samples(data, ports_of(loaded), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(
-            loaded, model, profile, padding=padding or "keep", x=x, progress=tell, **asked
+            loaded,
+            model,
+            profile,
+            padding=padding or "keep",
+            activation=activation or "keep",
+            x=x,
+            progress=tell,
+            **asked,
         )
     named = device if device.endswith(".toml") else profile.name
     made = made.model_copy(update={"next_step": next_step(made, profile, named)})

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
 )
-@options.route
+@options.route_or_auto
+@options.planned_runtime
 @options.aim
 @options.data_options
 @options.validation_data("Training: find the best epoch by these samples.")
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 )
 @options.chosen_layers
 @options.allocation_options
+@options.activation
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
 @options.json_document
 @click.pass_context
@@ -60,6 +62,7 @@ def prune_command(
     /,
     model: Path,
     device: str,
+    runtime: str | None,
     plan_path: Path | None,
     route: str | None,
     sparsity: float | None,
@@ -75,6 +78,7 @@ def prune_command(
     only: str | None,
     skip: str | None,
     padding: Any,
+    activation: Any,
     allocation: Any,
     output: Path,
     as_json: bool,
@@ -107,15 +111,18 @@ def prune_command(
         "only": only,
         "skip": skip,
         "padding": padding,
+        "activation": activation,
         "allocation": allocation,
     }
     _require_no_clash(asked, plan_path, fit)
+    if fit and route == "auto":
+        raise click.UsageError("--fit fits one number format: name a route in place of auto.")
     _require_what_training_needs(epochs, data, resume)
     _require_one_validation(epochs, validation_data, training["validation"])
     from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
 
-    profile = inputs.read_device(device)
+    profile = inputs.read_device(device, runtime)
     require_keras_name(output)
     _require_place_for_plan(output)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
@@ -141,6 +148,7 @@ def prune_command(
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
+    asked["activation"] = activation or "keep"
     found = given or _planned(loaded, model, profile, samples, asked)
     _require_same_device(found, profile, plan_path)
     pruned, caught = _carried_out(loaded, found, samples, how)
@@ -199,7 +207,9 @@ def _planned(
     loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
 ) -> Plan:
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
-        return inputs.plan_as_asked(loaded, path, profile, x=samples, progress=tell, **asked)
+        return inputs.plan_as_asked(
+            loaded, path, profile, x=samples, look_around=False, progress=tell, **asked
+        )
 
 
 def _carried_out(
@@ -236,6 +246,8 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
     clash = [f"--{name}" for name, value in asked.items() if value is not None]
     if plan_path is not None and clash:
         raise click.UsageError(f"{', '.join(clash)} cannot be combined with --plan: edit the plan.")
+    if fit and asked["activation"] not in (None, "keep"):
+        raise click.UsageError("--fit removes channels and nothing else: leave out --activation.")
     if fit and (plan_path is not None or asked["sparsity"] is not None):
         raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
 

@@ -58,10 +58,11 @@ def _install(name: str, latest: bool) -> None:
 @click.option("--core", type=click.Choice(get_args(Core)), default=DEFAULT_CORE, show_default=True)
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="COSTS.toml")
 def _calibrate(name: str, core: Any, output: Path) -> None:
-    """Measure again what each kernel costs there, for the plan's choice of patterns.
+    """Measure again what each operator costs there, for the plan's choice of routes and patterns.
 
-    Counts some 200 small networks in both runtimes, which takes minutes. A device profile of your
-    own takes the file as costs = "PATH.toml".
+    Counts some 2,000 small networks in every runtime that is installed, in every number format that
+    the core computes in; that takes some five minutes a runtime. A device profile of your own takes
+    the file as costs = "PATH.toml".
     """
     from edgeprune.core.files import require_folder, write_file
 
@@ -72,5 +73,9 @@ def _calibrate(name: str, core: Any, output: Path) -> None:
     with terminal.progress_bar() as tell:
         table = calibrate_core(core, tell)
     write_file(output, to_toml(table).encode())
-    errors = ", ".join(f"{runtime.name} {runtime.error:.1%}" for runtime in table.runtimes)
-    terminal.show(f"{output}: costs on {core} by {name}; they explain every network to {errors}.")
+    errors = ", ".join(
+        f"{each.numerics} {each.error:.1%} in {runtime.name} {runtime.version}"
+        for runtime in table.runtimes
+        for each in runtime.formats
+    )
+    terminal.show(f"{output}: costs on {core} by {name}. They are off, root mean square: {errors}.")

@@ -90,6 +90,7 @@ def export(
     route: str | None = None,
     scale: Scale = "auto",
     isolated: bool = False,
+    measuring_only: bool = False,
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
@@ -111,6 +112,7 @@ def export(
         scales likewise.
       isolated: whether TensorFlow's converter runs in a process of its own, so that a model that
         crashes it ends in a ModelError; this imports TensorFlow once more.
+      measuring_only: whether the file is made for its cost alone; `validate` refuses it then.
 
     Raises:
       DataError: int8 without calibration data.
@@ -153,6 +155,7 @@ def export(
             sizes={"converted": len(content)},
             scale=scales_by_name(inputs_of(model), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
+            measuring_only=measuring_only,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)

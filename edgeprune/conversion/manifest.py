@@ -11,12 +11,12 @@ import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeprune.core.files import Artifact, write_file
+from edgeprune.tflite.metadata import manifest_path
 
 if TYPE_CHECKING:
     from edgeprune.core.plan import LayerSparsity, Plan
@@ -37,6 +37,7 @@ def make_manifest(
     sizes: Mapping[str, int],
     scale: Mapping[str, list[Any]],
     preprocess: str | None = None,
+    measuring_only: bool = False,
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
@@ -50,6 +51,7 @@ def make_manifest(
       sizes: sizes in bytes, by name.
       scale: what uint8 data is scaled by, by the name of the input, see `scaling.scale_to_json`.
       preprocess: where that comes from, such as `keras.applications.resnet50`.
+      measuring_only: whether the file's outputs are worth nothing, and only its cost is of use.
     """
     return {
         "schema": MANIFEST_VERSION,
@@ -64,6 +66,7 @@ def make_manifest(
         "layers": [
             {"path": row.path, "weights": row.weights, "sparsity": row.sparsity} for row in layers
         ],
+        "measuring_only": measuring_only,
         "versions": installed_versions(),
         "sizes": dict(sizes),
     }
@@ -90,11 +93,6 @@ def hash_model(config: Mapping[str, Any], weights: list[np.ndarray[Any, Any]]) -
         digest.update(f"{weight.dtype}{weight.shape}".encode())
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()
-
-
-def manifest_path(artifact: Path) -> Path:
-    """The path of an artifact's manifest: `model.manifest.json` for `model.tflite`."""
-    return artifact.with_suffix(".manifest.json")
 
 
 def write_beside(artifact: Artifact, manifest: Mapping[str, Any]) -> None:

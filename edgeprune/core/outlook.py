@@ -52,6 +52,8 @@ class Outlook(Printable, Table):
     instructions: tuple[tuple[str, float, float], ...] = ()
     """`(runtime, dense, pruned)`: the instructions per inference that the runtime's cost table
     predicts for the layers with weights."""
+    activations: str = ""
+    """What the activation functions cost, in words, where that is a large part; else empty."""
     elsewhere: tuple[Alternative, ...] = ()
     """Devices whose patterns do not depend on the rest of the network; those measured by the same
     target come first."""
@@ -88,6 +90,7 @@ class Outlook(Printable, Table):
                 (f"{runtime}, expected", _instructions(dense, sparse))
                 for runtime, dense, sparse in self.instructions
             ),
+            ("activations", self.activations),
             ("elsewhere", ", ".join(f"{e.pattern} on {e.device}" for e in self.elsewhere)),
         )
         title = "The network as a whole, with zeros enough"

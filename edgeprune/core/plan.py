@@ -20,7 +20,13 @@ from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
-from edgeprune.core.plan_verdict import Expected, counted, left_alone_grid, verdict_grid
+from edgeprune.core.plan_verdict import (
+    Expected,
+    FasterRoute,
+    counted,
+    left_alone_grid,
+    verdict_grid,
+)
 from edgeprune.core.schema import (
     Count,
     Fraction,
@@ -31,7 +37,7 @@ from edgeprune.core.schema import (
     not_finite,
 )
 from edgeprune.core.spelling import suggestion, with_article
-from edgeprune.core.terms import Goal, Numerics
+from edgeprune.core.terms import CheaperActivation, Goal, Numerics
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,15 @@ class PaddingPlan(Table):
     after: Text
 
 
+class ActivationPlan(Table):
+    """A layer or operation whose activation is replaced before training; see `activations`."""
+
+    path: Text
+    before: Text
+    """As Keras names it, or `x * sigmoid(x)` for a product."""
+    after: CheaperActivation
+
+
 class Plan(Printable, Table):
     """A device, a model and what is done with each layer."""
 
@@ -143,10 +158,14 @@ class Plan(Printable, Table):
     layers: tuple[LayerPlan, ...] = Field(default=())
     padding: tuple[PaddingPlan, ...] = Field(default=())
     """Layers whose padding changes; empty keeps the model's function as it is."""
+    activation: tuple[ActivationPlan, ...] = Field(default=())
+    """Activations that are replaced; empty keeps the model's function as it is."""
     network: Outlook | None = None
     """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
     expected: Expected | None = None
     """What the model is expected to cost before and after; None if nothing tells."""
+    faster_route: FasterRoute | None = None
+    """Another route of the device that is expected to be faster; None if none is known."""
     next_step: str = ""
     """What to type next."""
     pruned_sha256: str | None = None
@@ -194,9 +213,18 @@ class Plan(Printable, Table):
             ("layer", "now", "then"),
             ((row.path, row.before, row.after) for row in self.padding),
         )
+        activation = grid(
+            "Activations replaced before training",
+            ("layer", "now", "then"),
+            ((row.path, row.before, row.after) for row in self.activation),
+        ).compact()
+        changes = [
+            *([padding] if self.padding else []),
+            *([activation] if self.activation else []),
+        ]
         network = self.network.grids() if self.network else ()
         layers = (_layers_grid("Every layer", self.layers),) if every_layer else self._summary()
-        return (self._verdict(), *layers, *([padding] if self.padding else []), *network)
+        return (self._verdict(), *layers, *changes, *network)
 
     def _verdict(self) -> Grid:
         return verdict_grid(
@@ -205,6 +233,7 @@ class Plan(Printable, Table):
             self._what_is_pruned(),
             self.expected,
             self.network,
+            self.faster_route,
             self.next_step,
         )
 

@@ -33,7 +33,24 @@ class Expected(Table):
         if not self.pruned:
             return f"expected: no {self.unit} are left ({self.source}); not measured"
         factor = self.dense / self.pruned
+        if self.dense == self.pruned:
+            return f"expected: {self.dense / 1e6:.1f} M {self.unit} ({self.source}); not measured"
         return f"expected: {factor:.2f}x fewer {self.unit} ({self.source}); not measured"
+
+
+class FasterRoute(Table):
+    """Another route of the same device that is expected to be faster, at its default sparsity."""
+
+    route: Text
+    unit: Text
+    """As `Expected.unit`."""
+    value: Cost
+    """What a model is expected to cost on that route."""
+
+    def sentence(self, expected: Expected | None) -> str:
+        """Names it, with its number."""
+        less = f", {expected.pruned / self.value:.2f}x fewer" if expected and self.value else ""
+        return f"route '{self.route}': {self.value / 1e6:.1f} M {self.unit} expected{less}"
 
 
 def verdict_grid(
@@ -41,6 +58,7 @@ def verdict_grid(
     pruned: str,
     expected: Expected | None,
     network: Outlook | None,
+    faster: FasterRoute | None,
     next_step: str,
 ) -> Grid:
     """The verdict on a plan.
@@ -50,12 +68,15 @@ def verdict_grid(
       pruned: what is pruned, in words; empty if nothing is.
       expected: the cost before and after, if it is known.
       network: what the network as a whole can gain, on devices that want it to fit.
+      faster: another route that is expected to be faster, if there is one.
       next_step: what to type next; empty if nobody said.
     """
     rows = (
         ("gain", _gain(pruned, expected, network)),
         ("pruned", pruned or "nothing"),
         ("in the way", _obstacle(network)),
+        ("activations", network.activations if network is not None and network.gains else ""),
+        ("faster", faster.sentence(expected) if faster is not None else ""),
         ("next", next_step),
     )
     return grid(title, ("", "verdict"), (row for row in rows if row[1]))
@@ -66,7 +87,7 @@ def _gain(pruned: str, expected: Expected | None, network: Outlook | None) -> st
         return f"no speed: {network.reason}"
     if network is not None and network.gains is None:
         return f"not known: {network.reason}"
-    if not pruned:
+    if not pruned and expected is None:
         return "none: no layer takes a pattern that pays here"
     return str(expected or "not known before it is measured")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 Numerics = Literal["float32", "float16", "float16-arithmetic", "dynamic-range", "int8"]
 """`float16`: weights are stored in 16 bits, the runtime computes in 32. `float16-arithmetic`: the
@@ -15,6 +15,9 @@ Goal = Literal["latency", "flash", "memory"]
 Allocation = Literal["uniform", "lamp", "reconstruction"]
 """How zeros are allocated to layers: the same sparsity for all, by the weights alone, or by the
 losses measured on samples (the same for all without samples)."""
+CheaperActivation = Literal["hard-swish", "relu6"]
+"""What costly activations may be replaced by before training."""
+Activation = Literal["keep", "hard-swish", "relu6"]
 Core = Literal[
     "cortex-a35",
     "cortex-a53",
@@ -35,6 +38,12 @@ CORE_SINCE_QEMU: Mapping[Core, tuple[int, int]] = MappingProxyType(
 
 Source: QEMU's change logs; 7.2.22 and 10.0.13 were asked (`qemu-aarch64 -cpu help`).
 """
+ModelledCore = Literal["neoverse-n1", "cortex-a55"]
+"""Cores by whose scheduling models in LLVM cycles are modelled: a big one and a little one.
+
+LLVM's own model of cortex-a76 is that of cortex-a57; neoverse-n1 is the server's form of it.
+"""
+MODELLED_CORES: tuple[ModelledCore, ...] = get_args(ModelledCore)
 CoreFeature = Literal["dot-product", "fp16-arithmetic", "int8-matrix", "bfloat16"]
 _ARMV8_2: frozenset[CoreFeature] = frozenset({"dot-product", "fp16-arithmetic"})
 _ARMV8_6: frozenset[CoreFeature] = _ARMV8_2 | {"int8-matrix", "bfloat16"}

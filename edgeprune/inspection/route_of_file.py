@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.checks import numerics
 from edgeprune.tflite.format.file import Graph
-from edgeprune.tflite.metadata import read_embedded
+from edgeprune.tflite.metadata import named_route
 
 
 def on_route_of(graph: Graph, profile: DeviceProfile, asked: str | None = None) -> DeviceProfile:
@@ -20,10 +20,8 @@ def on_route_of(graph: Graph, profile: DeviceProfile, asked: str | None = None) 
     Raises:
       ProfileError: as `DeviceProfile.on`.
     """
-    manifest = read_embedded(graph.metadata) or {}
-    names = [route.name for route in profile.offered]
-    if asked is None and manifest.get("device") == profile.name and manifest.get("route") in names:
-        asked = str(manifest["route"])
+    if asked is None:
+        asked = named_route(graph, profile.name, [route.name for route in profile.offered])
     if asked is not None:
         return profile.on(asked)
     found = numerics(graph)

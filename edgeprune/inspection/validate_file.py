@@ -40,7 +40,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
-from edgeprune.tflite.metadata import asks_for_halves, read_embedded
+from edgeprune.tflite.metadata import asks_for_halves, read_embedded, read_manifest
 from edgeprune.tflite.op_versions import version_misses
 
 CHECKED_SAMPLES = 32
@@ -86,6 +86,7 @@ def validate(
     inputs = _inputs(graph, source)
     wanted = None if reference is None else run_reference(reference, graph, inputs, profile)
     checks = (
+        *_check_purpose(graph),
         _check_operators(graph, profile),
         _check_numerics(graph, profile),
         _check_static(graph),
@@ -173,6 +174,18 @@ def _plain_outputs(case: Case) -> Reference | None:
         found = plain_kernels(case, runtime)
         return found if isinstance(found, Reference) else None
     return None
+
+
+def _check_purpose(graph: Graph) -> Iterator[Check]:
+    """Refuses a file that was made to compare the costs of routes."""
+    manifest = read_manifest(graph)
+    if manifest.get("measuring_only") is True:
+        message = (
+            "`edgeprune routes` made this file for measuring only: its weights were pruned or "
+            "quantized without regard to what it computes. To get one for use: edgeprune prune "
+            f"and export with --route {manifest.get('route')}."
+        )
+        yield Check("made for use", False, "measuring only", None, message, kind="purpose")
 
 
 def _check_operators(graph: Graph, profile: DeviceProfile) -> Check:

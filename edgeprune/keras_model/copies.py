@@ -87,6 +87,35 @@ def rebuild(
     return copy
 
 
+def rewire(model: Model, new: Callable[[Layer], Layer], call: Callable[..., Any]) -> Model:
+    """A new model with the same graph, in which `new(layer)` replaces each layer, called by `call`.
+
+    Nested models are handed to `new` as they are. The new model is compiled like the old one;
+    copying weights is left to the caller.
+
+    Args:
+      model: Sequential or Functional, see `can_rebuild`.
+      new: makes the new layer; called once with every layer and operation except inputs.
+      call: given the new layer and what the old one was called with; returns what it gives. Not
+        asked in a Sequential model, whose layers take what the one before gives.
+    """
+    with keras.saving.custom_object_scope(_compiled_with(model)):
+        if isinstance(model, keras.Sequential):
+            copy = keras.models.clone_model(model, clone_function=new)
+        else:
+            copy = keras.models.clone_model(model, clone_function=new, call_function=call)
+    # Keras gives inputs new names when it clones a graph.
+    for old, other in zip(_inputs(model), _inputs(copy), strict=True):
+        other.name = old.name
+    if not copy.compiled:
+        compile_as(copy, model)
+    return copy
+
+
+def _inputs(model: Model) -> list[Layer]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
+
+
 def _clone(
     model: Model,
     replace: Callable[[Layer], Layer],

@@ -20,7 +20,7 @@ import keras
 from edgeprune.core.errors import ModelError
 from edgeprune.core.plan import PaddingPlan
 from edgeprune.keras_model.calls import CallGraph, read_calls
-from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model
+from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rewire
 from edgeprune.keras_model.layers import Layer, LayerMap, Model, can_rebuild, is_model, map_layers
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -112,15 +112,7 @@ def _rebuilt(model: Model, pads: dict[int, Pads]) -> Model:
         pad = inserted.get(id(layer))
         return layer(pad(args[0]), *args[1:], **kwargs) if pad else layer(*args, **kwargs)
 
-    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    # Keras gives inputs new names when it clones a graph.
-    for old, new in zip(_inputs(model), _inputs(copy), strict=True):
-        new.name = old.name
-    return copy
-
-
-def _inputs(model: Model) -> list[Layer]:
-    return [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
+    return rewire(model, clone, call)
 
 
 def _rebuilt_sequential(model: Model, pads: dict[int, Pads]) -> Model:

@@ -189,9 +189,9 @@ def device_cost(
     Returns:
       The cost function; None if the device has no cost table or latency is not the goal.
     """
-    if goal != "latency" or profile.costs is None:
+    table = cost_table.costs_of(profile)
+    if goal != "latency" or table is None:
         return None
-    table = cost_table.read_costs(profile.costs)
     known = {layer.path: layer for layer in layers}
     return lambda row, sparsity: cost_table.layer_cost(
         table, known[row.path], row.pattern, sparsity

@@ -14,6 +14,8 @@ from edgeprune.profiles.profile import DeviceProfile
 _MODEL_FILES = (".keras", ".h5")
 _SPARSITY_TO_TRY = 0.8
 """Where a network would gain from more zeros than were asked for."""
+_EPOCHS_TO_TRY = 10
+"""Where the function changes, so that the model has to be trained."""
 
 
 def with_verdict(made: Plan, layers: Iterable[LayerInfo], profile: DeviceProfile) -> Plan:
@@ -97,7 +99,8 @@ def next_step(made: Plan, profile: DeviceProfile, device: str) -> str:
     model = made.model if made.model.endswith(_MODEL_FILES) else "model.keras"
     if made.pruned:
         words = ["prune", model, "--device", device, *_asked(made, profile)]
-        return _command(*words, "--data", "data.npz", "-o", "pruned.keras")
+        trained = ["--epochs", str(_EPOCHS_TO_TRY)] if made.activation else []
+        return _command(*words, "--data", "data.npz", *trained, "-o", "pruned.keras")
     if made.network is not None and made.network.wants_more_zeros:
         return _command("plan", model, "--device", device, "--sparsity", f"{_SPARSITY_TO_TRY:g}")
     if made.network is not None and made.network.elsewhere:
@@ -115,6 +118,8 @@ def _asked(made: Plan, profile: DeviceProfile) -> list[str]:
         words += ["--goal", made.goal]
     if made.asked != profile.on(made.route).route.default_sparsity:
         words += ["--sparsity", f"{made.asked:g}"]
+    if made.activation:
+        words += ["--activation", made.activation[0].after]
     return words
 
 

@@ -22,7 +22,8 @@ from edgeprune.core.terms import Goal
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.planning.rules import make_plan
-from edgeprune.profiles.profile import DeviceProfile, Limit
+from edgeprune.profiles.facts import Limit
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
     ChannelRules,

@@ -8,10 +8,7 @@ and the plan says why, before anybody trains.
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import EdgepruneError
@@ -19,30 +16,29 @@ from edgeprune.core.outlook import Alternative, Outlook, PlannedRewrite, Runtime
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.runtime import Runtime
+from edgeprune.planning.activation_cost import say_activations
+from edgeprune.planning.converted import Converted
+from edgeprune.planning.network_cost import PlannedZeros, dense_cost, sparse_cost
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.folder import profile_names
-from edgeprune.profiles.kernel_costs import Amounts, CostTable, RuntimeCosts
+from edgeprune.profiles.kernel_costs import CostTable, RuntimeCosts
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
-from edgeprune.tflite.format.graph import Graph, Operator
-from edgeprune.tflite.gate import OpVerdict
+from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.rewrites import Rewritten, rewrite
 
+_OTHER_RUNTIME = "Use LiteRT there, or a device with a newer core."
 STORAGE_GOAL = "flash"
 """The goal for which zeros pay without a sparse kernel: the file is smaller, at least by gzip."""
 SMALLEST_GAIN = 1.0
 """Expected instructions dense / sparse, averaged over runtimes, from which a network is pruned."""
 
-PlannedZeros: TypeAlias = Mapping[tuple[int, int, int], tuple[int, float]]
-"""Block and sparsity of planned 1x1 convolutions, by outputs, inputs and pixels."""
-
 
 def fit_to_network(
     made: Plan,
-    model: Any,
+    model: Converted,
     profile: DeviceProfile,
     layers: Sequence[LayerInfo],
     *,
@@ -52,7 +48,7 @@ def fit_to_network(
 
     Args:
       made: a plan of layers, each on its own.
-      model: the Keras model, with the padding that the plan wants.
+      model: gives the file of the model, with the padding that the plan wants.
       profile: one whose encoding has sparse networks.
       layers: the model's, as the plan was made from.
       insist: whether a person named the sparsity. The layers then keep it where the network cannot
@@ -66,38 +62,31 @@ def fit_to_network(
         return made.model_copy(
             update={"network": Outlook(gains=False, reason=reason, elsewhere=elsewhere)}
         )
+    if problem := rules_of(profile).no_gain:
+        found = Outlook(gains=False, reason=problem, remedy=_OTHER_RUNTIME, elsewhere=elsewhere)
+        return _fitted(made, made, found, insist=insist)
     try:
-        draft = convert_to_draft(model, profile)
+        draft = model()
     except EdgepruneError as error:
         unknown = Outlook(gains=None, reason=f"the model was not converted ({error})".rstrip("."))
         return made.model_copy(update={"network": unknown})
-    table = kernel_costs.read_costs(profile.costs) if profile.costs else None
-    chosen = choose_blocks(made, layers, table) if table else made
+    table = kernel_costs.costs_of(profile)
+    chosen = choose_blocks(made, layers, table) if table and table.sparse else made
     found = judge_network(chosen, draft, rules_of(profile).runtimes, layers, table)
     found = found.model_copy(
         update={"elsewhere": elsewhere, "breaker": in_model(found.breaker, layers)}
     )
+    return _fitted(made, chosen, found, insist=insist)
+
+
+def _fitted(made: Plan, chosen: Plan, found: Outlook, *, insist: bool) -> Plan:
+    """The plan as it was made, with chosen blocks or without zeros, by what the network gains."""
     if found.gains or made.goal == STORAGE_GOAL:
         return chosen.model_copy(update={"network": found})
     if insist and not found.wants_more_zeros:
         return made.model_copy(update={"network": found})
     dense = tuple(_left_dense(layer, found.reason) for layer in made.layers)
     return made.model_copy(update={"network": found, "layers": dense})
-
-
-def convert_to_draft(model: Any, profile: DeviceProfile) -> Draft:
-    """The model as TensorFlow's converter writes it.
-
-    Raises:
-      ModelError: as `convert.convert`.
-    """
-    from edgeprune.conversion.convert import convert  # imports TensorFlow
-
-    content = convert(model, profile, profile.numerics, None)
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        path = Path(folder, "model.tflite")
-        path.write_bytes(content)
-        return tflite_draft.load(path)
 
 
 def judge_network(
@@ -142,13 +131,15 @@ def judge_network(
         )
     if table is None:
         return found
-    expected = expected_instructions(made, layers, draft.graph, rewritten, table)
-    found = found.model_copy(update={"instructions": expected})
-    gain = sum(dense / sparse for _, dense, sparse in expected) / len(expected)
-    if gain > SMALLEST_GAIN:
+    costs = expected_instructions(made, layers, draft.graph, rewritten, table)
+    expected = tuple((each.name, dense, pruned) for each, dense, pruned in costs)
+    activations = say_activations(rewritten.draft.graph, [(c, pruned) for c, _, pruned in costs])
+    found = found.model_copy(update={"instructions": expected, "activations": activations})
+    gain = sum(dense / sparse for _, dense, sparse in expected) / max(1, len(expected))
+    if gain > SMALLEST_GAIN or not expected:
         return found
     reason = (
-        "its maps are too small: the layers with weights would take "
+        "its maps are too small: the network would take "
         f"{1 / gain:.2f} times the instructions on sparse kernels"
     )
     remedy = "A larger input, wider layers or more zeros would change that."
@@ -200,9 +191,9 @@ def _with_best_block(row: LayerPlan, layer: LayerInfo, table: CostTable) -> Laye
                 kernel_costs.layer_amounts(layer, kernel_costs.block_pattern(block), row.sparsity)
             )
             / runtime.total(kernel_costs.layer_amounts(layer, None, 0.0))
-            for runtime in table.runtimes
+            for runtime in table.sparse
         )
-        / len(table.runtimes)
+        / len(table.sparse)
         for block in kernel_costs.BLOCKS
     }
     best = min(relative, key=lambda block: (round(relative[block], 3), block))
@@ -224,20 +215,22 @@ def expected_instructions(
     original: Graph,
     rewritten: Rewritten,
     table: CostTable,
-) -> tuple[tuple[str, float, float], ...]:
-    """Per runtime: its name, and the instructions of the layers with weights, dense and pruned."""
-    verdicts = {verdict.runtime.name: verdict for verdict in rewritten.verdicts}
+) -> tuple[tuple[RuntimeCosts, float, float], ...]:
+    """Per runtime its costs, and the instructions of the whole network, dense and pruned.
+
+    Those of its convolutions alone, where the table does not have the costs of single operators.
+    """
     zeros = _planned_zeros(made, layers)
     after = rewritten.draft.graph
-    return tuple(
-        (
-            runtime.name,
-            _graph_cost(runtime, original, (), {}),
-            _graph_cost(runtime, after, verdicts[runtime.name].ops, zeros),
-        )
-        for runtime in table.runtimes
-        if runtime.name in verdicts
-    )
+    found: dict[str, tuple[RuntimeCosts, float, float]] = {}
+    for verdict in rewritten.verdicts:
+        costs = table.of(verdict.runtime)
+        if costs is None or not costs.costs or costs.name in found:
+            continue
+        inside = {each.index for each in verdict.ops if each.in_cluster}
+        dense = dense_cost(original, costs, "float32") or sparse_cost(original, costs, (), {})
+        found[costs.name] = (costs, dense, sparse_cost(after, costs, inside, zeros))
+    return tuple(found.values())
 
 
 def _planned_zeros(made: Plan, layers: Iterable[LayerInfo]) -> PlannedZeros:
@@ -250,44 +243,6 @@ def _planned_zeros(made: Plan, layers: Iterable[LayerInfo]) -> PlannedZeros:
         for row in made.pruned
         if row.pattern is not None
     }
-
-
-def _graph_cost(
-    runtime: RuntimeCosts,
-    graph: Graph,
-    verdicts: Sequence[OpVerdict],
-    zeros: PlannedZeros,
-) -> float:
-    inside = {verdict.index for verdict in verdicts if verdict.in_cluster}
-    amounts = [
-        _operator_amounts(graph, operator, operator.index in inside, zeros)
-        for operator in graph.operators
-    ]
-    return runtime.total(kernel_costs.add(*amounts))
-
-
-def _operator_amounts(
-    graph: Graph,
-    operator: Operator,
-    sparse: bool,
-    zeros: PlannedZeros,
-) -> Amounts:
-    """The features of a convolution of a file; none for what has no cost in the table."""
-    if operator.op not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return {}
-    kernel = graph.tensors[operator.inputs[1]].shape
-    _, height, width, channels = graph.tensors[operator.outputs[0]].shape
-    kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
-    stride = operator.options.strideH
-    if operator.op == "DEPTHWISE_CONV_2D":
-        return kernel_costs.depthwise(kernel[1], stride, channels, height * width, kind)
-    outputs, rows, columns, inputs = kernel
-    if (rows, columns) != (1, 1):
-        return kernel_costs.stem(outputs, height * width, kind) if inputs == 3 else {}
-    if not sparse:
-        return kernel_costs.dense_pointwise(outputs, inputs, height * width)
-    block, sparsity = zeros.get((outputs, inputs, height * width), (1, 0.0))
-    return kernel_costs.sparse_pointwise(outputs, inputs, height * width, block, sparsity)
 
 
 def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Alternative, ...]:

@@ -14,11 +14,12 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import samples_of
-from edgeprune.core.terms import Allocation, Goal
+from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.expectation import with_verdict
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.profiles.rules import AUTO
 
 
 def plan(
@@ -31,9 +32,12 @@ def plan(
     only: str | None = None,
     skip: str | None = None,
     padding: Literal["keep", "symmetric"] = "keep",
+    activation: Activation = "keep",
     allocation: Allocation | None = None,
     x: Any = None,
     rules: Mapping[type, Any] = MappingProxyType({}),
+    runtime: str | None = None,
+    look_around: bool = True,
     progress: Progress = no_progress,
 ) -> Plan:
     """Plans the pruning of a Keras model for a device; the model is not changed.
@@ -41,25 +45,33 @@ def plan(
     Where channels are removed, how many of each layer is weighed by the model's weights and, if it
     is there, by calibration data.
 
-    Where the device's sparse kernels want a network that fits as a whole, the model is converted
-    for that, which takes seconds. If such a network cannot gain, the plan warns, and nothing is
-    pruned unless a sparsity is named or the goal is "flash", for which zeros pay in storage.
+    Where the device has a cost table, or its sparse kernels want a network that fits as a whole,
+    the model is converted for that, which takes seconds. If such a network cannot gain, the plan
+    warns, and nothing is pruned unless a sparsity is named or the goal is "flash", for which zeros
+    pay in storage.
 
     Args:
       model: a built `keras.Model`, or the path of a `.keras` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       sparsity: fraction of zeros over the profile's prunable weights; its default if None.
       goal: takes the profile's first route that serves it; the default route if None.
-      route: which of the profile's routes, by its name.
+      route: which of the profile's routes, by its name; "auto" is the one that the device's cost
+        table expects to be fastest at its default sparsity, among those that serve the goal
+        ("latency" if None) and those that leave the model dense.
       only: regular expression; layers whose path it is not found in are left alone.
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
         the device's kernels want that; it changes the function a little, so train afterwards.
+      activation: "hard-swish" and "relu6" also plan to replace swish and its kin on maps, which
+        may cost more than sparse convolutions; it changes the function, so train afterwards.
       allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
         without samples.
       x: samples of any kind that `open_source` takes, with or without labels; losses are measured
         on up to `RECONSTRUCTION_SAMPLES` of them.
       rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
+      runtime: NAME or NAME==VERSION of the runtime that the file will run in; all that the profile
+        lists if None, and the first of them where costs are looked up.
+      look_around: whether to look if another route of the device is faster, which takes seconds.
       progress: told how far that is.
 
     Raises:
@@ -70,41 +82,51 @@ def plan(
     from edgeprune.keras_model.converter_copy import require_stateless
     from edgeprune.keras_model.files import as_model, name_of
     from edgeprune.keras_model.layer_info import describe_layers
-    from edgeprune.keras_model.padding import find_asymmetric, make_symmetric
     from edgeprune.keras_model.ports import ports_of
-    from edgeprune.planning.allocation import allocate, device_cost
-    from edgeprune.planning.network_gain import fit_to_network
+    from edgeprune.planning.changes import change_functions
+    from edgeprune.planning.converted import converted
+    from edgeprune.planning.route_cost import RouteCosts, with_expected, with_faster
     from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
     name, model = name_of(model), as_model(model)
-    offered = load_profile(device)
-    profile = offered.on(route, goal)
+    offered = load_profile(device).in_runtime(runtime)
     samples = samples_of(x, ports_of(model), RECONSTRUCTION_SAMPLES) if x is not None else None
     mapped = map_layers(model)
     require_stateless(mapped)
     layers = describe_layers(mapped)
+    changes = change_functions(mapped, offered, padding, activation)
+    file = converted(changes.model, offered)
+    costs = RouteCosts(changes.mapped, file, layers, offered, rules, only, skip)
+    aim = goal
+    if route == AUTO:
+        best = costs.require_fastest(goal or "latency")
+        route, aim = best.name, None if best.dense else goal
+    profile = offered.on(route, aim)
     made = make_plan(
         layers,
         offered,
         sparsity=sparsity,
-        goal=goal,
+        goal=aim,
         route=route,
         only=only,
         skip=skip,
         model=name,
-    )
+    ).model_copy(update={"padding": changes.padding, "activation": changes.activation})
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.pruning.channels.plan_removal import plan_removal
 
         made = plan_removal(mapped, profile, made, data=samples, rules=rules)
-    if padding == "symmetric" and profile.symmetric_padding:
-        made = made.model_copy(update={"padding": find_asymmetric(mapped)})
     if profile.encoding.sparse_networks:
-        padded = make_symmetric(model, made.padding) if made.padding else model
-        made = fit_to_network(made, padded, profile, layers, insist=sparsity is not None)
+        from edgeprune.planning.network_gain import fit_to_network
+
+        made = fit_to_network(made, file, profile, layers, insist=sparsity is not None)
     method = allocation or (profile.route.allocation if x is not None else "uniform")
     if method != "uniform" or x is not None:
-        rows = list(samples.x) if samples else None
+        from edgeprune.planning.allocation import allocate, device_cost
+
+        calibration = list(samples.x) if samples else None
         cost = device_cost(profile, made.goal, layers)
-        made = allocate(mapped, made, method, rows, progress, cost)
-    return with_verdict(made, layers, offered)
+        made = allocate(mapped, made, method, calibration, progress, cost)
+    made = with_verdict(made, layers, offered)
+    made = with_expected(made, file, changes.mapped, profile, rules)
+    return with_faster(made, costs) if look_around else made

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.schema import Problem, problems_of
 from edgeprune.profiles.folder import profile_names
-from edgeprune.profiles.kernel_costs import read_costs
+from edgeprune.profiles.kernel_costs import costs_of
 from edgeprune.profiles.profile import DeviceProfile, read_toml
 from edgeprune.profiles.toml_lines import line_of
 from edgeprune.tflite.op_versions import op_versions
@@ -94,9 +94,9 @@ def _cost_problems(profile: DeviceProfile, text: str) -> Iterator[ProfileProblem
     if profile.costs is None:
         return
     try:
-        read_costs(profile.costs)
+        costs_of(profile)
     except ProfileError as error:
-        expected = "the name of a table in costs/, or the path of a .toml that can be read"
+        expected = "`core`, or the path of a .toml that can be read"
         yield ProfileProblem(
             key="costs",
             line=line_of(text, ("costs",)),

@@ -6,7 +6,7 @@ Light: completion in a shell reads names alone, and does not wait for the schema
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -33,3 +33,27 @@ def product_names() -> Iterator[str]:
         text = (profile_folder() / f"{name}.toml").read_text(encoding="utf-8")
         for product in tomllib.loads(text).get("hardware", ()):
             yield from (product["name"], *product.get("aliases", ()))
+
+
+def route_names(devices: Sequence[str]) -> tuple[str, ...]:
+    """The names of the routes of devices, each once, in their order.
+
+    Args:
+      devices: names of profiles that come with edgeprune, or paths of `.toml` files; those of every
+        profile that comes with it where there are none, or others, such as products.
+    """
+    paths = [Path(d) if d.endswith(".toml") else profile_folder() / f"{d}.toml" for d in devices]
+    if not paths or not all(path.is_file() for path in paths):
+        paths = [profile_folder() / f"{name}.toml" for name in profile_names()]
+    return tuple(dict.fromkeys(name for path in paths for name in _names_in(path)))
+
+
+def _names_in(path: Path) -> Iterator[str]:
+    """Names of the routes in a profile's file; of strategies, their first goals."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    yield from (str(route.get("name", "")) for route in content.get("routes", ()))
+    for number, strategy in enumerate(content.get("strategies", ()), 1):
+        yield next(iter(strategy.get("goals", ())), f"strategy-{number}")

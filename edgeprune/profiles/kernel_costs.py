@@ -8,6 +8,7 @@ Every layer is a sum of features, each with an amount; a table has the instructi
     depthwise-KsS/L/P     channels of a depthwise KxK convolution of stride S, to P pixels
     stem/L/P              outputs of a 3x3 convolution of stride 2 on 3 channels, to P pixels
     mean/L                values that are averaged over a map
+    start/nchw            a sparse network at all
 
 XNNPACK's sparse 1x1 convolution walks over a map in tiles of 32 pixels, then 16, 8, 4, 2 and 1 for
 the rest, and in each through the blocks of outputs and their stored blocks of weights (f32-spmm in
@@ -31,19 +32,26 @@ from edgeprune.core import device_matrix
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo
+from edgeprune.core.runtime import Runtime, RuntimeName, nearest_known
 from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
-from edgeprune.core.terms import Core
+from edgeprune.core.terms import Core, Numerics
+from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.folder import profile_folder
-from edgeprune.profiles.profile import read_toml
+from edgeprune.profiles.operation_costs import FormatCosts
+from edgeprune.profiles.profile import DeviceProfile, read_toml
 
 Amounts: TypeAlias = dict[str, float]
 MapLayout: TypeAlias = Literal["nhwc", "nchw"]
 
 TILES = (32, 16, 8, 4, 2, 1)
+SPARSE_START = "start/nchw"
+"""Running a sparse network at all; older tables do not have it."""
 BLOCKS = (1, 2, 4)
 """Outputs that a sparse kernel takes at once."""
 POINTWISE_PIXELS = (1, 2, 4, 8, 16, 32, 49, 64, 196)
-MAP_PIXELS = (1, 4, 16, 49, 64, 196)
+MAP_PIXELS = (1, 4, 16, 49, 64, 196, 784, 3136)
+_REQUIRED_PIXELS = MAP_PIXELS[:6]
+"""Those that every table has; older ones have no others."""
 DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))
 """Kernel and stride of the depthwise convolutions that the sparse mode takes."""
 
@@ -51,15 +59,31 @@ DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))
 class RuntimeCosts(Table):
     """Instructions per feature in one runtime."""
 
-    name: Text
+    name: RuntimeName
     version: Text
-    costs: Mapping[str, float]
-    error: Annotated[float, Field(ge=0)]
+    costs: Annotated[Mapping[str, float], Field(default_factory=dict)]
+    """Of convolutions as above; empty where the runtime skips no zeros on that core."""
+    error: Annotated[float, Field(ge=0)] = 0.0
     """Largest relative difference between the probes' counts and what the costs make of them."""
+    formats: tuple[FormatCosts, ...] = ()
+    """What every operator costs in a network that runs dense, by number format."""
+
+    def in_format(self, numerics: Numerics) -> FormatCosts | None:
+        """The costs in a number format; weights in 16 bits are computed as float32."""
+        wanted = "float32" if numerics == "float16" else numerics
+        return next((each for each in self.formats if each.numerics == wanted), None)
 
     def total(self, amounts: Amounts) -> float:
         """Instructions of so much of every feature."""
-        return sum(self.costs[name] * amount for name, amount in amounts.items())
+        return sum(self._cost(name) * amount for name, amount in amounts.items())
+
+    def _cost(self, name: str) -> float:
+        """The cost of a feature; on a larger map than the table has, by its pixels."""
+        if name in self.costs:
+            return self.costs[name]
+        kind, _, pixels = name.rpartition("/")
+        known = max(each for each in MAP_PIXELS if f"{kind}/{each}" in self.costs)
+        return self.costs[f"{kind}/{known}"] * int(pixels) / known
 
 
 class CostTable(Table):
@@ -71,16 +95,55 @@ class CostTable(Table):
     source: Text
     runtimes: Annotated[tuple[RuntimeCosts, ...], Field(min_length=1)]
 
+    @property
+    def sparse(self) -> tuple[RuntimeCosts, ...]:
+        """Those of the runtimes that skip zeros on this core."""
+        return tuple(each for each in self.runtimes if each.costs)
 
-def read_costs(name: str | Path) -> CostTable:
-    """Reads a cost table by its name in the profiles' `costs` folder, or by the path of a `.toml`.
+    def of(self, runtime: Runtime) -> RuntimeCosts | None:
+        """The costs in a runtime, or in the nearest version of it; None if it was not measured."""
+        known = {Runtime(each.name, each.version): each for each in self.runtimes}
+        nearest = nearest_known(runtime, known)
+        return known[nearest] if nearest is not None else None
+
+
+_OF_CORE = "core"
+_OLDER_NAMES = ("xnnpack-arm64",)
+"""What profiles named the table of cortex-a76 before there were others."""
+
+
+def costs_of(profile: DeviceProfile) -> CostTable | None:
+    """The costs of a profile's runtimes, in its order: from a file of its own, or of its core.
+
+    None if there is no table, or if it has none of the runtimes.
+
+    Raises:
+      ProfileError: as `read_costs`.
+    """
+    if profile.costs is None:
+        return None
+    path = _shipped(profile.core)
+    if profile.costs not in (_OF_CORE, *_OLDER_NAMES):
+        path = Path(profile.costs)
+    elif not path.exists():
+        return None
+    table = read_costs(path)
+    found = filter(None, map(table.of, runtimes_of(profile)))
+    runtimes = {(each.name, each.version): each for each in found}
+    return table.model_copy(update={"runtimes": tuple(runtimes.values())}) if runtimes else None
+
+
+def _shipped(core: str) -> Path:
+    return profile_folder() / "costs" / f"{core}.toml"
+
+
+def read_costs(where: Path | Core) -> CostTable:
+    """Reads the cost table in a `.toml`, or the one that comes with edgeprune for a core.
 
     Raises:
       ProfileError: no such table, or it does not follow the schema.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        path = profile_folder() / "costs" / f"{name}.toml"
+    path = where if isinstance(where, Path) else _shipped(where)
     try:
         table = CostTable.model_validate(read_toml(path))
     except ValidationError as error:
@@ -90,7 +153,7 @@ def read_costs(name: str | Path) -> CostTable:
         raise ProfileError(f"{path}: key '{key}': expected a finite number.")
     for runtime in table.runtimes:
         missing = sorted(feature_names() - runtime.costs.keys())
-        if missing:
+        if runtime.costs and missing:
             raise ProfileError(
                 f"{path}: {runtime.name}: expected a cost for every feature. Received: none for "
                 f"{', '.join(missing)}. Measure it again: edgeprune targets calibrate."
@@ -101,7 +164,8 @@ def read_costs(name: str | Path) -> CostTable:
 def to_toml(table: CostTable) -> str:
     """The file that `read_costs` reads back."""
     lines = [
-        "# Executed instructions per feature; see edgeprune/profiles/kernel_costs.py.",
+        "# Executed instructions per feature: edgeprune/profiles/kernel_costs.py says of what in a",
+        "# sparse network, edgeprune/profiles/operation_costs.py in a dense one.",
         *(f'{key} = "{getattr(table, key)}"' for key in ("date", "core", "qemu", "source")),
     ]
     for runtime in table.runtimes:
@@ -111,11 +175,25 @@ def to_toml(table: CostTable) -> str:
             f'name = "{runtime.name}"',
             f'version = "{runtime.version}"',
             f"error = {runtime.error:g}",
-            "",
-            "[runtimes.costs]",
-            *(f'"{name}" = {value:g}' for name, value in sorted(runtime.costs.items())),
         ]
+        if runtime.costs:
+            lines += ["", "[runtimes.costs]", *_features(runtime.costs)]
+        for each in runtime.formats:
+            lines += [
+                "",
+                "[[runtimes.formats]]",
+                f'numerics = "{each.numerics}"',
+                f"tile = [{each.tile[0]}, {each.tile[1]}]",
+                f"error = {each.error:g}",
+                "",
+                "[runtimes.formats.costs]",
+                *_features(each.costs),
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _features(costs: Mapping[str, float]) -> list[str]:
+    return [f'"{name}" = {value:g}' for name, value in sorted(costs.items())]
 
 
 def feature_names() -> frozenset[str]:
@@ -128,8 +206,8 @@ def feature_names() -> frozenset[str]:
     }
     names |= {f"pointwise/{pixels}" for pixels in POINTWISE_PIXELS}
     for kind in ("nhwc", "nchw"):
-        names |= {f"mean/{kind}"} | {f"stem/{kind}/{pixels}" for pixels in MAP_PIXELS}
-        names |= {f"depthwise-{k}s{s}/{kind}/{p}" for k, s in DEPTHWISE for p in MAP_PIXELS}
+        names |= {f"mean/{kind}"} | {f"stem/{kind}/{pixels}" for pixels in _REQUIRED_PIXELS}
+        names |= {f"depthwise-{k}s{s}/{kind}/{p}" for k, s in DEPTHWISE for p in _REQUIRED_PIXELS}
     return frozenset(names)
 
 
@@ -193,8 +271,8 @@ def layer_cost(
         that runs dense. Inside a sparse network a dense layer is a sparse one without zeros.
       sparsity: fraction of zeros.
     """
-    costs = [runtime.total(layer_amounts(layer, pattern, sparsity)) for runtime in table.runtimes]
-    return sum(costs) / len(costs)
+    costs = [runtime.total(layer_amounts(layer, pattern, sparsity)) for runtime in table.sparse]
+    return sum(costs) / max(1, len(costs))
 
 
 def layer_amounts(layer: LayerInfo, pattern: Pattern | None, sparsity: float) -> Amounts:

@@ -13,27 +13,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.runtime import RuntimeName
+from edgeprune.core.runtime import read_runtime
 from edgeprune.core.schema import Count, Table, Text, explain_invalid
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import (
     CORE_FEATURES,
     DEFAULT_CORE,
-    Accelerator,
     Core,
     CoreFeature,
     Goal,
+    ModelledCore,
     Numerics,
     TargetName,
 )
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
+from edgeprune.profiles.facts import Fact, Limits, RequiredRuntime, TflmSettings, VelaSettings
 from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
 from edgeprune.profiles.rules import (
+    AUTO,
     HALF_PRECISION,
     HALVES_STAY_DENSE,
     Encoding,
@@ -62,72 +64,6 @@ _PER_ROUTE = (
 """Keys that a route may have for itself."""
 
 
-def _none_if_unknown(value: object) -> object:
-    return None if value == "unknown" else value
-
-
-class RequiredRuntime(Table):
-    """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
-
-    name: RuntimeName
-    """The runtime."""
-    version: Text
-    """Its version."""
-    source: Text
-    """Where that version comes from."""
-
-
-class Limit(Table):
-    """A number the device sets; None, written `"unknown"`, where it is not known."""
-
-    value: Annotated[Count | None, BeforeValidator(_none_if_unknown)]
-    """Bytes, or "unknown"."""
-    source: Text
-    """Where the number comes from, or why it is not known."""
-
-
-class Limits(Table):
-    """What an artifact has to fit into, in bytes."""
-
-    flash_bytes: Limit
-    """Room for the model's file."""
-    arena_bytes: Limit
-    """Room for activations while it runs."""
-    on_chip_bytes: Limit
-    """The most that parameters can take of an accelerator's own memory."""
-    sure_on_chip_bytes: Limit | None = None
-    """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
-
-
-class VelaSettings(Table):
-    """What the instrument `vela` has to know of a device."""
-
-    accelerator: Accelerator
-    """The NPU and its multiply-accumulates per cycle."""
-    system: Text | None = None
-    """System configuration of the compiler's Arm/vela.ini; its default for the NPU if left out."""
-    memory_mode: Text | None = None
-    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if left out."""
-    source: Text
-    """Where these settings come from."""
-
-
-class TflmSettings(Table):
-    """What the instrument `tflm` has to know of a device."""
-
-    code_bytes: Limit
-    """Flash that the interpreter and its kernels take beside the model."""
-
-
-class Fact(Table):
-    """Something measured or documented about the device that explains the rules."""
-
-    text: Text
-    """The fact, in a sentence."""
-    source: Text
-    """What shows it."""
-
-
 class DeviceProfile(Table):
     """One device, as its TOML file describes it."""
 
@@ -154,8 +90,12 @@ class DeviceProfile(Table):
     computer measures the device; empty for all."""
     core: Core = DEFAULT_CORE
     """The core that `arm64-emulated` emulates."""
+    cycles_core: ModelledCore | None = None
+    """The core by whose modelled cycles files are ranked, where llvm-mca gives them; by counted
+    instructions if left out."""
     costs: Text | None = None
-    """The table of what layers cost, by its name in `costs/` or as the path of a `.toml`."""
+    """The table of what operators cost: the path of a `.toml`, or `core` for the one that comes
+    with edgeprune for `core`, if there is one."""
     hardware: tuple[Hardware, ...] = ()
     """Products and chips that this profile stands for; `edgeprune devices WORDS` searches them."""
     prunable: Selection
@@ -229,6 +169,12 @@ class DeviceProfile(Table):
                 f"{self.name}: route '{chosen.name}' needs {' and '.join(lacks)}, which the core "
                 f"{self.core} does not have. Choose another route, or a profile of another core."
             )
+        names = [runtime.name for runtime in self.runtimes]
+        if chosen.runtimes and not set(chosen.runtimes) & set(names):
+            raise ProfileError(
+                f"{self.name}: route '{chosen.name}' pays in {' and '.join(chosen.runtimes)} only. "
+                f"Received: {' and '.join(names)}. Choose another route or runtime."
+            )
         own = {key: getattr(chosen, key) for key in _PER_ROUTE}
         changed = {key: value for key, value in own.items() if value is not None}
         if chosen.numerics == HALF_PRECISION:
@@ -237,6 +183,30 @@ class DeviceProfile(Table):
             changed["also"] = chosen.also
         narrowed = {"numerics": chosen.numerics, "routes": (chosen,), "strategies": ()}
         return self.model_copy(update={**changed, **narrowed, "schema_version": PROFILE_SCHEMA})
+
+    def in_runtime(self, words: str | None) -> DeviceProfile:
+        """The profile with one runtime only; itself if none is named.
+
+        Args:
+          words: NAME or NAME==VERSION; the version may be one that the profile does not list.
+
+        Raises:
+          ProfileError: the profile has no runtime of that name.
+        """
+        if words is None:
+            return self
+        name, version = read_runtime(words)
+        alike = [each for each in self.runtimes if each.name == name]
+        if not alike:
+            known = ", ".join(f"{each.name}=={each.version}" for each in self.runtimes)
+            raise ProfileError(
+                f"{self.name}: expected a runtime that the profile lists: {known}. "
+                f"Received: {words}."
+            )
+        kept = [each for each in alike if version in (None, each.version)]
+        asked = {"version": version, "source": "asked for with --runtime"}
+        runtimes = tuple(kept or [alike[0].model_copy(update=asked)])
+        return self.model_copy(update={"runtimes": runtimes})
 
     def lacks(self, route: Route) -> tuple[CoreFeature, ...]:
         """What a route needs and the core does not have."""
@@ -260,6 +230,11 @@ class DeviceProfile(Table):
 
 def _named_route(profile: DeviceProfile, name: str) -> Route:
     names = [route.name for route in profile.offered]
+    if name == AUTO:
+        raise ProfileError(
+            f"{profile.name}: '{AUTO}' is resolved by `plan` and `prune`, from a model's cost, and "
+            f"then stands in the plan. Expected a route: {', '.join(names)}."
+        )
     if name not in names:
         raise ProfileError(
             f"{profile.name}: unknown route '{name}'.{suggestion(name, names)} "

@@ -167,6 +167,10 @@ class Route(Strategy):
         """Whether nothing is pruned."""
         return not self.rules
 
+    def pays_in(self, runtime: str) -> bool:
+        """Whether it pays in a runtime of this name."""
+        return not self.runtimes or runtime in self.runtimes
+
 
 HALF_PRECISION: Numerics = "float16-arithmetic"
 HALVES_STAY_DENSE = Encoding(

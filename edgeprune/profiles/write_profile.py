@@ -12,8 +12,9 @@ from typing import Any
 
 from edgeprune.core.schema import Table
 from edgeprune.profiles.channel_cost import MeasuredOutputs, PaddedOutputs
+from edgeprune.profiles.facts import Limit
 from edgeprune.profiles.hardware import Hardware
-from edgeprune.profiles.profile import DeviceProfile, Limit
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.profiles.rules import Gain
 from edgeprune.profiles.schema_keys import Key, keys_of
 

@@ -1,4 +1,4 @@
-"""Carries out a plan on a Keras model: padding, removal of channels, zeros, training.
+"""Carries out a plan on a Keras model: activations, padding, channels, zeros, training.
 
 The one place that decides what a plan and a `Training` mean together. `prune_one_shot` and
 `train_pruned` are the names that scripts may know it by.
@@ -6,15 +6,17 @@ The one place that decides what a plan and a `Training` mean together. `prune_on
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeprune.core.data import Data, Ports
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import DataError, QualityWarning
 from edgeprune.core.plan import Plan, check_plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import Table, open_source
+from edgeprune.keras_model.activations import replace_activations
 from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
@@ -43,8 +45,8 @@ def prune(
 ) -> Model:
     """Carries out everything that a plan says on a copy of a model.
 
-    Padding that the plan makes symmetric comes first, then the channels that it removes, then the
-    zeros: in one shot, or while the model trains.
+    Activations that the plan replaces and padding that it makes symmetric come first, then the
+    channels that it removes, then the zeros: in one shot, or while the model trains.
 
     Args:
       model: a built Keras model, or the path of a `.keras` file; not changed.
@@ -71,13 +73,14 @@ def prune(
       InputError: an unknown metric, or a checkpoint of another run.
 
     Warns:
-      QualityWarning: what costs accuracy, such as one shot without data or with few samples, or
-        samples on which the dense model is no better than chance.
+      QualityWarning: what costs accuracy, such as one shot without data, with few samples or
+        with other activations, or samples on which the dense model is no better than chance.
     """
     dense = as_model(model)
     ports = ports_of(dense)
     samples = None if data is None else open_source(data, ports)
-    mapped = _padded(dense, plan)
+    mapped = _changed(dense, plan)
+    plan = _without_lost_layers(plan, mapped)
     if training is not None and plan.pruned:
         if samples is None:
             raise DataError(
@@ -97,6 +100,13 @@ def prune(
             rules=rules,
             progress=progress,
         )
+    if plan.activation:
+        warnings.warn(
+            f"The plan replaces {len(plan.activation)} activations, which changes what the model "
+            "computes: expect to lose accuracy. Train it with --epochs (`training`).",
+            QualityWarning,
+            stacklevel=2,
+        )
     some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
     if some is not None:
         warn_at_chance(dense, some)
@@ -112,15 +122,25 @@ def prune(
     )
 
 
-def _padded(model: Model, plan: Plan) -> LayerMap:
-    """The model with the padding that a plan wants, after a look whether the plan fits it."""
+def _changed(model: Model, plan: Plan) -> LayerMap:
+    """The model with the activations and padding of a plan, after a look whether it fits."""
     mapped = map_layers(model)
     check_plan(plan, describe_layers(mapped))
-    return map_layers(make_symmetric(model, plan.padding)) if plan.padding else mapped
+    if plan.activation:
+        mapped = map_layers(replace_activations(model, plan.activation))
+    return map_layers(make_symmetric(mapped.model, plan.padding)) if plan.padding else mapped
+
+
+def _without_lost_layers(plan: Plan, mapped: LayerMap) -> Plan:
+    """A plan without the sigmoids that went with the products that were replaced."""
+    if not plan.activation:
+        return plan
+    rows = tuple(row for row in plan.layers if row.path in mapped.layers)
+    return plan.model_copy(update={"layers": rows})
 
 
 def _with_teacher(training: Training, dense: Model) -> Training:
-    """Training that learns from the dense model, as it was before its padding changed."""
+    """Training that learns from the dense model, as it was before the plan changed it."""
     return training if training.teacher is not None else replace(training, teacher=dense)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeprune.core.data import Data, Scale
-from edgeprune.core.errors import OutputError
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import AnySource, Table, open_split
@@ -22,6 +21,7 @@ from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report import fingerprint
+from edgeprune.report.entry import Entry, entries_of
 from edgeprune.report.kept import Store
 from edgeprune.report.making import FILE_ENDINGS, STEPS, Job
 from edgeprune.report.memory import Memory
@@ -41,6 +41,7 @@ def compare(
     validation_data: Any = None,
     sparsity: float | None = None,
     goal: Goal | None = None,
+    routes: str | Sequence[str] = (),
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
@@ -55,9 +56,9 @@ def compare(
 ) -> Report:
     """Prunes, exports, validates and measures a model for several devices.
 
-    Writes, into `folder`: `<device>.keras` and `<device>.tflite` (pruned),
-    `dense-<numerics>.tflite` (what they are compared with), `report.json` and `report.html`. Every
-    device is finished, also when another one fails.
+    Writes, into `folder`: `<device>.keras` and `<device>.tflite` (pruned; `<device>-<route>` on a
+    route that is not the default), `dense-<numerics>.tflite` (what they are compared with),
+    `report.json` and `report.html`. Every device is finished, also when another one fails.
 
     Args:
       model_path: a `.keras` file, or a built Keras model.
@@ -67,7 +68,9 @@ def compare(
       validation_data: samples to measure accuracy on; if None, as `open_split` finds them.
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
-      goal: which strategy of the profiles that have several.
+      goal: takes the first route of each profile that serves it; named routes have to serve it.
+      routes: a route's name or several, each taken for the devices that have it, or "all"; the
+        default route of each device if empty.
       epochs: short for `training=Training(epochs=epochs)`; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
@@ -84,7 +87,7 @@ def compare(
       memory: keeps the reports of devices for another process, if this one crashes.
 
     Raises:
-      InputError: bad model, data, device or folder, before any work.
+      InputError: bad model, data, device, route or folder, before any work.
       TargetError: a target is unknown, not ready or cannot be set up, before any work.
 
     Warns:
@@ -92,12 +95,14 @@ def compare(
     """
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
-    _require_distinct(profiles)
+    chosen = settings or Settings()
+    names = (routes,) if isinstance(routes, str) else routes
+    entries = entries_of(profiles, names, goal, chosen.runtime)
     missing = missing_instruments(profiles, targets)
     if not install_targets:
         require_ready(targets)
     output = Path(folder)
-    require_output_folder(output, *_file_names(profiles))
+    require_output_folder(output, *_file_names(entries))
     model, name = as_model(model_path), name_of(model_path)
     split = open_split(data_path, ports_of(model), validation=validation_data, scale=scale)
     if training is not None:
@@ -124,50 +129,44 @@ def compare(
         padding=pads,
         allocation=allocation,
         targets=tuple(targets),
-        settings=settings or Settings(),
+        settings=chosen,
         training=training,
         progress=progress,
         store=store,
         made_from=fingerprint.of_inputs(model, split.train, scale),
     )
     with store.held(lambda: progress(f"waiting for another run in {output}", 0, 1)):
-        reports = _report_each(job, profiles, memory)
+        reports = _report_each(job, entries, memory)
         report = Report(name, reports, split.train.scaling)
         report.write(output)
     return report
 
 
 def _report_each(
-    job: Job, profiles: Sequence[DeviceProfile], memory: Memory | None
+    job: Job, entries: Sequence[Entry], memory: Memory | None
 ) -> tuple[DeviceReport, ...]:
-    total = len(profiles) * len(STEPS)
-    reports = []
-    for index, profile in enumerate(profiles):
+    total = len(entries) * len(STEPS)
+    reports: list[DeviceReport] = []
+    for index, entry in enumerate(entries):
 
-        def tell(step: str, profile: DeviceProfile = profile, index: int = index) -> None:
+        def tell(step: str, entry: Entry = entry, index: int = index) -> None:
             done = index * len(STEPS) + STEPS.index(step)
-            job.progress(f"{profile.name}: {step}", done, total)
+            job.progress(f"{entry.name}: {step}", done, total)
 
-        make = partial(report_device, job, profile, tell)
-        reports.append(memory.report(index, profile, make) if memory else make())
+        device = entry.offered.name
+        known = (report.baselines for report in reports if report.device == device)
+        baselines = next(filter(None, known), ())
+        make = partial(report_device, job, entry, tell, baselines)
+        reports.append(memory.report(index, entry, make) if memory else make())
     job.progress("report", total, total)
     return tuple(reports)
 
 
-def _require_distinct(profiles: list[DeviceProfile]) -> None:
-    names = [profile.name for profile in profiles]
-    if not names or len(set(names)) < len(names):
-        raise OutputError(
-            "Expected different devices, at least one, since files are named after them. "
-            f"Received: {', '.join(names) or 'none'}."
-        )
-
-
-def _file_names(profiles: list[DeviceProfile]) -> list[str]:
+def _file_names(entries: Sequence[Entry]) -> list[str]:
     """The names of the files that a comparison writes."""
     return [
         *REPORT_FILES,
-        *(f"{profile.name}{ending}" for profile in profiles for ending in FILE_ENDINGS),
+        *(f"{entry.name}{ending}" for entry in entries for ending in FILE_ENDINGS),
     ]
 
 

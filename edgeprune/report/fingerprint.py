@@ -20,7 +20,7 @@ from edgeprune.core.data import Data, Scale
 from edgeprune.core.sources import AnySource, Table
 from edgeprune.keras_model.files import lost_compilation
 from edgeprune.keras_model.layers import Model
-from edgeprune.profiles.kernel_costs import read_costs
+from edgeprune.profiles.kernel_costs import costs_of
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report.kept import Fingerprint
@@ -67,7 +67,8 @@ def of_inputs(model: Model, data: AnySource, scale: Scale) -> Fingerprint:
 
 def of_profile(profile: DeviceProfile) -> str:
     """The digest of a profile, and of its cost table."""
-    costs = read_costs(profile.costs).model_dump_json() if profile.costs else ""
+    table = costs_of(profile)
+    costs = table.model_dump_json() if table is not None else ""
     return digest.of_json([profile.model_dump_json(), costs])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgeprune.core import digest
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import signature_name
 from edgeprune.core.errors import DataError, EdgepruneError, TargetError
@@ -15,19 +16,23 @@ from edgeprune.inspection.accuracy import accuracy
 from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.report import fingerprint
+from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
+from edgeprune.report.kept import Fingerprint
 from edgeprune.report.making import Job, Tell
 from edgeprune.report.report import DeviceReport
-from edgeprune.targets.find import measures_device
+from edgeprune.targets.find import find_target, measures_device
 from edgeprune.targets.measuring import default_target, measure_each, readiness_for
 from edgeprune.targets.missing import not_measured
+from edgeprune.targets.target import Remote
 from edgeprune.tflite.format.file import read as read_tflite
 from edgeprune.tflite.format.signature import signature_specs
 
 
 def judge_files(
     job: Job,
-    profile: DeviceProfile,
+    entry: Entry,
     report: DeviceReport,
     dense: Artifact,
     pruned: Artifact,
@@ -37,7 +42,7 @@ def judge_files(
 
     Args:
       job: what is the same for every device.
-      profile: the device.
+      entry: the device on its route.
       report: what is known of the files.
       dense: the unpruned file.
       pruned: the pruned file.
@@ -46,16 +51,17 @@ def judge_files(
     if report.expected and report.plan and job.settings.runtime:
         report = replace(report, expected=expected_by(report.plan, [job.settings.runtime]))
     try:
-        test, ordered = job.split.test, _in_file_order(job, pruned.path)
+        profile = entry.profile
+        test, ordered = job.split.test, in_file_order(job, pruned.path)
         tell("validate")
-        reference = job.folder / f"{profile.name}.keras"
+        reference = job.folder / f"{entry.name}.keras"
         x = ordered(list(test.some(CHECKED_SAMPLES).x))
         verdict = validate(pruned.path, profile, reference=reference, x=x)
         report = replace(report, verdict=verdict)
         if not verdict.ran:
             return replace(report, not_measured="the file does not run")
         tell("measure")
-        report = _measured(job, profile, report, [dense.path, pruned.path])
+        report = _measured(job, entry, report, [dense.path, pruned.path])
         tell("accuracy")
         return _with_accuracy(report, profile, [dense.path, pruned.path], test, ordered)
     except EdgepruneError as error:
@@ -72,7 +78,8 @@ def _with_accuracy(
     try:
         dense, pruned = (accuracy(path, profile, test, ordered) for path in files)
     except (DataError, TargetError) as error:
-        return replace(report, notes=(*report.notes, f"No accuracy: {error}"))
+        notes = (*report.notes, f"No accuracy: {error}")
+        return replace(report, notes=notes, no_accuracy=str(error))
     said = f"Accuracy of {pruned.samples} samples, in {pruned.runtime}."
     return replace(
         report,
@@ -83,14 +90,13 @@ def _with_accuracy(
     )
 
 
-def _measured(
-    job: Job, profile: DeviceProfile, report: DeviceReport, files: Sequence[Path]
-) -> DeviceReport:
+def _measured(job: Job, entry: Entry, report: DeviceReport, files: Sequence[Path]) -> DeviceReport:
     """Measures both files with every target that is one of the device's own."""
 
     def tell(_: str, what: str, done: int, total: int) -> None:
-        job.progress(f"{profile.name}: {what}", done, total)
+        job.progress(f"{entry.name}: {what}", done, total)
 
+    profile = entry.profile
     names = targets_for(job.targets, profile)
     if not names:
         return _unmeasured(job, profile, report)
@@ -118,6 +124,32 @@ def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]
     return (default,) if default and readiness_for(default, profile).ready else ()
 
 
+def judged_by(
+    job: Job, profile: DeviceProfile, used: Sequence[str], files: Sequence[str]
+) -> Fingerprint:
+    """What the judgement of files on a device hangs on.
+
+    Args:
+      job: what is the same for every device.
+      profile: the device.
+      used: names of the instruments that measure it.
+      files: digests of the files.
+    """
+    return {
+        **job.made_from,
+        "test data": fingerprint.of_samples(job.split.test),
+        "profile": fingerprint.of_profile(profile),
+        "files": digest.of_json(list(files)),
+        "instruments": fingerprint.of_instruments(profile, used),
+        "way of measuring": fingerprint.of_settings(job.settings, used),
+    }
+
+
+def are_elsewhere(used: Sequence[str]) -> bool:
+    """Whether an instrument is on another machine, which may be another one by now."""
+    return any(isinstance(find_target(name), Remote) for name in used)
+
+
 def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> DeviceReport:
     wanted = ", ".join(profile.targets)
     why = f"none of {', '.join(job.targets)} measures it, but {wanted} would"
@@ -126,7 +158,7 @@ def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> Devic
     return replace(report, not_measured=remedy, notes=(*report.notes, said))
 
 
-def _in_file_order(job: Job, path: Path) -> Callable[[list[Array]], list[Array]]:
+def in_file_order(job: Job, path: Path) -> Callable[[list[Array]], list[Array]]:
     """What puts one array per input into the order that the file's signature has."""
     names = [signature_name(spec.name) for spec in input_specs(job.model)]
     order = [spec.name for spec in signature_specs(read_tflite(path))]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -54,7 +54,9 @@ class Store:
 
     output: Path
     force: bool = False
-    """Whether every step is done again."""
+    """Whether every step is done again, once."""
+    _renewed: set[str] = field(default_factory=set, compare=False)
+    """The steps that were kept by this very run."""
 
     @property
     def folder(self) -> Path:
@@ -81,7 +83,7 @@ class Store:
         The words are empty if there is no record, or if every step is to be done again.
         """
         path = self._path(step)
-        if self.force or not path.exists():
+        if (self.force and step not in self._renewed) or not path.exists():
             return ""
         record = _read(path)
         if record is None:
@@ -120,6 +122,7 @@ class Store:
         }
         text = json.dumps({**record, "sha256": digest.of_json(record)})
         write_file(self._path(step), text.encode())
+        self._renewed.add(step)
         return date
 
     def _path(self, step: str) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from edgeprune.conversion.convert import Exported, export
-from edgeprune.conversion.manifest import manifest_path
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale, Split
 from edgeprune.core.errors import EdgepruneError, InputError, quality_warnings
@@ -22,23 +21,23 @@ from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.profiles.rules import Encoding
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.checkpoint import FILE, remove_checkpoint
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report import fingerprint
+from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
 from edgeprune.report.kept import Fingerprint, Kept, Store
 from edgeprune.report.notes import plan_notes, storage_notes
 from edgeprune.report.report import DeviceReport
 from edgeprune.targets.measurement import Settings
+from edgeprune.tflite.metadata import manifest_path
 
-STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy")
+STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy", "baselines")
 Tell = Callable[[str], None]
 """Told which of the steps begins."""
 FILE_ENDINGS = (".keras", ".tflite", ".manifest.json")
 """Of the files that are named after a device."""
-_DENSE = Encoding(runtimes=(), source="what pruned files are compared with is stored densely")
 
 
 @dataclass(frozen=True)
@@ -73,53 +72,59 @@ class Job:
         return digest.of_json(chosen)
 
 
-def make_files(job: Job, profile: DeviceProfile, checkpoint: Path, tell: Tell) -> DeviceReport:
+def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceReport:
     """Plans, prunes and exports for one device; an error ends it and is reported.
 
     Args:
       job: what is the same for every device.
-      profile: the device.
+      entry: the device and its route.
       checkpoint: folder for the state of training; an interrupted one of the same run goes on.
       tell: told which step begins.
     """
-    report = DeviceReport(device=profile.name, summary=profile.summary, numerics=profile.numerics)
+    offered = entry.offered
+    report = DeviceReport(
+        device=offered.name, summary=offered.summary, name=entry.name, route=entry.route
+    )
     try:
         tell("plan")
-        plan = _plan(job, profile)
-        profile = profile.on(plan.route)
+        profile = entry.profile
+        report = replace(report, route=profile.route.name, numerics=profile.numerics)
+        plan = _plan(job, entry)
         notes = plan_notes(plan, profile.route, job.sparsity)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
         with quality_warnings() as warnings:
-            pruned = _prune(job, plan, profile, checkpoint)
+            pruned = _prune(job, plan, entry, checkpoint)
         report = replace(report, notes=(*notes, *warnings))
-        save_model(pruned, job.folder / f"{profile.name}.keras")
+        save_model(pruned, job.folder / f"{entry.name}.keras")
         report = replace(
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
         )
         tell("export")
-        return _with_file(report, profile, plan, _export(job, plan, profile, pruned))
+        return _with_file(report, profile, plan, _export(job, plan, entry, pruned))
     except EdgepruneError as error:
         return replace(report, error=str(error))
 
 
-def _plan(job: Job, profile: DeviceProfile) -> Plan:
-    asked = None if profile.on(goal=job.goal).route.fixed else job.sparsity
+def _plan(job: Job, entry: Entry) -> Plan:
+    route = entry.profile.route
     return plan_model(
         job.model,
-        profile,
-        sparsity=asked,
-        goal=job.goal,
+        entry.offered,
+        sparsity=None if route.fixed or route.dense else job.sparsity,
+        goal=entry.goal,
+        route=route.name,
         padding=job.padding,
         allocation=job.allocation,
         x=Data(job.samples.x),
+        look_around=False,
         progress=job.progress,
     ).model_copy(update={"model": job.name})
 
 
-def _prune(job: Job, plan: Plan, profile: DeviceProfile, checkpoint: Path) -> Model:
+def _prune(job: Job, plan: Plan, entry: Entry, checkpoint: Path) -> Model:
     def tell(what: str, done: int, total: int) -> None:
-        job.progress(f"{profile.name}: {what}", done, total)
+        job.progress(f"{entry.name}: {what}", done, total)
 
     samples = job.split.train
     if job.training is None:
@@ -141,11 +146,11 @@ def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
     return tuple(row for row in layer_sparsities(pruned, plan) if row.path in prunable)
 
 
-def _export(job: Job, plan: Plan, profile: DeviceProfile, pruned: Model) -> Exported:
+def _export(job: Job, plan: Plan, entry: Entry, pruned: Model) -> Exported:
     return export(
         pruned,
-        profile,
-        job.folder / f"{profile.name}.tflite",
+        entry.profile,
+        job.folder / f"{entry.name}.tflite",
         x=job.samples,
         plan=plan,
         scale=job.scale,
@@ -166,7 +171,11 @@ def _with_file(
 
 
 def export_dense(job: Job, profile: DeviceProfile) -> Artifact:
-    """The unpruned model in the device's number format, made once for all devices that share it.
+    """The unpruned model in a number format, made once for all devices that share it.
+
+    Args:
+      job: what is the same for every device.
+      profile: a device on a dense route, as `dense_on` gives it.
 
     Raises:
       EdgepruneError: as `export`.
@@ -176,7 +185,6 @@ def export_dense(job: Job, profile: DeviceProfile) -> Artifact:
     step = f"+{name}"
     if isinstance(job.store.find(step, job.made_from), Kept):
         return describe_file(path)
-    plain = profile.model_copy(update={"encoding": _DENSE})
-    made = export(job.model, plain, path, x=job.samples, scale=job.scale)
+    made = export(job.model, profile, path, x=job.samples, scale=job.scale)
     job.store.keep(step, job.made_from, [path, manifest_path(path)], None)
     return made.artifact

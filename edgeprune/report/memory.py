@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.core.work_note import CRASH, UNDER_WAY
-from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.report.entry import Entry
 from edgeprune.report.report import DeviceReport
 
 
@@ -22,20 +22,25 @@ class Memory:
 
     folder: Path
 
-    def report(
-        self, number: int, profile: DeviceProfile, make: Callable[[], DeviceReport]
-    ) -> DeviceReport:
+    def report(self, number: int, entry: Entry, make: Callable[[], DeviceReport]) -> DeviceReport:
         """The report of a device: the one kept, that it crashed, or one that is made now.
 
         Args:
           number: of the device, in the order asked for.
-          profile: the device.
+          entry: the device and its route.
           make: makes its report.
         """
         crash = self.folder / f"{CRASH}{number}"
         if crash.exists():
             message = crash.read_text(encoding="utf-8")
-            return DeviceReport(device=profile.name, summary=profile.summary, error=message)
+            device = entry.offered
+            return DeviceReport(
+                device=device.name,
+                summary=device.summary,
+                name=entry.name,
+                route=entry.route,
+                error=message,
+            )
         kept = self.folder / f"finished-{number}"
         if kept.exists():
             found: DeviceReport = pickle.loads(kept.read_bytes())  # noqa: S301  our own file

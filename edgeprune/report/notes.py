@@ -18,7 +18,7 @@ def plan_notes(made: Plan, strategy: Strategy, wanted: float | None) -> tuple[st
       strategy: what it follows.
       wanted: the sparsity that a person asked for, if any.
     """
-    notes = list(made.warnings())
+    notes = list(made.warnings()) if strategy.rules else []
     if made.padding:
         notes.append(
             f"The padding of {len(made.padding)} stride-2 convolutions was made symmetric before "

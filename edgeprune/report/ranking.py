@@ -2,27 +2,40 @@
 
 Milliseconds, instructions and cycles are never put into one order, nor is what was measured with
 what was simulated. A target that is not one of the device's own is left out. Cycles are of one
-device each, since the clocks that they belong to differ. Times on this computer are of one number
-format each.
+device each, since the clocks that they belong to differ; modelled cycles are of one core each, that
+which the profiles name. Times on this computer are of one number format each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgeprune.core.grid import Grid, grid
+from edgeprune.targets.modelled_cycles import fewer_cycles
 
 if TYPE_CHECKING:
     from edgeprune.targets.measurement import Measurement
 
 
-Unit = Literal["ms", "instructions", "cycles"]
+Unit = Literal["ms", "modelled cycles", "instructions", "cycles"]
+RankedBy: TypeAlias = Literal["latency_ms", "cycles", "modelled_cycles", "instructions"]
+"""The key of a measurement's JSON by which files are ranked."""
+RANKED_BY: Mapping[Unit, RankedBy] = MappingProxyType(
+    {
+        "ms": "latency_ms",
+        "cycles": "cycles",
+        "modelled cycles": "modelled_cycles",
+        "instructions": "instructions",
+    }
+)
+"""What files are ranked by, the best first."""
 SMALL_COUNT = 100_000
 """Counts below it are written out."""
 INTERVAL = "95 % interval"
-UNITS: tuple[Unit, ...] = ("ms", "instructions", "cycles")
+UNITS: tuple[Unit, ...] = ("ms", "modelled cycles", "instructions", "cycles")
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,11 @@ class InferenceCost:
         millions = self.value / 1e6
         return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
 
+    @property
+    def ranked_by(self) -> RankedBy:
+        """The key of a measurement's JSON that the value is from."""
+        return RANKED_BY[self.unit]
+
     def __str__(self) -> str:
         return f"{self.number} {self.unit}"
 
@@ -51,13 +69,48 @@ def cost_of(measurement: Measurement) -> InferenceCost | None:
 
     Latency counts by its median, or by the average where that alone is known.
     """
-    time = measurement.latency_ms
-    if time is not None:
-        value = time.median if time.median is not None else time.mean
-        return None if value is None else InferenceCost(value, "ms")
-    if measurement.instructions is not None:
-        return InferenceCost(measurement.instructions, "instructions")
-    return None if measurement.cycles is None else InferenceCost(measurement.cycles, "cycles")
+    if measurement.latency_ms is not None:
+        return cost_in(measurement, "ms")
+    return cost_in(measurement, "instructions") or cost_in(measurement, "cycles")
+
+
+def ranking_costs(measurements: Sequence[Measurement]) -> tuple[InferenceCost, ...]:
+    """What files are ranked by: the best of `RANKED_BY` that every measurement has.
+
+    Latency, else the compiler's cycles, else modelled cycles where the profile names a core for
+    them, else instructions. Measurements of one device and instrument are meant.
+
+    Returns:
+      A cost for every measurement, all in one unit; none where they have no unit in common.
+    """
+    for unit in RANKED_BY:
+        costs = [cost_in(measurement, unit) for measurement in measurements]
+        known = tuple(cost for cost in costs if cost is not None)
+        if len(known) == len(costs):
+            return known
+    return ()
+
+
+def cost_in(measurement: Measurement, unit: Unit) -> InferenceCost | None:
+    """The cost in one unit; None where the instrument does not say it."""
+    value = _value(measurement, unit)
+    return None if value is None else InferenceCost(value, unit)
+
+
+def _value(measurement: Measurement, unit: Unit) -> float | None:
+    match unit:
+        case "ms":
+            time = measurement.latency_ms
+            median = time.median if time else None
+            return median if median is not None or time is None else time.mean
+        case "modelled cycles":
+            core = measurement.cycles_core
+            found = (measurement.modelled_cycles or {}).get(core) if core else None
+            return found.cycles if found else None
+        case "instructions":
+            return measurement.instructions
+        case "cycles":
+            return measurement.cycles
 
 
 def cost_change(dense: Measurement | None, pruned: Measurement | None) -> str:
@@ -79,9 +132,24 @@ class Entry:
     """What one inference of the pruned file costs."""
 
     @property
+    def dense_cost(self) -> InferenceCost | None:
+        """The same of the unpruned file; None if that is not known in this unit."""
+        return cost_in(self.dense, self.cost.unit)
+
+    @property
     def change(self) -> str:
         """Both costs with their unit."""
-        return cost_change(self.dense, self.pruned)
+        before = self.dense_cost
+        return f"{before.number} → {self.cost}" if before else "-"
+
+    @property
+    def gain(self) -> str:
+        """How much less the pruned file costs, in words; `-` where that is not known."""
+        if self.cost.unit != "modelled cycles":
+            return str(self.pruned.speedup or "-")
+        core = self.pruned.cycles_core
+        fewer = fewer_cycles(self.dense.modelled_cycles, self.pruned.modelled_cycles)
+        return f"{fewer[core]:.2f}x by {self.cost.unit}" if core in fewer else "-"
 
 
 @dataclass(frozen=True)
@@ -97,9 +165,20 @@ class Ranking:
     @property
     def title(self) -> str:
         """The unit, and what kind of number it is."""
-        names = {"ms": "Latency, ms", "instructions": "Instructions", "cycles": "Cycles"}
+        name = "Latency, ms" if self.unit == "ms" else self.unit.capitalize()
         of = f" of {self.of}" if self.of else ""
-        return f"{names[self.unit]}{of} ({self.kind})"
+        return f"{name}{of} ({self.kind})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each entry is called: its device, and its route where a device has several here."""
+        routes: dict[str, set[str | None]] = {}
+        for entry in self.entries:
+            routes.setdefault(entry.pruned.device, set()).add(entry.pruned.route)
+        return tuple(
+            f"{m.device}, {m.route}" if m.route and len(routes[m.device]) > 1 else m.device
+            for m in (entry.pruned for entry in self.entries)
+        )
 
     def grid(self) -> Grid:
         """The entries below each other, with the interval of the pruned file's latency."""
@@ -109,14 +188,14 @@ class Ranking:
             (
                 (
                     str(place),
-                    entry.pruned.device,
+                    name,
                     f"{entry.pruned.target}, {entry.pruned.runtime}",
                     entry.change,
                     _interval(entry.pruned),
                     self.kind,
-                    str(entry.pruned.speedup or "-"),
+                    entry.gain,
                 )
-                for place, entry in enumerate(self.entries, 1)
+                for place, (name, entry) in enumerate(zip(self.names, self.entries, strict=True), 1)
             ),
         )
 
@@ -135,15 +214,26 @@ def rank(pairs: Iterable[tuple[Measurement, Measurement, str]]) -> tuple[Ranking
     """
     groups: dict[tuple[Unit, str, str], list[Entry]] = {}
     for dense, pruned, within in pairs:
-        cost = cost_of(pruned)
-        if cost is not None and not pruned.stand_in:
-            of = pruned.device if cost.unit == "cycles" else within
+        for cost in () if pruned.stand_in else _costs(pruned):
+            of = _comparable_within(pruned, cost.unit) or within
             groups.setdefault((cost.unit, pruned.kind, of), []).append(Entry(dense, pruned, cost))
     ordered = sorted(groups, key=lambda key: (UNITS.index(key[0]), key[1], key[2]))
     return tuple(
         Ranking(unit, kind, tuple(sorted(groups[unit, kind, of], key=_by_cost)), of)
         for unit, kind, of in ordered
     )
+
+
+def _costs(measurement: Measurement) -> Iterator[InferenceCost]:
+    """What a measurement is ranked by, each in a ranking of its own."""
+    yield from filter(None, (cost_of(measurement), cost_in(measurement, "modelled cycles")))
+
+
+def _comparable_within(measurement: Measurement, unit: Unit) -> str:
+    """The device or core that cycles belong to; empty for other units."""
+    if unit == "cycles":
+        return measurement.device
+    return measurement.cycles_core or "" if unit == "modelled cycles" else ""
 
 
 def _by_cost(entry: Entry) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +12,15 @@ from edgeprune.core.files import Artifact, write_file
 from edgeprune.core.grid import Cell, Grid, Printable, grid, passed_or_failed
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerSparsity, Plan
+from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
-from edgeprune.report.ranking import Ranking, cost_change, rank
+from edgeprune.report.ranking import RankedBy, Ranking, cost_change, rank, ranking_costs
 from edgeprune.targets.checks import Verdict
 from edgeprune.targets.find import times_this_computer
 from edgeprune.targets.measurement import Measurement, Measurements
+from edgeprune.targets.modelled_cycles import fewer_cycles_text
 
 REPORT_FILES = ("report.json", "report.html")
 """Names of the files that a report is written to."""
@@ -48,6 +50,10 @@ class DeviceReport(Printable):
     """Of how many samples."""
     accuracy_runtime: str = ""
     """In which runtime and, where it is emulated, on which core."""
+    no_accuracy: str = ""
+    """Why there is none, where the files ran."""
+    baselines: tuple[Baseline, ...] = ()
+    """Dense files that would be taken in place of the pruned one, by number format."""
     expected: Expected | None = None
     """What the device's cost table expects of both files."""
     not_measured: str = ""
@@ -63,6 +69,14 @@ class DeviceReport(Printable):
     """A sentence on what was reused, or done again and why; empty on a first run."""
     error: str | None = None
     """Why the device could not be finished."""
+    name: str = ""
+    """What its files are called; empty for the device's own name."""
+    route: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What the device on its route is called."""
+        return self.name or self.device
 
     @property
     def removed(self) -> str:
@@ -95,6 +109,20 @@ class DeviceReport(Printable):
         return cost_change(*self._own)
 
     @property
+    def modelled_gain(self) -> str:
+        """How many times fewer modelled cycles the pruned file takes; empty if none are known."""
+        dense, pruned = self._own
+        if dense is None or pruned is None:
+            return ""
+        return fewer_cycles_text(dense.modelled_cycles, pruned.modelled_cycles)
+
+    @property
+    def ranked_by(self) -> RankedBy | None:
+        """The key of its measurements by which its files are ranked; None if nothing measured."""
+        measured = [found for found in self._own if found is not None]
+        return next((cost.ranked_by for cost in ranking_costs(measured)), None)
+
+    @property
     def ship(self) -> Shipping | None:
         """The file to ship; None if the device was not finished or a check failed."""
         if not self.ok or self.artifact is None or self.dense_artifact is None:
@@ -112,16 +140,19 @@ class DeviceReport(Printable):
         """The JSON form of the command-line contract."""
         return {
             "device": self.device,
+            "route": self.route,
             "sparsity": {"asked": self.asked, "reached": self.reached},
             "plan": self.plan.to_json() if self.plan else None,
-            "artifact": _artifact_json(self.artifact),
+            "artifact": artifact_json(self.artifact),
             "verdict": self.verdict.to_json() if self.verdict else None,
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
             "accuracy": self._accuracy_json(),
-            "baselines": self._baselines(),
+            "baselines": [baseline.to_json() for baseline in self.baselines],
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
+            "modelled_gain": self.modelled_gain or None,
+            "ranked_by": self.ranked_by,
             "not_measured": self.not_measured or None,
             "ship": self.ship.to_json() if self.ship else None,
             "layers": [
@@ -142,20 +173,6 @@ class DeviceReport(Printable):
         dense, pruned = self.accuracy
         measured_on = {"samples": self.accuracy_samples, "runtime": self.accuracy_runtime or None}
         return {"dense": dense, "pruned": pruned, **measured_on}
-
-    def _baselines(self) -> list[dict[str, Any]]:
-        """The unpruned file, as the contract lists what a pruned one is compared with."""
-        if self.dense_artifact is None:
-            return []
-        return [
-            {
-                "numerics": self.numerics,
-                "artifact": _artifact_json(self.dense_artifact),
-                "measurements": [measurement.to_json() for measurement in self.dense],
-                "accuracy": self.accuracy[0] if self.accuracy else None,
-                "reason": None,
-            }
-        ]
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -180,7 +197,8 @@ class DeviceReport(Printable):
         ship = (str(self.ship),) if self.ship else ()
         notes = (*self.said, *ship, *(f"Error: {problem}" for problem in self.problems))
         return (
-            grid(self.device, _COLUMNS, [_summary(self)], *notes),
+            grid(self.title, _COLUMNS, [_summary(self)], *notes),
+            *_baseline_grids([self]),
             *self.measurements.grids(),
         )
 
@@ -230,8 +248,12 @@ class Report(Printable):
         found = (device.ship for device in self.devices if device.gain.proven == "gain")
         return next((ship for ship in found if ship and ship.artifact), None)
 
+    def baseline_grids(self) -> tuple[Grid, ...]:
+        """The dense files that each device runs, in one table; none where none was made."""
+        return _baseline_grids(self.devices)
+
     def overview(self) -> Grid:
-        """One line for every device."""
+        """One line for every device, and for each of its routes."""
         return grid(f"{self.model}: dense → pruned", _COLUMNS, map(_summary, self.devices))
 
     def grids(self) -> tuple[Grid, ...]:
@@ -241,9 +263,10 @@ class Report(Printable):
             *((device, str(device.ship)) for device in self.devices if device.ship),
             *((device, f"Error: {text}") for device in self.devices for text in device.problems),
         )
-        notes = tuple(f"{device.device}: {text}" for device, text in said)
+        notes = tuple(f"{device.title}: {text}" for device, text in said)
         return (
             replace(self.overview(), notes=notes),
+            *self.baseline_grids(),
             *(ranking.grid() for ranking in self.shown_rankings),
             *(found for device in self.devices for found in device.measurements.grids()),
         )
@@ -276,15 +299,11 @@ class Report(Printable):
         )
 
 
-def _artifact_json(artifact: Artifact | None) -> dict[str, Any] | None:
-    if artifact is None:
-        return None
-    return {
-        "path": str(artifact.path),
-        "sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
-        "gzip_bytes": artifact.gzip_bytes,
-    }
+def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
+    """One table of baselines, those of each device once; nothing if there are none."""
+    by_device = {report.device: report.baselines for report in reports if report.baselines}
+    rows = [(device, each) for device, found in by_device.items() for each in found]
+    return (baseline_grid(rows),) if rows else ()
 
 
 _COLUMNS = (
@@ -297,7 +316,7 @@ def _summary(device: DeviceReport) -> tuple[Cell, ...]:
     """What came of one device, below `_COLUMNS`."""
     pruned, dense = device.artifact, device.dense_artifact
     return (
-        device.device,
+        device.title,
         device.removed,
         passed_or_failed(device.ok),
         "-" if device.reached is None else f"{device.asked:g} / {device.reached:.3f}",
@@ -305,7 +324,7 @@ def _summary(device: DeviceReport) -> tuple[Cell, ...]:
         _pair(dense, pruned, lambda m: f"{m.size_bytes / 1024:.0f}"),
         _pair(dense, pruned, lambda m: f"{m.gzip_bytes / 1024:.0f}"),
         device.cost,
-        device.gain.text,
+        "\n".join(filter(None, (device.gain.text, device.modelled_gain))),
     )
 
 

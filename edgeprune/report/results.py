@@ -42,12 +42,12 @@ def from_content(content: Any, folder: Path, model: str) -> DeviceReport | None:
     return replace(
         report,
         plan=report.plan.model_copy(update={"model": model}) if report.plan else None,
-        artifact=_moved_artifact(report.artifact, folder),
-        dense_artifact=_moved_artifact(report.dense_artifact, folder),
+        artifact=moved_artifact(report.artifact, folder),
+        dense_artifact=moved_artifact(report.dense_artifact, folder),
         verdict=report.verdict
         and replace(report.verdict, model=_moved(report.verdict.model, folder)),
-        dense=tuple(_moved_measurement(found, folder) for found in report.dense),
-        pruned=tuple(_moved_measurement(found, folder) for found in report.pruned),
+        dense=tuple(moved_measurement(found, folder) for found in report.dense),
+        pruned=tuple(moved_measurement(found, folder) for found in report.pruned),
     )
 
 
@@ -55,10 +55,12 @@ def _moved(path: str, folder: Path) -> str:
     return str(folder / Path(path).name)
 
 
-def _moved_artifact(artifact: Artifact | None, folder: Path) -> Artifact | None:
+def moved_artifact(artifact: Artifact | None, folder: Path) -> Artifact | None:
+    """A file that may have moved with its folder."""
     return artifact and replace(artifact, path=folder / artifact.path.name)
 
 
-def _moved_measurement(found: Measurement, folder: Path) -> Measurement:
+def moved_measurement(found: Measurement, folder: Path) -> Measurement:
+    """The measurement of a file that may have moved with its folder."""
     artifact = None if found.artifact is None else _moved(found.artifact, folder)
     return replace(found, model=_moved(found.model, folder), artifact=artifact)

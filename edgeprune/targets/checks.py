@@ -57,6 +57,7 @@ CheckKind: TypeAlias = Literal[
     "outputs",
     "pattern",
     "placement",
+    "purpose",
     "runs",
     "shapes",
     "size",
@@ -65,8 +66,9 @@ CheckKind: TypeAlias = Literal[
 ]
 """What a check asks: "runs" whether a runtime runs the file, "outputs" whether they are right,
 "kernels" the same of XNNPACK's against plain ones, "finite" whether there is no NaN, "placement"
-where operators run, "storage" whether weights are stored as the instrument reads them, "accuracy"
-how often the right class is named, which has no limit."""
+where operators run, "purpose" whether it was made to be shipped, "storage" whether weights are
+stored as the instrument reads them, "accuracy" how often the right class is named, which has no
+limit."""
 
 
 @dataclass(frozen=True)

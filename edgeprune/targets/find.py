@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.core.errors import TargetError
 from edgeprune.core.spelling import suggestion
+from edgeprune.core.terms import CORE_FEATURES, Numerics
 from edgeprune.targets.target import Installable, Target
 
 if TYPE_CHECKING:
@@ -170,6 +171,23 @@ def times_this_computer(name: str) -> bool:
     """
     kind = name.partition(":")[0]
     return kind in TARGETS and find_target(name).capabilities.this_computer
+
+
+def runs_numerics(profile: DeviceProfile, numerics: Numerics) -> bool:
+    """Whether a device runs dense files of a number format as such.
+
+    It does where a route that it can take has that format, and where it computes on a general
+    processor; in half precision only on ARM64 cores that have it.
+    """
+    routes = (r for r in profile.offered if r.numerics == numerics and not profile.lacks(r))
+    if numerics in profile.other_numerics or any(routes):
+        return True
+    able = [target.capabilities for _, target in own_targets(profile)]
+    if not any(each.every_numerics for each in able):
+        return False
+    arm64 = any(each.sparse_networks for each in able)
+    halves = arm64 and "fp16-arithmetic" in CORE_FEATURES.get(profile.core, ())
+    return halves or numerics != "float16-arithmetic"
 
 
 def runs_sparse_networks(profile: DeviceProfile) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,11 +30,28 @@ def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
     Raises:
       DataError: an input takes no numbers, such as text, or more of them than memory should hold.
     """
+    return generated_samples(str(graph.path), signature_specs(graph), samples, seed)
+
+
+def generated_samples(
+    model: str, inputs: Sequence[InputSpec], samples: int, seed: int = 0
+) -> list[Array]:
+    """As `generated_inputs`, for the inputs of any model.
+
+    Args:
+      model: its name, for messages.
+      inputs: what it takes.
+      samples: how many.
+      seed: of the random values.
+
+    Raises:
+      DataError: as `generated_inputs`.
+    """
     generator = np.random.default_rng(seed)
     arrays: list[Array] = []
-    for spec in signature_specs(graph):
+    for spec in inputs:
         shape = (samples, *(1 if size is None else size for size in spec.shape))
-        _require_small(graph, spec, math.prod(shape))
+        _require_small(model, spec, math.prod(shape))
         if spec.dtype in ("float32", "float64"):
             arrays.append(generator.uniform(-1, 1, shape).astype(spec.dtype))
         else:
@@ -41,14 +59,14 @@ def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
     return arrays
 
 
-def _require_small(graph: Graph, spec: InputSpec, items: int) -> None:
+def _require_small(model: str, spec: InputSpec, items: int) -> None:
     if spec.dtype not in _NUMBERS:
         raise DataError(
-            f"{graph.path}: input {spec.name!r}: expected numbers, which can be made up. Received: "
+            f"{model}: input {spec.name!r}: expected numbers, which can be made up. Received: "
             f"{spec.dtype}. Run the file with data of its own."
         )
     if items > _MOST_ITEMS:
         raise DataError(
-            f"{graph.path}: input {spec.name!r}: expected at most {_MOST_ITEMS} values to make up. "
+            f"{model}: input {spec.name!r}: expected at most {_MOST_ITEMS} values to make up. "
             f"Received: {items}. Convert the model with a smaller input."
         )

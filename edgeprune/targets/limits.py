@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgeprune.targets.checks import Check
 
 if TYPE_CHECKING:
-    from edgeprune.profiles.profile import Limit
+    from edgeprune.profiles.facts import Limit
 
 _REMEDY = "prune more, or use a smaller model or input"
 

@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 
 from edgeprune.core.grid import Grid, Printable, grid, shorten_name
 from edgeprune.core.progress import Progress, no_progress
-from edgeprune.targets.latency import Latency, Speedup
+from edgeprune.core.terms import ModelledCore
+from edgeprune.targets.latency import Latency, Speedup, speedup
+from edgeprune.targets.modelled_cycles import MODELLED, ModelledCycles, fewer_cycles
 
 DEFAULT_PYTHON = "python3"
 _Cells: TypeAlias = Callable[["Measurement"], tuple[str, ...]]
@@ -73,6 +75,10 @@ class Measurement(Printable):
     instruction_classes: dict[str, int] = field(default_factory=dict)
     """The same by kind."""
     cycles: int | None = None
+    modelled_cycles: dict[ModelledCore, ModelledCycles] | None = None
+    """By a scheduling model of a core, of the code that was executed: always simulated."""
+    cycles_core: ModelledCore | None = None
+    """The core by whose modelled cycles the device's files are ranked, where there are some."""
     npu_cycles: int | None = None
     """Those of them that an accelerator computes; in the others it waits for memory."""
     memory: dict[str, int] = field(default_factory=dict)
@@ -91,6 +97,8 @@ class Measurement(Printable):
     """Whether the target is not one of the device's own, and says nothing of its speed."""
     warnings: tuple[str, ...] = ()
     """What the numbers do not hold for."""
+    route: str | None = None
+    """The device's route that the file was made on, where that is known."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
@@ -112,7 +120,7 @@ class Measurement(Printable):
 
     def grids(self) -> tuple[Grid, ...]:
         """What was found, as `Measurements` of one file prints it."""
-        return (comparison_grid([self]),)
+        return measurement_grids([self])
 
 
 class Measurements(Printable, tuple[Measurement, ...]):
@@ -123,9 +131,36 @@ class Measurements(Printable, tuple[Measurement, ...]):
     def grids(self) -> tuple[Grid, ...]:
         """For each target, its files below each other, with conditions and warnings."""
         return tuple(
-            comparison_grid(list(measured))
+            table
             for _, measured in groupby(self, key=lambda m: (m.device, m.source, _numbers(m)[0]))
+            for table in measurement_grids(list(measured))
         )
+
+
+def measurement_grids(measurements: Sequence[Measurement]) -> tuple[Grid, ...]:
+    """What one target found of several files, and below it their modelled cycles if it has any."""
+    modelled = any(measurement.modelled_cycles for measurement in measurements)
+    tables = (comparison_grid(measurements),)
+    return (*tables, modelled_grid(measurements)) if modelled else tables
+
+
+def speedup_over(first: Measurement, other: Measurement) -> Speedup | None:
+    """How many times faster, or less work, one file is than another of the same call.
+
+    None where the instrument says neither, gave averages alone, or counts cycles of files that
+    leave more operators or fewer to the CPU.
+    """
+    if first.rounds_ms and other.rounds_ms:
+        return speedup(first.rounds_ms, other.rounds_ms)
+    known = [each.speedup for each in (first, other) if each.speedup is not None]
+    left_open = max((each.ci95[1] / each.median for each in known), default=1.0)
+    if first.instructions and other.instructions:
+        ratio = first.instructions / other.instructions
+        return Speedup(ratio, (ratio / left_open, ratio * left_open), of="instructions")
+    if first.cycles and other.cycles and first.ops_on_cpu == other.ops_on_cpu:
+        ratio = first.cycles / other.cycles
+        return Speedup(ratio, (ratio / left_open, ratio * left_open), of="cycles")
+    return None
 
 
 def comparison_grid(measurements: Sequence[Measurement]) -> Grid:
@@ -144,6 +179,28 @@ def comparison_grid(measurements: Sequence[Measurement]) -> Grid:
             for m in measurements
         ),
         *_notes(measurements),
+    )
+
+
+def modelled_grid(measurements: Sequence[Measurement]) -> Grid:
+    """The modelled cycles of several files by the core, with the caches' misses beside them."""
+    first = measurements[0]
+    rows = []
+    for m in measurements:
+        fewer = fewer_cycles(first.modelled_cycles, m.modelled_cycles) if m is not first else {}
+        for core, found in (m.modelled_cycles or {}).items():
+            misses = (_millions(found.misses[level]) for level in ("l1", "l2", "l3"))
+            gain = f"{fewer[core]:.2f}x by {MODELLED}" if core in fewer else "-"
+            cycles = (_millions(found.cycles), f"{found.priced:.1%}")
+            rows.append((m.model, core, *cycles, *misses, gain))
+    return grid(
+        f"{first.device}: {MODELLED} of one inference, by LLVM's model of each core; every access "
+        "hits L1. Beside them the misses of simulated caches of 64 KB, 256 KB and 2 MB",
+        (
+            *("model", "core", ">M modelled cycles", ">priced"),
+            *(">M misses L1", ">L2", ">L3", "fewer"),
+        ),
+        rows,
     )
 
 

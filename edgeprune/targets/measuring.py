@@ -15,6 +15,8 @@ from edgeprune.targets.find import TARGETS, find_target, measures_device
 from edgeprune.targets.host import HOST
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Measurements, Settings
 from edgeprune.targets.target import OnCores, Readiness, Remote
+from edgeprune.tflite.format.file import read as read_tflite
+from edgeprune.tflite.metadata import named_route
 
 
 def measure(
@@ -23,6 +25,7 @@ def measure(
     *,
     target: str | Sequence[str] | None = None,
     runtime: str | None = None,
+    route: str | None = None,
     threads: int = 1,
     affinity: Sequence[int] = (),
     artifacts: Path | None = None,
@@ -39,6 +42,8 @@ def measure(
         whether they run and how large they are: this computer's time is never the device's.
       runtime: `tflite-runtime`, `LiteRT` or `TensorFlow`, where the target has several, or one at
         a version, `LiteRT==2.3.0`; the first that the device lists and the target has if None.
+      route: that the files were made on, one of the profile's by its name; as their manifests say
+        if None.
       threads: that the runtime may use.
       affinity: numbers of the processors to run on; any if empty.
       artifacts: folder for what the instrument makes of the files; beside them if None.
@@ -50,6 +55,7 @@ def measure(
       as a table.
 
     Raises:
+      ProfileError: the profile has no such route, or its core not what that needs.
       TargetError: the target is unknown or not ready, or it does not have the runtime.
       TfliteError: a file does not parse.
       CheckError: the runtime refuses a file, crashes on it or does not end.
@@ -67,7 +73,7 @@ def measure(
     )
     names = [target] if isinstance(target, str) else target
     found: list[Measurement] = []
-    for outcome in measure_each(models, device, names, settings):
+    for outcome in measure_each(models, device, names, settings, route=route):
         if outcome.error is not None:
             raise outcome.error
         found += outcome.measurements
@@ -89,6 +95,8 @@ def measure_each(
     targets: Sequence[str] | None,
     settings: Settings,
     tell: Callable[[str, str, int, int], None] | None = None,
+    *,
+    route: str | None = None,
 ) -> tuple[Outcome, ...]:
     """Measures with every target, whatever becomes of the others.
 
@@ -104,14 +112,18 @@ def measure_each(
         files are run on this computer, and not timed.
       settings: for all of them.
       tell: told which target does what, the step's number and the number of steps.
+      route: as for `measure`.
 
     Raises:
+      ProfileError: as `measure`.
       TargetError: a target is unknown, not ready or named twice; nothing was measured then.
     """
     profile = load_profile(device)
+    if route is not None:
+        profile.on(route)
     names = list(targets or filter(None, [default_target(profile)]))
     if not names:
-        return (_run_here(models, profile, settings),)
+        return (_with_routes(_run_here(models, profile, settings), profile, route),)
     require_ready(names)
 
     def work(name: str) -> Outcome:
@@ -126,7 +138,18 @@ def measure_each(
     far = [name for name in names if isinstance(find_target(name), Remote)]
     outcomes = _at_the_same_time(work, far)
     outcomes.update({name: work(name) for name in names if name not in outcomes})
-    return tuple(outcomes[name] for name in names)
+    return tuple(_with_routes(outcomes[name], profile, route) for name in names)
+
+
+def _with_routes(outcome: Outcome, profile: DeviceProfile, asked: str | None) -> Outcome:
+    """What a target said, each with the route that was asked for, else that of the file."""
+    names = [route.name for route in profile.offered]
+
+    def route_of(found: Measurement) -> str | None:
+        return asked or named_route(read_tflite(Path(found.model)), profile.name, names)
+
+    found = (replace(each, route=route_of(each)) for each in outcome.measurements)
+    return replace(outcome, measurements=tuple(found))
 
 
 def _run_here(models: Sequence[str | Path], profile: DeviceProfile, settings: Settings) -> Outcome:

@@ -39,6 +39,8 @@ class Capabilities:
     """Whether it finds zeros in weights that are stored densely."""
     sparse_networks: bool = False
     """Whether it measures processors on which XNNPACK may run a network sparsely as a whole."""
+    every_numerics: bool = False
+    """Whether what it measures has a general processor, which runs files of every number format."""
     this_computer: bool = False
     """Whether it runs files, of whatever device, on the computer that edgeprune runs on: its times
     are of devices that are such a computer, and of no others."""

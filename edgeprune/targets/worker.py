@@ -15,7 +15,8 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
                  a counter of this process's instructions can see: the first asks for those of the
-                 thread that makes it, or of all where the runtime has several threads
+                 thread that makes it, or of all where the runtime has several threads.
+                 {"blocks": bool}: whether there is another after that, whose blocks are counted
     count-each:  {"models": [MODEL, ...]}; of every model one inference between marks, after one
                  to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}
@@ -54,8 +55,8 @@ LONGEST_WARM_UP_S = 3.0
 BAD_AFFINITY = "affinity: expected"
 COUNT_MARK = 0x65707275
 """First argument of the getpriority calls around a counted inference; the kernel refuses it."""
-COUNT_CALLER, COUNT_ALL = 1, 2
-"""Second argument: which threads count from there on; 0 ends the count."""
+COUNT_CALLER, COUNT_ALL, COUNT_BLOCKS = 1, 2, 3
+"""Second argument: which threads count from there on, or that blocks of code do; 0 ends it."""
 
 
 def load_interpreter(
@@ -136,6 +137,10 @@ def count(module: Any, job: dict[str, Any]) -> dict[str, Any]:
     interpreter, result = run_samples(module, job)
     gc.disable()
     marked_invoke(interpreter, job["threads"])
+    if job["blocks"]:
+        mark(COUNT_BLOCKS)
+        interpreter.invoke()
+        mark(0)
     return result
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from edgeprune.tflite.format.graph import Graph
 
 METADATA_NAME = "edgeprune"
 HALVES_NAME = "reduced_precision_support"
@@ -42,6 +45,7 @@ def shorten_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
         },
         "versions": manifest["versions"],
         "sizes": manifest["sizes"],
+        **({"measuring_only": True} if manifest["measuring_only"] else {}),
     }
 
 
@@ -83,8 +87,51 @@ def read_embedded(metadata: Mapping[str, bytes]) -> dict[str, Any] | None:
     One that is not JSON, holds a number that is not finite or is nested more than `MAX_DEPTH`
     times is none that edgeprune wrote, and could not be written as JSON again.
     """
+    return _read(metadata.get(METADATA_NAME, b"null"))
+
+
+def manifest_path(artifact: Path) -> Path:
+    """The path of an artifact's manifest: `model.manifest.json` for `model.tflite`."""
+    return artifact.with_suffix(".manifest.json")
+
+
+def read_manifest(graph: Graph) -> dict[str, Any]:
+    """The manifest in a file, in short; else the one beside it, if that is of this very file.
+
+    Returns:
+      An empty dictionary if there is neither.
+    """
+    embedded = read_embedded(graph.metadata)
+    return embedded if embedded is not None else _read_beside(graph.path) or {}
+
+
+def named_route(graph: Graph, device: str, routes: Iterable[str]) -> str | None:
+    """The route of a device that a file was made on; None if its manifest names none.
+
+    Args:
+      graph: the file.
+      device: the profile's name.
+      routes: names of the profile's routes.
+    """
+    found = read_manifest(graph)
+    name = found.get("route")
+    return name if found.get("device") == device and name in tuple(routes) else None
+
+
+def _read_beside(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(metadata.get(METADATA_NAME, b"null"))
+        found = _read(manifest_path(path).read_bytes())
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+    artifact = found and found.get("artifact")
+    named = artifact.get("sha256") if isinstance(artifact, dict) else None
+    return found if named == sha256 else None
+
+
+def _read(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and _is_plain(found, MAX_DEPTH) else None

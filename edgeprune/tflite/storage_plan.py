@@ -52,11 +52,13 @@ class EncodingRules:
     FULLY_CONNECTED gets the sparse tensor itself and skips the zeros; None means never. Below
     them, and for all other operators, zeros can only save storage: DENSIFY restores the dense
     tensor when the model is loaded. `sparse_networks` says that XNNPACK skips zeros there in
-    convolutions when the whole network fits, so that rewriting a network to fit it pays.
+    convolutions when the whole network fits, so that rewriting a network to fit it pays; `no_gain`
+    says why none of the runtimes does so on the device's core, and is empty where one does.
     """
 
     runtimes: tuple[Runtime, ...] = REFERENCE_RUNTIMES
     sparse_networks: bool = False
+    no_gain: str = ""
     direct_float32_from: float | None = None
     direct_int8_from: float | None = None
     direct_dynamic_range_from: float | None = None

@@ -82,10 +82,11 @@ def fit_network(draft: Draft, rules: EncodingRules) -> Rewritten:
     """Rewrites a network for the sparse mode of the runtimes, where the device has one.
 
     A file that asks for half precision loses that request where its network then runs sparsely, as
-    runtimes compute NaN or crash with both; elsewhere it keeps it, and stays dense.
+    runtimes compute NaN or crash with both; elsewhere it keeps it, and stays dense. Where no
+    runtime skips zeros on the device's core nothing is rewritten: it would only cost there.
     """
-    if not rules.sparse_networks:
-        return Rewritten(draft, (), (), "")
+    if not rules.sparse_networks or rules.no_gain:
+        return Rewritten(draft, (), (), rules.no_gain)
     if not asks_for_halves(draft.graph.metadata):
         return rewrite(draft, rules.runtimes)
     fitted = rewrite(_without_halves(draft), rules.runtimes)

@@ -77,6 +77,8 @@ def completed(line: str, environment: dict[str, str]) -> list[str]:
         ("edgeprune compare m.keras --devices edge-tpu,ethos-u5", ["edge-tpu,ethos-u55"]),
         ("edgeprune measure m.tflite --target host,v", ["host,vela"]),
         ("edgeprune targets install arm", ["arm64-emulated"]),
+        ("edgeprune plan m.keras --device edge-tpu --route ", ["latency", "memory"]),
+        ("edgeprune compare m.keras --devices edge-tpu --routes latency,m", ["latency,memory"]),
         ("edgeprune devices cop", ["copy"]),
         ("edgeprune devices nrf52840", ["nrf52840", "nrf52840-dk"]),
         ("edgeprune devices copy xnn", ["xnnpack-arm64", "xnnpack-x86"]),

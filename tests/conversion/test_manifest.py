@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune.conversion.convert import export
-from edgeprune.conversion.manifest import hash_model, make_manifest, manifest_path
+from edgeprune.conversion.manifest import hash_model, make_manifest
 from edgeprune.core.data import RAW
 from edgeprune.core.plan import LayerSparsity
 from edgeprune.inspection.inspect_file import inspect
@@ -21,7 +21,7 @@ from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.metadata import METADATA_NAME, embed, read_embedded
+from edgeprune.tflite.metadata import METADATA_NAME, embed, manifest_path, read_embedded
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.architectures import build, samples

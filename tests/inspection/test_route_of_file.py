@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from edgeprune.conversion.convert import export
-from edgeprune.conversion.manifest import manifest_path
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Channels
 from edgeprune.core.plan import read_plan
@@ -21,8 +20,9 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.write_profile import to_toml
 from edgeprune.pruning.carry_out import prune
 from edgeprune.targets.checks import numerics
+from edgeprune.targets.measuring import measure
 from edgeprune.tflite.format.file import read
-from edgeprune.tflite.metadata import read_embedded
+from edgeprune.tflite.metadata import manifest_path, read_embedded
 from tests.support.architectures import build, samples
 from tests.support.small_nets import chain, two_of_four
 from tests.support.tiny_tflite import fully_connected
@@ -119,6 +119,7 @@ def test_a_route_is_chosen_once(tmp_path: Path, route: str, wanted: str) -> None
     assert (read_embedded(graph.metadata) or {})["route"] == route
     assert json.loads(manifest_path(path).read_text())["route"] == route
     assert on_route_of(graph, phone()).route.name == route
+    assert [each.route for each in measure([path], phone())] == [route]
     verdict = validate(path, phone(), reference=tmp_path / "m.keras", x=x)
     assert verdict.ok, verdict
     assert inspect(path, phone()).device == "phone"

@@ -23,6 +23,8 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles import kernel_costs
 from edgeprune.profiles.kernel_costs import CostTable, RuntimeCosts
+from edgeprune.profiles.operation_costs import FormatCosts
+from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
@@ -38,7 +40,7 @@ PROFILE = profile(
     targets=("arm64-emulated",),
 )
 """Prunes 1x1 convolutions on maps in blocks of 2, and Dense layers along with them."""
-TABLE = kernel_costs.read_costs("xnnpack-arm64")
+TABLE = kernel_costs.read_costs("cortex-a76")
 MULTIPLICATIONS = {
     **dict.fromkeys(kernel_costs.feature_names(), 0.0),
     **{f"sparse-{b}/{t}/blocks": float(b * t) for b in (1, 2, 4) for t in (32, 16, 8, 4, 2, 1)},
@@ -98,6 +100,26 @@ def test_a_network_that_fits_gains_and_the_table_says_how_much(tmp_path: Path) -
     expected = (dense, dense / 5, 3 * dense, 3 * dense / 5)
     found_costs = [cost for _, *both in found.instructions for cost in both]
     assert found_costs == pytest.approx(expected)
+
+
+def test_activations_are_named_where_they_are_the_cost(tmp_path: Path) -> None:
+    """A swish on 16x16 pixels of 128 channels, on a machine where nothing else costs as much."""
+    network = replace(BY_NAME["swish"], size=64, width=64)
+    sigmoid = FormatCosts(
+        numerics="float32",
+        tile=(1, 1),
+        costs={"LOGISTIC/operators": 0.0, "LOGISTIC/elements": 9.0},
+        error=0,
+    )
+    table = costs(MULTIPLICATIONS, MULTIPLICATIONS)
+    known = tuple(each.model_copy(update={"formats": (sigmoid,)}) for each in table.runtimes)
+    found = outlook(network, tmp_path, table=table.model_copy(update={"runtimes": known}))
+    share = 9.0 * 16 * 16 * 128 / found.instructions[0][2]
+    assert found.activations.startswith(
+        f"LOGISTIC takes {share:.0%} of the instructions that are left; --activation "
+    )
+    assert 0.15 < share < 1
+    assert outlook(replace(BY_NAME["base"], size=64, width=64), tmp_path).activations == ""
 
 
 def test_rewrites_that_will_be_applied_are_named(tmp_path: Path) -> None:
@@ -242,6 +264,19 @@ def excited_network() -> Any:
     x = layers.Conv2D(96, 1, activation="relu", name="pw_last")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="classes")(x), name="excited")
+
+
+def test_where_no_runtime_skips_zeros_on_the_core_layers_stay_dense() -> None:
+    """Nothing is converted for that."""
+    full = load_profile("xnnpack-arm64")
+    runtimes = tuple(each for each in full.runtimes if each.name == "tflite-runtime")
+    device = full.model_copy(update={"core": "cortex-a72", "runtimes": runtimes})
+    made = plan(excited_network(), device)
+    assert made.pruned == ()
+    assert made.network is not None
+    assert made.network.reason.startswith("tflite-runtime 2.14.0 skips no zeros on cortex-a72")
+    assert any("Use LiteRT there" in warning for warning in made.warnings())
+    assert plan(excited_network(), device, sparsity=0.8).pruned, "a person insists"
 
 
 @pytest.mark.slow

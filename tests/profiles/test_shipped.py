@@ -11,9 +11,10 @@ from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
 from edgeprune.core.plan import LayerInfo, Plan
 from edgeprune.core.terms import Goal
 from edgeprune.planning.rules import make_plan
+from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
-from edgeprune.profiles.kernel_costs import read_costs
+from edgeprune.profiles.kernel_costs import costs_of
 from edgeprune.profiles.profile import load_profile, read_toml
 from edgeprune.tflite.op_versions import op_versions
 
@@ -62,17 +63,18 @@ def test_the_operators_of_every_runtime_a_profile_names_are_known(name: str) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_cost_table_that_a_profile_names_is_of_its_core_and_runtimes(name: str) -> None:
+def test_the_cost_table_of_a_profile_is_of_its_core_and_knows_its_runtimes(name: str) -> None:
     profile = load_profile(name)
-    assert (profile.costs is None) is (name != "xnnpack-arm64")
     if profile.costs is None:
         return
-    table = read_costs(profile.costs)
+    table = costs_of(profile)
+    assert table is not None
     assert table.core == profile.core
-    listed = {(runtime.name, runtime.version) for runtime in profile.runtimes}
-    measured = {(runtime.name, runtime.version) for runtime in table.runtimes}
-    assert measured <= listed
-    assert {name for name, _ in measured} == {name for name, _ in listed}
+    for runtime in runtimes_of(profile):
+        known = table.of(runtime)
+        assert known is not None
+        for route in profile.offered:
+            assert profile.lacks(route) or known.in_format(route.numerics) is not None
 
 
 def test_broad_profiles_list_many_products_and_every_one_has_a_source() -> None:

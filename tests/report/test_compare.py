@@ -169,6 +169,7 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
         *("report.json", "report.html", "dense-float32.tflite", "dense-int8.tflite", ".edgeprune"),
         *("xnnpack-arm64.keras", "xnnpack-arm64.tflite", "ethos-u85.keras", "ethos-u85.tflite"),
         *("dense-float32.manifest.json", "dense-int8.manifest.json"),
+        *(f"dense-float16-arithmetic{ending}" for ending in (".tflite", ".manifest.json")),
         *("xnnpack-arm64.manifest.json", "ethos-u85.manifest.json"),
         *(f"{name}_ethos-u85-256_vela.tflite" for name in ("dense-int8", "ethos-u85")),
     }
@@ -180,7 +181,7 @@ def test_compare_finishes_every_device_and_writes_the_report(tmp_path: Path) -> 
     assert (entry["dense"], entry["pruned"], entry["expected"]) == ([], [], None)
     assert "install arm64-emulated" in entry["not_measured"]
     assert entry["baselines"][0]["artifact"]["path"].endswith("dense-float32.tflite")
-    assert told[-1][1] == told[-1][2] == 12
+    assert told[-1][1] == told[-1][2] == 14
 
 
 @pytest.mark.linux

@@ -68,7 +68,7 @@ def test_a_profile_is_known_by_its_content_and_that_of_its_cost_table(tmp_path: 
     renamed = phone.model_copy(update={"summary": "another"})
     assert fingerprint.of_profile(renamed) != fingerprint.of_profile(phone)
     costs = tmp_path / "costs.toml"
-    text = (profile_folder() / "costs" / "xnnpack-arm64.toml").read_text()
+    text = (profile_folder() / "costs" / "cortex-a76.toml").read_text()
     costs.write_text(text)
     own = phone.model_copy(update={"costs": str(costs)})
     before = fingerprint.of_profile(own)

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from edgeprune.profiles.profile import load_profile
+from edgeprune.report.entry import Entry
 from edgeprune.report.memory import Memory
 from edgeprune.report.report import DeviceReport
 from tests.support.profiles import profile
 
-DEVICE = profile()
+DEVICE = Entry(profile())
 
 
 def never() -> DeviceReport:
@@ -24,8 +25,8 @@ def test_a_finished_device_is_not_made_again(tmp_path: Path) -> None:
 
 def test_a_device_that_crashed_is_reported_with_the_message(tmp_path: Path) -> None:
     (tmp_path / "crash-1").write_text("it crashed in native code")
-    report = Memory(tmp_path).report(1, load_profile("edge-tpu"), never)
-    assert (report.device, report.error) == ("edge-tpu", "it crashed in native code")
+    report = Memory(tmp_path).report(1, Entry(load_profile("edge-tpu"), "memory"), never)
+    assert (report.title, report.error) == ("edge-tpu-memory", "it crashed in native code")
     assert not report.ok
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeprune.cli import measurement_tables
@@ -9,6 +11,7 @@ from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.latency import Speedup, latency, speedup
 from edgeprune.targets.measurement import LayerCost, Measurement
+from edgeprune.targets.modelled_cycles import ModelledCycles
 from tests.support.printing import HOSTILE, check_printed
 
 
@@ -71,6 +74,41 @@ def test_a_page_shows_latency_and_instructions_apart(capsys: pytest.CaptureFixtu
     assert "other cores stay dense" in page
     measurement_tables.show_report(report)
     assert "200.0 M → 100.0 M" in capsys.readouterr().out
+
+
+def test_a_gain_by_modelled_cycles_stands_below_that_by_instructions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def modelled(instructions: int, cycles: int, **facts: object) -> Measurement:
+        found = ModelledCycles(cycles, 0.99, {"l1": 3_000_000, "l2": 0, "l3": 0})
+        return counted(
+            instructions,
+            modelled_cycles={"neoverse-n1": found},
+            cycles_core="neoverse-n1",
+            **facts,
+        )
+
+    pair = modelled(200_000_000, 80_000_000), modelled(100_000_000, 32_000_000, speedup=FEWER)
+    device = DeviceReport("xnnpack-arm64", "float", dense=pair[:1], pruned=pair[1:])
+    report = Report("m.keras", (device, replace(device, device="another")))
+    below = "2.50x by modelled cycles of neoverse-n1"
+    assert report.overview().rows[0][-1] == f"2.00x by instructions (arm64-emulated)\n{below}"
+    assert report.to_json()["devices"][0]["modelled_gain"] == below
+    assert report.to_json()["devices"][0]["ranked_by"] == "modelled_cycles"
+    without = DeviceReport("xnnpack-arm64", "float", dense=(DENSE,), pruned=(PRUNED,))
+    assert without.to_json()["modelled_gain"] is None
+    assert without.to_json()["ranked_by"] == "instructions"
+    assert DeviceReport("xnnpack-arm64", "float").to_json()["ranked_by"] is None
+    page = report.to_html()
+    assert "32.000 million modelled cycles of neoverse-n1" in page
+    assert "Modelled cycles of neoverse-n1 (simulated): the cheapest first" in page
+    assert "million modelled cycles</text>" in page
+    measurement_tables.show_report(report)
+    measurement_tables.show_measurements(pair)
+    written = capsys.readouterr().out
+    for text in ("2.50x by modelled cycles", "80.0 M → 32.0 M modelled cycles", "99.0%", " 3.000 "):
+        assert text in written
+    assert " ms" not in written
 
 
 def test_a_ratio_of_counts_within_the_counters_error_is_no_difference() -> None:

@@ -9,6 +9,7 @@ from edgeprune.core.files import Artifact
 from edgeprune.core.outlook import Outlook, RuntimeOutlook
 from edgeprune.core.pattern import Block, Channels
 from edgeprune.core.plan import LayerPlan, LayerSparsity, Plan
+from edgeprune.report.baseline import Baseline
 from edgeprune.report.headline import Expected
 from edgeprune.report.report import DeviceReport
 from edgeprune.report.results import from_content, to_content
@@ -83,6 +84,9 @@ REPORT = DeviceReport(
     notes=("a note",),
     made_at="2026-11-27T17:05:12+00:00",
     reused=("files",),
+    name="phone-sparse",
+    route="sparse",
+    baselines=(Baseline("int8", None, (MEASURED,), 0.9, 256, "a runtime", "not exported"),),
 )
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.core.runtime import Runtime
-from edgeprune.core.terms import CORE_SINCE_QEMU, DEFAULT_CORE, Core
+from edgeprune.core.terms import CORE_SINCE_QEMU, DEFAULT_CORE, MODELLED_CORES, Core
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED
-from edgeprune.targets.arm64_emulated.emulator import cached_emulator
+from edgeprune.targets.arm64_emulated.cycles import modelled_or_why
+from edgeprune.targets.arm64_emulated.emulator import Emulator, cached_emulator
 from edgeprune.targets.arm64_emulated.latest import ADDED_RUNTIMES, cached_latest
+from edgeprune.targets.arm64_emulated.llvm_mca import find_llvm_mca
 from edgeprune.targets.child import Reply, WorkerError
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite.format.file import read
@@ -27,6 +29,8 @@ from tests.support.gate_networks import FAMILY, Network, ask_for_halves, save_sp
 
 AGREEMENT = 1e-3
 """Largest relative difference between counts of one file in one runtime under both emulators."""
+CYCLES_AGREEMENT = 0.02
+"""The same of modelled cycles: a block is cut where a page ends, which differs from run to run."""
 SAME_OUTPUTS = 1e-4
 """Largest difference between outputs that are the same, relative to the largest of them."""
 SAME_COUNT = 0.01
@@ -142,10 +146,33 @@ def check_counts(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]
     for runtime in runtimes:
         for path in pair:
             first = _count(path, runtime, DEFAULT_CORE).facts["instructions"]
-            latest = _counted_by_latest(path, runtime).facts["instructions"]
+            emulator = cached_latest().running(runtime)
+            latest = _counted_by(emulator, path, runtime).facts["instructions"]
             apart = abs(latest / first - 1)
             found = f"{first} and {latest} instructions, {apart:.1e} apart"
             yield Finding(f"{path.stem} in {runtime} on {DEFAULT_CORE}", found, apart < AGREEMENT)
+
+
+def check_cycles(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]:
+    """Yields how far both emulators' modelled cycles of one file are apart, by the core."""
+    llvm = find_llvm_mca()
+    for path in save_pair(replace(FAMILY[0], name="modelled", size=COMPARED_SIZE), folder):
+        for runtime in runtimes:
+            executed = [
+                _counted_by(emulator, path, runtime, blocks=True).facts["executed"]
+                for emulator in (cached_emulator(), cached_latest().running(runtime))
+            ]
+            first, latest = (
+                modelled_or_why(llvm, each, DEFAULT_CORE)[0] or {} for each in executed
+            )
+            for core in MODELLED_CORES:
+                subject = f"{path.stem} in {runtime}, modelled on {core}"
+                if core not in first or core not in latest:
+                    yield Finding(subject, "no modelled cycles", right=False)
+                    continue
+                apart = abs(latest[core].cycles / first[core].cycles - 1)
+                found = f"{first[core].cycles} and {latest[core].cycles} cycles, {apart:.1e} apart"
+                yield Finding(subject, found, apart < CYCLES_AGREEMENT)
 
 
 def check_cores(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]:
@@ -157,7 +184,7 @@ def check_cores(runtimes: Sequence[Runtime], folder: Path) -> Iterator[Finding]:
             yield Finding(f"sparse network in {runtime} on {core}", str(run), run.fits("on"))
 
 
-CHECKS = ("counts", "cores", "halves", "gate")
+CHECKS = ("counts", "cycles", "cores", "halves", "gate")
 
 
 def run_checks(names: Sequence[str], folder: Path, jobs: int) -> Iterator[Finding]:
@@ -166,6 +193,8 @@ def run_checks(names: Sequence[str], folder: Path, jobs: int) -> Iterator[Findin
     first = cached_emulator().runtimes()
     if "counts" in names:
         yield from check_counts(first, folder)
+    if "cycles" in names:
+        yield from check_cycles(first, folder)
     if "cores" in names:
         yield from check_cores((*first, *added), folder)
     if "halves" in names:
@@ -181,7 +210,8 @@ def _count(path: Path, runtime: Runtime, core: Core) -> Reply:
     return ARM64_EMULATED.count(graph, generated_inputs(graph, 1), runtime, core=core)
 
 
-def _counted_by_latest(path: Path, runtime: Runtime) -> Reply:
-    """Counts in the newer emulator what the first one runs too."""
-    graph, emulator = read(path), cached_latest().running(runtime)
-    return ARM64_EMULATED.count_under(emulator, graph, generated_inputs(graph, 1), runtime)
+def _counted_by(emulator: Emulator, path: Path, runtime: Runtime, *, blocks: bool = False) -> Reply:
+    """Counts under an emulator, whichever would be chosen."""
+    graph = read(path)
+    inputs = generated_inputs(graph, 1)
+    return ARM64_EMULATED.count_under(emulator, graph, inputs, runtime, blocks=blocks)

@@ -25,7 +25,7 @@ def pretend_first_emulator() -> None:
     }
     (emulator.folder / "site/numpy").mkdir(parents=True)
     _write(emulator.folder / RECORD, json.dumps({"qemu": "7.2.22", "wheels": wheels}))
-    for path in (emulator.qemu, emulator.plugin, emulator.python):
+    for path in (emulator.qemu, emulator.plugin, emulator.cycles_plugin, emulator.python):
         _write(path)
 
 
@@ -35,7 +35,7 @@ def pretend_latest_emulator() -> None:
     _write(latest.built.folder / RECORD, json.dumps({"qemu": "10.0.13"}))
     added = [asdict(added.runtime) for added in ADDED_RUNTIMES]
     _write(latest.parts / RECORD, json.dumps({"runtimes": added}))
-    for path in (latest.qemu, latest.plugin):
+    for path in (latest.qemu, latest.plugin, latest.cycles_plugin):
         _write(path)
 
 

@@ -18,7 +18,7 @@ from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
 from edgeprune.report.judging import targets_for
-from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED, ready
 from edgeprune.targets.arm64_emulated.choose import (
     emulator_of,
     find_runtime,
@@ -27,6 +27,7 @@ from edgeprune.targets.arm64_emulated.choose import (
 )
 from edgeprune.targets.arm64_emulated.emulator import cached_emulator
 from edgeprune.targets.arm64_emulated.latest import LatestEmulator, cached_latest
+from edgeprune.targets.arm64_emulated.llvm_mca import LlvmMca
 from edgeprune.targets.arm64_emulated.target import installed_versions
 from edgeprune.targets.measuring import measure, readiness_for
 from edgeprune.targets.missing import not_measured
@@ -50,8 +51,9 @@ COMMAND = r"Run: edgeprune targets install arm64-emulated --latest$"
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives every test a cache folder of its own."""
+    """Gives every test a cache folder of its own, and no llvm-mca."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(ready, "find_llvm_mca", lambda: None)
 
 
 @pytest.fixture
@@ -176,6 +178,20 @@ def test_both_emulators_are_ready_with_what_each_runs() -> None:
     )
     assert installed_versions("neoverse-n2")["qemu"] == "10.0.13"
     assert installed_versions("cortex-a76")["qemu"] == "7.2.22"
+
+
+@pytest.mark.usefixtures("first")
+def test_what_models_cycles_is_named_or_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = ARM64_EMULATED.readiness()
+    assert without.ready
+    assert without.remedy == (
+        "for modelled cycles: apt-get install --no-install-recommends llvm-19"
+    )
+    llvm = LlvmMca(Path("llvm-mca"), Path("llvm-mc"), "19.1.7")
+    monkeypatch.setattr(ready, "find_llvm_mca", lambda: llvm)
+    found = ARM64_EMULATED.readiness()
+    assert found.detail == f"{without.detail}; modelled cycles by llvm-mca 19.1.7"
+    assert found.remedy == ""
 
 
 def test_the_newer_emulator_alone_is_not_ready() -> None:

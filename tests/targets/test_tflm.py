@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from edgeprune.cli import cli
 from edgeprune.core.errors import CheckError, TargetError
 from edgeprune.inspection.validate_file import validate
+from edgeprune.profiles.facts import Limit, TflmSettings
 from edgeprune.profiles.folder import profile_folder
-from edgeprune.profiles.profile import DeviceProfile, Limit, TflmSettings, load_profile
+from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import HOST

@@ -15,7 +15,8 @@ from ethosu.vela.architecture_features import ArchitectureFeatures
 from edgeprune.core.errors import CheckError, OutputError, TargetError
 from edgeprune.core.terms import Accelerator
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.profile import DeviceProfile, Limit, load_profile
+from edgeprune.profiles.facts import Limit
+from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.find import find_target
 from edgeprune.targets.measurement import Measurement, Settings

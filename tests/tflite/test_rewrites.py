@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +11,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune.core.runtime import Runtime
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED
+from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.gate import judge
 from edgeprune.tflite.rewrites import rewrite
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.support import runtime_judge
-from tests.support.gate_networks import FAMILY, SAME, Network, Trunk, hard_sigmoid
-from tests.tflite.test_gate import BY_NAME, RUNTIMES
+from tests.support.gate_networks import (
+    FAMILY,
+    LINEAR,
+    SAME,
+    Network,
+    Trunk,
+    add_constant,
+    hard_sigmoid,
+)
+from tests.support.runtimes import MODULES
+from tests.tflite.test_gate import BY_NAME, LITERT, RUNTIMES
 
 REWRITTEN = {
     "stem_1ch": {"widened-stem"},
-    "stem_same": {"mirrored-image", "symmetric-padding"},
-    "stem_keraspad": {"mirrored-image", "symmetric-padding"},
-    "all_same": {"mirrored-image", "symmetric-padding"},
-    "half_all_same": {"mirrored-image", "symmetric-padding"},
+    "stem_same": {"mirrored-image", "mirrored-by-rows", "symmetric-padding"},
+    "stem_keraspad": {"mirrored-image", "mirrored-by-rows", "symmetric-padding"},
+    "all_same": {"mirrored-image", "mirrored-by-rows", "symmetric-padding"},
+    "half_all_same": {"mirrored-image", "mirrored-by-rows", "symmetric-padding"},
     "half_dws2_same": {"symmetric-padding"},
     "dws2_same": {"symmetric-padding"},
     "dws2_keraspad": {"symmetric-padding"},
@@ -47,11 +63,11 @@ REWRITTEN = {
 """Every member of the family that rewriting makes sparse, and what it takes."""
 
 
-def rewritten(source: Path, output: Path) -> set[str]:
-    found = rewrite(tflite_draft.load(source), RUNTIMES)
+def rewritten(source: Path, output: Path, runtimes: tuple[Runtime, ...] = RUNTIMES) -> set[str]:
+    found = rewrite(tflite_draft.load(source), runtimes)
     tflite_draft.write(found.draft, output)
     if found.applied:
-        assert {judge(read(output), runtime).state for runtime in RUNTIMES} == {"on"}
+        assert {judge(read(output), runtime).state for runtime in runtimes} == {"on"}
     return {applied.name for applied in found.applied}
 
 
@@ -62,9 +78,13 @@ def interface(graph: Graph) -> list[object]:
     return [graph.inputs, graph.outputs, shapes, signatures, dict(graph.metadata)]
 
 
-def check_equal(pairs: list[tuple[Path, Path]], folder: Path) -> None:
+def check_equal(
+    pairs: list[tuple[Path, Path]],
+    folder: Path,
+    modules: Sequence[str] = runtime_judge.RUNTIMES,
+) -> None:
     paths = [path for pair in pairs for path in pair]
-    for runtime in runtime_judge.RUNTIMES:
+    for runtime in modules:
         outputs = runtime_judge.outputs(runtime, paths, folder)
         for place, (source, _) in enumerate(pairs):
             before, after = outputs[2 * place : 2 * place + 2]
@@ -138,6 +158,117 @@ def test_a_batch_that_is_set_at_run_time_stays_so(tmp_path: Path) -> None:
     check_equal([(tmp_path / "dynamic", tmp_path / "out")], tmp_path)
 
 
+def prepared(*operators: tuple[str, tuple[int, ...]]) -> Network:
+    """A network whose image goes through sums and products with constants first."""
+
+    def stem(trunk: Trunk) -> int:
+        x = trunk.x
+        for op, shape in operators:
+            x = add_constant(shape, op)(trunk, x)
+        return trunk.conv(x, 16, 3, 2, SAME)
+
+    return Network("prepared", ("off", "off"), stem=stem)
+
+
+def joined_stem(trunk: Trunk) -> int:
+    """A stem on channels that are joined from two of an image's, so that their order counts."""
+    return trunk.conv(trunk.concat(trunk.x, trunk.conv(trunk.x, 1)), 16, 3, 2, SAME)
+
+
+REVERSED_AT_ONCE = {"reversed-at-once", "mirrored-image", "symmetric-padding"}
+BY_ROWS = {"mirrored-by-rows", "mirrored-image", "symmetric-padding"}
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        (BY_NAME["all_same"], REVERSED_AT_ONCE),
+        (BY_NAME["half_all_same"], REVERSED_AT_ONCE),
+        (prepared(("MUL", (1,)), ("SUB", (1, 1, 1, 3))), REVERSED_AT_ONCE),
+        (prepared(("DIV", (3,)), ("ADD", ())), REVERSED_AT_ONCE),
+        (Network("joined", ("off", "off"), stem=joined_stem, channels=2), BY_ROWS),
+    ],
+    ids=["plain", "half", "per channel", "scalar", "channels joined"],
+)
+def test_an_image_is_reversed_at_once_where_only_convolutions_know_its_channels(
+    tmp_path: Path, network: Network, names: set[str]
+) -> None:
+    source, output = network.save(tmp_path / "net"), tmp_path / "out"
+    assert rewritten(source, output, (LITERT,)) == names
+    check_equal([(source, output)], tmp_path, [MODULES["LiteRT"]])
+
+
+def test_a_file_for_litert_alone_is_turned_back_for_runtimes_that_reverse_one_axis(
+    tmp_path: Path,
+) -> None:
+    source, alone = BY_NAME["all_same"].save(tmp_path / "net"), tmp_path / "alone"
+    rewritten(source, alone, (LITERT,))
+    assert rewritten(alone, tmp_path / "both") == {"reversed-by-axis"}
+    check_equal([(source, tmp_path / "both")], tmp_path)
+
+
+def test_a_runtime_that_reverses_one_axis_only_is_given_no_more(tmp_path: Path) -> None:
+    source, output = BY_NAME["all_same"].save(tmp_path / "net"), tmp_path / "out"
+    rewritten(source, output)
+    made = read(output)
+    axes = [
+        made.tensors[operator.inputs[1]].values()
+        for operator in made.operators
+        if operator.op == "REVERSE_V2"
+    ]
+    assert [each.tolist() for each in axes if each is not None] == [[1], [1]]
+
+
+def swish(trunk: Trunk, x: int) -> int:
+    return trunk.binary("MUL", x, trunk.unary("LOGISTIC", x))
+
+
+def swish_twice(trunk: Trunk, x: int) -> int:
+    """Swish behind a depthwise and behind a 1x1 convolution, as EfficientNet has it."""
+    return swish(trunk, trunk.conv(swish(trunk, trunk.dw(x, act=LINEAR)), 64, act=LINEAR))
+
+
+def swish_and_more(trunk: Trunk, x: int) -> int:
+    """A swish whose input is read elsewhere too, so that it cannot be halved."""
+    x = trunk.conv(x, 64, act=LINEAR)
+    return trunk.binary("ADD", x, swish(trunk, x))
+
+
+def gated_by_another(trunk: Trunk, x: int) -> int:
+    """A product with the sigmoid of something else."""
+    gate = trunk.unary("LOGISTIC", trunk.conv(x, 64, act=LINEAR))
+    return trunk.binary("MUL", trunk.conv(x, 64, act=LINEAR), gate)
+
+
+def excited_by_swish(trunk: Trunk, x: int) -> int:
+    """Squeeze and excite with a swish in it, on one pixel."""
+    small = swish(trunk, trunk.conv(trunk.mean(x, keep=True), 4, act=LINEAR, sparse=False))
+    gate = trunk.unary("LOGISTIC", trunk.conv(small, 64, act=LINEAR, sparse=False))
+    return trunk.binary("MUL", x, gate)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+def test_swish_is_computed_by_tanh_where_all_runtimes_have_it(tmp_path: Path, half: bool) -> None:
+    network = Network("swish", ("on", "on"), middle=swish_twice, half=half)
+    source, output = network.save(tmp_path / "net"), tmp_path / "out"
+    assert rewritten(source, output, (LITERT,)) == {"halved-swish"}
+    ops = [operator.op for operator in read(output).operators]
+    assert (ops.count("TANH"), ops.count("LOGISTIC")) == (2, 0)
+    check_equal([(source, output)], tmp_path)
+    assert rewritten(output, tmp_path / "again", (LITERT,)) == set()
+    assert rewritten(source, tmp_path / "both", RUNTIMES) == set()
+
+
+@pytest.mark.parametrize("middle", [swish_and_more, gated_by_another, excited_by_swish])
+def test_a_sigmoid_that_is_no_swish_on_a_map_alone_stays(
+    tmp_path: Path, middle: Callable[[Trunk, int], int]
+) -> None:
+    network = Network("other", ("on", "on"), middle=middle)
+    found = rewrite(tflite_draft.load(network.save(tmp_path / "net")), (LITERT,))
+    assert found.on
+    assert not found.applied
+
+
 def strided_network(
     path: Path, height: int, width: int, channels: int, kernels: list[int], excite: bool
 ) -> Path:
@@ -162,6 +293,7 @@ def strided_network(
     channels=st.sampled_from([1, 2, 3]),
     kernels=st.lists(st.sampled_from([3, 5]), min_size=1, max_size=3),
     excite=st.booleans(),
+    runtimes=st.sampled_from([RUNTIMES, (LITERT,)]),
 )
 def test_strides_of_any_shape_are_rewritten_exactly(
     tmp_path_factory: pytest.TempPathFactory,
@@ -170,9 +302,32 @@ def test_strides_of_any_shape_are_rewritten_exactly(
     channels: int,
     kernels: list[int],
     excite: bool,
+    runtimes: tuple[Runtime, ...],
 ) -> None:
     folder = tmp_path_factory.mktemp("strided")
     source = strided_network(folder / "net", height, width, channels, kernels, excite)
     output = folder / "out"
-    rewritten(source, output)
-    check_equal([(source, output)], folder)
+    rewritten(source, output, runtimes)
+    check_equal(
+        [(source, output)],
+        folder,
+        [MODULES[each.name] for each in runtimes if each.name in MODULES],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("emulator")
+def test_a_file_for_litert_alone_is_faster_on_arm64_and_computes_the_same(tmp_path: Path) -> None:
+    """It reverses the image at once, and computes swish by TANH."""
+    network = replace(BY_NAME["all_same"], middle=swish_twice, size=64)
+    source = network.save(tmp_path / "net")
+    replies = []
+    for number, runtimes in enumerate((RUNTIMES, (LITERT,))):
+        rules = EncodingRules(runtimes=runtimes, sparse_networks=True)
+        encode_file(source, rules, tmp_path / str(number))
+        graph = read(tmp_path / str(number))
+        replies.append(ARM64_EMULATED.count(graph, generated_inputs(graph, 1), LITERT))
+    counts = [reply.facts["instructions"] for reply in replies]
+    assert counts[1] < counts[0]
+    for both, alone in zip(*(reply.outputs for reply in replies), strict=True):
+        np.testing.assert_allclose(alone, both, rtol=0, atol=1e-5 * np.abs(both).max())

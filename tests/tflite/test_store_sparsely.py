@@ -290,6 +290,15 @@ def test_a_network_that_cannot_run_sparsely_keeps_half_precision_and_stays_dense
     assert any("half precision" in plan.reason for plan in result.tensors)
 
 
+def test_nothing_is_rewritten_where_no_runtime_skips_zeros_on_the_core(tmp_path: Path) -> None:
+    network = next(member for member in FAMILY if member.name == "all_same")
+    source = network.save(tmp_path / "net")
+    rules = replace(NETWORKS, no_gain="nothing skips zeros there")
+    result = encode_file(source, rules, tmp_path / "out")
+    assert (result.rewrites, result.network) == ((), rules.no_gain)
+    assert encode_file(source, NETWORKS, tmp_path / "out").rewrites
+
+
 def test_a_device_without_sparse_networks_keeps_half_precision(tmp_path: Path) -> None:
     network = next(network for network in FAMILY if network.name == "base")
     source = ask_for_halves(network.save(tmp_path / "dense"), tmp_path / "source")

@@ -1,8 +1,9 @@
 """Measures the cost table of a core: counts small networks, and solves for what each part costs.
 
-Every probe is a sum of features with known amounts (see `kernel_costs`), and a constant for running
-a network with a map of that size at all. There are more probes than features and constants, so
-non-negative least squares gives the features' costs, and how well they explain the counts.
+Those that run sparsely are here, single operators in `calibrate_operators`. Every network is a sum
+of features with known amounts (see `kernel_costs`), and a constant for running a network with a map
+of that size at all. There are more networks than features and constants, so non-negative least
+squares gives the features' costs, and how well they explain the counts.
 """
 
 from __future__ import annotations
@@ -15,51 +16,119 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from edgeprune.core.terms import Core
+from edgeprune.core.errors import TargetError
+from edgeprune.core.runtime import Runtime
+from edgeprune.core.terms import CORE_FEATURES, Core, Numerics
 from edgeprune.profiles import kernel_costs
-from edgeprune.profiles.kernel_costs import BLOCKS, DEPTHWISE, Amounts, CostTable, RuntimeCosts
-from edgeprune.targets.arm64_emulated.emulator import EMULATED_RUNTIMES
+from edgeprune.profiles.kernel_costs import (
+    BLOCKS,
+    DEPTHWISE,
+    SPARSE_START,
+    Amounts,
+    CostTable,
+    RuntimeCosts,
+)
+from edgeprune.targets.arm64_emulated.calibrate_operators import counted, solve_operators
+from edgeprune.targets.arm64_emulated.choose import (
+    emulator_of,
+    installed_runtimes,
+    required_emulator,
+)
+from edgeprune.targets.arm64_emulated.operator_probes import operator_probes
 from edgeprune.targets.arm64_emulated.probes import DepthwiseProbe, PointwiseProbe, Probe
-from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED, installed_versions
-from edgeprune.tflite.format.file import read
+from edgeprune.targets.arm64_emulated.target import ARM64_EMULATED
+from edgeprune.tflite.format.file import Graph, read
+from edgeprune.tflite.gate import rules_for
 
+_FORMATS: tuple[Numerics, ...] = ("float32", "float16-arithmetic", "dynamic-range", "int8")
 START = "start/{}/{}"
 """What a layout costs with a stem to a number of pixels, however few channels; in no table."""
 SIZES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 49: (7, 7)}
-SIZES |= {64: (8, 8), 196: (14, 14), 784: (28, 28)}
+SIZES |= {64: (8, 8), 196: (14, 14), 784: (28, 28), 3136: (56, 56)}
 """Height and width of a map by its pixels."""
 
 
 def calibrate_core(core: Core, tell: Callable[[str, int, int], None]) -> CostTable:
-    """Measures a core in both runtimes; takes minutes.
+    """Measures a core in every runtime that is set up for it; takes minutes.
 
     Raises:
       TargetError: the emulator is not set up.
       WorkerError: a runtime fails.
     """
-    probes = tuple(make_probes())
-    versions = installed_versions(core)
+    emulators = {runtime: emulator_of(runtime, core) for runtime in runtimes_on(core)}
+    formats = [each for each in _FORMATS if each != "float16-arithmetic" or _has_halves(core)]
+    steps = len(emulators) * (1 + len(formats))
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
-        graphs = []
-        for index, (probe, sparse) in enumerate(probes):
-            tell("building probes", index, len(probes))
-            graphs.append(read(probe.write(Path(name, f"{index:04}.tflite"), sparse=sparse)))
+        sparse = tuple(make_probes())
+        tell("building networks", 0, steps)
+        networks = [
+            probe.write(Path(name, f"{i:04}.tflite"), sparse=s)
+            for i, (probe, s) in enumerate(sparse)
+        ]
+        sparse_graphs = [read(path) for path in networks]
+        dense_graphs = {each: _write_probes(Path(name, each), each) for each in formats}
         runtimes = []
-        for step, runtime in enumerate(EMULATED_RUNTIMES):
-            tell(f"counting {len(probes)} networks in {runtime}", step, len(EMULATED_RUNTIMES))
-            counts = ARM64_EMULATED.count_each(graphs, runtime, core=core)
-            runtimes.append(solve_costs(probes, counts, runtime, versions[runtime]))
+        for step, runtime in enumerate(emulators):
+            begin = step * (1 + len(formats))
+            tell(f"counting sparse networks in {runtime}", begin, steps)
+            costs = RuntimeCosts(name=runtime.name, version=runtime.version, costs={})
+            if not rules_for(runtime).needs_fp16 or _has_halves(core):
+                counts = ARM64_EMULATED.count_each(sparse_graphs, runtime, core=core)
+                costs = solve_costs(sparse, counts, runtime)
+            found = []
+            for place, (numerics, graphs) in enumerate(dense_graphs.items(), 1):
+                tell(f"counting {numerics} networks in {runtime}", begin + place, steps)
+                counts = ARM64_EMULATED.count_each(graphs, runtime, core=core)
+                known = [counted(graph, count) for graph, count in zip(graphs, counts, strict=True)]
+                found.append(solve_operators(known, numerics))
+            runtimes.append(costs.model_copy(update={"formats": tuple(found)}))
+    total = len(sparse) + sum(map(len, dense_graphs.values()))
+    versions = dict.fromkeys(each.version("qemu") for each in emulators.values())
     return CostTable(
         date=datetime.now(timezone.utc).date().isoformat(),
         core=core,
-        qemu=versions["qemu"],
-        source=f"edgeprune targets calibrate: executed instructions of {len(probes)} networks",
+        qemu=" and ".join(versions),
+        source=f"edgeprune targets calibrate: executed instructions of {total} networks",
         runtimes=tuple(runtimes),
     )
 
 
+def runtimes_on(core: Core) -> tuple[Runtime, ...]:
+    """The runtimes that are set up and run on a core.
+
+    Raises:
+      TargetError: there is none; says what sets one up.
+    """
+    known = [each for each in installed_runtimes() if _runs(each, core)]
+    if not known:
+        emulator_of(required_emulator().runtimes()[-1], core)
+    return tuple(known)
+
+
+def _runs(runtime: Runtime, core: Core) -> bool:
+    try:
+        emulator_of(runtime, core)
+    except TargetError:
+        return False
+    return True
+
+
+def _has_halves(core: Core) -> bool:
+    return "fp16-arithmetic" in CORE_FEATURES.get(core, ())
+
+
+def _write_probes(folder: Path, numerics: Numerics) -> list[Graph]:
+    folder.mkdir()
+    graphs = []
+    for index, network in enumerate(operator_probes(numerics)):
+        path = folder / f"{index:04}.tflite"
+        path.write_bytes(network.packed())
+        graphs.append(read(path))
+    return graphs
+
+
 def solve_costs(
-    probes: Sequence[tuple[Probe, bool]], counts: Sequence[int], name: str, version: str
+    probes: Sequence[tuple[Probe, bool]], counts: Sequence[int], runtime: Runtime
 ) -> RuntimeCosts:
     """Finds the costs that explain the counts best, with relative errors as the measure."""
     amounts = [probe_amounts(probe, sparse) for probe, sparse in probes]
@@ -71,9 +140,12 @@ def solve_costs(
     table = {
         feature: float(f"{value:.5g}")
         for feature, value in zip(names, costs, strict=True)
-        if feature in kernel_costs.feature_names()
+        if not feature.startswith(START[:5])
     }
-    return RuntimeCosts(name=name, version=version, costs=table, error=float(f"{error:.2g}"))
+    table[SPARSE_START] = dict(zip(names, costs.tolist(), strict=True))[START.format("nchw", 1)]
+    return RuntimeCosts(
+        name=runtime.name, version=runtime.version, costs=table, error=float(f"{error:.2g}")
+    )
 
 
 def probe_amounts(probe: Probe, sparse: bool) -> Amounts:
@@ -119,7 +191,7 @@ def make_probes() -> Iterator[tuple[Probe, bool]]:
 def _probes_of_maps(sparse: bool) -> Iterator[tuple[Probe, bool]]:
     """Yields the networks that tell stems, averages and depthwise convolutions apart."""
     sparsity = 0.75 if sparse else 0.0
-    for pixels in (*kernel_costs.MAP_PIXELS, 4 * kernel_costs.MAP_PIXELS[-1]):
+    for pixels in kernel_costs.MAP_PIXELS:
         for channels, outputs in ((32, 64), (64, 64), (64, 32)):
             layer = PointwiseProbe(outputs, sparsity, 2)
             yield Probe(*SIZES[pixels], channels, (layer,)), sparse

@@ -1,58 +1,15 @@
 /* QEMU TCG plugin: counts the guest instructions that an AArch64 program executes between two marks.
  *
- * A mark is getpriority(MARK, CALLER or ALL) to begin and getpriority(MARK, 0) to end: a system call
- * that no program makes with this argument, and that the kernel refuses without any effect. CALLER
- * counts the thread that makes the mark, ALL every thread of the guest, each into its own slot, since
- * QEMU runs them in parallel.
- *
  * QEMU logs one line per pair of marks (-d plugin -D FILE):
  *     instructions loads_stores=N vector=N branches=N other=N
  *
- * Built without any header but the compiler's own: Debian ships none for plugins, and a machine
- * with a compiler need not have those of libc. PLUGIN_API says for which version of the plugin API it
- * is built: 1 (QEMU 4.2 to 8.2) or 4 (QEMU 10.0), since QEMU refuses to load a plugin of a version
- * that it does not know. Source: include/qemu/qemu-plugin.h of QEMU 7.2 and 10.0.
+ * With CALLER it counts the thread that makes the mark, with ALL every thread of the guest, each into
+ * its own slot, since QEMU runs them in parallel.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "plugin.h"
 
-#define EXPORT __attribute__((visibility("default")))
-#define MARK 0x65707275 /* worker.py holds the same number */
-#define GETPRIORITY 141 /* of AArch64 Linux */
-#define CALLER 1
-#define ALL 2
 #define SLOTS 512
 #define CLASSES 4
-
-typedef uint64_t plugin_id;
-struct qemu_info;
-struct qemu_tb;
-struct qemu_insn;
-enum { NO_REGISTERS = 0 };
-
-extern void qemu_plugin_outs(const char *text);
-extern size_t qemu_plugin_tb_n_insns(const struct qemu_tb *tb);
-extern struct qemu_insn *qemu_plugin_tb_get_insn(const struct qemu_tb *tb, size_t index);
-#if PLUGIN_API == 1
-extern const void *qemu_plugin_insn_data(const struct qemu_insn *insn);
-#elif PLUGIN_API == 4
-extern size_t qemu_plugin_insn_data(const struct qemu_insn *insn, void *bytes, size_t size);
-#else
-#error "PLUGIN_API: expected 1 or 4"
-#endif
-extern void qemu_plugin_register_vcpu_tb_trans_cb(
-    plugin_id id, void (*translated)(plugin_id, struct qemu_tb *));
-extern void qemu_plugin_register_vcpu_tb_exec_cb(
-    struct qemu_tb *tb, void (*executed)(unsigned int, void *), int flags, void *data);
-extern void qemu_plugin_register_vcpu_syscall_cb(
-    plugin_id id,
-    void (*called)(plugin_id, unsigned int, int64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                   uint64_t, uint64_t, uint64_t, uint64_t));
-
-extern int snprintf(char *text, size_t size, const char *format, ...);
-extern void abort(void) __attribute__((noreturn));
-
-EXPORT int qemu_plugin_version = PLUGIN_API;
 
 /* A slot fills whole cache lines, so that threads do not slow each other down. */
 static struct {
@@ -94,18 +51,6 @@ static void on_execution(unsigned int vcpu, void *packed)
     for (unsigned int i = 0; i < CLASSES; i++) {
         slots[vcpu].counts[i] += counts >> 16 * i & 0xffff;
     }
-}
-
-static uint32_t opcode_of(const struct qemu_insn *insn)
-{
-#if PLUGIN_API == 1
-    const uint8_t *bytes = qemu_plugin_insn_data(insn);
-#else
-    uint8_t bytes[4] = {0};
-
-    qemu_plugin_insn_data(insn, bytes, sizeof bytes);
-#endif
-    return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
 /* A block has at most 512 instructions (TCG_MAX_INSNS), so 16 bits hold each count. */
@@ -152,7 +97,7 @@ static void on_system_call(plugin_id id, unsigned int vcpu, int64_t number, uint
         report();
     }
     caller = vcpu;
-    counting = (int)threads;
+    counting = threads == BLOCKS ? 0 : (int)threads;
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const struct qemu_info *info, int argc, char **argv)

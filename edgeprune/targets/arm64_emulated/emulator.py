@@ -19,7 +19,10 @@ from edgeprune.targets.worker import MODULES
 
 NAME = "arm64-emulated"
 _HERE = Path(__file__).parent
-PLUGIN_SOURCE = _HERE / "count.c"
+COUNT_SOURCE = _HERE / "count.c"
+CYCLES_SOURCE = _HERE / "cycles.c"
+PLUGIN_SOURCES = (COUNT_SOURCE, CYCLES_SOURCE, _HERE / "plugin.h", _HERE / "caches.h")
+"""All that the plugins are compiled from."""
 REQUIREMENTS = _HERE / "requirements.txt"
 QEMU_PACKAGES = (
     "qemu-user",
@@ -71,7 +74,7 @@ class Emulator:
     """What a set-up left in its folder."""
 
     folder: Path
-    """Holds host/ (QEMU), root/ (ARM64 Python), site/ (wheels), count.so and versions.json."""
+    """Holds host/ (QEMU), root/ (ARM64 Python), site/ (wheels), the plugins and versions.json."""
 
     @property
     def qemu(self) -> Path:
@@ -82,6 +85,11 @@ class Emulator:
     def plugin(self) -> Path:
         """The counting plugin."""
         return self.folder / "count.so"
+
+    @property
+    def cycles_plugin(self) -> Path:
+        """The plugin that tells executed blocks and cache misses."""
+        return self.plugin.with_name("cycles.so")
 
     @property
     def python(self) -> Path:
@@ -95,7 +103,8 @@ class Emulator:
 
     def complete(self) -> bool:
         """Whether everything is there for this user; a set-up writes the record last."""
-        needed = (self.qemu, self.plugin, self.python, self.folder / "site/numpy")
+        plugins = (self.plugin, self.cycles_plugin)
+        needed = (self.qemu, *plugins, self.python, self.folder / "site/numpy")
         return all(os.access(path, os.R_OK) for path in (*needed, self.folder / RECORD))
 
     def version(self, name: str) -> str:
@@ -116,7 +125,7 @@ class Emulator:
         triplet = f"{platform.machine()}-linux-gnu"
         return ":".join(str(self.folder / "host" / lib / triplet) for lib in ("usr/lib", "lib"))
 
-    def emulated(self, core: Core, log: Path | None = None) -> Launcher:
+    def emulated(self, core: Core, log: Path | None = None, *, blocks: bool = False) -> Launcher:
         """A Python on an emulated core.
 
         It inherits no environment: variables lie on the stack of a program, and what lies where
@@ -125,8 +134,11 @@ class Emulator:
         Args:
           core: QEMU's default is never used: LiteRT computes int8 wrongly on it.
           log: gets the counts of marked inferences; nothing is counted if None.
+          blocks: whether it also gets their executed blocks and cache misses.
         """
-        counting = ("-plugin", str(self.plugin), "-d", "plugin", "-D", str(log)) if log else ()
+        plugins = (self.plugin, *((self.cycles_plugin,) if blocks else ()))
+        loaded = [part for plugin in plugins for part in ("-plugin", str(plugin))]
+        counting = (*loaded, "-d", "plugin", "-D", str(log)) if log else ()
         guest = {**self._python_variables(), "PYTHONHASHSEED": "0"}
         return Launcher(
             (
@@ -167,6 +179,11 @@ def version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
+def plugin_sources() -> tuple[bytes, ...]:
+    """What the plugins are compiled from; a set-up of other sources is another one."""
+    return tuple(path.read_bytes() for path in PLUGIN_SOURCES)
+
+
 def cached_emulator() -> Emulator:
     """The emulator's place in the user's cache folder, set up or not.
 
@@ -175,7 +192,7 @@ def cached_emulator() -> Emulator:
     recipe = hashlib.sha256(
         b"\0".join(
             (
-                PLUGIN_SOURCE.read_bytes(),
+                *plugin_sources(),
                 REQUIREMENTS.read_bytes(),
                 " ".join((*QEMU_PACKAGES, "/", *GUEST_PACKAGES, platform.machine())).encode(),
             )

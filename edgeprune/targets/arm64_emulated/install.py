@@ -1,4 +1,4 @@
-"""Sets the emulator up in the user's cache folder: QEMU, an ARM64 Python, runtimes, the plugin."""
+"""Sets the emulator up in the user's cache folder: QEMU, an ARM64 Python, runtimes, plugins."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 from edgeprune.core.errors import TargetError
 from edgeprune.targets.arm64_emulated.debian import Archive, Machine, require_machine
 from edgeprune.targets.arm64_emulated.emulator import (
+    COUNT_SOURCE,
+    CYCLES_SOURCE,
     EMULATED_RUNTIMES,
     GUEST_PACKAGES,
     NAME,
-    PLUGIN_SOURCE,
     QEMU_PACKAGES,
     RECORD,
     REQUIREMENTS,
@@ -26,7 +27,7 @@ from edgeprune.targets.arm64_emulated.emulator import (
 )
 from edgeprune.targets.cache import Tell, set_up
 from edgeprune.targets.commands import run_command
-from edgeprune.targets.worker import COUNT_MARK, MODULES
+from edgeprune.targets.worker import COUNT_BLOCKS, COUNT_CALLER, COUNT_MARK, MODULES
 
 STEPS = 5
 PLUGIN_API = 1
@@ -100,8 +101,8 @@ def _build(emulator: Emulator, machine: Machine, downloads: Path, tell: Tell) ->
     packages |= archive.unpack(GUEST_PACKAGES, "arm64", folder / "root")
     tell("fetching the ARM64 runtimes", 2, STEPS)
     wheels = unpack_wheels(REQUIREMENTS, downloads / "wheels", folder / "site")
-    tell("building the counting plugin", 3, STEPS)
-    packages |= _build_plugin(emulator, machine, archive, downloads / "compiler")
+    tell("building the plugins", 3, STEPS)
+    packages |= _build_plugins(emulator, machine, archive, downloads / "compiler")
     tell("trying both runtimes", 4, STEPS)
     for name in EMULATED_RUNTIMES:
         try_runtime(emulator, MODULES[name][0], downloads / "count.log")
@@ -140,10 +141,10 @@ def unpack_wheels(requirements: Path, downloads: Path, site: Path) -> dict[str, 
     return versions
 
 
-def _build_plugin(
+def _build_plugins(
     emulator: Emulator, machine: Machine, archive: Archive, folder: Path
 ) -> dict[str, str]:
-    """Compiles the plugin with this machine's gcc, or with one that is only unpacked for it.
+    """Compiles the plugins with this machine's gcc, or with one that is only unpacked for it.
 
     Returns:
       The packages that the compiler came from; none if it was here.
@@ -155,30 +156,34 @@ def _build_plugin(
         programs = folder / "usr/bin"
         command = [str(programs / "gcc-12"), f"-B{programs}"]
         environment = {"LD_LIBRARY_PATH": str(folder / "usr/lib" / machine.triplet)}
-    compile_plugin(command, emulator.plugin, PLUGIN_API, environment)
+    compile_plugins(command, emulator, PLUGIN_API, environment)
     return packages
 
 
-def compile_plugin(
-    compiler: Sequence[str], plugin: Path, api: int, environment: Mapping[str, str]
+def compile_plugins(
+    compiler: Sequence[str], emulator: Emulator, api: int, environment: Mapping[str, str]
 ) -> None:
-    """Compiles the counting plugin.
+    """Compiles the plugins of an emulator.
 
     Args:
       compiler: the command of the C compiler.
-      plugin: the file to write.
+      emulator: what they are for.
       api: version of QEMU's plugin interface that it is built for.
       environment: variables that the compiler needs beside the present ones.
 
     Raises:
       TargetError: the compiler failed.
     """
-    run_command(
-        NAME,
-        [*compiler, *COMPILER_OPTIONS, f"-DPLUGIN_API={api}", "-o", plugin, PLUGIN_SOURCE],
-        "The C compiler of this machine does not work; repair it: apt-get install gcc",
-        environment=environment,
-    )
+    for source, plugin in (
+        (COUNT_SOURCE, emulator.plugin),
+        (CYCLES_SOURCE, emulator.cycles_plugin),
+    ):
+        run_command(
+            NAME,
+            [*compiler, *COMPILER_OPTIONS, f"-DPLUGIN_API={api}", "-o", plugin, source],
+            "The C compiler of this machine does not work; repair it: apt-get install gcc",
+            environment=environment,
+        )
 
 
 def try_runtime(emulator: Emulator, module: str, log: Path) -> None:
@@ -192,13 +197,13 @@ def try_runtime(emulator: Emulator, module: str, log: Path) -> None:
     Raises:
       TargetError: it does not start, or nothing is counted.
     """
-    launcher = emulator.emulated("cortex-a76", log)
+    launcher = emulator.emulated("cortex-a76", log, blocks=True)
     program = (
         "import contextlib, gc, json, numpy, platform, zipfile\n"
         f"import {module}\n"
         "import os\n"
-        "for begin in (1, 0):\n"
-        f"    with contextlib.suppress(OSError): os.getpriority({COUNT_MARK}, begin)\n"
+        f"for counted in ({COUNT_CALLER}, 0, {COUNT_BLOCKS}, 0):\n"
+        f"    with contextlib.suppress(OSError): os.getpriority({COUNT_MARK}, counted)\n"
     )
     options = [part for part in launcher.command if part != "-B"]
     run_command(
@@ -207,10 +212,11 @@ def try_runtime(emulator: Emulator, module: str, log: Path) -> None:
         "The emulated runtime does not start on this machine.",
         environment={**launcher.environment, **COMPILES},
     )
-    if "instructions" not in log.read_text(encoding="utf-8"):
+    said = log.read_text(encoding="utf-8")
+    if "instructions" not in said or "misses" not in said:
         raise TargetError(
-            f"{NAME}: expected QEMU {qemu_version(emulator)} to report a count through "
-            f"the plugin. Received: nothing for {module}. {TRY_AGAIN}"
+            f"{NAME}: expected QEMU {qemu_version(emulator)} to report counts through "
+            f"the plugins. Received: {said or 'nothing'} for {module}. {TRY_AGAIN}"
         )
     log.unlink()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeprune.targets.arm64_emulated.build_qemu import build_qemu
 from edgeprune.targets.arm64_emulated.emulator import NAME, RECORD, cached_emulator
 from edgeprune.targets.arm64_emulated.install import (
-    compile_plugin,
+    compile_plugins,
     install_emulator,
     try_runtime,
     unpack_wheels,
@@ -63,8 +63,8 @@ LATEST_ARM64_EMULATED = LatestArm64Emulated()
 def _build(latest: LatestEmulator, downloads: Path, tell: Tell) -> None:
     downloads.mkdir()
     steps = 1 + 2 * len(ADDED_RUNTIMES)
-    tell("building the counting plugin", 0, steps)
-    compile_plugin(["gcc"], latest.plugin, PLUGIN_API, {})
+    tell("building the plugins", 0, steps)
+    compile_plugins(["gcc"], latest, PLUGIN_API, {})
     _lay_root(latest)
     for index, added in enumerate(ADDED_RUNTIMES):
         tell(f"fetching {added.runtime} for ARM64", 1 + 2 * index, steps)
@@ -81,8 +81,9 @@ def _build(latest: LatestEmulator, downloads: Path, tell: Tell) -> None:
 
 def _lay_root(latest: LatestEmulator) -> None:
     """Makes the folder of the files that programs find: links, and a processor of no name."""
-    (latest.root / "proc").mkdir(parents=True)
+    root = latest.own_root
+    (root / "proc").mkdir(parents=True)
     for entry in (latest.folder / "root").iterdir():
-        (latest.root / entry.name).symlink_to(entry)
+        (root / entry.name).symlink_to(entry)
     processors = (UNNAMED_CORE.format(number=number) for number in range(os.cpu_count() or 1))
-    (latest.root / "proc/cpuinfo").write_text("".join(processors), encoding="utf-8")
+    (root / "proc/cpuinfo").write_text("".join(processors), encoding="utf-8")

@@ -16,10 +16,10 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.targets.arm64_emulated.build_qemu import BuiltQemu, cached_qemu
 from edgeprune.targets.arm64_emulated.emulator import (
     NAME,
-    PLUGIN_SOURCE,
     RECORD,
     Emulator,
     cached_emulator,
+    plugin_sources,
 )
 from edgeprune.targets.cache import cache_folder
 
@@ -76,7 +76,7 @@ class LatestEmulator(Emulator):
 
     built: BuiltQemu
     parts: Path
-    """Holds count.so, root/, a folder of wheels for each added runtime, and versions.json."""
+    """Holds the plugins, root/, a folder of wheels for each added runtime, and versions.json."""
     added: Runtime | None = None
     """The one that Python finds; those of the first emulator if None."""
 
@@ -93,11 +93,16 @@ class LatestEmulator(Emulator):
     @property
     def root(self) -> Path:
         """The first emulator's; with an added runtime, also the processor that it needs to see."""
-        return super().root if self.added is None else self.parts / "root"
+        return super().root if self.added is None else self.own_root
+
+    @property
+    def own_root(self) -> Path:
+        """What programs find beside an added runtime: the first emulator's files, a processor."""
+        return self.parts / "root"
 
     def complete(self) -> bool:
         """Whether everything is there for this user, the first emulator included."""
-        needed = (self.plugin, self.parts / RECORD)
+        needed = (self.plugin, self.cycles_plugin, self.parts / RECORD)
         present = all(os.access(path, os.R_OK) for path in needed)
         return present and self.built.complete() and Emulator(self.folder).complete()
 
@@ -127,7 +132,7 @@ class LatestEmulator(Emulator):
 
 def cached_latest() -> LatestEmulator:
     """Its place in the user's cache folder, set up or not."""
-    recipe = hashlib.sha256(PLUGIN_SOURCE.read_bytes())
+    recipe = hashlib.sha256(b"\0".join(plugin_sources()))
     first = cached_emulator().folder
     recipe.update(repr((PLUGIN_API, ADDED_RUNTIMES, UNNAMED_CORE, first.name)).encode())
     parts = cache_folder() / f"{NAME}-latest-{recipe.hexdigest()[:12]}"

@@ -7,6 +7,7 @@ from edgeprune.core.terms import CORE_SINCE_QEMU, Core
 from edgeprune.targets.arm64_emulated.debian import require_machine
 from edgeprune.targets.arm64_emulated.emulator import COMMAND, LATEST_COMMAND, cached_emulator
 from edgeprune.targets.arm64_emulated.latest import cached_latest
+from edgeprune.targets.arm64_emulated.llvm_mca import INSTALL_LLVM, find_llvm_mca
 from edgeprune.targets.target import Readiness
 
 CONTENTS = "QEMU and the ARM64 runtimes, some 75 MB of downloads (115 MB without a C compiler)"
@@ -16,7 +17,7 @@ def readiness() -> Readiness:
     """Ready if the first emulator is set up; says how if not."""
     emulator = cached_emulator()
     if emulator.complete():
-        return Readiness(True, _what_is_ready())
+        return _describe_ready()
     try:
         require_machine()
     except TargetError as error:
@@ -34,8 +35,15 @@ def readiness_on(core: Core) -> Readiness:
     return Readiness(False, f"{what} {core}, which `{LATEST_COMMAND}` adds", LATEST_COMMAND)
 
 
-def _what_is_ready() -> str:
-    """The runtimes that are set up, and under which QEMU."""
+def _describe_ready() -> Readiness:
+    """What is set up: the runtimes, under which QEMU, and what models cycles or installs that."""
+    llvm = find_llvm_mca()
+    if llvm is None:
+        return Readiness(True, _what_runs(), f"for modelled cycles: {INSTALL_LLVM}")
+    return Readiness(True, f"{_what_runs()}; modelled cycles by llvm-mca {llvm.version}")
+
+
+def _what_runs() -> str:
     first, latest = cached_emulator(), cached_latest()
     found = ", ".join(map(str, first.runtimes()))
     said = f"{found} under QEMU {first.version('qemu')}"

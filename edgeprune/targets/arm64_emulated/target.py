@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +22,10 @@ from edgeprune.targets.arm64_emulated.choose import (
     listed_runtimes,
     required_emulator,
 )
-from edgeprune.targets.arm64_emulated.emulator import (
-    NAME,
-    TRY_AGAIN,
-    Emulator,
-    cached_emulator,
-)
+from edgeprune.targets.arm64_emulated.cycles import modelled_or_why
+from edgeprune.targets.arm64_emulated.emulator import NAME, Emulator, cached_emulator
+from edgeprune.targets.arm64_emulated.llvm_mca import LlvmMca, find_llvm_mca
+from edgeprune.targets.arm64_emulated.plugin_log import read_counts, read_executed
 from edgeprune.targets.arm64_emulated.ready import readiness, readiness_on
 from edgeprune.targets.checks import Case, Check, check_finite, named_outputs
 from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
@@ -56,7 +53,7 @@ _TIME_LIMIT_S = 1800.0
 class Arm64Emulated(OnCores):
     """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
 
-    capabilities = Capabilities(sparse_networks=True, repeatable=True)
+    capabilities = Capabilities(sparse_networks=True, every_numerics=True, repeatable=True)
 
     def readiness(self) -> Readiness:
         """Ready if it was set up; says how if not."""
@@ -102,7 +99,8 @@ class Arm64Emulated(OnCores):
         halves = asks_for_halves(graph.metadata)
         native = platform.machine() == "aarch64" and not halves
         launcher = emulator.native() if native else emulator.emulated(core)
-        reply = _start("run", graph, inputs, chosen, launcher, delegates=delegates)
+        job = {"kind": "run", "threads": 1}
+        reply = _start(job, graph, inputs, chosen, launcher, delegates=delegates)
         place = "this ARM64 processor" if native else f"emulated {core}"
         return _with_facts(reply, runtime=f"{reply.facts['runtime']} on {place}")
 
@@ -120,14 +118,17 @@ class Arm64Emulated(OnCores):
         *,
         core: Core = DEFAULT_CORE,
         threads: int = 1,
+        blocks: bool = False,
     ) -> Reply:
         """Runs samples on the emulated core, then counts one more inference of the last.
 
         With one thread, what the thread executes that calls the interpreter; with several, all.
+        `blocks` asks for the executed blocks and the cache misses too, of that one thread.
 
         Returns:
           The outputs, and the facts `instructions` and `instruction_classes` beside those of a run.
           The classes (loads_stores, vector, branches, other) are those of the top-level encoding.
+          With `blocks` also `executed`, an `Executed`.
 
         Raises:
           TargetError: it is not set up.
@@ -135,7 +136,9 @@ class Arm64Emulated(OnCores):
         """
         chosen = _installed(runtime)
         emulator = emulator_of(chosen, core)
-        return self.count_under(emulator, graph, inputs, chosen, core=core, threads=threads)
+        return self.count_under(
+            emulator, graph, inputs, chosen, core=core, threads=threads, blocks=blocks
+        )
 
     def count_under(
         self,
@@ -146,6 +149,7 @@ class Arm64Emulated(OnCores):
         *,
         core: Core = DEFAULT_CORE,
         threads: int = 1,
+        blocks: bool = False,
     ) -> Reply:
         """Counts as `count` does, under an emulator that has the runtime and knows the core.
 
@@ -154,11 +158,14 @@ class Arm64Emulated(OnCores):
         """
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             log = Path(folder) / "count.log"
-            launcher = emulator.emulated(core, log)
-            reply = _start("count", graph, inputs, runtime, launcher, threads=threads)
-            (classes,) = _read_counts(log, 1)
+            launcher = emulator.emulated(core, log, blocks=blocks)
+            job = {"kind": "count", "threads": threads, "blocks": blocks}
+            reply = _start(job, graph, inputs, runtime, launcher)
+            (classes,) = read_counts(log, 1)
+            executed = read_executed(log.read_text(encoding="utf-8")) if blocks else None
         return _with_facts(
             reply,
+            executed=executed,
             runtime=f"{reply.facts['runtime']} on emulated {core}",
             instructions=sum(classes.values()),
             instruction_classes=classes,
@@ -189,25 +196,33 @@ class Arm64Emulated(OnCores):
             log = Path(folder) / "count.log"
             launcher = emulator.emulated(core, log)
             run_worker(job, inputs, launcher=launcher, time_limit_s=_TIME_LIMIT_S)
-            return tuple(sum(classes.values()) for classes in _read_counts(log, len(graphs)))
+            return tuple(sum(classes.values()) for classes in read_counts(log, len(graphs)))
 
     def measure(
         self, models: Sequence[Path], profile: DeviceProfile, settings: Settings
     ) -> tuple[Measurement, ...]:
-        """Counts one inference of every file; several are compared with the first."""
+        """Counts one inference of every file; several are compared with the first.
+
+        Where llvm-mca is installed, the cycles of one thread are modelled too.
+        """
         threads = settings.threads
         required_emulator()
+        llvm = find_llvm_mca() if threads == 1 else None
         wanted = (settings.runtime, settings.runtime_version)
         chosen = find_runtime(installed_runtimes(), runtimes_of(profile), *wanted)
         qemu = emulator_of(chosen, profile.core).version("qemu")
         graphs = [tflite_file.read(path) for path in models]
-        counted = [self._count_named(graph, chosen, profile.core, threads) for graph in graphs]
+        counted = [
+            self._count_named(graph, chosen, profile.core, threads, blocks=llvm is not None)
+            for graph in graphs
+        ]
         warnings = _warnings(graphs, chosen, profile.core)
         first = counted[0].facts["instructions"]
         found = []
         for index, (graph, reply) in enumerate(zip(graphs, counted, strict=True)):
             artifact = describe_file(graph.path)
             instructions = reply.facts["instructions"]
+            cycles, unmodelled = modelled_or_why(llvm, reply.facts["executed"], profile.core)
             found.append(
                 Measurement(
                     model=str(graph.path),
@@ -220,8 +235,10 @@ class Arm64Emulated(OnCores):
                     speedup=_fewer(first / instructions) if index else None,
                     instructions=instructions,
                     instruction_classes=reply.facts["instruction_classes"],
-                    conditions=_conditions(threads),
-                    warnings=warnings,
+                    modelled_cycles=cycles,
+                    cycles_core=profile.cycles_core,
+                    conditions=_conditions(threads, llvm),
+                    warnings=(*warnings, *unmodelled),
                 )
             )
         return tuple(found)
@@ -251,12 +268,13 @@ class Arm64Emulated(OnCores):
             if few.wanted is not None:
                 yield check_reply(few, reply, few.wanted)
 
-    def _count_named(self, graph: Graph, runtime: Runtime, core: Core, threads: int) -> Reply:
+    def _count_named(
+        self, graph: Graph, runtime: Runtime, core: Core, threads: int, *, blocks: bool
+    ) -> Reply:
         """Counts a file whose errors have to name it."""
+        inputs = generated_inputs(graph, 1)
         try:
-            return self.count(
-                graph, generated_inputs(graph, 1), runtime, core=core, threads=threads
-            )
+            return self.count(graph, inputs, runtime, core=core, threads=threads, blocks=blocks)
         except WorkerError as error:
             raise WorkerError(
                 f"{graph.path}: {runtime.name} does not run it on an emulated {core}: {error}"
@@ -279,23 +297,21 @@ def _not_proven(case: Case, remedy: str) -> Iterator[Check]:
 
 
 def _start(
-    kind: str,
+    job: Mapping[str, object],
     graph: Graph,
     inputs: list[Array],
     runtime: Runtime,
     launcher: Launcher,
     *,
     delegates: bool = True,
-    threads: int = 1,
 ) -> Reply:
-    job = {
-        "kind": kind,
+    complete = {
+        **job,
         "runtime": runtime.name,
-        "threads": threads,
         "delegates": delegates,
         "models": [worker_model(graph)],
     }
-    return run_worker(job, [inputs], launcher=launcher, time_limit_s=_TIME_LIMIT_S)
+    return run_worker(complete, [inputs], launcher=launcher, time_limit_s=_TIME_LIMIT_S)
 
 
 def _installed(runtime: Runtime | str) -> Runtime:
@@ -321,31 +337,18 @@ def _with_facts(reply: Reply, **facts: object) -> Reply:
     return replace(reply, facts={**reply.facts, **facts})
 
 
-def _read_counts(log: Path, expected: int) -> tuple[dict[str, int], ...]:
-    """Instructions by class, from the plugin's lines, one for each counted inference."""
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    lines = re.findall(r"^instructions (.+)$", text, re.MULTILINE)
-    if len(lines) != expected:
-        raise WorkerError(
-            f"{NAME}: expected the plugin to report {expected} counts. Received: "
-            f"{text or 'nothing'}. Remove the cache folder {cached_emulator().folder}. "
-            f"{TRY_AGAIN}"
-        )
-    pairs = ([pair.split("=") for pair in line.split()] for line in lines)
-    return tuple({name: int(number) for name, number in line} for line in pairs)
-
-
 def _fewer(ratio: float) -> Speedup:
     spread = (ratio * (1 - 2 * REPEATABILITY), ratio * (1 + 2 * REPEATABILITY))
     return Speedup(ratio, spread, of="instructions")
 
 
-def _conditions(threads: int) -> str:
+def _conditions(threads: int, llvm: LlvmMca | None) -> str:
     repeats = "counts repeat to 1e-6" if threads == 1 else "waiting threads add to the count"
-    return (
+    said = (
         f"executed instructions of 1 inference after 1 warm-up, {threads} thread(s), batch 1; "
         f"{repeats}; a count is no time"
     )
+    return f"{said}; modelled cycles by llvm-mca {llvm.version} are none either" if llvm else said
 
 
 def _warnings(graphs: Sequence[Graph], runtime: Runtime, core: Core) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from edgeprune.targets.edgetpu_model.fit import streaming_time
 from edgeprune.targets.edgetpu_model.opinion import Opinion
 
 if TYPE_CHECKING:
-    from edgeprune.profiles.profile import Limit
+    from edgeprune.profiles.facts import Limit
 
 FITS = "fits on chip"
 

@@ -16,7 +16,7 @@ from edgeprune.core.terms import Accelerator
 from edgeprune.targets.child import WorkerError, run_child
 
 if TYPE_CHECKING:
-    from edgeprune.profiles.profile import VelaSettings
+    from edgeprune.profiles.facts import VelaSettings
 
 _TIME_LIMIT_S = 600.0
 MEMORIES = {

@@ -58,6 +58,11 @@ class XnnpackRules:
     half_precision_breaks: bool
     """Whether a sparse network of a file that also asks for half precision computes NaN or crashes;
     else it runs dense on cores that have such arithmetic."""
+    reverses_axes_at_once: bool
+    """Whether REVERSE_V2 takes several axes; else it reverses the first one alone, silently.
+
+    Measured with LiteRT 1.0.1, 1.4.0, 2.1.6 and 2.3.0, and tflite-runtime 2.14.0, 2026-11-27.
+    """
     needs_fp16: bool
     """Whether zeros are skipped only on cores that have half-precision arithmetic."""
 
@@ -75,6 +80,7 @@ _LITERT_2_1_6 = XnnpackRules(
     spatial_reductions=False,
     halves_give_nan=True,
     half_precision_breaks=True,
+    reverses_axes_at_once=True,
     needs_fp16=False,
 )
 
@@ -96,6 +102,7 @@ _KNOWN: Mapping[Runtime, XnnpackRules] = {
             spatial_reductions=True,
             halves_give_nan=False,
             half_precision_breaks=True,
+            reverses_axes_at_once=False,
             needs_fp16=True,
         ),
         _LITERT_2_1_6,

@@ -63,9 +63,9 @@ class Edit:
     def operator(
         self, op: str, inputs: Sequence[int], outputs: Sequence[int], options: Any, version: int = 1
     ) -> Any:
-        """Makes an operator, for `before` or `replace`."""
+        """Makes an operator, for `before` or `replace`; `options` is None where it has none."""
         code = code_index(self._draft.model, getattr(schema.BuiltinOperator, op), version)
-        kind = type(options).__name__.removesuffix("T")
+        kind = "NONE" if options is None else type(options).__name__.removesuffix("T")
         return schema.OperatorT(
             opcodeIndex=code,
             inputs=np.array(inputs, np.int32),

@@ -9,14 +9,13 @@ only, and one zero more behind, which no window reads, makes the padding symmetr
 
 Everything in between is the same network seen in a mirror: elementwise operators do not change,
 kernels and padding are mirrored, and a mean over all pixels is what it was. No weight is added, the
-same holds for 5x5 kernels, and the image is mirrored once, as a RESHAPE to a row of pixels and a
-REVERSE_V2. `strides.pad_strides` then writes the symmetric padding.
+same holds for 5x5 kernels, and the image is mirrored once, as one REVERSE_V2, which `mirror` writes
+as the runtimes do it fast. `strides.pad_strides` then writes the symmetric padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -25,7 +24,7 @@ from edgeprune.tflite.format.graph import Operator, Subgraph, Tensor
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.window import CONVOLUTIONS, SAME, VALID, padding_amounts, window_of
 
-_POINTWISE = (
+POINTWISE = (
     "ABS",
     "CEIL",
     "ELU",
@@ -46,7 +45,7 @@ _POINTWISE = (
     "SQUARE",
     "TANH",
 )
-_BINARY = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB")
+BINARY = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB")
 _REDUCTIONS = frozenset({"MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"})
 
 
@@ -117,10 +116,10 @@ def _change(
 
 def _unchanged(main: Subgraph, operator: Operator, mirrored: set[int]) -> bool:
     """Whether an operator computes the same thing in a mirror."""
-    if operator.op in _POINTWISE:
+    if operator.op in POINTWISE:
         return True
     others = [main.tensors[i] for i in operator.inputs if i >= 0 and i not in mirrored]
-    if operator.op in _BINARY:
+    if operator.op in BINARY:
         return all(_pixels(tensor) == 1 for tensor in others)
     if operator.op == "CONCATENATION":
         return not others and operator.options.axis in (3, -1)
@@ -254,30 +253,11 @@ def _mirror(edit: Edit, image: int) -> None:
     """Turns an input round by 180 degrees for all that read it."""
     main = edit.main
     source = main.tensors[image]
-    batch, height, width, channels = source.shape
-    dynamic = -1 in source.shape_signature
-    row = (-1 if dynamic else batch, height * width, channels)
-    back = (row[0], height, width, channels)
-    values = [
-        edit.value(f"{source.name}/row", (batch, *row[1:]), row),
-        edit.value(f"{source.name}/reversed", (batch, *row[1:]), row),
-        edit.value(f"{source.name}/mirrored", source.shape, back),
-    ]
-    axis = edit.constant(f"{source.name}/axis", np.array([1], np.int32))
+    mirrored = edit.like(source, f"{source.name}/mirrored", source.shape)
+    axes = edit.constant(f"{source.name}/axes", np.array([1, 2], np.int32))
     readers = main.readers.get(image, ())
     first = min((operator for operator, _ in readers), key=lambda operator: operator.index)
-    operators: list[Any] = [
-        _reshape(edit, image, values[0], row),
-        edit.operator("REVERSE_V2", [values[0], axis], [values[1]], schema.ReverseV2OptionsT()),
-        _reshape(edit, values[1], values[2], back),
-    ]
-    edit.before(first, operators)
+    options = schema.ReverseV2OptionsT()
+    edit.before(first, [edit.operator("REVERSE_V2", [image, axes], [mirrored], options)])
     for operator, position in readers:
-        edit.read(operator, position, values[2])
-
-
-def _reshape(edit: Edit, source: int, target: int, shape: Sequence[int]) -> Any:
-    new_shape = np.array(shape, np.int32)
-    constant = edit.constant(f"shape{target}", new_shape)
-    options = schema.ReshapeOptionsT(newShape=new_shape)
-    return edit.operator("RESHAPE", [source, constant], [target], options)
+        edit.read(operator, position, mirrored)

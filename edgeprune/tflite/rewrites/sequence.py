@@ -2,26 +2,29 @@
 
 The rewrites are tried in two orders: with the image mirrored, which adds nothing to the network,
 and with 5x5 kernels where that is not possible. The first after which the gate says "on" for every
-runtime is taken; where none is, the file stays as it was.
+runtime is taken; where none is, the file stays as it was. A network that runs sparsely then gets
+those that make it faster, if the gate says "on" for every runtime after them too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.draft import Draft, reread
 from edgeprune.tflite.format.shapes import contradiction
-from edgeprune.tflite.gate import NetworkVerdict, judge_each
+from edgeprune.tflite.gate import NetworkVerdict, delegating, judge_each, rules_for
 from edgeprune.tflite.gate.node import well_formed
 from edgeprune.tflite.rewrites.constants import constants_first
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.endings import end_in_plain_means
 from edgeprune.tflite.rewrites.flip import flip
+from edgeprune.tflite.rewrites.mirror import mirror_by_rows, reverse_at_once, reverse_singly
 from edgeprune.tflite.rewrites.pointwise import stride_depthwise
 from edgeprune.tflite.rewrites.stem_channels import widen_stems
 from edgeprune.tflite.rewrites.strides import pad_strides
+from edgeprune.tflite.rewrites.swish import halve_swish
 
 REWRITES: Mapping[str, Callable[[Edit], int]] = {
     "constants-first": constants_first,
@@ -29,11 +32,18 @@ REWRITES: Mapping[str, Callable[[Edit], int]] = {
     "widened-stem": widen_stems,
     "depthwise-strides": stride_depthwise,
     "mirrored-image": flip,
+    "reversed-at-once": reverse_at_once,
+    "mirrored-by-rows": mirror_by_rows,
     "symmetric-padding": pad_strides,
+    "reversed-by-axis": reverse_singly,
+    "halved-swish": halve_swish,
 }
 """Every rewrite by the name that reports use, in the order in which they are applied."""
 
-_ORDERS = (tuple(REWRITES), tuple(name for name in REWRITES if name != "mirrored-image"))
+_LAST = ("reversed-by-axis", "halved-swish")
+_FASTER = ("reversed-at-once", "mirrored-by-rows", "reversed-by-axis", "halved-swish")
+"""Those for networks that run sparsely already, of which some only compute right after them."""
+_MIRRORS = frozenset({"mirrored-image", "reversed-at-once", "mirrored-by-rows"})
 
 
 @dataclass(frozen=True)
@@ -82,17 +92,43 @@ def rewrite(draft: Draft, runtimes: Sequence[Runtime], *, assume_pruned: bool = 
     if any(contradiction(main, operator) for operator in main.operators):
         return Rewritten(draft, (), verdicts, "declares other shapes than its operators compute")
     if all(verdict.state == "on" for verdict in verdicts):
-        return Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
+        as_it_is = Rewritten(draft, (), verdicts, "runs on sparse kernels as it is")
+        return _faster(as_it_is, runtimes, assume_pruned=assume_pruned)
     tried: list[tuple[Draft, NetworkVerdict]] = []
-    for order in _ORDERS:
+    for order in _orders(runtimes):
         changed, applied = _apply(draft, order)
         after = judge_each(changed.graph, runtimes, assume_pruned=assume_pruned)
         if all(verdict.state == "on" for verdict in after):
-            return Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
+            found = Rewritten(changed, applied, after, "runs on sparse kernels when rewritten")
+            return _faster(found, runtimes, assume_pruned=assume_pruned)
         tried += [(changed, verdict) for verdict in after if verdict.state != "on"]
     nearest, verdict = tried[0]
     reason = f"{verdict.runtime.name}, rewritten: {verdict.reason}"
     return Rewritten(draft, (), verdicts, reason, _made_by(nearest, verdict), verdict.remedy)
+
+
+def _orders(runtimes: Sequence[Runtime]) -> Iterator[tuple[str, ...]]:
+    """Which rewrites to try, and in which order: those that all runtimes compute right."""
+    names = [name for name in REWRITES if name not in (*_wrong(runtimes), *_LAST)]
+    yield tuple(names)
+    yield tuple(name for name in names if name not in _MIRRORS)
+
+
+def _wrong(runtimes: Sequence[Runtime]) -> tuple[str, ...]:
+    """The rewrites that these runtimes do not need, or do not compute right."""
+    together = all(rules_for(runtime).reverses_axes_at_once for runtime in delegating(runtimes))
+    return ("reversed-by-axis",) if together else ("reversed-at-once",)
+
+
+def _faster(found: Rewritten, runtimes: Sequence[Runtime], *, assume_pruned: bool) -> Rewritten:
+    """A network that runs sparsely with what makes it faster, where that keeps it sparse."""
+    names = [name for name in _FASTER if name not in _wrong(runtimes)]
+    changed, applied = _apply(found.draft, names)
+    after = judge_each(changed.graph, runtimes, assume_pruned=assume_pruned)
+    if not applied or any(verdict.state != "on" for verdict in after):
+        return found
+    reason = "runs on sparse kernels, and faster when rewritten"
+    return Rewritten(changed, (*found.applied, *applied), after, reason)
 
 
 def _made_by(draft: Draft, verdict: NetworkVerdict) -> str:

@@ -1,0 +1,77 @@
+"""What a profile says of a device beside its routes: runtimes, limits, settings of instruments."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from edgeprune.core.runtime import RuntimeName
+from edgeprune.core.schema import Count, Table, Text
+from edgeprune.core.terms import Accelerator
+
+
+class RequiredRuntime(Table):
+    """A runtime that the artifact has to load in, by the name that `op_versions.toml` uses."""
+
+    name: RuntimeName
+    """The runtime."""
+    version: Text
+    """Its version."""
+    source: Text
+    """Where that version comes from."""
+
+
+def _none_if_unknown(value: object) -> object:
+    return None if value == "unknown" else value
+
+
+class Limit(Table):
+    """A number the device sets; None, written `"unknown"`, where it is not known."""
+
+    value: Annotated[Count | None, BeforeValidator(_none_if_unknown)]
+    """Bytes, or "unknown"."""
+    source: Text
+    """Where the number comes from, or why it is not known."""
+
+
+class Limits(Table):
+    """What an artifact has to fit into, in bytes."""
+
+    flash_bytes: Limit
+    """Room for the model's file."""
+    arena_bytes: Limit
+    """Room for activations while it runs."""
+    on_chip_bytes: Limit
+    """The most that parameters can take of an accelerator's own memory."""
+    sure_on_chip_bytes: Limit | None = None
+    """Up to here parameters are sure to fit beside feature maps; left out where none share it."""
+
+
+class VelaSettings(Table):
+    """What the instrument `vela` has to know of a device."""
+
+    accelerator: Accelerator
+    """The NPU and its multiply-accumulates per cycle."""
+    system: Text | None = None
+    """System configuration of the compiler's Arm/vela.ini; its default for the NPU if left out."""
+    memory_mode: Text | None = None
+    """Memory mode of Arm/vela.ini; the compiler's default for the NPU if left out."""
+    source: Text
+    """Where these settings come from."""
+
+
+class TflmSettings(Table):
+    """What the instrument `tflm` has to know of a device."""
+
+    code_bytes: Limit
+    """Flash that the interpreter and its kernels take beside the model."""
+
+
+class Fact(Table):
+    """Something measured or documented about the device that explains the rules."""
+
+    text: Text
+    """The fact, in a sentence."""
+    source: Text
+    """What shows it."""
