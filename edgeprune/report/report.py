@@ -46,14 +46,14 @@ class DeviceReport(Printable):
     pruned: tuple[Measurement, ...] = ()
     accuracy: tuple[float, float] | None = None
     """Fractions of samples named correctly, by the unpruned and by the pruned file."""
-    no_accuracy: str = ""
-    """Why there is none, where the files ran."""
-    baselines: tuple[Baseline, ...] = ()
-    """Dense files that would be taken in place of the pruned one, by number format."""
     accuracy_samples: int | None = None
     """Of how many samples."""
     accuracy_runtime: str = ""
     """In which runtime and, where it is emulated, on which core."""
+    no_accuracy: str = ""
+    """Why there is none, where the files ran."""
+    baselines: tuple[Baseline, ...] = ()
+    """Dense files that would be taken in place of the pruned one, by number format."""
     expected: Expected | None = None
     """What the device's cost table expects of both files."""
     not_measured: str = ""
@@ -147,8 +147,8 @@ class DeviceReport(Printable):
             "verdict": self.verdict.to_json() if self.verdict else None,
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
-            "baselines": [baseline.to_json() for baseline in self.baselines],
             "accuracy": self._accuracy_json(),
+            "baselines": [baseline.to_json() for baseline in self.baselines],
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
             "modelled_gain": self.modelled_gain or None,

@@ -66,9 +66,9 @@ CheckKind: TypeAlias = Literal[
 ]
 """What a check asks: "runs" whether a runtime runs the file, "outputs" whether they are right,
 "kernels" the same of XNNPACK's against plain ones, "finite" whether there is no NaN, "placement"
-where operators run, "storage" whether weights are stored as the instrument reads them, "accuracy"
-how often the right class is named, which has no limit, "purpose" whether it was made to be
-shipped."""
+where operators run, "purpose" whether it was made to be shipped, "storage" whether weights are
+stored as the instrument reads them, "accuracy" how often the right class is named, which has no
+limit."""
 
 
 @dataclass(frozen=True)
