@@ -21,7 +21,7 @@ from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layer
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
 from edgeprune.pruning.channels.correction import correct_weights
-from edgeprune.pruning.channels.cost import CostModel, find_ops
+from edgeprune.pruning.channels.cost import CostModel, Price, by_constants, find_ops
 from edgeprune.pruning.channels.distribution import (
     Candidate,
     Distribution,
@@ -51,7 +51,7 @@ NO_RULES: ChannelRules = MappingProxyType({})
 
 IMPORTANCE_SAMPLES = 256
 """Most samples that importance is measured on; more take time and change little."""
-_VALUE_BYTES: Mapping[Numerics, int] = {
+VALUE_BYTES: Mapping[Numerics, int] = {
     "float32": 4,
     "float16": 4,
     "float16-arithmetic": 2,
@@ -155,6 +155,64 @@ def plan_removal(
     Raises:
       DataError, ModelError: as `gather_evidence`.
     """
+    found = find_removable(
+        mapped,
+        made,
+        data=data,
+        importance=importance,
+        evidence=evidence,
+        rules=rules,
+        progress=progress,
+    )
+    if isinstance(found, Plan):
+        return found
+    distribution = distribute_removal(
+        found.candidates,
+        found.cost_model(constant_price(profile)),
+        sparsity=made.asked,
+        whole=sum(row.weights for row in made.layers if row.counted),
+        measure=_measure(made),
+    )
+    return found.without(distribution)
+
+
+@dataclass(frozen=True)
+class Removable:
+    """What may be removed of a model by a plan, in which order of importance."""
+
+    made: Plan
+    """The plan, whose rows allow layers to lose channels."""
+    traced: Trace
+    groups: tuple[Group, ...]
+    candidates: tuple[Candidate, ...]
+    """The groups that may lose channels."""
+
+    def cost_model(self, price: Price) -> CostModel:
+        """The cost of the whole model."""
+        counted = _counted({row.path: row for row in self.made.layers})
+        groups = [candidate.group for candidate in self.candidates]
+        return CostModel(find_ops(self.traced, counted), groups, price)
+
+    def without(self, found: Distribution) -> Plan:
+        """The plan, completed: how many channels of each layer are removed, or why none are."""
+        rows = _filled(self.made.layers, self.groups, self.candidates, found)
+        return self.made.model_copy(update={"layers": rows})
+
+
+def find_removable(
+    mapped: LayerMap,
+    made: Plan,
+    *,
+    data: Data | None = None,
+    importance: Importance | None = None,
+    evidence: Evidence | None = None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
+) -> Removable | Plan:
+    """What a plan lets be removed; the plan that removes nothing, with the reason, if that is so.
+
+    Arguments and errors are those of `plan_removal`.
+    """
     if not can_rebuild(mapped.model):
         kind = with_article(type(mapped.model).__name__)
         reason = f"channels cannot be followed through {kind} without a graph"
@@ -163,23 +221,12 @@ def plan_removal(
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
     evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
-    counted = _counted(rows)
-    candidates = _candidates(groups, rows, evidence)
+    return Removable(made, traced, groups, tuple(_candidates(groups, rows, evidence)))
 
-    cost_model = CostModel(
-        find_ops(traced, counted),
-        [candidate.group for candidate in candidates],
-        profile.channel_cost,
-        _VALUE_BYTES[profile.numerics],
-    )
-    found = distribute_removal(
-        candidates,
-        cost_model,
-        sparsity=made.asked,
-        whole=sum(row.weights for row in made.layers if row.counted),
-        measure=_measure(made),
-    )
-    return made.model_copy(update={"layers": _filled(made.layers, groups, candidates, found)})
+
+def constant_price(profile: DeviceProfile) -> Price:
+    """What operations cost by the constants of a profile."""
+    return by_constants(profile.channel_cost, VALUE_BYTES[profile.numerics])
 
 
 def _measure(made: Plan) -> Measure:
