@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
 @options.route
+@options.planned_runtime
 @options.data_options
 @options.custom_objects
 @click.option(
@@ -40,6 +41,7 @@ def export_command(
     model: Path,
     device: str,
     route: str | None,
+    runtime: str | None,
     data: Path | None,
     scale: Scale,
     numerics: Any,
@@ -60,7 +62,7 @@ def export_command(
     from edgeprune.tflite.c_array import c_array_paths, write_c_array
     from edgeprune.tflite.metadata import manifest_path
 
-    profile = inputs.read_device(device)
+    profile = inputs.read_device(device, runtime)
     require_folder(output)
     for path in (manifest_path(output), *(c_array_paths(output) if c_array else ())):
         require_folder(path)

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.settings import Training
 
 
-def read_device(words: str) -> DeviceProfile:
-    """The profile of `--device`; says on standard error which one a product's name was taken as."""
+def read_device(words: str, runtime: str | None = None) -> DeviceProfile:
+    """The profile of `--device`; says on standard error which one a product's name was taken as.
+
+    With `--runtime` it is the profile for that runtime alone.
+    """
     from edgeprune.profiles.folder import profile_names
     from edgeprune.profiles.profile import load_profile
 
@@ -27,7 +30,7 @@ def read_device(words: str) -> DeviceProfile:
     if words not in profile_names() and not words.endswith(".toml"):
         found = ", ".join(dict.fromkeys(named_products(words, profile))) or profile.device
         terminal.say(f"'{words}' is taken as {profile.name}: {found}.")
-    return profile
+    return profile.in_runtime(runtime)
 
 
 def read_devices(names: Iterable[str]) -> list[DeviceProfile]:

@@ -93,6 +93,20 @@ route = click.option(
     help="One of the device's routes, number format and pattern together; `edgeprune devices "
     "--json` lists them.",
 )
+route_or_auto = click.option(
+    "--route",
+    metavar="NAME|auto",
+    shell_complete=complete_route,
+    help="One of the device's routes, number format and pattern together; `edgeprune devices "
+    "--json` lists them. `auto` is the one that the device's cost table expects to be fastest at "
+    "its default sparsity, dense ones included.",
+)
+planned_runtime = click.option(
+    "--runtime",
+    metavar="NAME[==VERSION]",
+    help="The runtime that the file will run in, one of those that the device lists; made for all "
+    "of them if not given.",
+)
 aim = together(
     click.option(
         "--sparsity",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras")
 @options.device
-@options.route
+@options.route_or_auto
+@options.planned_runtime
 @options.aim
 @options.data_options
 @options.custom_objects
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 def plan_command(
     model: Path,
     device: str,
+    runtime: str | None,
     data: Path | None,
     scale: Scale,
     padding: Any,
@@ -54,7 +56,7 @@ def plan_command(
     """
     from edgeprune.core.files import require_folder, write_file
 
-    profile = inputs.read_device(device)
+    profile = inputs.read_device(device, runtime)
     if output is not None:
         require_folder(output)
     from edgeprune.cli import tables

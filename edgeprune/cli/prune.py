@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
 )
-@options.route
+@options.route_or_auto
+@options.planned_runtime
 @options.aim
 @options.data_options
 @options.validation_data("Training: find the best epoch by these samples.")
@@ -61,6 +62,7 @@ def prune_command(
     /,
     model: Path,
     device: str,
+    runtime: str | None,
     plan_path: Path | None,
     route: str | None,
     sparsity: float | None,
@@ -113,12 +115,14 @@ def prune_command(
         "allocation": allocation,
     }
     _require_no_clash(asked, plan_path, fit)
+    if fit and route == "auto":
+        raise click.UsageError("--fit fits one number format: name a route in place of auto.")
     _require_what_training_needs(epochs, data, resume)
     _require_one_validation(epochs, validation_data, training["validation"])
     from edgeprune.core.files import require_keras_name, require_output_folder
     from edgeprune.core.plan import read_plan
 
-    profile = inputs.read_device(device)
+    profile = inputs.read_device(device, runtime)
     require_keras_name(output)
     _require_place_for_plan(output)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
@@ -203,7 +207,9 @@ def _planned(
     loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
 ) -> Plan:
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
-        return inputs.plan_as_asked(loaded, path, profile, x=samples, progress=tell, **asked)
+        return inputs.plan_as_asked(
+            loaded, path, profile, x=samples, look_around=False, progress=tell, **asked
+        )
 
 
 def _carried_out(

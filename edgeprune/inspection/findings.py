@@ -7,13 +7,14 @@ rest on runs of each case on tflite-runtime 2.14.0, LiteRT 2.3.0 and 2.1.6 and T
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
-from edgeprune.tflite.gate import NetworkVerdict, never_engages
+from edgeprune.tflite.gate import NetworkVerdict, delegating, never_engages, rules_for
 from edgeprune.tflite.misread_padding import MISREAD_BY, stepped_over
 from edgeprune.tflite.op_versions import VersionMiss, version_misses
 from edgeprune.tflite.storage_plan import DIRECT_VERSION, TensorPlan
@@ -43,9 +44,12 @@ def graph_findings(
         misses.setdefault((miss.op, miss.version), []).append(miss)
     findings = [*_about_file(graph, main), *_about_axes(main)]
     misreading = [runtime for runtime in runtimes if runtime in MISREAD_BY]
+    one_axis = [each for each in delegating(runtimes) if not rules_for(each).reverses_axes_at_once]
     for operator in main.operators:
         if misreading:
             findings += _about_steps(main, operator, misreading)
+        if one_axis and operator.op == "REVERSE_V2":
+            findings += _about_reversal(main, operator, one_axis)
         weights, passed = weights_of(main, operator)
         found = [] if operator.custom else misses.get((operator.op, operator.version), [])
         findings += _about_versions(main, operator, found)
@@ -110,6 +114,24 @@ def _about_steps(
             "Its stride is longer than its kernel along an axis, and its padding SAME: XNNPACK in "
             f"{' and '.join(map(str, runtimes))} computes noise there.",
             "Convert the model with edgeprune, or pad by a layer of its own and use VALID.",
+        )
+
+
+def _about_reversal(
+    main: Subgraph, operator: Operator, runtimes: Sequence[Runtime]
+) -> Iterator[Finding]:
+    """Names reversals of several axes: tflite-runtime 2.14.0 reverses the first alone, 2026-11-27.
+
+    A file that was rewritten for LiteRT alone may have one.
+    """
+    index = operator.inputs[1] if len(operator.inputs) > 1 else -1
+    if index >= 0 and math.prod(main.tensors[index].shape) > 1:
+        yield Finding(
+            operator.index,
+            "reversal-misread",
+            f"It reverses several axes: {' and '.join(map(str, runtimes))} reverses the first alone"
+            ", and computes something else.",
+            "Reverse one axis after the other, or export the file for this device.",
         )
 
 

@@ -35,6 +35,7 @@ from edgeprune.core.plan import LayerInfo
 from edgeprune.core.runtime import Runtime, RuntimeName, nearest_known
 from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
 from edgeprune.core.terms import Core, Numerics
+from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.operation_costs import FormatCosts
 from edgeprune.profiles.profile import DeviceProfile, read_toml
@@ -112,17 +113,24 @@ _OLDER_NAMES = ("xnnpack-arm64",)
 
 
 def costs_of(profile: DeviceProfile) -> CostTable | None:
-    """The cost table of a profile: of a file of its own, or of its core; None if there is none.
+    """The costs of a profile's runtimes, in its order: from a file of its own, or of its core.
+
+    None if there is no table, or if it has none of the runtimes.
 
     Raises:
       ProfileError: as `read_costs`.
     """
     if profile.costs is None:
         return None
-    if profile.costs not in (_OF_CORE, *_OLDER_NAMES):
-        return read_costs(Path(profile.costs))
     path = _shipped(profile.core)
-    return read_costs(path) if path.exists() else None
+    if profile.costs not in (_OF_CORE, *_OLDER_NAMES):
+        path = Path(profile.costs)
+    elif not path.exists():
+        return None
+    table = read_costs(path)
+    found = filter(None, map(table.of, runtimes_of(profile)))
+    runtimes = {(each.name, each.version): each for each in found}
+    return table.model_copy(update={"runtimes": tuple(runtimes.values())}) if runtimes else None
 
 
 def _shipped(core: str) -> Path:

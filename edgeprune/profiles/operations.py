@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from edgeprune.tflite.format.graph import RESTORING, Operator, Tensor
 
+_MAP_INPUT = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2}
+"""Which input the map is, where another one has weights."""
 _SAME = 0
 """`Padding.SAME` of the TFLite schema."""
 SWISH = "MUL-by-own-LOGISTIC"
@@ -105,6 +107,8 @@ def operation_of(tensors: Sequence[Tensor], operator: Operator) -> Operation:
     used = [tensors[index] for index in operator.inputs if index >= 0]
     maps = [tensor for tensor in used if not tensor.constant] or used
     source = max((tensor.shape for tensor in maps), key=math.prod, default=())
+    if operator.op in _MAP_INPUT:
+        source = tensors[operator.inputs[_MAP_INPUT[operator.op]]].shape
     shape = tensors[operator.outputs[0]].shape if operator.outputs else source
     found = Operation(
         operator.op, *_split(shape), *_split(source), rows=shape[1] if len(shape) == 4 else 1

@@ -35,6 +35,7 @@ from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
 from edgeprune.profiles.rules import (
+    AUTO,
     HALF_PRECISION,
     HALVES_STAY_DENSE,
     Encoding,
@@ -229,6 +230,11 @@ class DeviceProfile(Table):
 
 def _named_route(profile: DeviceProfile, name: str) -> Route:
     names = [route.name for route in profile.offered]
+    if name == AUTO:
+        raise ProfileError(
+            f"{profile.name}: '{AUTO}' is resolved by `plan` and `prune`, from a model's cost, and "
+            f"then stands in the plan. Expected a route: {', '.join(names)}."
+        )
     if name not in names:
         raise ProfileError(
             f"{profile.name}: unknown route '{name}'.{suggestion(name, names)} "

@@ -80,6 +80,7 @@ def prune(
     ports = ports_of(dense)
     samples = None if data is None else open_source(data, ports)
     mapped = _changed(dense, plan)
+    plan = _without_lost_layers(plan, mapped)
     if training is not None and plan.pruned:
         if samples is None:
             raise DataError(
@@ -128,6 +129,14 @@ def _changed(model: Model, plan: Plan) -> LayerMap:
     if plan.activation:
         mapped = map_layers(replace_activations(model, plan.activation))
     return map_layers(make_symmetric(mapped.model, plan.padding)) if plan.padding else mapped
+
+
+def _without_lost_layers(plan: Plan, mapped: LayerMap) -> Plan:
+    """A plan without the sigmoids that went with the products that were replaced."""
+    if not plan.activation:
+        return plan
+    rows = tuple(row for row in plan.layers if row.path in mapped.layers)
+    return plan.model_copy(update={"layers": rows})
 
 
 def _with_teacher(training: Training, dense: Model) -> Training:

@@ -117,6 +117,7 @@ def _plan(job: Job, entry: Entry) -> Plan:
         padding=job.padding,
         allocation=job.allocation,
         x=Data(job.samples.x),
+        look_around=False,
         progress=job.progress,
     ).model_copy(update={"model": job.name})
 

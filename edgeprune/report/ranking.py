@@ -70,8 +70,8 @@ def cost_of(measurement: Measurement) -> InferenceCost | None:
     Latency counts by its median, or by the average where that alone is known.
     """
     if measurement.latency_ms is not None:
-        return _cost(measurement, "ms")
-    return _cost(measurement, "instructions") or _cost(measurement, "cycles")
+        return cost_in(measurement, "ms")
+    return cost_in(measurement, "instructions") or cost_in(measurement, "cycles")
 
 
 def ranking_costs(measurements: Sequence[Measurement]) -> tuple[InferenceCost, ...]:
@@ -84,14 +84,15 @@ def ranking_costs(measurements: Sequence[Measurement]) -> tuple[InferenceCost, .
       A cost for every measurement, all in one unit; none where they have no unit in common.
     """
     for unit in RANKED_BY:
-        costs = [_cost(measurement, unit) for measurement in measurements]
+        costs = [cost_in(measurement, unit) for measurement in measurements]
         known = tuple(cost for cost in costs if cost is not None)
         if len(known) == len(costs):
             return known
     return ()
 
 
-def _cost(measurement: Measurement, unit: Unit) -> InferenceCost | None:
+def cost_in(measurement: Measurement, unit: Unit) -> InferenceCost | None:
+    """The cost in one unit; None where the instrument does not say it."""
     value = _value(measurement, unit)
     return None if value is None else InferenceCost(value, unit)
 
@@ -133,7 +134,7 @@ class Entry:
     @property
     def dense_cost(self) -> InferenceCost | None:
         """The same of the unpruned file; None if that is not known in this unit."""
-        return _cost(self.dense, self.cost.unit)
+        return cost_in(self.dense, self.cost.unit)
 
     @property
     def change(self) -> str:
@@ -225,7 +226,7 @@ def rank(pairs: Iterable[tuple[Measurement, Measurement, str]]) -> tuple[Ranking
 
 def _costs(measurement: Measurement) -> Iterator[InferenceCost]:
     """What a measurement is ranked by, each in a ranking of its own."""
-    yield from filter(None, (cost_of(measurement), _cost(measurement, "modelled cycles")))
+    yield from filter(None, (cost_of(measurement), cost_in(measurement, "modelled cycles")))
 
 
 def _comparable_within(measurement: Measurement, unit: Unit) -> str:

@@ -87,6 +87,7 @@ class RouteJob:
             sparsity=None if route.fixed else self.sparsity,
             only=self.only,
             skip=self.skip,
+            look_around=False,
         )
         return made.model_copy(update={"model": self.name})
 

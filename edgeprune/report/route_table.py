@@ -9,18 +9,20 @@ from typing import Any, Literal, TypeAlias
 
 from edgeprune.core.grid import Grid, Printable, grid
 from edgeprune.core.terms import Numerics
-from edgeprune.report.ranking import InferenceCost, Unit, cost_change, cost_of
+from edgeprune.report.ranking import RANKED_BY, Unit, cost_change, cost_in, cost_of, ranking_costs
 from edgeprune.targets.measurement import Measurement
 
 Need: TypeAlias = Literal["data", "labels", "training"]
 RankedBy: TypeAlias = Literal[
     "latency_ms", "cycles", "modelled_cycles", "instructions", "cost-table"
 ]
-_RANKED_BY: Mapping[Unit, RankedBy] = MappingProxyType(
-    {"ms": "latency_ms", "cycles": "cycles", "instructions": "instructions"}
-)
 _FEWER: Mapping[Unit, str] = MappingProxyType(
-    {"ms": "faster", "cycles": "fewer cycles", "instructions": "fewer instructions"}
+    {
+        "ms": "faster",
+        "cycles": "fewer cycles",
+        "modelled cycles": "fewer modelled cycles",
+        "instructions": "fewer instructions",
+    }
 )
 
 
@@ -96,20 +98,19 @@ class Routes(Printable):
     @property
     def unit(self) -> Unit | None:
         """What the instrument counts, in which routes are compared; None if it counts nothing."""
-        costs = [cost_of(result.own) for result in self.routes if result.own]
-        units = {cost.unit for cost in costs if cost}
-        return next(iter(units)) if len(units) == 1 else None
+        costs = ranking_costs([result.own for result in self.routes if result.own])
+        return costs[0].unit if costs else None
 
     @property
     def ranked_by(self) -> RankedBy:
         """By what the fastest is found."""
-        return _RANKED_BY[self.unit] if self.unit else "cost-table"
+        return RANKED_BY[self.unit] if self.unit else "cost-table"
 
     def cost(self, result: RouteResult) -> float | None:
         """What a route is ranked by; None where it has no place among the others."""
         if self.unit is None:
             return result.expected
-        cost = cost_of(result.own) if result.own else None
+        cost = cost_in(result.own, self.unit) if result.own else None
         return cost.value if cost else None
 
     @property
@@ -148,11 +149,11 @@ class Routes(Printable):
 
     def _beside(self, result: RouteResult) -> list[str]:
         """A route's cost, and how many times more dense files cost."""
-        own = cost_of(result.own) if result.own else None
+        own = cost_in(result.own, self.unit) if result.own and self.unit else None
         if own is None:
             return []
-        dense = {r.numerics: cost for r in self.routes if r.dense and (cost := cost_of(r.dense))}
-        others = {name: cost for name, cost in dense.items() if cost.unit == own.unit}
+        dense = [(r.numerics, r.dense) for r in self.routes if r.dense]
+        others = {name: cost for name, each in dense if (cost := cost_in(each, own.unit))}
         return [
             str(own),
             *(
@@ -211,5 +212,5 @@ def _sparsity(result: RouteResult) -> str:
 def _costs(result: RouteResult) -> str:
     if result.pruned is not None:
         return cost_change(result.dense, result.pruned)
-    cost: InferenceCost | None = cost_of(result.dense) if result.dense else None
+    cost = cost_of(result.dense) if result.dense else None
     return str(cost or "-")

@@ -22,6 +22,7 @@ from edgeprune.core.sources import samples_of
 from edgeprune.core.terms import Goal
 from edgeprune.keras_model.files import as_model, name_of
 from edgeprune.keras_model.ports import ports_of
+from edgeprune.planning.route_cost import UNIT, expect_dense
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import Route
 from edgeprune.report.entry import unmet as why_unmet
@@ -36,8 +37,14 @@ from edgeprune.report.route_files import (
 from edgeprune.report.route_table import Need, RouteResult, Routes
 from edgeprune.targets.find import measures_device
 from edgeprune.targets.measurement import Measurement, Settings, speedup_over
-from edgeprune.targets.measuring import default_target, measure_each, require_ready
+from edgeprune.targets.measuring import (
+    default_target,
+    measure_each,
+    readiness_for,
+    require_ready,
+)
 from edgeprune.targets.missing import not_measured
+from edgeprune.tflite.format.file import read
 
 Found = Mapping[Path, Measurement | CheckError]
 """What an instrument said of each file, or why it did not run it."""
@@ -88,7 +95,7 @@ def routes(
         route could be made.
       TargetError: the target is unknown, not ready, or does not measure this device.
     """
-    profile = load_profile(device)
+    profile = _in_runtime(load_profile(device), runtime)
     chosen = _settings(settings, runtime, progress)
     instrument = _instrument(profile, target)
     served = _serving(profile, goal)
@@ -119,11 +126,12 @@ def routes(
         _require_files(files)
         progress("measuring", len(able), len(able) + 1)
         found = _measured(files, profile, instrument, chosen)
+        expect = {each.route.name: _expected(each, profile) for each in files}
     made = {each.route.name: each for each in files}
     if folder is None:
         found = {path: _nameless(each) for path, each in found.items()}
     results = tuple(
-        _result(made[route.name], found)
+        _result(made[route.name], found, expect[route.name])
         if route.name in made
         else _not_made(route, unmet[route.name], sparsity)
         for route in served
@@ -146,10 +154,18 @@ def _settings(settings: Settings | None, runtime: str | None, progress: Progress
     return replace(found, runtime=name, runtime_version=version)
 
 
+def _in_runtime(profile: DeviceProfile, runtime: str | None) -> DeviceProfile:
+    """The profile for one runtime alone; as it is where an instrument has others than it lists."""
+    listed = {each.name for each in profile.runtimes}
+    known = runtime is not None and read_runtime(runtime)[0] in listed
+    return profile.in_runtime(runtime) if known else profile
+
+
 def _instrument(profile: DeviceProfile, asked: str | None) -> str | None:
     """The instrument to measure with; None if none of the device's own is ready here."""
     if asked is None:
-        return default_target(profile)
+        default = default_target(profile)
+        return default if default and readiness_for(default, profile).ready else None
     require_ready([asked])
     if not measures_device(asked, profile):
         raise TargetError(
@@ -232,7 +248,18 @@ def _nameless(found: Measurement | CheckError) -> Measurement | CheckError:
     return replace(found, model=Path(found.model).name, artifact=None)
 
 
-def _result(files: RouteFiles, found: Found) -> RouteResult:
+def _expected(files: RouteFiles, profile: DeviceProfile) -> float | None:
+    """What the device's cost table expects of the file of a route; None if it does not tell."""
+    plan = files.plan
+    if plan is not None:
+        told = plan.expected if plan.expected and plan.expected.unit == UNIT else None
+        return told.pruned if told else None
+    if files.dense is None:
+        return None
+    return expect_dense(read(files.dense.path), profile.on(files.route.name))
+
+
+def _result(files: RouteFiles, found: Found, expected: float | None) -> RouteResult:
     dense, pruned = (_said(artifact, found) for artifact in (files.dense, files.pruned))
     errors = [files.error, *(each for each in (dense, pruned) if isinstance(each, CheckError))]
     error = next(filter(None, errors), None)
@@ -254,6 +281,7 @@ def _result(files: RouteFiles, found: Found) -> RouteResult:
         gains=gains,
         reason=reason,
         failed=isinstance(error, CheckError),
+        expected=expected,
     )
 
 

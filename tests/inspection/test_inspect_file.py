@@ -54,6 +54,25 @@ def rules_of(report: Inspection) -> set[str]:
     return {finding.rule for finding in report.findings}
 
 
+def reversing(path: Path, axes: list[int]) -> Path:
+    """A map of three channels that is turned round."""
+    net = Net()
+    x, y = (net.tensor(name, (1, 4, 4, 3)) for name in "xy")
+    along = net.constant("axes", np.array(axes, np.int32))
+    net.operator("REVERSE_V2", [x, along], [y], options=schema.ReverseV2OptionsT())
+    return net.save(path, [x], [y])
+
+
+@pytest.mark.parametrize(("axes", "named"), [([1], set()), ([1, 2, 3], {"reversal-misread"})])
+def test_a_reversal_of_several_axes_is_named_for_the_runtime_that_does_one(
+    tmp_path: Path, axes: list[int], named: set[str]
+) -> None:
+    path = reversing(tmp_path / "m", axes)
+    assert rules_of(inspect(path, "xnnpack-arm64")) == named
+    read_for = [each.message for each in inspect(path, "xnnpack-arm64").findings]
+    assert all("tflite-runtime 2.14.0 reverses the first alone" in said for said in read_for)
+
+
 def test_the_document_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     path = dense_net(tmp_path / "m", prune(floats(64, 64), 0.75, (1, 1)))
     document = json.loads(json.dumps(inspect(path, "xnnpack-x86").to_json()))

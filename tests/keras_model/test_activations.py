@@ -16,6 +16,7 @@ from edgeprune.keras_model.activations import find_activations, replace_activati
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune
+from edgeprune.pruning.training.settings import Training
 
 L = keras.layers
 
@@ -199,3 +200,17 @@ def test_a_plan_replaces_activations_and_pruning_in_one_shot_warns_of_it() -> No
 
 def test_plans_keep_activations_unless_asked() -> None:
     assert plan(mixed_model(), "xnnpack-x86", sparsity=0.5).activation == ()
+
+
+@pytest.mark.slow
+def test_training_learns_from_the_model_with_its_own_activations() -> None:
+    """Outputs come nearer to the dense model's, though the function was changed."""
+    model = mixed_model()
+    made = plan(model, "ethos-u55", sparsity=0.5, activation="relu6")
+    x = np.random.default_rng(0).normal(0, 3, (64, 8, 8, 3)).astype(np.float32)
+    right = computed(model, x)
+    with pytest.warns(QualityWarning, match="replaces 2 activations"):
+        untrained = computed(prune(model, made), x)
+    trained = prune(model, made, [x], Training(epochs=30, batch_size=16, learning_rate=0.01))
+    assert find_activations(map_layers(trained), "relu6") == ()
+    assert np.square(computed(trained, x) - right).mean() < np.square(untrained - right).mean()

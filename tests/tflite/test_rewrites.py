@@ -198,6 +198,15 @@ def test_an_image_is_reversed_at_once_where_only_convolutions_know_its_channels(
     check_equal([(source, output)], tmp_path, [MODULES["LiteRT"]])
 
 
+def test_a_file_for_litert_alone_is_turned_back_for_runtimes_that_reverse_one_axis(
+    tmp_path: Path,
+) -> None:
+    source, alone = BY_NAME["all_same"].save(tmp_path / "net"), tmp_path / "alone"
+    rewritten(source, alone, (LITERT,))
+    assert rewritten(alone, tmp_path / "both") == {"reversed-by-axis"}
+    check_equal([(source, tmp_path / "both")], tmp_path)
+
+
 def test_a_runtime_that_reverses_one_axis_only_is_given_no_more(tmp_path: Path) -> None:
     source, output = BY_NAME["all_same"].save(tmp_path / "net"), tmp_path / "out"
     rewritten(source, output)

@@ -20,7 +20,7 @@ from edgeprune.tflite.rewrites.constants import constants_first
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.endings import end_in_plain_means
 from edgeprune.tflite.rewrites.flip import flip
-from edgeprune.tflite.rewrites.mirror import mirror_by_rows, reverse_at_once
+from edgeprune.tflite.rewrites.mirror import mirror_by_rows, reverse_at_once, reverse_singly
 from edgeprune.tflite.rewrites.pointwise import stride_depthwise
 from edgeprune.tflite.rewrites.stem_channels import widen_stems
 from edgeprune.tflite.rewrites.strides import pad_strides
@@ -35,11 +35,14 @@ REWRITES: Mapping[str, Callable[[Edit], int]] = {
     "reversed-at-once": reverse_at_once,
     "mirrored-by-rows": mirror_by_rows,
     "symmetric-padding": pad_strides,
+    "reversed-by-axis": reverse_singly,
     "halved-swish": halve_swish,
 }
 """Every rewrite by the name that reports use, in the order in which they are applied."""
 
-_FASTER = ("halved-swish",)
+_LAST = ("reversed-by-axis", "halved-swish")
+_FASTER = ("reversed-at-once", "mirrored-by-rows", "reversed-by-axis", "halved-swish")
+"""Those for networks that run sparsely already, of which some only compute right after them."""
 _MIRRORS = frozenset({"mirrored-image", "reversed-at-once", "mirrored-by-rows"})
 
 
@@ -106,16 +109,21 @@ def rewrite(draft: Draft, runtimes: Sequence[Runtime], *, assume_pruned: bool = 
 
 def _orders(runtimes: Sequence[Runtime]) -> Iterator[tuple[str, ...]]:
     """Which rewrites to try, and in which order: those that all runtimes compute right."""
-    together = all(rules_for(runtime).reverses_axes_at_once for runtime in delegating(runtimes))
-    left_out = _FASTER if together else (*_FASTER, "reversed-at-once")
-    names = [name for name in REWRITES if name not in left_out]
+    names = [name for name in REWRITES if name not in (*_wrong(runtimes), *_LAST)]
     yield tuple(names)
     yield tuple(name for name in names if name not in _MIRRORS)
 
 
+def _wrong(runtimes: Sequence[Runtime]) -> tuple[str, ...]:
+    """The rewrites that these runtimes do not need, or do not compute right."""
+    together = all(rules_for(runtime).reverses_axes_at_once for runtime in delegating(runtimes))
+    return ("reversed-by-axis",) if together else ("reversed-at-once",)
+
+
 def _faster(found: Rewritten, runtimes: Sequence[Runtime], *, assume_pruned: bool) -> Rewritten:
     """A network that runs sparsely with what makes it faster, where that keeps it sparse."""
-    changed, applied = _apply(found.draft, _FASTER)
+    names = [name for name in _FASTER if name not in _wrong(runtimes)]
+    changed, applied = _apply(found.draft, names)
     after = judge_each(changed.graph, runtimes, assume_pruned=assume_pruned)
     if not applied or any(verdict.state != "on" for verdict in after):
         return found
