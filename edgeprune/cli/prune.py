@@ -66,6 +66,7 @@ def prune_command(
     plan_path: Path | None,
     route: str | None,
     sparsity: float | None,
+    cost: float | None,
     goal: Any,
     data: Path | None,
     validation_data: Path | None,
@@ -107,6 +108,7 @@ def prune_command(
     asked = {
         "route": route,
         "sparsity": sparsity,
+        "cost": cost,
         "goal": goal,
         "only": only,
         "skip": skip,
@@ -114,6 +116,7 @@ def prune_command(
         "activation": activation,
         "allocation": allocation,
     }
+    inputs.require_one_aim(sparsity, cost)
     _require_no_clash(asked, plan_path, fit)
     if fit and route == "auto":
         raise click.UsageError("--fit fits one number format: name a route in place of auto.")

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.terms import Numerics
 from edgeprune.profiles.channel_cost import ChannelCost
 from edgeprune.profiles.operation_costs import FormatCosts
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.group import Group
 from edgeprune.pruning.channels.operation import Op, operation_at
 from edgeprune.pruning.channels.rule import pixels_of
@@ -134,6 +136,26 @@ def op_cost(op: Op, inputs: int, outputs: int, cost: ChannelCost, value_bytes: i
         latency=computed + cost.macs_per_byte * (moved + weights) * value_bytes,
         stored=stored * value_bytes,
     )
+
+
+VALUE_BYTES: Mapping[Numerics, int] = {
+    "float32": 4,
+    "float16": 4,
+    "float16-arithmetic": 2,
+    "dynamic-range": 1,
+    "int8": 1,
+}
+"""Bytes of a weight as the device computes with it."""
+
+
+def constant_price(profile: DeviceProfile) -> Price:
+    """The price of operations by the constants of a device, narrowed to a route."""
+    return by_constants(profile.channel_cost, VALUE_BYTES[profile.numerics])
+
+
+def table_price(profile: DeviceProfile, costs: FormatCosts) -> Price:
+    """The price of operations by a cost table of the number format of a device's route."""
+    return by_table(costs, profile.channel_cost, VALUE_BYTES[profile.numerics])
 
 
 def by_constants(cost: ChannelCost, value_bytes: int) -> Price:

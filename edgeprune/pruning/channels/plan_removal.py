@@ -15,13 +15,12 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.spelling import with_article
-from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
 from edgeprune.pruning.channels.correction import correct_weights
-from edgeprune.pruning.channels.cost import CostModel, Price, by_constants, find_ops
+from edgeprune.pruning.channels.cost import CostModel, Price, constant_price, find_ops
 from edgeprune.pruning.channels.distribution import (
     Candidate,
     Distribution,
@@ -37,7 +36,7 @@ from edgeprune.pruning.channels.importance import (
     find_makers,
     find_readers,
 )
-from edgeprune.pruning.channels.removal import Kept, build_smaller
+from edgeprune.pruning.channels.removal import InputsLeft, Kept, build_smaller, inputs_left
 from edgeprune.pruning.channels.rule import ChannelRule
 from edgeprune.pruning.channels.statistics import Key, Moments, measure_moments
 from edgeprune.pruning.channels.taylor import taylor_scores
@@ -51,14 +50,6 @@ NO_RULES: ChannelRules = MappingProxyType({})
 
 IMPORTANCE_SAMPLES = 256
 """Most samples that importance is measured on; more take time and change little."""
-VALUE_BYTES: Mapping[Numerics, int] = {
-    "float32": 4,
-    "float16": 4,
-    "float16-arithmetic": 2,
-    "dynamic-range": 1,
-    "int8": 1,
-}
-"""Bytes of a weight as the device computes with it."""
 
 
 @dataclass(frozen=True)
@@ -224,11 +215,6 @@ def find_removable(
     return Removable(made, traced, groups, tuple(_candidates(groups, rows, evidence)))
 
 
-def constant_price(profile: DeviceProfile) -> Price:
-    """What operations cost by the constants of a profile."""
-    return by_constants(profile.channel_cost, VALUE_BYTES[profile.numerics])
-
-
 def _measure(made: Plan) -> Measure:
     return "latency" if made.goal == "latency" else "stored"
 
@@ -307,7 +293,15 @@ def _left(row: LayerPlan, reason: str) -> LayerPlan:
     return row.model_copy(update={"pattern": None, "sparsity": 0.0, "reason": reason})
 
 
-def remove_planned(
+@dataclass(frozen=True)
+class Removed:
+    """A smaller model, and which channels of the whole one its layers read."""
+
+    smaller: LayerMap
+    inputs: InputsLeft
+
+
+def remove_and_tell(
     mapped: LayerMap,
     plan: Plan,
     *,
@@ -316,7 +310,7 @@ def remove_planned(
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
-) -> LayerMap:
+) -> Removed:
     """Removes the channels that a plan's rows ask for, the least important first.
 
     With calibration data, the weights of the channels that stay are adjusted by least squares to
@@ -332,7 +326,8 @@ def remove_planned(
       progress: called after each batch and each group.
 
     Returns:
-      A smaller model with the layers, names and compilation of the one given.
+      A smaller model with the layers, names and compilation of the one given, and what is left of
+      the inputs of its layers.
 
     Raises:
       PlanError: the plan removes channels that must stay, or different numbers of channels that
@@ -356,7 +351,32 @@ def remove_planned(
     if evidence.moments:
         corrected = map_layers(copy_model(mapped.model))
         correct_weights(corrected, traced, kept, evidence.moments)
-    return build_smaller(corrected, traced, kept)
+    return Removed(build_smaller(corrected, traced, kept), inputs_left(traced, kept))
+
+
+def remove_planned(
+    mapped: LayerMap,
+    plan: Plan,
+    *,
+    evidence: Evidence | None = None,
+    rules: ChannelRules = NO_RULES,
+) -> LayerMap:
+    """The smaller model of `remove_and_tell`, whose errors are the same.
+
+    Without evidence channels go by magnitude, and no weights are adjusted.
+    """
+    return remove_and_tell(mapped, plan, evidence=evidence, rules=rules).smaller
+
+
+def remove_any(mapped: LayerMap, plan: Plan, rules: ChannelRules = NO_RULES) -> LayerMap:
+    """Removes as many channels as a plan asks for, no matter which: what a network costs hangs on
+    its shapes alone.
+
+    Raises:
+      PlanError, ModelError: as `remove_planned`.
+    """
+    alike = Evidence((), {}, np.zeros(trace(mapped, rules).channels))
+    return remove_planned(mapped, plan, evidence=alike, rules=rules)
 
 
 def rest_of(plan: Plan, smaller: LayerMap) -> Plan:
