@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--fit",
     is_flag=True,
-    help="Remove channels until the exported file fits the device's limits, and no more.",
+    help="Remove channels until the exported file fits the device's limits, and no more; with "
+    "--cost that is a limit too.",
 )
 @click.option(
     "--checkpoint",
@@ -147,7 +148,7 @@ def prune_command(
     )
     if how is not None:
         _check_training(loaded, samples, how)
-    fitted = _fitted(loaded, profile, route, samples, goal, only, skip) if fit else None
+    fitted = _fitted(loaded, profile, samples, asked) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
@@ -255,22 +256,15 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
         raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
 
 
-def _fitted(
-    loaded: Any,
-    profile: DeviceProfile,
-    route: str | None,
-    samples: Any,
-    goal: Any,
-    only: Any,
-    skip: Any,
-) -> Fitted:
+def _fitted(loaded: Any, profile: DeviceProfile, samples: Any, asked: dict[str, Any]) -> Fitted:
     from edgeprune.planning.fit import fit_plan
     from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
+    wanted = {name: asked[name] for name in ("cost", "goal", "only", "skip")}
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
-        chosen = profile.on(route, goal) if route else profile
+        chosen = profile.on(asked["route"], asked["goal"]) if asked["route"] else profile
         some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
-        return fit_plan(loaded, chosen, data=some, goal=goal, only=only, skip=skip, progress=tell)
+        return fit_plan(loaded, chosen, data=some, progress=tell, **wanted)
 
 
 def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:
