@@ -67,6 +67,7 @@ def compare_command(
     validation_data: Path | None,
     scale: Scale,
     sparsity: float | None,
+    cost: float | None,
     goal: Any,
     routes: tuple[str, ...],
     epochs: int,
@@ -88,10 +89,12 @@ def compare_command(
     Beside every device the report has the dense model in float32, in half precision and in int8,
     where the device runs them: what would be shipped without pruning.
     """
+    inputs.require_one_aim(sparsity, cost)
     asked = {
         "validation_data": validation_data,
         "scale": scale,
         "sparsity": sparsity,
+        "cost": cost,
         "goal": goal,
         "routes": routes,
         "padding": padding,

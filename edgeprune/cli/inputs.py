@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from edgeprune.cli import terminal
 from edgeprune.core.errors import quality_warnings, told_quality_warnings
 
@@ -31,6 +33,16 @@ def read_device(words: str, runtime: str | None = None) -> DeviceProfile:
         found = ", ".join(dict.fromkeys(named_products(words, profile))) or profile.device
         terminal.say(f"'{words}' is taken as {profile.name}: {found}.")
     return profile.in_runtime(runtime)
+
+
+def require_one_aim(sparsity: float | None, cost: float | None) -> None:
+    """Checks that not both a sparsity and a cost are asked for.
+
+    Raises:
+      click.UsageError: they are.
+    """
+    if sparsity is not None and cost is not None:
+        raise click.UsageError("--sparsity and --cost both say how much is removed: give one.")
 
 
 def read_devices(names: Iterable[str]) -> list[DeviceProfile]:

@@ -116,6 +116,14 @@ aim = together(
         "default.",
     ),
     click.option(
+        "--cost",
+        type=float,
+        metavar="F",
+        help="In place of --sparsity: the fraction of the dense model's cost in the same number "
+        "format that may be left, such as 0.6, by the device's cost table or else the profile's "
+        "channel costs. What is removed is spread so that the loss per cost saved is smallest.",
+    ),
+    click.option(
         "--goal",
         type=click.Choice(get_args(Goal)),
         help="What matters most, where a device has more than one pattern.",

@@ -52,10 +52,14 @@ def plan_command(
     With --data, every layer is pruned on trial: the plan tells the error to expect in each, and
     zeros are spread so that the sum of errors is smallest, where the profile wants that.
 
+    --sparsity counts weights, which sit in the last layers of most networks, and --cost what the
+    device computes, most of it in the first.
+
     The file that -o writes can be edited and given to `prune --plan`.
     """
     from edgeprune.core.files import require_folder, write_file
 
+    inputs.require_one_aim(asked["sparsity"], asked["cost"])
     profile = inputs.read_device(device, runtime)
     if output is not None:
         require_folder(output)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--fit",
     is_flag=True,
-    help="Remove channels until the exported file fits the device's limits, and no more.",
+    help="Remove channels until the exported file fits the device's limits, and no more; with "
+    "--cost that is a limit too.",
 )
 @click.option(
     "--checkpoint",
@@ -66,6 +67,7 @@ def prune_command(
     plan_path: Path | None,
     route: str | None,
     sparsity: float | None,
+    cost: float | None,
     goal: Any,
     data: Path | None,
     validation_data: Path | None,
@@ -107,6 +109,7 @@ def prune_command(
     asked = {
         "route": route,
         "sparsity": sparsity,
+        "cost": cost,
         "goal": goal,
         "only": only,
         "skip": skip,
@@ -114,6 +117,7 @@ def prune_command(
         "activation": activation,
         "allocation": allocation,
     }
+    inputs.require_one_aim(sparsity, cost)
     _require_no_clash(asked, plan_path, fit)
     if fit and route == "auto":
         raise click.UsageError("--fit fits one number format: name a route in place of auto.")
@@ -144,7 +148,7 @@ def prune_command(
     )
     if how is not None:
         _check_training(loaded, samples, how)
-    fitted = _fitted(loaded, profile, route, samples, goal, only, skip) if fit else None
+    fitted = _fitted(loaded, profile, samples, asked) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
@@ -252,22 +256,15 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
         raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
 
 
-def _fitted(
-    loaded: Any,
-    profile: DeviceProfile,
-    route: str | None,
-    samples: Any,
-    goal: Any,
-    only: Any,
-    skip: Any,
-) -> Fitted:
+def _fitted(loaded: Any, profile: DeviceProfile, samples: Any, asked: dict[str, Any]) -> Fitted:
     from edgeprune.planning.fit import fit_plan
     from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
+    wanted = {name: asked[name] for name in ("cost", "goal", "only", "skip")}
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
-        chosen = profile.on(route, goal) if route else profile
+        chosen = profile.on(asked["route"], asked["goal"]) if asked["route"] else profile
         some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
-        return fit_plan(loaded, chosen, data=some, goal=goal, only=only, skip=skip, progress=tell)
+        return fit_plan(loaded, chosen, data=some, progress=tell, **wanted)
 
 
 def _require_same_device(found: Plan, profile: DeviceProfile, path: Path | None) -> None:

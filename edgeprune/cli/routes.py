@@ -66,6 +66,7 @@ def routes_command(
     """
     if len(targets) > 1:
         raise click.UsageError("--target: routes are ranked by one instrument: name one.")
+    inputs.require_one_aim(asked["sparsity"], asked["cost"])
     profile = inputs.read_device(device)
     from edgeprune.keras_model.files import load_model
     from edgeprune.keras_model.ports import ports_of

@@ -21,8 +21,10 @@ from edgeprune.core.mask import check_sparsity, kept_channels
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan_verdict import (
+    CostFraction,
     Expected,
     FasterRoute,
+    asked_and_expected,
     counted,
     left_alone_grid,
     verdict_grid,
@@ -154,7 +156,10 @@ class Plan(Printable, Table):
     """The number format of that route; None in older plans."""
     goal: Goal
     asked: Fraction
-    """Sparsity asked for over the profile's prunable weights."""
+    """Sparsity asked for over the profile's prunable weights; what the cost came to, if that was
+    asked for."""
+    asked_cost: CostFraction | None = None
+    """Fraction of the dense model's cost in the same number format that was asked for instead."""
     layers: tuple[LayerPlan, ...] = Field(default=())
     padding: tuple[PaddingPlan, ...] = Field(default=())
     """Layers whose padding changes; empty keeps the model's function as it is."""
@@ -184,12 +189,25 @@ class Plan(Printable, Table):
         zeros = sum(layer.weights * layer.expected_sparsity for layer in counted)
         return zeros / weights if weights else 0.0
 
+    @property
+    def expected_cost(self) -> float | None:
+        """The fraction of the dense model's cost that is left; None if it is not known."""
+        found = self.expected
+        return found.pruned / found.dense if found is not None and found.dense else None
+
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before pruning, in sentences."""
         network = self.network.sentences() if self.network else ()
         if not self.pruned:
             nothing = f"Nothing to prune for {self.device}: see the reason beside each layer."
             return (nothing, *network)
+        cost = self.expected_cost
+        if self.asked_cost is not None and cost is not None and cost > self.asked_cost:
+            return (
+                f"The plan reaches {cost:.3f} of the dense model's cost instead of "
+                f"{self.asked_cost:g}: no more can be removed (see the reasons).",
+                *network,
+            )
         if self.expected_sparsity < self.asked - 0.01:
             return (
                 f"The plan reaches a sparsity of {self.expected_sparsity:.3f} instead of "
@@ -228,8 +246,10 @@ class Plan(Printable, Table):
 
     def _verdict(self) -> Grid:
         return verdict_grid(
-            f"Plan for {self.device}: sparsity {self.asked:g} asked, "
-            f"{self.expected_sparsity:.3f} expected over the prunable weights",
+            f"Plan for {self.device}: "
+            + asked_and_expected(
+                self.asked, self.expected_sparsity, self.asked_cost, self.expected_cost
+            ),
             self._what_is_pruned(),
             self.expected,
             self.network,

@@ -13,6 +13,7 @@ from edgeprune.core.outlook import Outlook
 from edgeprune.core.schema import Table, Text
 
 Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+CostFraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 MAX_EXAMPLES = 3
 """Layers that are named for each reason why layers are left alone."""
 
@@ -51,6 +52,24 @@ class FasterRoute(Table):
         """Names it, with its number."""
         less = f", {expected.pruned / self.value:.2f}x fewer" if expected and self.value else ""
         return f"route '{self.route}': {self.value / 1e6:.1f} M {self.unit} expected{less}"
+
+
+def asked_and_expected(
+    sparsity: float, expected: float, asked_cost: float | None, cost: float | None
+) -> str:
+    """What a plan was asked for and what it comes to, of weights and of cost.
+
+    Args:
+      sparsity: asked for.
+      expected: the sparsity that is reached.
+      asked_cost: fraction of the dense model's cost asked for in place of a sparsity, if one was.
+      cost: the fraction that is reached; None if it is not known.
+    """
+    reached = f"{expected:.3f} expected over the prunable weights"
+    left = f", {cost:.3f} of the dense model's cost" if cost is not None else ""
+    if asked_cost is None:
+        return f"sparsity {sparsity:g} asked, {reached}{left}"
+    return f"cost {asked_cost:g} asked, {cost or 1:.3f} expected; sparsity {reached}"
 
 
 def verdict_grid(

@@ -122,6 +122,32 @@ def distribute(
     return chosen
 
 
+def distribute_within(
+    curves: Sequence[Curve], costs: Mapping[str, Callable[[float], float]], limit: float
+) -> dict[str, float]:
+    """The sparsities with the smallest sum of losses at which the layers cost no more than a limit.
+
+    Segments of the hulls are taken in order of loss per cost saved, the last one in part. That is
+    the smallest sum where costs are linear in the sparsity.
+
+    Args:
+      curves: one per layer.
+      costs: by path, the cost of a layer on the device as a function of its sparsity.
+      limit: the largest total cost; if the curves end earlier, all zeros that they allow are made.
+
+    Returns:
+      The sparsity of each layer, by path.
+    """
+    pieces = [piece for curve in curves for piece in _pieces(curve, costs) if piece.saved > 0]
+    taken = {curve.path: 0.0 for curve in curves}
+    above = sum(cost(0.0) for cost in costs.values()) - limit
+    for piece in sorted(pieces, key=lambda piece: piece.loss / piece.saved):
+        part = min(max(above / piece.saved, 0.0), 1.0)
+        taken[piece.path] += part * piece.zeros
+        above -= part * piece.saved
+    return {curve.path: taken[curve.path] / curve.weights for curve in curves}
+
+
 def _pieces(curve: Curve, costs: Mapping[str, Callable[[float], float]] | None) -> Iterable[_Piece]:
     cost = costs[curve.path] if costs else lambda _: 0.0
     corners = curve.hull()
@@ -220,7 +246,11 @@ def reallocate(made: Plan, curves: Mapping[str, Curve], cost: DeviceCost | None 
     rows = [row for row in made.layers if can_move(row)]
     zeros = sum(row.weights * row.sparsity for row in rows)
     costs = {row.path: _cost_of(row, cost) for row in rows} if cost else None
-    chosen = distribute([curves[row.path] for row in rows], zeros, costs)
+    return with_sparsities(made, distribute([curves[row.path] for row in rows], zeros, costs))
+
+
+def with_sparsities(made: Plan, chosen: Mapping[str, float]) -> Plan:
+    """A plan with other sparsities in the layers that are named."""
     layers = tuple(
         row.model_copy(update={"sparsity": chosen[row.path]}) if row.path in chosen else row
         for row in made.layers
@@ -267,21 +297,47 @@ def allocate(
     Raises:
       PlanError: the method needs samples and there are none.
     """
+    losses = loss_curves(mapped, made, method, x, progress)
+    if method != "uniform":
+        made = reallocate(made, losses.by_method, cost)
+    return with_errors(made, losses.measured)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of the layers of a plan, by their path."""
+
+    by_method: Mapping[str, Curve]
+    """Those to spread zeros by; empty where they are spread evenly."""
+    measured: Mapping[str, Curve]
+    """Those measured on samples; empty without any."""
+
+
+def loss_curves(
+    mapped: LayerMap,
+    made: Plan,
+    method: Allocation,
+    x: list[Array] | None,
+    progress: Progress,
+) -> Losses:
+    """The losses that a method spreads zeros by; arguments and errors are those of `allocate`."""
     if method == "reconstruction" and x is None:
         raise PlanError(
             "Spreading zeros by measured losses needs samples. Received: none. Give --data, or "
             "choose the allocation 'uniform' or 'lamp'."
         )
     if not made.pruned:
-        return made
+        return Losses({}, {})
     measured = (
         measure_losses(mapped, made, calibration_samples(x), progress) if x is not None else {}
     )
-    if method == "lamp":
-        made = reallocate(made, _lamp_curves(mapped, made), cost)
-    if method == "reconstruction":
-        made = reallocate(made, measured, cost)
-    return with_errors(made, measured)
+    match method:
+        case "lamp":
+            return Losses(_lamp_curves(mapped, made), measured)
+        case "reconstruction":
+            return Losses(measured, measured)
+        case _:
+            return Losses({}, measured)
 
 
 def _lamp_curves(mapped: LayerMap, made: Plan) -> dict[str, Curve]:

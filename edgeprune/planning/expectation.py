@@ -116,7 +116,9 @@ def _asked(made: Plan, profile: DeviceProfile) -> list[str]:
         words += ["--route", made.route]
     elif by_goal != profile.route:
         words += ["--goal", made.goal]
-    if made.asked != profile.on(made.route).route.default_sparsity:
+    if made.asked_cost is not None:
+        words += ["--cost", f"{made.asked_cost:g}"]
+    elif made.asked != profile.on(made.route).route.default_sparsity:
         words += ["--sparsity", f"{made.asked:g}"]
     if made.activation:
         words += ["--activation", made.activation[0].after]

@@ -1,13 +1,15 @@
-"""Removes as few channels as a device's limits allow: its flash, arena or on-chip memory.
+"""Removes as few channels as limits allow: of a device's flash, arena or on-chip memory, of cost.
 
 What a file needs depends on padding, alignment and the runtime, so it is measured on the device's
-own target: a few times, a plan is made, exported and measured, and its sparsity is adjusted.
+own target: a few times, a plan is made, exported and measured, and its sparsity is adjusted. Where
+a cost is the limit too, plans are made within it, and within less where the memory wants it.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Goal
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import Model, map_layers
+from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.facts import Limit
 from edgeprune.profiles.profile import DeviceProfile
@@ -29,12 +32,14 @@ from edgeprune.pruning.channels.plan_removal import (
     ChannelRules,
     gather_evidence,
     plan_removal,
+    remove_any,
     remove_planned,
 )
 from edgeprune.pruning.channels.trace import trace
 from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.measuring import measure
 
+BYTES = "bytes"
 TRIES = 8
 """Sparsities tried at most, each with an export and a measurement."""
 CLOSE_ENOUGH = 0.97
@@ -49,19 +54,24 @@ OTHERS = (0.8, 0.6)
 
 @dataclass(frozen=True)
 class Need:
-    """The bytes that a file needs of one memory, and how many the device has."""
+    """What a file needs of one memory or in one inference, and how much there may be of it."""
 
     name: str
     value: int
     limit: int
+    unit: str = BYTES
 
     @property
     def share(self) -> float:
         """Fraction of the limit that is used; above 1 it does not fit."""
         return self.value / self.limit
 
+    def to_json(self) -> dict[str, Any]:
+        """One of the needs in `prune --json`."""
+        return {"name": self.name, self.unit: self.value, "limit": self.limit}
+
     def __str__(self) -> str:
-        return f"{self.name}: {self.value} of {self.limit} bytes ({self.share:.1%})"
+        return f"{self.name}: {self.value} of {self.limit} {self.unit} ({self.share:.1%})"
 
 
 @dataclass(frozen=True)
@@ -92,9 +102,7 @@ class Fitted:
         """The part of `prune --json` that describes the fit."""
         return {
             "ok": self.ok,
-            "needs": [
-                {"name": need.name, "bytes": need.value, "limit": need.limit} for need in self.needs
-            ],
+            "needs": [need.to_json() for need in self.needs],
         }
 
 
@@ -103,6 +111,7 @@ def fit_plan(
     profile: DeviceProfile,
     *,
     data: Data | None = None,
+    cost: float | None = None,
     goal: Goal | None = None,
     only: str | None = None,
     skip: str | None = None,
@@ -115,6 +124,7 @@ def fit_plan(
       model: a built Keras model; not changed.
       profile: the device, with its limits.
       data: calibration data; required for an int8 export.
+      cost: the fraction of the dense model's cost that may be left, a limit beside the device's.
       goal: goal of the plan; if None, "memory" where the profile has a route for it.
       only: as in `plan`.
       skip: as in `plan`.
@@ -126,6 +136,14 @@ def fit_plan(
       DataError: an int8 export without data.
       ModelError, PlanError: as `plan` and `export`.
     """
+    if cost is not None:
+        return _fit_within(
+            model,
+            profile,
+            cost,
+            progress,
+            {"x": data, "goal": goal, "only": only, "skip": skip, "rules": rules},
+        )
     served = {goal for route in profile.offered for goal in route.goals}
     goal = goal or ("memory" if "memory" in served else None)
     profile = profile.on(goal=goal)
@@ -157,6 +175,36 @@ def fit_plan(
         return Fitted(made, _needs_of(smaller.model, profile, data), ())
 
     return search(whole, attempt, progress)
+
+
+def _fit_within(
+    model: Model,
+    profile: DeviceProfile,
+    cost: float,
+    progress: Progress,
+    options: Mapping[str, Any],
+) -> Fitted:
+    """The plan that removes least within a cost, and within the limits that the device has."""
+    limited = any(limit and limit.value is not None for _, limit in profile.limits)
+
+    def attempt(less: float) -> Fitted:
+        made = plan(model, profile, cost=cost * (1 - less), look_around=False, **options)
+        made = made.model_copy(update={"asked_cost": cost})
+        if not limited:
+            return Fitted(made, _cost_needs(made), ())
+        smaller = remove_any(map_layers(model), made, options["rules"])
+        needs = _needs_of(smaller.model, profile.on(made.route), options["x"])
+        return Fitted(made, (*_cost_needs(made), *needs), ())
+
+    return search(attempt(0.0), attempt, progress)
+
+
+def _cost_needs(made: Plan) -> tuple[Need, ...]:
+    expected = made.expected
+    if expected is None or made.asked_cost is None:
+        return ()
+    limit = math.floor(made.asked_cost * expected.dense)
+    return (Need("cost", math.floor(expected.pruned), limit, expected.unit),)
 
 
 def search(whole: Fitted, attempt: Callable[[float], Fitted], progress: Progress) -> Fitted:

@@ -7,7 +7,7 @@ the same model: `numerics` says in which number format they would run.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from edgeprune.core.terms import Numerics
@@ -17,8 +17,8 @@ from edgeprune.profiles.operation_costs import FormatCosts
 from edgeprune.profiles.operations import Operation, operations_by_index, operations_of
 from edgeprune.tflite.format.graph import Graph, Operator
 
-PlannedZeros: TypeAlias = Mapping[tuple[int, int, int], tuple[int, float]]
-"""Block and sparsity of planned 1x1 convolutions, by outputs, inputs and pixels."""
+PlannedZeros: TypeAlias = Mapping[tuple[int, int, int], Sequence[tuple[int, float]]]
+"""Blocks and sparsities of planned 1x1 convolutions, by outputs, inputs and pixels."""
 
 KEPT_FLOAT = 1024
 """Weights below which TensorFlow's converter leaves a kernel in float32 for `dynamic-range`.
@@ -119,8 +119,10 @@ def _in_cluster(
     outputs, rows, columns, inputs = kernel
     if (rows, columns) != (1, 1):
         return kernel_costs.stem(outputs, pixels, "nchw") if inputs == 3 else None
-    block, sparsity = zeros.get((outputs, inputs, pixels), (1, 0.0))
-    return kernel_costs.sparse_pointwise(outputs, inputs, pixels, block, sparsity)
+    alike = zeros.get((outputs, inputs, pixels), [(1, 0.0)])
+    return kernel_costs.mean_of(
+        [kernel_costs.sparse_pointwise(outputs, inputs, pixels, *each) for each in alike]
+    )
 
 
 def _dense_convolution(graph: Graph, operator: Operator) -> kernel_costs.Amounts:

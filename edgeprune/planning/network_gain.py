@@ -146,6 +146,17 @@ def judge_network(
     return found.model_copy(update={"gains": False, "reason": reason, "remedy": remedy})
 
 
+def judge_again(
+    made: Plan, draft: Draft, profile: DeviceProfile, layers: Sequence[LayerInfo]
+) -> Plan:
+    """A plan that `fit_to_network` made, judged again after its sparsities changed."""
+    table = kernel_costs.costs_of(profile)
+    found = judge_network(made, draft, rules_of(profile).runtimes, layers, table)
+    elsewhere = made.network.elsewhere if made.network is not None else ()
+    changed = {"elsewhere": elsewhere, "breaker": in_model(found.breaker, layers)}
+    return made.model_copy(update={"network": found.model_copy(update=changed)})
+
+
 def _in_network(layer: LayerInfo) -> bool:
     """Whether a 1x1 convolution lies between the stem and the last average of a network."""
     return layer.feeds_map or layer.pixels is None or layer.pixels > 1
@@ -235,14 +246,13 @@ def expected_instructions(
 
 def _planned_zeros(made: Plan, layers: Iterable[LayerInfo]) -> PlannedZeros:
     pixels = {layer.path: layer.pixels or 1 for layer in layers}
-    return {
-        (*device_matrix.device_shape(row.kind, row.shape), pixels[row.path]): (
-            kernel_costs.kernel_block(row.pattern),
-            row.sparsity,
-        )
-        for row in made.pruned
-        if row.pattern is not None
-    }
+    found: dict[tuple[int, int, int], list[tuple[int, float]]] = {}
+    for row in made.pruned:
+        if row.pattern is not None:
+            key = (*device_matrix.device_shape(row.kind, row.shape), pixels[row.path])
+            block = kernel_costs.kernel_block(row.pattern)
+            found.setdefault(key, []).append((block, row.sparsity))
+    return found
 
 
 def other_patterns(layers: Sequence[LayerInfo], profile: DeviceProfile) -> tuple[Alternative, ...]:

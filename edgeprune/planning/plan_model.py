@@ -16,7 +16,7 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import samples_of
 from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
-from edgeprune.planning.expectation import with_verdict
+from edgeprune.planning.expectation import next_step, with_verdict
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import AUTO
@@ -27,6 +27,7 @@ def plan(
     device: str | Path | DeviceProfile,
     *,
     sparsity: float | None = None,
+    cost: float | None = None,
     goal: Goal | None = None,
     route: str | None = None,
     only: str | None = None,
@@ -54,6 +55,9 @@ def plan(
       model: a built `keras.Model`, or the path of a `.keras` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       sparsity: fraction of zeros over the profile's prunable weights; its default if None.
+      cost: in place of a sparsity, the fraction of the dense model's cost in the same number format
+        that may be left, by the device's cost table or the profile's channel costs; what is removed
+        is spread so that the loss per cost saved is smallest.
       goal: takes the profile's first route that serves it; the default route if None.
       route: which of the profile's routes, by its name; "auto" is the one that the device's cost
         table expects to be fastest at its default sparsity, among those that serve the goal
@@ -85,9 +89,13 @@ def plan(
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.changes import change_functions
     from edgeprune.planning.converted import converted
+    from edgeprune.planning.cost_asked import goal_within, require_fraction
     from edgeprune.planning.route_cost import RouteCosts, with_expected, with_faster
+    from edgeprune.planning.subject import Subject
+    from edgeprune.planning.within_cost import plan_within
     from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 
+    require_fraction(cost, sparsity)
     name, model = name_of(model), as_model(model)
     offered = load_profile(device).in_runtime(runtime)
     samples = samples_of(x, ports_of(model), RECONSTRUCTION_SAMPLES) if x is not None else None
@@ -101,17 +109,39 @@ def plan(
     if route == AUTO:
         best = costs.require_fastest(goal or "latency")
         route, aim = best.name, None if best.dense else goal
+    if cost is not None:
+        aim = goal_within(offered, route, goal)
     profile = offered.on(route, aim)
-    made = make_plan(
-        layers,
-        offered,
-        sparsity=sparsity,
-        goal=aim,
-        route=route,
-        only=only,
-        skip=skip,
-        model=name,
-    ).model_copy(update={"padding": changes.padding, "activation": changes.activation})
+
+    def at(asked: float | None) -> Plan:
+        return make_plan(
+            layers,
+            offered,
+            sparsity=asked,
+            goal=aim,
+            route=route,
+            only=only,
+            skip=skip,
+            model=name,
+        ).model_copy(update={"padding": changes.padding, "activation": changes.activation})
+
+    if cost is not None:
+        subject = Subject(
+            mapped=mapped,
+            changed=changes.mapped,
+            file=file,
+            layers=layers,
+            profile=profile,
+            samples=samples,
+            allocation=allocation,
+            rules=rules,
+            at=at,
+            progress=progress,
+        )
+        made = plan_within(subject, cost)
+        made = made.model_copy(update={"next_step": next_step(made, offered, offered.name)})
+        return with_faster(made, costs) if look_around else made
+    made = at(sparsity)
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.pruning.channels.plan_removal import plan_removal
 
@@ -125,8 +155,8 @@ def plan(
         from edgeprune.planning.allocation import allocate, device_cost
 
         calibration = list(samples.x) if samples else None
-        cost = device_cost(profile, made.goal, layers)
-        made = allocate(mapped, made, method, calibration, progress, cost)
+        saved = device_cost(profile, made.goal, layers)
+        made = allocate(mapped, made, method, calibration, progress, saved)
     made = with_verdict(made, layers, offered)
     made = with_expected(made, file, changes.mapped, profile, rules)
     return with_faster(made, costs) if look_around else made

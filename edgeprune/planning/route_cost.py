@@ -81,14 +81,13 @@ def with_expected(
     pruned = _pruned_cost(made, dense, mapped, profile, rules)
     if dense is None or pruned is None:
         return made
-    first = runtimes_of(profile)[0]
-    expected = Expected(
-        unit=UNIT,
-        dense=dense,
-        pruned=pruned,
-        source=f"cost table of {first} on {profile.core}",
-    )
-    return made.model_copy(update={"expected": expected})
+    return made.model_copy(update={"expected": expected_by_table(profile, dense, pruned)})
+
+
+def expected_by_table(profile: DeviceProfile, dense: float, pruned: float) -> Expected:
+    """What a cost table expects of a whole network, dense and pruned."""
+    source = f"cost table of {runtimes_of(profile)[0]} on {profile.core}"
+    return Expected(unit=UNIT, dense=dense, pruned=pruned, source=source)
 
 
 def _pruned_cost(
@@ -104,10 +103,20 @@ def _pruned_cost(
     if all(isinstance(row.pattern, Channels) for row in made.pruned):
         smaller = remove_planned(mapped, made, rules=rules)
         return expect_dense(convert_to_draft(smaller.model, profile).graph, profile)
+    counted = sparse_instructions(made, profile)
+    return counted[1] if counted is not None else None
+
+
+def sparse_instructions(made: Plan, profile: DeviceProfile) -> tuple[float, float] | None:
+    """Instructions of a whole network, dense and sparse, in the runtime that a profile names first.
+
+    None if it gains nothing there, or no cost table tells.
+    """
     if made.network is None or not made.network.gains:
         return None
     first = runtimes_of(profile)[0].name
-    return next((pruned for name, _, pruned in made.network.instructions if name == first), None)
+    counts = (each[1:] for each in made.network.instructions if each[0] == first)
+    return next(counts, None)
 
 
 class RouteCosts:

@@ -22,7 +22,7 @@ Pure: a table in, numbers out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -257,6 +257,11 @@ def add(*parts: Amounts) -> Amounts:
         for name, amount in part.items():
             total[name] = total.get(name, 0.0) + amount
     return total
+
+
+def mean_of(parts: Sequence[Amounts]) -> Amounts:
+    """The features of one of several layers on average: of layers that are not told apart."""
+    return {name: amount / len(parts) for name, amount in add(*parts).items()}
 
 
 def layer_cost(

@@ -4,7 +4,7 @@ Reconstruction fits one layer after the other. Here all layers are trained toget
 epochs on the same samples: masks stay, batch normalisation keeps its statistics, and images are
 shifted by a few pixels at random. The model would soon overfit a few hundred samples if only the
 outputs were matched, so the inputs of every layer are matched too (as in FitNets, Romero et al.,
-2015, arXiv:1412.6550).
+2015, arXiv:1412.6550). Where channels were removed, those that are left are.
 
 Accuracy of the network of scripts/bench_accuracy on 16x16 images (dense 73.7 %), calibrated with
 1,024 of them, without fine-tuning, with the outputs alone, and with both: 2:4 72.4 %, 72.6 % and
@@ -17,6 +17,7 @@ import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import keras
@@ -29,6 +30,7 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.interface import infer, predict, softmax_ends
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model
+from edgeprune.pruning.channels.removal import InputsLeft
 from edgeprune.pruning.reconstruct.recording import recorded
 from edgeprune.pruning.reconstruct.samples import max_shift
 from edgeprune.pruning.training.distill import OutputKind, output_distance
@@ -56,6 +58,8 @@ PASSES_PER_STEP = 4
 VALIDATION_STRIDE = 8
 """Every 8th sample is held out to validate the result."""
 
+ALL_INPUTS: InputsLeft = MappingProxyType({})
+"""Of a model that lost no channels."""
 Tensors: TypeAlias = list[Any]
 """One tensor `[n, ...]` per input or output."""
 LayerInputs: TypeAlias = dict[tuple[str, int], Any]
@@ -67,7 +71,11 @@ TrainingStep: TypeAlias = Callable[[Tensors], None]
 
 
 def distill_outputs(
-    pruned: LayerMap, dense: LayerMap, x: list[Array], progress: Progress = no_progress
+    pruned: LayerMap,
+    dense: LayerMap,
+    x: list[Array],
+    progress: Progress = no_progress,
+    inputs: InputsLeft = ALL_INPUTS,
 ) -> None:
     """Distils the outputs and layer inputs of the dense model into a pruned one, in place.
 
@@ -77,10 +85,12 @@ def distill_outputs(
 
     Args:
       pruned: a built Keras model with outputs of the same shapes as `dense`, and layers of the same
-        paths; the inputs of a layer are compared where they have the same shape.
+        paths; the inputs of a layer are compared where they have the same shape, or that which
+        `inputs` leaves.
       dense: the teacher; not changed.
       x: samples, one array `[n, ...]` per input; no labels are needed.
       progress: called after every epoch.
+      inputs: where channels were removed, those that layers still read.
 
     Warns:
       QualityWarning: an operation of the model has no gradient.
@@ -105,7 +115,8 @@ def distill_outputs(
     if not variables:
         return
     size = batch_size(x)
-    step = _make_step(pruned, dense, variables, distance, epochs * (len(learned) // size))
+    steps = epochs * (len(learned) // size)
+    step = _make_step(pruned, dense, variables, distance, steps, inputs)
     _train(step, x, learned, size, epochs, progress)
     # `not <` rather than `>=`, so that NaN, where training diverged, is undone too.
     if not judge() < before:
@@ -190,18 +201,33 @@ def _mean_output_distance(dense: Model) -> Distance:
     return distance
 
 
-def _feature_distance(wanted: LayerInputs, given: LayerInputs) -> Any:
-    """The mean distance of the layer inputs, where the shapes are the same."""
+def _feature_distance(wanted: LayerInputs, given: LayerInputs, inputs: InputsLeft) -> Any:
+    """The mean distance of the layer inputs, where they have the same channels left."""
+    pairs = [
+        (_left_of(wanted[call], inputs.get(call)), given[call]) for call in given if call in wanted
+    ]
     parts = [
-        output_distance(wanted[call], given[call], "values", TEMPERATURE)
-        for call in given
-        if call in wanted and wanted[call].shape == given[call].shape
+        output_distance(teacher, student, "values", TEMPERATURE)
+        for teacher, student in pairs
+        if teacher.shape == student.shape
     ]
     return sum(parts) / max(len(parts), 1)
 
 
+def _left_of(tensor: Any, left: tuple[int, Array] | None) -> Any:
+    """What is left of a layer's input `[n, ...]` of the dense model."""
+    if left is None or len(left[1]) == tensor.shape[left[0]]:
+        return tensor
+    return tf.gather(tensor, left[1], axis=left[0])
+
+
 def _make_step(
-    pruned: LayerMap, dense: LayerMap, variables: list[Any], distance: Distance, steps: int
+    pruned: LayerMap,
+    dense: LayerMap,
+    variables: list[Any],
+    distance: Distance,
+    steps: int,
+    inputs: InputsLeft,
 ) -> TrainingStep:
     """One of `steps` training steps; zeros of kernels stay zero."""
     kept = [np.asarray(variable) != 0 if variable.ndim > 1 else None for variable in variables]
@@ -213,7 +239,7 @@ def _make_step(
         with tf.GradientTape() as tape:
             given, given_inputs = _call(pruned, batch)
             loss = distance(wanted, given) + FEATURE_LOSS_WEIGHT * _feature_distance(
-                wanted_inputs, given_inputs
+                wanted_inputs, given_inputs, inputs
             )
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -22,9 +22,10 @@ from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
     ChannelRules,
     Importance,
-    remove_planned,
+    remove_and_tell,
     rest_of,
 )
+from edgeprune.pruning.channels.removal import InputsLeft
 from edgeprune.pruning.finetune import distill_outputs
 from edgeprune.pruning.permute import permute_channels
 from edgeprune.pruning.reconstruct.samples import (
@@ -78,7 +79,7 @@ def one_shot(
         pruned by magnitude.
     """
     _warn_of_few(plan, data)
-    smaller, rest = remove_channels(
+    smaller, rest, inputs = remove_channels(
         mapped, plan, data, importance=importance, rules=rules, progress=progress
     )
     if data is not None and smaller is not mapped:
@@ -97,7 +98,8 @@ def one_shot(
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
     if finetune and plan.pruned:
-        distill_outputs(pruned, dense if smaller is mapped else mapped, samples, progress)
+        teacher = dense if smaller is mapped else mapped
+        distill_outputs(pruned, teacher, samples, progress, inputs)
     return pruned.model
 
 
@@ -157,19 +159,19 @@ def remove_channels(
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
-) -> tuple[LayerMap, Plan]:
-    """Removes the channels that a plan names; `channels.plan_removal.remove_planned` does it.
+) -> tuple[LayerMap, Plan, InputsLeft]:
+    """Removes the channels that a plan names; `channels.plan_removal.remove_and_tell` does it.
 
     Returns:
-      The smaller model, and the plan of what is left to do on it. The same two if the plan removes
-      no channels.
+      The smaller model, the plan of what is left to do on it, and the inputs that its layers have
+      left. The same model and plan if the plan removes no channels.
     """
     if not any(isinstance(row.pattern, Channels) for row in plan.pruned):
-        return mapped, plan
-    smaller = remove_planned(
+        return mapped, plan, {}
+    removed = remove_and_tell(
         mapped, plan, data=data, importance=importance, rules=rules, progress=progress
     )
-    return smaller, rest_of(plan, smaller)
+    return removed.smaller, rest_of(plan, removed.smaller), removed.inputs
 
 
 def layer_mask(kernel: Array, row: LayerPlan) -> Mask:

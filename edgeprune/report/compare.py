@@ -15,6 +15,7 @@ from edgeprune.core.sources import AnySource, Table, open_split
 from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.files import as_model, name_of
 from edgeprune.keras_model.ports import ports_of
+from edgeprune.planning.cost_asked import require_fraction
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
@@ -40,6 +41,7 @@ def compare(
     *,
     validation_data: Any = None,
     sparsity: float | None = None,
+    cost: float | None = None,
     goal: Goal | None = None,
     routes: str | Sequence[str] = (),
     epochs: int = 0,
@@ -68,6 +70,8 @@ def compare(
       validation_data: samples to measure accuracy on; if None, as `open_split` finds them.
       sparsity: fraction of zeros; each profile's default if None. A pattern with a sparsity of its
         own (2:4) keeps it.
+      cost: in place of a sparsity, as for `plan`; where a route leaves nothing to choose it is not
+        followed, and the report says so.
       goal: takes the first route of each profile that serves it; named routes have to serve it.
       routes: a route's name or several, each taken for the devices that have it, or "all"; the
         default route of each device if empty.
@@ -93,6 +97,7 @@ def compare(
     Warns:
       QualityWarning: samples that look wrongly scaled, before any work.
     """
+    require_fraction(cost, sparsity)
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
     chosen = settings or Settings()
@@ -125,6 +130,7 @@ def compare(
         scale=scale,
         folder=output,
         sparsity=sparsity,
+        cost=cost,
         goal=goal,
         padding=pads,
         allocation=allocation,

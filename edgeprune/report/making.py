@@ -19,6 +19,7 @@ from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.sparsity import layer_sparsities, reached_sparsity
+from edgeprune.planning.cost_asked import why_no_cost
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.carry_out import prune
@@ -52,6 +53,7 @@ class Job:
     scale: Scale
     folder: Path
     sparsity: float | None
+    cost: float | None
     goal: Goal | None
     padding: Literal["keep", "symmetric"]
     allocation: Allocation | None
@@ -68,7 +70,7 @@ class Job:
     def options(self) -> str:
         """The digest of what else the files of every device follow."""
         training = fingerprint.of_training(self.training)
-        chosen = [self.sparsity, self.goal, self.padding, self.allocation, training]
+        chosen = [self.sparsity, self.cost, self.goal, self.padding, self.allocation, training]
         return digest.of_json(chosen)
 
 
@@ -90,7 +92,7 @@ def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceRe
         profile = entry.profile
         report = replace(report, route=profile.route.name, numerics=profile.numerics)
         plan = _plan(job, entry)
-        notes = plan_notes(plan, profile.route, job.sparsity)
+        notes = plan_notes(plan, profile, job.sparsity, job.cost)
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
         with quality_warnings() as warnings:
@@ -112,6 +114,7 @@ def _plan(job: Job, entry: Entry) -> Plan:
         job.model,
         entry.offered,
         sparsity=None if route.fixed or route.dense else job.sparsity,
+        cost=None if why_no_cost(entry.profile) else job.cost,
         goal=entry.goal,
         route=route.name,
         padding=job.padding,

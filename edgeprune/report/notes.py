@@ -5,19 +5,23 @@ from __future__ import annotations
 from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
+from edgeprune.planning.cost_asked import why_no_cost
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.profiles.rules import Strategy
 from edgeprune.targets.find import own_targets
 
 
-def plan_notes(made: Plan, strategy: Strategy, wanted: float | None) -> tuple[str, ...]:
+def plan_notes(
+    made: Plan, profile: DeviceProfile, wanted: float | None, cost: float | None
+) -> tuple[str, ...]:
     """What to know of a plan before it is carried out.
 
     Args:
       made: the plan.
-      strategy: what it follows.
+      profile: the device, narrowed to the route that it follows.
       wanted: the sparsity that a person asked for, if any.
+      cost: the cost that a person asked for instead, if any.
     """
+    strategy = profile.route
     notes = list(made.warnings()) if strategy.rules else []
     if made.padding:
         notes.append(
@@ -27,6 +31,8 @@ def plan_notes(made: Plan, strategy: Strategy, wanted: float | None) -> tuple[st
     fixed = strategy.fixed
     if fixed and wanted is not None and wanted != fixed.sparsity:
         notes.append(f"{fixed} fixes the sparsity: {fixed.sparsity:g} instead of {wanted:g}.")
+    if cost is not None and (reason := why_no_cost(profile)):
+        notes.append(f"Not planned within a cost of {cost:g}: this route {reason}.")
     return tuple(notes)
 
 

@@ -21,6 +21,7 @@ from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.sparsity import reached_sparsity
+from edgeprune.planning.cost_asked import why_no_cost
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.dense import dense_on
 from edgeprune.profiles.profile import DeviceProfile
@@ -66,6 +67,8 @@ class RouteJob:
     scale: Scale
     sparsity: float | None
     """Each route's default if None, and where its pattern has a sparsity of its own."""
+    cost: float | None
+    """As for `plan`; not where a route's cost leaves nothing to choose."""
     only: str | None
     skip: str | None
     folder: Path
@@ -85,6 +88,7 @@ class RouteJob:
             self.profile,
             route=route.name,
             sparsity=None if route.fixed else self.sparsity,
+            cost=None if why_no_cost(self.profile.on(route.name)) else self.cost,
             only=self.only,
             skip=self.skip,
             look_around=False,

@@ -56,6 +56,7 @@ def routes(
     *,
     name: str | None = None,
     sparsity: float | None = None,
+    cost: float | None = None,
     goal: Goal | None = None,
     data: Any = None,
     scale: Scale = "auto",
@@ -78,6 +79,7 @@ def routes(
       name: what the model is called in the result; its path or its own name if None.
       sparsity: fraction of zeros, or of weights to remove; each route's default if None. A pattern
         with a sparsity of its own (2:4) keeps it.
+      cost: as for `plan`; routes whose cost leaves nothing to choose keep their own sparsity.
       goal: leaves out routes that do not serve it, other than dense ones.
       data: samples of any kind that `open_source` takes, to calibrate int8; generated if None.
       scale: what uint8 data is scaled by.
@@ -117,6 +119,7 @@ def routes(
             samples=samples,
             scale=scale,
             sparsity=sparsity,
+            cost=cost,
             only=only,
             skip=skip,
             folder=place,

@@ -21,6 +21,7 @@ from edgeprune.planning.allocation import (
     Curve,
     allocate,
     distribute,
+    distribute_within,
     lamp_curve,
     measure_losses,
     reallocate,
@@ -59,6 +60,33 @@ def test_no_other_way_to_spread_the_zeros_loses_less(layers: list[Curve], asked:
         zeros = sum(c.weights * s for c, s in zip(layers, sparsities, strict=True))
         if zeros >= asked * weights:
             other = sum(hull_loss(c, s) for c, s in zip(layers, sparsities, strict=True))
+            assert lost <= other + 1e-9
+
+
+def rated(layers: list[Curve], rates: list[float]) -> dict[str, Callable[[float], float]]:
+    """Costs that fall evenly with the sparsity, each layer's at its own rate per weight."""
+    return {
+        curve.path: lambda s, rate=rate, size=curve.weights: rate * size * (1 - s)  # type: ignore[misc]
+        for curve, rate in zip(layers, rates, strict=False)
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(curves, st.floats(0.2, 1.0), st.lists(st.floats(0.1, 10), min_size=3, max_size=3))
+def test_no_other_zeros_within_a_cost_lose_less(
+    layers: list[Curve], part: float, rates: list[float]
+) -> None:
+    costs = rated(layers, rates)
+    limit = part * sum(cost(0.0) for cost in costs.values())
+    found = distribute_within(layers, costs, limit)
+    spent = sum(cost(found[path]) for path, cost in costs.items())
+    least = sum(cost(0.75) for cost in costs.values())
+    assert spent == pytest.approx(max(limit, least))
+    lost = sum(hull_loss(curve, found[curve.path]) for curve in layers)
+    for sparsities in itertools.product(np.linspace(0, 0.75, 16), repeat=len(layers)):
+        chosen = dict(zip(costs, sparsities, strict=True))
+        if sum(cost(chosen[path]) for path, cost in costs.items()) <= limit:
+            other = sum(hull_loss(curve, chosen[curve.path]) for curve in layers)
             assert lost <= other + 1e-9
 
 

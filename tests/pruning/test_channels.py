@@ -20,7 +20,7 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.channel_cost import ChannelCost, PaddedOutputs
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot, train_pruned
-from edgeprune.pruning.channels.cost import CostModel, find_ops
+from edgeprune.pruning.channels.cost import CostModel, by_constants, find_ops
 from edgeprune.pruning.channels.distribution import Candidate, distribute_removal
 from edgeprune.pruning.channels.group import Group, find_groups
 from edgeprune.pruning.channels.importance import by_scores, eliminate, find_readers
@@ -369,7 +369,7 @@ def test_nothing_goes_where_the_device_pads_it_back() -> None:
     counted = {"hidden": "kernel", "scores": "kernel"}
     found = distribute_removal(
         [candidate],
-        CostModel(find_ops(traced, counted), [group], cost, 1),
+        CostModel(find_ops(traced, counted), [group], by_constants(cost, 1)),
         sparsity=0.4,
         whole=128 * 8,
         measure="stored",

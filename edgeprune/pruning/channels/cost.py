@@ -1,44 +1,30 @@
-"""The cost of channels on a device: multiplications, bytes moved and bytes stored, with padding.
+"""The cost of channels on a device, updated as they are removed.
 
-The constants are those of the profile's table `[channel_cost]`.
+A `Price` says what one operation costs: multiplications, bytes moved and bytes stored, with the
+padding of the profile's table `[channel_cost]`, or the instructions of the device's cost table.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.terms import Numerics
 from edgeprune.profiles.channel_cost import ChannelCost
+from edgeprune.profiles.operation_costs import FormatCosts
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.group import Group
-from edgeprune.pruning.channels.rule import Labels, pixels_of
+from edgeprune.pruning.channels.operation import Op, operation_at
+from edgeprune.pruning.channels.rule import pixels_of
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
 
 Counts = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Op:
-    """An operation on the device: a matrix, or a merge of several tensors."""
-
-    path: str
-    inputs: Labels
-    """`[inputs]`."""
-    outputs: Labels
-    """`[outputs]`."""
-    input_pixels: int
-    output_pixels: int
-    window: int = 0
-    """Number of kernel positions; 0 for a merge, which multiplies nothing."""
-    fan: int | None = None
-    """Number of inputs that one output sums over, if removal does not change it."""
-    groups: int = 1
-    counted: bool = False
-    """Whether the sparsity is counted over its weights."""
 
 
 def find_ops(trace: Trace, counted: Mapping[str, str]) -> tuple[Op, ...]:
@@ -93,7 +79,8 @@ class Cost:
     macs: float
     """Multiplications of one inference, unpadded."""
     latency: float
-    """Multiplications of one inference, padded, plus bytes moved in equivalent multiplications."""
+    """Of one inference, in the unit of a `Price`: multiplications, padded, plus bytes moved in
+    equivalent multiplications; or executed instructions."""
     stored: float
     """Bytes of weights, padded."""
 
@@ -115,6 +102,8 @@ class Cost:
 
 
 NO_COST = Cost(0, 0, 0, 0)
+Price: TypeAlias = Callable[[Op, int, int], Cost]
+"""The cost of an operation with so many input and output channels left."""
 
 
 def padded(count: int, multiple: int) -> int:
@@ -149,26 +138,59 @@ def op_cost(op: Op, inputs: int, outputs: int, cost: ChannelCost, value_bytes: i
     )
 
 
+VALUE_BYTES: Mapping[Numerics, int] = {
+    "float32": 4,
+    "float16": 4,
+    "float16-arithmetic": 2,
+    "dynamic-range": 1,
+    "int8": 1,
+}
+"""Bytes of a weight as the device computes with it."""
+
+
+def constant_price(profile: DeviceProfile) -> Price:
+    """The price of operations by the constants of a device, narrowed to a route."""
+    return by_constants(profile.channel_cost, VALUE_BYTES[profile.numerics])
+
+
+def table_price(profile: DeviceProfile, costs: FormatCosts) -> Price:
+    """The price of operations by a cost table of the number format of a device's route."""
+    return by_table(costs, profile.channel_cost, VALUE_BYTES[profile.numerics])
+
+
+def by_constants(cost: ChannelCost, value_bytes: int) -> Price:
+    """The price of operations by the constants of a device; arguments as for `op_cost`."""
+    return lambda op, inputs, outputs: op_cost(op, inputs, outputs, cost, value_bytes)
+
+
+def by_table(costs: FormatCosts, cost: ChannelCost, value_bytes: int) -> Price:
+    """The price of operations whose latency is in instructions, by a cost table.
+
+    Args:
+      costs: what operators cost in the number format of a route.
+      cost: the device's constants, for what is stored.
+      value_bytes: bytes of a weight or an activation.
+    """
+
+    def price(op: Op, inputs: int, outputs: int) -> Cost:
+        instructions = costs.of_one(operation_at(op, inputs, outputs))
+        return replace(op_cost(op, inputs, outputs, cost, value_bytes), latency=instructions)
+
+    return price
+
+
 class CostModel:
     """The cost of a network, updated as channels of its groups are removed.
 
     Args:
       ops: the operations of the network.
       groups: the groups that may lose channels.
-      cost: the device's constants.
-      value_bytes: bytes of a weight or an activation.
+      price: what an operation costs.
     """
 
-    def __init__(
-        self,
-        ops: Sequence[Op],
-        groups: Sequence[Group],
-        cost: ChannelCost,
-        value_bytes: int,
-    ) -> None:
+    def __init__(self, ops: Sequence[Op], groups: Sequence[Group], price: Price) -> None:
         self._ops = ops
-        self._cost = cost
-        self._value_bytes = value_bytes
+        self._price = price
         self._known: dict[tuple[int, int, int], Cost] = {}
         self._left = [(len(op.inputs), len(op.outputs)) for op in ops]
         self._costs = [self._op_cost(index, self._left[index]) for index in range(len(ops))]
@@ -207,7 +229,7 @@ class CostModel:
     def _op_cost(self, index: int, left: tuple[int, int]) -> Cost:
         key = (index, *left)
         if key not in self._known:
-            self._known[key] = op_cost(self._ops[index], *left, self._cost, self._value_bytes)
+            self._known[key] = self._price(self._ops[index], *left)
         return self._known[key]
 
 

@@ -120,7 +120,7 @@ def _greedy(
 ) -> Distribution:
     before = cost_model.total
     steps = [candidate.allowed() for candidate in candidates]
-    losses = [_cumulated(candidate) for candidate in candidates]
+    losses = [cumulated_losses(candidate) for candidate in candidates]
     at = [0] * len(candidates)
     error = 0.0
     for index, candidate in enumerate(candidates):
@@ -171,7 +171,7 @@ def _greedy(
     return Distribution(kept, error, before, cost_model.total)
 
 
-def _cumulated(candidate: Candidate) -> list[float]:
+def cumulated_losses(candidate: Candidate) -> list[float]:
     """The cumulative loss `-t * log(1 - l / t)`, for a loss `l` of the group's total `t`.
 
     It is about `l` while little is removed, and grows without bound as the group empties: losing

@@ -15,13 +15,12 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.spelling import with_article
-from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
 from edgeprune.pruning.channels.correction import correct_weights
-from edgeprune.pruning.channels.cost import CostModel, find_ops
+from edgeprune.pruning.channels.cost import CostModel, Price, constant_price, find_ops
 from edgeprune.pruning.channels.distribution import (
     Candidate,
     Distribution,
@@ -37,7 +36,7 @@ from edgeprune.pruning.channels.importance import (
     find_makers,
     find_readers,
 )
-from edgeprune.pruning.channels.removal import Kept, build_smaller
+from edgeprune.pruning.channels.removal import InputsLeft, Kept, build_smaller, inputs_left
 from edgeprune.pruning.channels.rule import ChannelRule
 from edgeprune.pruning.channels.statistics import Key, Moments, measure_moments
 from edgeprune.pruning.channels.taylor import taylor_scores
@@ -51,14 +50,6 @@ NO_RULES: ChannelRules = MappingProxyType({})
 
 IMPORTANCE_SAMPLES = 256
 """Most samples that importance is measured on; more take time and change little."""
-_VALUE_BYTES: Mapping[Numerics, int] = {
-    "float32": 4,
-    "float16": 4,
-    "float16-arithmetic": 2,
-    "dynamic-range": 1,
-    "int8": 1,
-}
-"""Bytes of a weight as the device computes with it."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +146,64 @@ def plan_removal(
     Raises:
       DataError, ModelError: as `gather_evidence`.
     """
+    found = find_removable(
+        mapped,
+        made,
+        data=data,
+        importance=importance,
+        evidence=evidence,
+        rules=rules,
+        progress=progress,
+    )
+    if isinstance(found, Plan):
+        return found
+    distribution = distribute_removal(
+        found.candidates,
+        found.cost_model(constant_price(profile)),
+        sparsity=made.asked,
+        whole=sum(row.weights for row in made.layers if row.counted),
+        measure=_measure(made),
+    )
+    return found.without(distribution)
+
+
+@dataclass(frozen=True)
+class Removable:
+    """What may be removed of a model by a plan, in which order of importance."""
+
+    made: Plan
+    """The plan, whose rows allow layers to lose channels."""
+    traced: Trace
+    groups: tuple[Group, ...]
+    candidates: tuple[Candidate, ...]
+    """The groups that may lose channels."""
+
+    def cost_model(self, price: Price) -> CostModel:
+        """The cost of the whole model."""
+        counted = _counted({row.path: row for row in self.made.layers})
+        groups = [candidate.group for candidate in self.candidates]
+        return CostModel(find_ops(self.traced, counted), groups, price)
+
+    def without(self, found: Distribution) -> Plan:
+        """The plan, completed: how many channels of each layer are removed, or why none are."""
+        rows = _filled(self.made.layers, self.groups, self.candidates, found)
+        return self.made.model_copy(update={"layers": rows})
+
+
+def find_removable(
+    mapped: LayerMap,
+    made: Plan,
+    *,
+    data: Data | None = None,
+    importance: Importance | None = None,
+    evidence: Evidence | None = None,
+    rules: ChannelRules = NO_RULES,
+    progress: Progress = no_progress,
+) -> Removable | Plan:
+    """What a plan lets be removed; the plan that removes nothing, with the reason, if that is so.
+
+    Arguments and errors are those of `plan_removal`.
+    """
     if not can_rebuild(mapped.model):
         kind = with_article(type(mapped.model).__name__)
         reason = f"channels cannot be followed through {kind} without a graph"
@@ -163,23 +212,7 @@ def plan_removal(
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
     evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
-    counted = _counted(rows)
-    candidates = _candidates(groups, rows, evidence)
-
-    cost_model = CostModel(
-        find_ops(traced, counted),
-        [candidate.group for candidate in candidates],
-        profile.channel_cost,
-        _VALUE_BYTES[profile.numerics],
-    )
-    found = distribute_removal(
-        candidates,
-        cost_model,
-        sparsity=made.asked,
-        whole=sum(row.weights for row in made.layers if row.counted),
-        measure=_measure(made),
-    )
-    return made.model_copy(update={"layers": _filled(made.layers, groups, candidates, found)})
+    return Removable(made, traced, groups, tuple(_candidates(groups, rows, evidence)))
 
 
 def _measure(made: Plan) -> Measure:
@@ -260,7 +293,15 @@ def _left(row: LayerPlan, reason: str) -> LayerPlan:
     return row.model_copy(update={"pattern": None, "sparsity": 0.0, "reason": reason})
 
 
-def remove_planned(
+@dataclass(frozen=True)
+class Removed:
+    """A smaller model, and which channels of the whole one its layers read."""
+
+    smaller: LayerMap
+    inputs: InputsLeft
+
+
+def remove_and_tell(
     mapped: LayerMap,
     plan: Plan,
     *,
@@ -269,7 +310,7 @@ def remove_planned(
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
-) -> LayerMap:
+) -> Removed:
     """Removes the channels that a plan's rows ask for, the least important first.
 
     With calibration data, the weights of the channels that stay are adjusted by least squares to
@@ -285,7 +326,8 @@ def remove_planned(
       progress: called after each batch and each group.
 
     Returns:
-      A smaller model with the layers, names and compilation of the one given.
+      A smaller model with the layers, names and compilation of the one given, and what is left of
+      the inputs of its layers.
 
     Raises:
       PlanError: the plan removes channels that must stay, or different numbers of channels that
@@ -309,7 +351,32 @@ def remove_planned(
     if evidence.moments:
         corrected = map_layers(copy_model(mapped.model))
         correct_weights(corrected, traced, kept, evidence.moments)
-    return build_smaller(corrected, traced, kept)
+    return Removed(build_smaller(corrected, traced, kept), inputs_left(traced, kept))
+
+
+def remove_planned(
+    mapped: LayerMap,
+    plan: Plan,
+    *,
+    evidence: Evidence | None = None,
+    rules: ChannelRules = NO_RULES,
+) -> LayerMap:
+    """The smaller model of `remove_and_tell`, whose errors are the same.
+
+    Without evidence channels go by magnitude, and no weights are adjusted.
+    """
+    return remove_and_tell(mapped, plan, evidence=evidence, rules=rules).smaller
+
+
+def remove_any(mapped: LayerMap, plan: Plan, rules: ChannelRules = NO_RULES) -> LayerMap:
+    """Removes as many channels as a plan asks for, no matter which: what a network costs hangs on
+    its shapes alone.
+
+    Raises:
+      PlanError, ModelError: as `remove_planned`.
+    """
+    alike = Evidence((), {}, np.zeros(trace(mapped, rules).channels))
+    return remove_planned(mapped, plan, evidence=alike, rules=rules)
 
 
 def rest_of(plan: Plan, smaller: LayerMap) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,19 @@ from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
 Kept = npt.NDArray[np.bool_]
 """bool `[channels]` by label; True keeps."""
+
+InputsLeft: TypeAlias = Mapping[tuple[str, int], tuple[int, Labels]]
+"""By the key of a layer's call: the channel axis of its first input, counted with the batch axis,
+and the positions along it that stay."""
+
+
+def inputs_left(trace: Trace, kept: Kept) -> InputsLeft:
+    """What stays of the first input of every call."""
+    return {
+        key: (tensors[0].axis + 1, np.flatnonzero(kept[tensors[0].labels]))
+        for key, tensors in trace.tensors.items()
+        if tensors
+    }
 
 
 def build_smaller(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:

@@ -114,7 +114,7 @@ def train(
     # Samples that are held out to find the best epoch are not looked at.
     seen = data if isinstance(data, Stream) else run.data
     known = seen.some(RECONSTRUCTION_SAMPLES) if _is_seen_again(seen) else None
-    smaller, rest = remove_channels(mapped, plan, known, importance=importance, rules=rules)
+    smaller, rest, _ = remove_channels(mapped, plan, known, importance=importance, rules=rules)
     ready = run.state is not None or run.start == "gradual"
     origin = smaller.model if ready else _one_shot(smaller, rest, known, progress)
     wrapped = wrap(origin, rest, run.schedule, regrow=True)
