@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     "compared with itself run by plain kernels.",
 )
 @options.data_options
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=256,
+    show_default=True,
+    help="Most samples with labels that the accuracy of a float16-arithmetic file is measured on; "
+    "they run on an emulated core.",
+)
 @options.custom_objects
 @options.target_option
 @options.board_python
@@ -40,6 +49,7 @@ def validate_command(
     reference: Path | None,
     data: Path | None,
     scale: Scale,
+    samples: int,
     targets: tuple[str, ...],
     board_python: str,
     as_json: bool,
@@ -66,6 +76,7 @@ def validate_command(
             route=route,
             targets=targets,
             settings=settings,
+            samples=samples,
         )
     if as_json:
         print_json(verdict.to_json())

@@ -1,20 +1,30 @@
-"""Accuracy of a .tflite file on labelled samples, in the real runtime."""
+"""Accuracy of a .tflite file on labelled samples, in the real runtime.
+
+Files run on this computer, but for those that compute in half precision: an ARM64 core alone does
+that, so they run on an emulated one, which is slow, on some of the samples.
+"""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Source
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import DataError, TargetError
 from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import HALF_PRECISION
+from edgeprune.targets.child import Reply
+from edgeprune.targets.find import TARGETS, find_target, own_targets
 from edgeprune.targets.host import HOST
+from edgeprune.targets.target import OnCores
 from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import output_ports
 from edgeprune.tflite.metadata import asks_for_halves
 
@@ -22,30 +32,54 @@ CHUNK_BYTES = 256 << 20
 """Bytes of the samples that are run at a time, about."""
 LARGEST_CHUNK = 4096
 """Samples that are run at a time at most."""
-ARM64_MACHINES = ("aarch64", "arm64")
-"""ARM64 processors, as `platform.machine()` names them."""
+EMULATED_CHUNK = 64
+"""The same on an emulated core, where one may take seconds."""
+EMULATED_SAMPLES = 256
+"""Samples that accuracy is measured on where it has to be measured on an emulated core."""
+Order: TypeAlias = Callable[[list[Array]], list[Array]]
+"""What puts one array per input into the order of a file's inputs."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often a file names the right class, on how many samples and where it ran."""
+
+    value: float
+    """Fraction of the samples."""
+    samples: int
+    runtime: str
+    """With its version and, where it is emulated, the core."""
+    emulated: bool = False
+    """Whether it ran on an emulated core, and so perhaps on fewer samples than there are."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} of {self.samples} samples, {self.runtime}"
 
 
 def accuracy(
     path: Path,
     profile: DeviceProfile,
     data: Source,
-    ordered: Callable[[list[Array]], list[Array]] = list,
-) -> float:
-    """The fraction of samples that a classifier names correctly.
+    ordered: Order = list,
+    *,
+    samples: int = EMULATED_SAMPLES,
+) -> Accuracy:
+    """How many samples a classifier names correctly.
 
     A class is the largest of several outputs; with a single output it is 1 above the middle (0.5
     for a probability, 0 for a logit).
 
     Args:
       path: a .tflite file with one output `[1, classes]`.
-      profile: names the runtime.
+      profile: names the runtime, and the core for half precision.
       data: samples with labels `[n]` or `[n, 1]`; read bit by bit.
       ordered: puts one array per input into the order of the file's inputs.
+      samples: the most that are run on an emulated core, evenly spread.
 
     Raises:
-      DataError: the labels are not classes, the model is not a classifier, or the file is computed
-        in half precision, which this computer does not do.
+      DataError: the labels are not classes, or the model is not a classifier.
+      TargetError: the file computes in half precision, and no core that does is emulated here; says
+        what sets that up.
       WorkerError: the runtime refuses the file, crashes on it or does not end.
     """
     graph = tflite_file.read(path)
@@ -53,22 +87,42 @@ def accuracy(
     if len(ports) != 1 or len(ports[0].shape) != 2:
         shapes = "; ".join(f"{port.name} {list(port.shape)}" for port in ports)
         raise DataError(f"{path}: accuracy needs one output [1, classes]. Received: {shapes}.")
-    if asks_for_halves(graph.metadata) and platform.machine() not in ARM64_MACHINES:
-        raise DataError(
-            f"{path}: its accuracy shows on ARM64 alone, which computes it in half precision; "
-            "this computer would compute it in float32."
-        )
-    runtime = HOST.runtimes(profile)[0]
-    labels, outputs = [], []
-    for chunk in data.chunks(_chunk_size(data)):
+    run, emulated = _runner(graph, profile)
+    chosen = data.some(samples) if emulated else data
+    labels, outputs, runtime = [], [], ""
+    for chunk in chosen.chunks(_chunk_size(data, EMULATED_CHUNK if emulated else LARGEST_CHUNK)):
         labels.append(_class_labels(chunk.y))
-        outputs.append(_best(HOST.run(graph, ordered(list(chunk.x)), runtime).outputs[0]))
-    return float(np.mean(_classes(np.concatenate(outputs)) == np.concatenate(labels)))
+        reply = run(ordered(list(chunk.x)))
+        outputs.append(_best(reply.outputs[0]))
+        runtime = reply.facts["runtime"]
+    named = np.concatenate(labels)
+    right = _classes(np.concatenate(outputs)) == named
+    return Accuracy(float(np.mean(right)), len(named), runtime, emulated)
 
 
-def _chunk_size(data: Source) -> int:
+def _runner(graph: Graph, profile: DeviceProfile) -> tuple[Callable[[list[Array]], Reply], bool]:
+    """What runs samples of a file, and whether that is on an emulated core.
+
+    Raises:
+      TargetError: nothing here computes what the file does.
+    """
+    if not asks_for_halves(graph.metadata):
+        runtime = HOST.runtimes(profile)[0]
+        return lambda inputs: HOST.run(graph, inputs, runtime), False
+    target = next((each for _, each in own_targets(profile) if isinstance(each, OnCores)), None)
+    if target is not None:
+        return lambda inputs: target.run_on_core(graph, inputs, profile), True
+    able = [name for name in TARGETS if isinstance(find_target(name), OnCores)]
+    raise TargetError(
+        f"{graph.path}: {HALF_PRECISION} happens on ARM64 alone: expected one of the targets "
+        f"{', '.join(able)} in the profile of {profile.name}. Received: "
+        f"{', '.join(profile.targets)}."
+    )
+
+
+def _chunk_size(data: Source, largest: int) -> int:
     one = sum(array.nbytes for array in data.some(1).x)
-    return max(1, min(LARGEST_CHUNK, CHUNK_BYTES // max(1, one)))
+    return max(1, min(largest, CHUNK_BYTES // max(1, one)))
 
 
 def _class_labels(y: Array | tuple[Array, ...] | None) -> Array:

@@ -13,8 +13,10 @@ from typing import Any
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec, Ports, scales_by_name, with_scales
+from edgeprune.core.errors import DataError, TargetError
 from edgeprune.core.files import describe_file
-from edgeprune.core.sources import open_source
+from edgeprune.core.sources import AnySource, open_source
+from edgeprune.inspection.accuracy import EMULATED_SAMPLES, accuracy
 from edgeprune.inspection.pattern_check import check_pattern
 from edgeprune.inspection.reference import is_other_file, run_reference
 from edgeprune.inspection.route_of_file import on_route_of
@@ -28,6 +30,7 @@ from edgeprune.targets.checks import (
     Verdict,
     numerics,
 )
+from edgeprune.targets.child import WorkerError
 from edgeprune.targets.find import find_target, own_targets, runs_sparse_networks
 from edgeprune.targets.host import HOST, plain_kernels
 from edgeprune.targets.inputs import generated_inputs
@@ -37,7 +40,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
-from edgeprune.tflite.metadata import read_embedded, read_manifest
+from edgeprune.tflite.metadata import asks_for_halves, read_embedded, read_manifest
 from edgeprune.tflite.op_versions import version_misses
 
 CHECKED_SAMPLES = 32
@@ -52,8 +55,12 @@ def validate(
     route: str | None = None,
     targets: Sequence[str] = (),
     settings: Settings | None = None,
+    samples: int = EMULATED_SAMPLES,
 ) -> Verdict:
     """Checks a .tflite file for a device.
+
+    Of a file that computes in half precision, labelled samples give the accuracy too: an ARM64 core
+    alone computes so, and the accuracy on this computer would be another file's.
 
     Args:
       model: the file.
@@ -65,6 +72,7 @@ def validate(
       route: one of the profile's routes by its name; if None as `on_route_of` finds it.
       targets: instruments to ask beside this computer and the device's own, such as a board.
       settings: how those are reached.
+      samples: the most that the accuracy of a file in half precision is measured on.
 
     Raises:
       TfliteError: the file, or a `.tflite` reference, does not parse.
@@ -74,7 +82,8 @@ def validate(
     require_ready(targets)
     graph = tflite_file.read(Path(model))
     profile = on_route_of(graph, load_profile(device), route)
-    inputs = _inputs(graph, x, reference)
+    source = None if x is None else open_source(x, ports_of_file(graph, reference))
+    inputs = _inputs(graph, source)
     wanted = None if reference is None else run_reference(reference, graph, inputs, profile)
     checks = (
         *_check_purpose(graph),
@@ -85,15 +94,16 @@ def validate(
         *check_pattern(graph, profile),
         *_check_sparse_network(graph, profile),
         *_check_targets(Case(graph, profile, inputs, wanted, settings or Settings()), targets),
+        *_check_accuracy(graph, profile, source, samples),
     )
     return Verdict(str(model), profile.name, checks)
 
 
-def _inputs(graph: Graph, x: Any, reference: Any) -> list[Array]:
+def _inputs(graph: Graph, source: AnySource | None) -> list[Array]:
     """Some of the samples that were given, or generated ones: one array `[n, ...]` per input."""
-    if x is None:
+    if source is None:
         return generated_inputs(graph, GENERATED_SAMPLES)
-    return list(open_source(x, ports_of_file(graph, reference)).some(CHECKED_SAMPLES).x)
+    return list(source.some(CHECKED_SAMPLES).x)
 
 
 def ports_of_file(graph: Graph, reference: Any = None) -> Ports:
@@ -134,6 +144,28 @@ def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:
         case = replace(case, wanted=_plain_outputs(case))
     for target in others:
         yield from target.check(case)
+
+
+def _check_accuracy(
+    graph: Graph, profile: DeviceProfile, source: AnySource | None, samples: int
+) -> Iterator[Check]:
+    """How often a file in half precision names the right class; nothing without labels."""
+    if source is None or not asks_for_halves(graph.metadata):
+        return
+    chosen = source.some(samples)
+    if not chosen.labelled:
+        return
+    name, ok, value = "accuracy (ARM64)", True, None
+    try:
+        found = accuracy(graph.path, profile, chosen, samples=samples)
+    except (DataError, TargetError) as error:
+        message = f"not given: {error}"
+    except WorkerError as error:
+        ok, message = False, f"it does not run there: {error}"
+    else:
+        name, value = f"accuracy ({found.runtime})", found.value
+        message = f"of {found.samples} samples; half precision is computed on ARM64 alone"
+    yield Check(name, ok, value, None, message, kind="accuracy")
 
 
 def _plain_outputs(case: Case) -> Reference | None:

@@ -41,7 +41,7 @@ def change_functions(
       padding: as for `plan`.
       activation: as for `plan`.
     """
-    wanted = any(profile.on(r.name).symmetric_padding for r in profile.offered)
+    wanted = profile.symmetric_padding or any(r.symmetric_padding for r in profile.offered)
     rows = find_asymmetric(mapped) if padding == "symmetric" and wanted else ()
     replaced = find_activations(mapped, activation) if activation != "keep" else ()
     changed = mapped

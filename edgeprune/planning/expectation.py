@@ -101,6 +101,10 @@ def next_step(made: Plan, profile: DeviceProfile, device: str) -> str:
         words = ["prune", model, "--device", device, *_asked(made, profile)]
         trained = ["--epochs", str(_EPOCHS_TO_TRY)] if made.activation else []
         return _command(*words, "--data", "data.npz", *trained, "-o", "pruned.keras")
+    if made.route is not None and profile.on(made.route).route.dense:
+        samples = ["--data", "data.npz"] if made.numerics == "int8" else []
+        words = ["export", model, "--device", device, "--route", made.route]
+        return _command(*words, *samples, "-o", "model.tflite")
     if made.network is not None and made.network.wants_more_zeros:
         return _command("plan", model, "--device", device, "--sparsity", f"{_SPARSITY_TO_TRY:g}")
     if made.network is not None and made.network.elsewhere:

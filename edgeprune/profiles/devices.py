@@ -186,13 +186,13 @@ def _gain(profile: DeviceProfile, route: Route) -> str:
     return str(route.gain or NOT_MEASURED)
 
 
-def _by_route(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
-    """What each route prunes, in which numbers where they differ, and its sparsity."""
+def _by_route(profile: DeviceProfile) -> Iterator[str]:
+    """What each route prunes, in which numbers where they differ, and how much."""
     formats = {route.numerics for route in profile.offered}
     for route in profile.offered:
         if not route.dense:
             numbers = f"{route.numerics}: " if len(formats) > 1 else ""
-            yield f"{numbers}{_pattern(route)}", f"{route.default_sparsity:g}"
+            yield f"{numbers}{route.default_sparsity:g} by {_pattern(route)}"
 
 
 def _products(matches: Sequence[DeviceMatch]) -> Grid:
@@ -226,13 +226,13 @@ def _everything(matches: Sequence[DeviceMatch], notes: Sequence[str]) -> Grid:
     """The device profiles, as a table for a newcomer."""
     return grid(
         "Devices: what makes a model faster or smaller there",
-        ("=device", "what it is", "numbers", "pattern (goal)", "> zeros", "measured by"),
+        ("=device", "what it is", "numbers", "zeros by pattern (goal)", "measured by"),
         (
             (
                 match.profile.name,
                 f"{match.profile.device}\n{match.profile.summary}\n",
                 "\n".join(dict.fromkeys(route.numerics for route in match.profile.offered)),
-                *("\n".join(column) for column in zip(*_by_route(match.profile), strict=True)),
+                "\n".join(_by_route(match.profile)),
                 ", ".join(match.profile.targets),
             )
             for match in matches

@@ -25,6 +25,10 @@ class Baseline:
     measurements: tuple[Measurement, ...] = ()
     accuracy: float | None = None
     """Fraction of samples named correctly."""
+    accuracy_samples: int | None = None
+    """Of how many samples."""
+    accuracy_runtime: str = ""
+    """In which runtime and, where it is emulated, on which core."""
     reason: str = ""
     """Why something is missing; empty if all is there."""
 
@@ -35,6 +39,8 @@ class Baseline:
             "artifact": artifact_json(self.artifact),
             "measurements": [measurement.to_json() for measurement in self.measurements],
             "accuracy": self.accuracy,
+            "accuracy_samples": self.accuracy_samples,
+            "accuracy_runtime": self.accuracy_runtime or None,
             "reason": self.reason or None,
         }
 
@@ -73,7 +79,7 @@ def _cells(device: str, found: Baseline) -> tuple[str, ...]:
     return (
         device,
         found.numerics,
-        "-" if found.accuracy is None else f"{found.accuracy:.3f}",
+        "-" if found.accuracy is None else f"{found.accuracy:.3f} of {found.accuracy_samples}",
         "-" if found.artifact is None else f"{found.artifact.size_bytes / 1024:.0f}",
         "\n".join(str(cost) for cost, _ in costs) or "-",
         "\n".join(f"{m.target}, {m.runtime}" for _, m in costs) or "-",

@@ -57,6 +57,8 @@ def _own(report: DeviceReport) -> Baseline:
         artifact=report.dense_artifact,
         measurements=report.dense,
         accuracy=report.accuracy[0] if report.accuracy else None,
+        accuracy_samples=report.accuracy_samples,
+        accuracy_runtime=report.accuracy_runtime,
         reason="; ".join(filter(None, missing)),
     )
 
@@ -127,7 +129,12 @@ def _with_accuracy(job: Job, profile: DeviceProfile, found: Baseline) -> Baselin
     except EdgepruneError as error:
         reason = "; ".join(filter(None, [found.reason, f"no accuracy: {error}"]))
         return replace(found, reason=reason)
-    return replace(found, accuracy=named)
+    return replace(
+        found,
+        accuracy=named.value,
+        accuracy_samples=named.samples,
+        accuracy_runtime=named.runtime,
+    )
 
 
 @cache

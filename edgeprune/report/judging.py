@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeprune.core import digest
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import signature_name
-from edgeprune.core.errors import DataError, EdgepruneError
+from edgeprune.core.errors import DataError, EdgepruneError, TargetError
 from edgeprune.core.files import Artifact
 from edgeprune.core.sources import AnySource
 from edgeprune.inspection.accuracy import accuracy
@@ -77,10 +77,17 @@ def _with_accuracy(
 ) -> DeviceReport:
     try:
         dense, pruned = (accuracy(path, profile, test, ordered) for path in files)
-    except DataError as error:
+    except (DataError, TargetError) as error:
         notes = (*report.notes, f"No accuracy: {error}")
         return replace(report, notes=notes, no_accuracy=str(error))
-    return replace(report, accuracy=(dense, pruned))
+    said = f"Accuracy of {pruned.samples} samples, in {pruned.runtime}."
+    return replace(
+        report,
+        accuracy=(dense.value, pruned.value),
+        accuracy_samples=pruned.samples,
+        accuracy_runtime=pruned.runtime,
+        notes=(*report.notes, *((said,) if pruned.emulated else ())),
+    )
 
 
 def _measured(job: Job, entry: Entry, report: DeviceReport, files: Sequence[Path]) -> DeviceReport:

@@ -46,6 +46,10 @@ class DeviceReport(Printable):
     pruned: tuple[Measurement, ...] = ()
     accuracy: tuple[float, float] | None = None
     """Fractions of samples named correctly, by the unpruned and by the pruned file."""
+    accuracy_samples: int | None = None
+    """Of how many samples."""
+    accuracy_runtime: str = ""
+    """In which runtime and, where it is emulated, on which core."""
     no_accuracy: str = ""
     """Why there is none, where the files ran."""
     baselines: tuple[Baseline, ...] = ()
@@ -143,7 +147,7 @@ class DeviceReport(Printable):
             "verdict": self.verdict.to_json() if self.verdict else None,
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
-            "accuracy": _accuracy_json(self.accuracy),
+            "accuracy": self._accuracy_json(),
             "baselines": [baseline.to_json() for baseline in self.baselines],
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
@@ -162,6 +166,13 @@ class DeviceReport(Printable):
             "history": self.history,
             "error": self.error,
         }
+
+    def _accuracy_json(self) -> dict[str, Any] | None:
+        if self.accuracy is None:
+            return None
+        dense, pruned = self.accuracy
+        measured_on = {"samples": self.accuracy_samples, "runtime": self.accuracy_runtime or None}
+        return {"dense": dense, "pruned": pruned, **measured_on}
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -293,10 +304,6 @@ def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
     by_device = {report.device: report.baselines for report in reports if report.baselines}
     rows = [(device, each) for device, found in by_device.items() for each in found]
     return (baseline_grid(rows),) if rows else ()
-
-
-def _accuracy_json(accuracy: tuple[float, float] | None) -> dict[str, float] | None:
-    return None if accuracy is None else {"dense": accuracy[0], "pruned": accuracy[1]}
 
 
 _COLUMNS = (

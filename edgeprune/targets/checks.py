@@ -47,6 +47,7 @@ WEAK_SPREAD = 0.05
 
 
 CheckKind: TypeAlias = Literal[
+    "accuracy",
     "compiles",
     "finite",
     "kernels",
@@ -66,7 +67,8 @@ CheckKind: TypeAlias = Literal[
 """What a check asks: "runs" whether a runtime runs the file, "outputs" whether they are right,
 "kernels" the same of XNNPACK's against plain ones, "finite" whether there is no NaN, "placement"
 where operators run, "purpose" whether it was made to be shipped, "storage" whether weights are
-stored as the instrument reads them."""
+stored as the instrument reads them, "accuracy" how often the right class is named, which has no
+limit."""
 
 
 @dataclass(frozen=True)

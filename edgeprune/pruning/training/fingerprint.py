@@ -15,6 +15,9 @@ from edgeprune.core.sources import Stream, Table
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.training.settings import Training
 
+_SAID = {"expected", "faster_route", "next_step"}
+"""What a plan says, and nobody carries out."""
+
 
 def describe_run(
     model: Model, plan: Plan, data: Any, training: Training, chosen: dict[str, Any]
@@ -31,7 +34,7 @@ def describe_run(
     """
     teacher = training.teacher
     return {
-        "plan": digest.of_parts([plan.model_dump_json().encode()]),
+        "plan": digest.of_parts([plan.model_dump_json(exclude=_SAID).encode()]),
         "weights": digest.of_arrays(model.get_weights()),
         "data": _of_data(data),
         "validation": _of_data(training.validation),

@@ -1,9 +1,9 @@
 """Measures the cost table of a core: counts small networks, and solves for what each part costs.
 
 Those that run sparsely are here, single operators in `calibrate_operators`. Every network is a sum
-of features with known amounts (see `kernel_costs`), and a constant for running a network with a map
-of that size at all. There are more networks than features and constants, so non-negative least
-squares gives the features' costs, and how well they explain the counts.
+of features with known amounts (see `kernel_costs`), and a constant for running a network at all.
+There are more networks than features, so non-negative least squares gives the features' costs, and
+how well they explain the counts.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from edgeprune.tflite.format.file import Graph, read
 from edgeprune.tflite.gate import rules_for
 
 _FORMATS: tuple[Numerics, ...] = ("float32", "float16-arithmetic", "dynamic-range", "int8")
-START = "start/{}/{}"
-"""What a layout costs with a stem to a number of pixels, however few channels; in no table."""
+START = "start/{}"
+"""What running a network in a layout costs at all."""
 SIZES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 49: (7, 7)}
 SIZES |= {64: (8, 8), 196: (14, 14), 784: (28, 28), 3136: (56, 56)}
 """Height and width of a map by its pixels."""
@@ -142,7 +142,7 @@ def solve_costs(
         for feature, value in zip(names, costs, strict=True)
         if not feature.startswith(START[:5])
     }
-    table[SPARSE_START] = dict(zip(names, costs.tolist(), strict=True))[START.format("nchw", 1)]
+    table[SPARSE_START] = dict(zip(names, costs.tolist(), strict=True))[START.format("nchw")]
     return RuntimeCosts(
         name=runtime.name, version=runtime.version, costs=table, error=float(f"{error:.2g}")
     )
@@ -153,7 +153,7 @@ def probe_amounts(probe: Probe, sparse: bool) -> Amounts:
     kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
     pixels, channels = probe.height * probe.width, probe.channels
     parts: list[Amounts] = [
-        {START.format(kind, pixels): 1},
+        {START.format(kind): 1},
         kernel_costs.stem(channels, pixels, kind),
     ]
     for layer in probe.layers:
@@ -179,8 +179,15 @@ def make_probes() -> Iterator[tuple[Probe, bool]]:
             for outputs, sparsity in ((64, 0.7), (64, 0.9), (128, 0.8)):
                 layer = PointwiseProbe(outputs, sparsity, block)
                 yield Probe(*SIZES[tile], 256, (layer,)), True
+            for inputs in (16, 48):
+                yield Probe(*SIZES[tile], inputs, (PointwiseProbe(96, 0.75, block),)), True
             layers = (PointwiseProbe(128, 0.8, block), PointwiseProbe(64, 0.8, block))
             yield Probe(*SIZES[tile], 256, layers), True
+    for block in BLOCKS:
+        # Several layers, of which the mean sees the last alone.
+        for inputs, *wide in ((16, 96), (48, 192, 24), (96, 24), (24, 144, 24, 144, 16)):
+            chain = tuple(PointwiseProbe(each, 0.75, block) for each in wide)
+            yield Probe(*SIZES[784], inputs, chain), True
     for pixels in kernel_costs.POINTWISE_PIXELS:
         for outputs in (32, 64, 128):
             yield Probe(*SIZES[pixels], 64, (PointwiseProbe(outputs), PointwiseProbe(64))), False

@@ -80,16 +80,28 @@ def _is_map(tensor: Tensor) -> bool:
 
 
 def _halve(edit: Edit, found: _Swish) -> bool:
-    own = [edit.own(found.convolution, position) for position in (1, 2)]
-    values = [None if each is None else each.values() for each in own]
-    for tensor, stored in zip(own, values, strict=True):
-        if tensor is None or stored is None or tensor.dtype not in ("float32", "float16"):
-            return False
-    for tensor, stored in zip(own, values, strict=True):
-        if tensor is not None and stored is not None:
-            edit.overwrite(tensor, (stored * _HALF).astype(stored.dtype))
+    weights, bias = (edit.own(found.convolution, position) for position in (1, 2))
+    shared = None if bias else _shared_bias(edit.main, found.convolution)
+    stored = [each.values() if each is not None else None for each in (weights, bias or shared)]
+    kinds = ("float32", "float16")
+    if any(values is None or values.dtype.name not in kinds for values in stored):
+        return False
+    halves = [(values * _HALF).astype(values.dtype) for values in stored if values is not None]
+    for tensor, half in zip((weights, bias), halves, strict=True):
+        if tensor is not None:
+            edit.overwrite(tensor, half)
+    if shared is not None:
+        edit.read(found.convolution, 2, edit.constant(f"{shared.name}/half", halves[1]))
     _replace(edit, found)
     return True
+
+
+def _shared_bias(main: Subgraph, convolution: Operator) -> Tensor | None:
+    """A bias that others read too: converters join equal ones, as those of untrained layers."""
+    index = convolution.inputs[2] if len(convolution.inputs) > 2 else -1
+    tensor = main.tensors[index] if index >= 0 else None
+    usable = tensor is not None and tensor.constant and not tensor.sparse
+    return tensor if usable and tensor is not None and tensor.dtype == "float32" else None
 
 
 def _replace(edit: Edit, found: _Swish) -> None:
