@@ -55,7 +55,7 @@ def plan_within(subject: Subject, cost: float) -> Plan:
         found = _channels_within(subject, made, cost)
     else:
         found = zeros_within(subject, cost)
-    asked = min(found.expected_sparsity, 0.999)
+    asked = min(round(found.expected_sparsity, 4), _MOST)
     return found.model_copy(update={"asked": asked, "asked_cost": cost})
 
 
@@ -86,6 +86,10 @@ def _by_constants(profile: DeviceProfile, found: Removable, cost: float) -> Plan
         source="padded, with bytes moved, by the profile's channel costs; layers with weights",
     )
     return found.without(spread).model_copy(update={"expected": expected})
+
+
+_MOST = 0.9999
+"""The highest sparsity that a plan may ask for."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.score import magnitude
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
-from edgeprune.pruning.channels.batch_norm import estimate_batch_norm
+from edgeprune.pruning.channels.batch_norm import adjust_batch_norm
 from edgeprune.pruning.channels.plan_removal import (
     NO_RULES,
     ChannelRules,
@@ -83,7 +83,7 @@ def one_shot(
         mapped, plan, data, importance=importance, rules=rules, progress=progress
     )
     if data is not None and smaller is not mapped:
-        estimate_batch_norm(smaller, calibration_samples(list(data.x)), progress)
+        adjust_batch_norm(smaller, mapped, inputs, calibration_samples(list(data.x)), progress)
     pruned = map_layers(copy_model(smaller.model))
     rows = {row.path: row for row in rest.pruned}
     _check_finite(pruned, rows)

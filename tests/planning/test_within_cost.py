@@ -43,7 +43,7 @@ def test_without_a_table_the_channel_costs_tell() -> None:
     assert made.expected_cost is not None
     assert 0.4 < made.expected_cost <= 0.6
     assert made.asked_cost == 0.6
-    assert made.asked == pytest.approx(made.expected_sparsity)
+    assert made.asked == pytest.approx(made.expected_sparsity, abs=1e-4)
     assert made.warnings() == ()
 
 
@@ -99,7 +99,6 @@ def test_a_cost_is_a_limit_to_fit_into_beside_those_of_the_device() -> None:
     assert found.ok
     assert [need.name for need in found.needs] == ["cost"]
     assert found.to_json()["needs"][0]["multiplications"] == found.needs[0].value
-    assert "of the limit" not in str(found)
     assert found.plan.asked_cost == 0.6
 
 

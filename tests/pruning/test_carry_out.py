@@ -174,7 +174,7 @@ def test_the_layers_of_each_model_are_listed_once(
     monkeypatch.setattr(keras_layers, "_walk", counted)
     pruned = edgeprune.prune(model, made, samples(model, 40))
     assert len({id(found) for found in listed}) == len(listed)
-    assert 2 <= len(listed) <= 4
+    assert 2 <= len(listed) <= 5
     assert sum(row.zeros for row in layer_sparsities(pruned, made)) > 0
 
 

@@ -20,6 +20,7 @@ from edgeprune.pruning.finetune import (
     MAX_BATCH_SIZE,
     MAX_EPOCHS,
     MIN_SAMPLES,
+    _feature_distance,
     affordable_epochs,
     batch_size,
     distill_outputs,
@@ -208,3 +209,14 @@ def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -
     before = distance()
     distill_outputs(map_layers(copy), map_layers(dense), x)
     assert distance() < 0.9 * before
+
+
+def test_layers_are_compared_in_the_channels_that_are_left() -> None:
+    """The dense model's second and fourth channel are the smaller one's two."""
+    wanted = {("layer", 0): tf.constant([[9.0, 1.0, 9.0, 2.0]]), ("other", 0): tf.zeros((1, 3))}
+    given = {("layer", 0): tf.constant([[1.0, 2.0]]), ("other", 0): tf.zeros((1, 2))}
+    left = {("layer", 0): (1, np.array([1, 3]))}
+    assert float(_feature_distance(wanted, given, left)) == 0
+    moved = {**given, ("layer", 0): tf.constant([[1.0, 3.0]])}
+    assert float(_feature_distance(wanted, moved, left)) > 0
+    assert float(_feature_distance(wanted, moved, {})) == 0, "other shapes are not compared"
