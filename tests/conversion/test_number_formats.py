@@ -43,10 +43,9 @@ def test_a_file_says_which_format_it_has_and_computes_what_the_model_does(
         tmp_path / "m.tflite", profile, reference=tmp_path / "m.keras", x=samples(model, 8)
     )
     assert verdict.ok, verdict
-    limits = [check.limit for check in verdict.checks if check.kind == "outputs"]
-    assert set(limits) == {
-        {"float16": 2e-2, "float16-arithmetic": 5e-2, "dynamic-range": 0.5}[wanted]
-    }
+    # Without an emulated core nothing is proven of half precision, which has no limit then.
+    limits = {check.limit for check in verdict.checks if check.kind == "outputs"} - {None}
+    assert limits == {{"float16": 2e-2, "float16-arithmetic": 5e-2, "dynamic-range": 0.5}[wanted]}
 
 
 def test_half_precision_arithmetic_never_meets_sparse_weights(tmp_path: Path) -> None:
