@@ -107,6 +107,14 @@ def _float_sums(floating: _File, job: dict[str, Any]) -> list[Array]:
     return sums
 
 
+def _quantized_mean(job: dict[str, Any], model: dict[str, Any], layer: dict[str, Any]) -> Array:
+    """What a layer of an int8 file gives in the mean; the file is closed again afterwards."""
+    file, tensor, limits = _File(job, model), layer["quantized"], layer["limits"]
+    rows = file.run(range(layer["rows"]))
+    mean: Array = np.mean([channel_sums(file.value(tensor), *limits)[0] for _ in rows], axis=0)
+    return mean
+
+
 def _correct(job: dict[str, Any], wanted: list[Array]) -> Iterator[tuple[Array, dict[str, Any]]]:
     """Corrects layer after layer, each behind those that are corrected.
 
@@ -117,13 +125,10 @@ def _correct(job: dict[str, Any], wanted: list[Array]) -> Iterator[tuple[Array, 
     changed = {**model, "path": str(Path(job["outputs"]).with_name("corrected.tflite"))}
     now = model
     for layer, (mean, open_share) in zip(job["layers"], wanted, strict=True):
-        file, tensor = _File(job, now), draft.graph.tensors[layer["bias"]]
-        limits, rows = layer["limits"], layer["rows"]
-        means = [
-            channel_sums(file.value(layer["quantized"]), *limits)[0] for _ in file.run(range(rows))
-        ]
+        tensor = draft.graph.tensors[layer["bias"]]
+        excess = _quantized_mean(job, now, layer) - mean
         stored = np.asarray(tensor.values())
-        bias = corrected_bias(stored, np.mean(means, axis=0) - mean, open_share, tensor.scales)
+        bias = corrected_bias(stored, excess, open_share, tensor.scales)
         draft.model.buffers[tensor.buffer].data = tflite_draft.raw_bytes(bias)
         Path(changed["path"]).write_bytes(tflite_draft.pack(draft.model))
         now = changed
