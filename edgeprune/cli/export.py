@@ -12,6 +12,7 @@ from edgeprune.cli.output import network_json, print_json, say_network
 from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
+    from edgeprune.conversion.bias_correction import BiasCorrection
     from edgeprune.conversion.convert import Exported
     from edgeprune.core.data import Scale
     from edgeprune.tflite.c_array import CArray
@@ -100,15 +101,10 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "sha256": artifact.sha256,
         "sparse_tensors": len(exported.sparse),
         "c_array": written.to_json() if written else None,
-        "int8": _int8_json(exported),
+        "int8": exported.bias_correction.to_json() if exported.bias_correction else None,
         **network_json(exported.network.applied, exported.network.reason),
         "warnings": [*exported.warnings, *exported.unproven],
     }
-
-
-def _int8_json(exported: Exported) -> dict[str, Any] | None:
-    done = exported.bias_correction
-    return {"bias_correction": done.to_json()} if done else None
 
 
 def _say_export(output: Path, exported: Exported, written: CArray | None) -> None:
@@ -119,7 +115,14 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
         "weights stored sparsely."
     )
     if exported.bias_correction:
-        terminal.show(str(exported.bias_correction))
+        _say_int8(exported.bias_correction)
     if written:
         terminal.show(f"{written.source} and {written.header}: {written.identifier}")
     say_network(exported.network.applied, exported.network.reason)
+
+
+def _say_int8(done: BiasCorrection) -> None:
+    terminal.show(str(done))
+    rows = ", ".join(f"{row.layer} {row.snr_db:.1f} dB" for row in done.noisiest)
+    if rows:
+        terminal.show(f"Least signal to noise, with the errors of earlier layers: {rows}.")

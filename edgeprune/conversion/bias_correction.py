@@ -56,6 +56,17 @@ _WORKER = Path(__file__).with_name("bias_worker.py")
 
 
 @dataclass(frozen=True)
+class LayerNoise:
+    """How near what a layer of an int8 file gives comes to the float model."""
+
+    layer: str
+    """The layer that the file names the value after: the activation, where one is fused."""
+    snr_db: float | None
+    """Signal-to-noise ratio in decibels, with the error of all layers before it; None where there
+    is no error or no signal."""
+
+
+@dataclass(frozen=True)
 class BiasCorrection:
     """What was done to the biases of an int8 file, as the manifest says it."""
 
@@ -68,6 +79,8 @@ class BiasCorrection:
     """The same with corrected biases, whether they were kept or not."""
     reason: str | None = None
     """Why the biases are as they were; None if they were corrected."""
+    noise: tuple[LayerNoise, ...] = ()
+    """Of every layer that was measured, in the order of execution, in the file as it is."""
 
     def __str__(self) -> str:
         if self.reason is not None:
@@ -78,9 +91,16 @@ class BiasCorrection:
             "samples held back."
         )
 
+    @property
+    def noisiest(self) -> tuple[LayerNoise, ...]:
+        """The three layers with the lowest ratio, that one first."""
+        known = [(row.snr_db, row) for row in self.noise if row.snr_db is not None]
+        return tuple(row for _, row in sorted(known, key=lambda pair: pair[0])[:3])
+
     def to_json(self) -> dict[str, Any]:
-        """The manifest's entry."""
-        return asdict(self)
+        """The manifest's entry "int8"."""
+        done = asdict(self)
+        return {"layers": list(done.pop("noise")), "bias_correction": done}
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +135,8 @@ def correct_biases(
     """
     count = min(map(len, samples.values()))
 
-    def as_it_was(
-        reason: str, before: float | None = None, after: float | None = None
-    ) -> tuple[Draft, BiasCorrection]:
-        return draft, BiasCorrection(False, count, before, after, reason)
+    def as_it_was(reason: str) -> tuple[Draft, BiasCorrection]:
+        return draft, BiasCorrection(False, count, reason=reason)
 
     if count < FEWEST_SAMPLES:
         return as_it_was(f"{count} calibration samples are fewer than {FEWEST_SAMPLES}")
@@ -129,15 +147,17 @@ def correct_biases(
             return as_it_was(f"they could not be measured ({error})")
     if measured is None:
         return as_it_was("no layer with a bias is in the int8 and the float file by the same name")
-    errors = measured.reply.facts["before"], measured.reply.facts["after"]
-    if not all(map(math.isfinite, errors)):
+    before, after = measured.reply.facts["before"], measured.reply.facts["after"]
+    if not (math.isfinite(before) and math.isfinite(after)):
         return as_it_was("outputs are not finite")
-    if errors[1] >= errors[0]:
-        return as_it_was("corrected, outputs do not come nearer to the float model", *errors)
+    noise = _noise(measured)
+    if after >= before:
+        reason = "corrected, outputs do not come nearer to the float model"
+        return draft, BiasCorrection(False, count, before, after, reason, noise)
     edit = Edit(measured.draft)
     for layer, bias in zip(measured.layers, measured.reply.outputs, strict=True):
         edit.overwrite(layer.bias, bias)
-    return edit.finish(), BiasCorrection(True, count, *errors)
+    return edit.finish(), BiasCorrection(True, count, before, after, noise=noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +167,15 @@ class _Measured:
     draft: Draft
     layers: tuple[_Layer, ...]
     reply: Reply
+
+
+def _noise(measured: _Measured) -> tuple[LayerNoise, ...]:
+    # TensorFlow names the tensors of outputs after its own call; the signature after the model.
+    ends = {port.tensor: port.name for port in output_ports(measured.draft.graph)}
+    rows = zip(measured.layers, measured.reply.facts["snr_db"], strict=True)
+    return tuple(
+        LayerNoise(ends.get(layer.output.index, layer.output.name), snr) for layer, snr in rows
+    )
 
 
 def _measure(
@@ -182,7 +211,7 @@ def _layers(main: Subgraph, floating: Graph) -> Iterator[_Layer]:
 
 
 def _with_own_biases(draft: Draft, floating: Graph) -> Draft:
-    """Gives every layer a bias of its own, as converters join equal ones."""
+    """Gives every layer a bias of its own: converters join equal ones, and leave out zeros."""
     edit, tensors = Edit(draft), draft.model.subgraphs[0].tensors
     for layer in _layers(edit.main, floating):
         place, stored = _BIAS[layer.operator.op], layer.bias.values()
@@ -191,7 +220,26 @@ def _with_own_biases(draft: Draft, floating: Graph) -> Draft:
         added = edit.constant(f"{layer.bias.name}/own", stored)
         tensors[added].quantization = copy.copy(tensors[layer.bias.index].quantization)
         edit.read(layer.operator, place, added)
+    for operator in edit.main.operators:
+        if operator.op == "FULLY_CONNECTED" and operator.inputs[2:] in {(), (-1,)}:
+            _add_bias(edit, operator, tensors)
     return edit.finish()
+
+
+def _add_bias(edit: Edit, operator: Operator, tensors: list[Any]) -> None:
+    """Gives an int8 FULLY_CONNECTED a bias of zeros, in steps of input times weight."""
+    given, weights, output = (
+        edit.main.tensors[i] for i in (*operator.inputs[:2], operator.outputs[0])
+    )
+    kinds = (given.dtype, weights.dtype, output.dtype)
+    if kinds != ("int8",) * 3 or not weights.constant or given.scales.size != 1:
+        return
+    scales = (given.scales.astype(np.float64) * weights.scales).astype(np.float32)
+    added = edit.constant(f"{output.name}/bias", np.zeros(weights.shape[0], np.int32))
+    tensors[added].quantization = schema.QuantizationParametersT(
+        scale=scales, zeroPoint=np.zeros(scales.size, np.int64)
+    )
+    edit.of(operator).inputs = np.array([*operator.inputs[:2], added], np.int32)
 
 
 def _run(

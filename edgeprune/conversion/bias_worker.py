@@ -8,12 +8,14 @@ The job is one of `targets.worker` with two models, the int8 and the float file 
                 execution; every bias is a tensor of its own in the int8 file
     estimated:  how many samples the layers may be measured by; those behind them are held back
 The archive of outputs gets the corrected bias of every layer. The result has "before" and "after",
-the errors of the outputs on the held-back samples, see `output_error`.
+the errors of the outputs on the held-back samples, see `output_error`, and "snr_db", one value or
+null per layer: see `signal_to_noise`, of the file that is nearer, on the first held-back samples.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
@@ -28,6 +30,8 @@ from edgeprune.tflite.format import draft as tflite_draft
 
 _LEAST_OPEN = 0.1
 """A channel that is open less often than this is corrected as if it were open this often."""
+_HEARD = 16
+"""Samples by which the noise of every layer is measured."""
 
 
 def corrected_bias(stored: Array, excess: Array, open_share: Array, scales: Array) -> Array:
@@ -53,6 +57,11 @@ def output_error(found: Sequence[Array], wanted: Sequence[Array]) -> float:
     """Squared error over the square of what is wanted, the mean over all outputs."""
     pairs = zip(found, wanted, strict=True)
     return float(np.mean([np.sum((a - b) ** 2) / max(np.sum(b**2), 1e-30) for a, b in pairs]))
+
+
+def signal_to_noise(signal: float, noise: float) -> float | None:
+    """The ratio of two sums of squares in decibels; None where one of them is 0."""
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
 def channel_sums(value: Array, low: float, high: float) -> Array:
@@ -135,6 +144,19 @@ def _correct(job: dict[str, Any], wanted: list[Array]) -> Iterator[tuple[Array, 
         yield bias, now
 
 
+def _layers_snr(job: dict[str, Any], model: dict[str, Any], floating: _File) -> list[float | None]:
+    """Of every layer of an int8 file, how far what it gives is above its error, in decibels."""
+    quantized, layers, first = _File(job, model), job["layers"], job["estimated"]
+    rows = range(first, min(first + _HEARD, floating.samples()))
+    sums = np.zeros((len(layers), 2))
+    for _ in zip(quantized.run(rows), floating.run(rows), strict=True):
+        for k, layer in enumerate(layers):
+            wanted = floating.value(layer["floating"]).astype(np.float64)
+            error = quantized.value(layer["quantized"]) - wanted
+            sums[k] += np.sum(wanted**2), np.sum(error**2)
+    return [signal_to_noise(*map(float, pair)) for pair in sums]
+
+
 def main(path: Path) -> None:
     """Does one job."""
     job = json.loads(path.read_text(encoding="utf-8"))
@@ -143,9 +165,12 @@ def main(path: Path) -> None:
     wanted = floating.outputs(held_back)
     before = output_error(quantized.outputs(held_back), wanted)
     steps = list(_correct(job, _float_sums(floating, job)))
-    after = output_error(_File(job, steps[-1][1]).outputs(held_back), wanted)
+    corrected = steps[-1][1]
+    after = output_error(_File(job, corrected).outputs(held_back), wanted)
+    nearer = corrected if after < before else job["models"][0]
     np.savez(job["outputs"], **{f"out{k}": bias for k, (bias, _) in enumerate(steps)})
-    result = {"before": before, "after": after}
+    heard = _layers_snr(job, nearer, floating)
+    result = {"before": before, "after": after, "snr_db": heard}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

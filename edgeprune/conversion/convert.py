@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.conversion.bias_correction import BiasCorrection, correct_biases
-from edgeprune.conversion.check_written import check_written
+from edgeprune.conversion.check_written import check_written, layer_of
 from edgeprune.conversion.converter import Conversion, convert_in_child, convert_saved_model
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
@@ -165,7 +165,7 @@ def export(
             scale=scales_by_name(inputs_of(model), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
-            int8={"bias_correction": correction.to_json()} if correction else None,
+            int8=correction.to_json() if correction else None,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
@@ -230,7 +230,10 @@ def _corrected(
     def floating() -> bytes:
         return convert(model, profile, "float32", None, isolated=isolated)
 
-    return correct_biases(draft, floating, samples)
+    draft, done = correct_biases(draft, floating, samples)
+    paths = tuple(map_layers(model).layers)
+    named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
+    return draft, replace(done, noise=tuple(named))
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:

@@ -11,8 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.conversion import bias_correction
-from edgeprune.conversion.bias_correction import FEWEST_SAMPLES, BiasCorrection, correct_biases
-from edgeprune.conversion.bias_worker import channel_sums, corrected_bias, output_error
+from edgeprune.conversion.bias_correction import (
+    FEWEST_SAMPLES,
+    BiasCorrection,
+    LayerNoise,
+    correct_biases,
+)
+from edgeprune.conversion.bias_worker import (
+    channel_sums,
+    corrected_bias,
+    output_error,
+    signal_to_noise,
+)
 from edgeprune.conversion.convert import export
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError
@@ -61,6 +71,19 @@ def test_the_error_of_outputs_weighs_every_output_alike() -> None:
     wanted = [np.array([3.0, 4.0]), np.array([300.0, 400.0])]
     found = [np.array([3.0, 4.5]), np.array([300.0, 450.0])]
     assert output_error(found, wanted) == pytest.approx(0.01)
+
+
+def test_a_tenth_of_the_amplitude_is_20_decibels_and_nothing_has_no_ratio() -> None:
+    assert signal_to_noise(1.0, 0.01) == pytest.approx(20)
+    assert signal_to_noise(0.0, 1.0) is signal_to_noise(1.0, 0.0) is None
+
+
+def test_the_noisiest_layers_are_those_of_the_lowest_ratio() -> None:
+    ratios = {"a": 30.0, "b": 10.0, "c": None, "d": 40.0, "e": 20.0}
+    noise = tuple(LayerNoise(layer, snr) for layer, snr in ratios.items())
+    done = BiasCorrection(False, 100, noise=noise)
+    assert [row.layer for row in done.noisiest] == ["b", "e", "a"]
+    assert done.to_json()["layers"][2] == {"layer": "c", "snr_db": None}
 
 
 def tiny(folder: Path) -> tflite_draft.Draft:
@@ -159,4 +182,24 @@ def test_an_int8_file_comes_nearer_to_the_model_and_keeps_its_weights(
     assert all(count == 1 for count in readers_of_biases(corrected))
     manifest = json.loads(manifest_path(corrected).read_text())
     assert validate(corrected, DEVICE, reference=model, x=[unseen]).ok
-    assert manifest["int8"] == {"bias_correction": done.to_json()}
+    assert manifest["int8"] == done.to_json()
+    assert manifest["int8"]["bias_correction"]["applied"] is True
+
+
+@pytest.mark.slow
+def test_the_noise_of_the_last_layer_is_that_of_the_outputs(tmp_path: Path) -> None:
+    """Its bias is 0, so that the converter leaves it out; it is corrected nevertheless."""
+    model, x, path = network(), images(128, 0), tmp_path / "m.tflite"
+    done = export(model, DEVICE, path, x=[x]).bias_correction
+    assert done is not None
+    assert len(done.noise) == 10
+    assert {f"pointwise_{number}" for number in range(4)} < {row.layer for row in done.noise}
+    held_back = x[1::2][:16]
+    graph = tflite_file.read(path)
+    (found,) = HOST.run(graph, [held_back], "LiteRT", delegates=False).outputs
+    wanted = predict(model, [held_back])[0]
+    right = 10 * np.log10(np.sum(wanted**2) / np.sum((found - wanted) ** 2))
+    assert done.noise[-1].layer == "scores"
+    (dense,) = (o for o in graph.operators if o.op == "FULLY_CONNECTED")
+    assert np.any(np.asarray(graph.tensors[dense.inputs[2]].values()))
+    assert done.noise[-1].snr_db == pytest.approx(right, abs=0.1)
