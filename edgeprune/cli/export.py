@@ -12,6 +12,7 @@ from edgeprune.cli.output import network_json, print_json, say_network
 from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
+    from edgeprune.conversion.bias_correction import BiasCorrection
     from edgeprune.conversion.convert import Exported
     from edgeprune.core.data import Scale
     from edgeprune.tflite.c_array import CArray
@@ -52,10 +53,11 @@ def export_command(
 ) -> None:
     """Write the model as a .tflite file in the device's number format, with a batch of 1.
 
-    int8 needs --data: a few hundred samples, to find the range of every activation. Weights are
-    stored sparsely where the device's runtimes read that. A manifest is put into the file and
-    beside it, as OUT.manifest.json. Where --data names its classes, as a folder of images does,
-    their names go into the file too, as labels.txt in its TFLite metadata.
+    int8 needs --data: a few hundred samples, to find the range of every activation, and to correct
+    biases where that brings outputs nearer to the model's. Weights are stored sparsely where the
+    device's runtimes read that. A manifest is put into the file and beside it, as
+    OUT.manifest.json. Where --data names its classes, as a folder of images does, their names go
+    into the file too, as labels.txt in its TFLite metadata.
     """
     from edgeprune.core.files import require_folder
     from edgeprune.core.plan import read_plan
@@ -99,6 +101,7 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "sha256": artifact.sha256,
         "sparse_tensors": len(exported.sparse),
         "c_array": written.to_json() if written else None,
+        "int8": exported.bias_correction.to_json() if exported.bias_correction else None,
         **network_json(exported.network.applied, exported.network.reason),
         "warnings": [*exported.warnings, *exported.unproven],
     }
@@ -111,6 +114,15 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
         f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
         "weights stored sparsely."
     )
+    if exported.bias_correction:
+        _say_int8(exported.bias_correction)
     if written:
         terminal.show(f"{written.source} and {written.header}: {written.identifier}")
     say_network(exported.network.applied, exported.network.reason)
+
+
+def _say_int8(done: BiasCorrection) -> None:
+    terminal.show(str(done))
+    rows = ", ".join(f"{row.layer} {row.snr_db:.1f} dB" for row in done.noisiest)
+    if rows:
+        terminal.show(f"Least signal to noise, with the errors of earlier layers: {rows}.")

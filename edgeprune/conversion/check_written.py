@@ -83,7 +83,7 @@ def _place_of(error: str, graph: Graph, paths: tuple[str, ...]) -> str | None:
     if found is None or int(found[1]) >= len(graph.operators):
         return None
     operator = graph.operators[int(found[1])]
-    return _layer_of(graph.tensors[operator.outputs[0]].name, paths)
+    return layer_of(graph.tensors[operator.outputs[0]].name, paths)
 
 
 def _check_int8(model: Model, graph: Graph, paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def _float_operators(subgraph: Subgraph, paths: tuple[str, ...]) -> Iterator[tup
         outputs = [subgraph.tensors[index] for index in operator.outputs if index >= 0]
         if operator.op in _CONVERTING or not any(t.dtype.startswith("float") for t in outputs):
             continue
-        place = _layer_of(outputs[0].name, paths)
+        place = layer_of(outputs[0].name, paths)
         yield operator.op, place, _has_weights(subgraph, operator)
 
 
@@ -122,7 +122,7 @@ def _has_weights(subgraph: Subgraph, operator: Operator) -> bool:
     return any(t.constant and len(t.shape) > 1 and t.dtype.startswith("float") for t in inputs)
 
 
-def _layer_of(tensor: str, paths: tuple[str, ...]) -> str:
+def layer_of(tensor: str, paths: tuple[str, ...]) -> str:
     """The layer of the model that a tensor's name speaks of; the tensor's own name if none does.
 
     TensorFlow names a tensor after the scopes around it, each with a number that Keras counts up:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from edgeprune.conversion.check_written import check_written
+from edgeprune.conversion.bias_correction import BiasCorrection, correct_biases
+from edgeprune.conversion.check_written import check_written, layer_of
 from edgeprune.conversion.converter import Conversion, convert_in_child, convert_saved_model
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
@@ -47,6 +48,7 @@ from edgeprune.profiles.rules import HALF_PRECISION
 from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.metadata import embed
 from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
@@ -72,6 +74,9 @@ class Exported:
     """Sentences for the user."""
     unproven: tuple[str, ...] = ()
     """Sentences on the device's runtimes that are not here, in which the file was not tried."""
+    bias_correction: BiasCorrection | None = None
+    """What was done to the biases of an int8 file; None for other number formats, and for a file
+    that is made for its cost alone."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -94,8 +99,9 @@ def export(
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
-    Weights are stored sparsely where the device's runtimes support it and it is smaller. A manifest
-    is embedded in the file and written beside it. The file is checked, and run once in the device's
+    Weights are stored sparsely where the device's runtimes support it and it is smaller. The biases
+    of an int8 file are corrected where that brings its outputs nearer to the model. A manifest is
+    embedded in the file and written beside it. The file is checked, and run once in the device's
     runtimes that are installed, before it gets its name.
 
     Args:
@@ -138,6 +144,9 @@ def export(
         converted = Path(folder, path.name)
         converted.write_bytes(content)
         draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
+        correction = None
+        if samples is not None and not measuring_only:
+            draft, correction = _corrected(draft, model, profile, samples, isolated=isolated)
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
@@ -156,6 +165,7 @@ def export(
             scale=scales_by_name(inputs_of(model), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
+            int8=correction.to_json() if correction else None,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
@@ -167,7 +177,7 @@ def export(
     write_beside(artifact, manifest)
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
-    return Exported(artifact, chosen, tensors, fitted, said, unproven)
+    return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
 
 
 def convert(
@@ -209,6 +219,21 @@ def convert(
                 f"{model.name}: {made_by} does not take this model ({cause(error)}). Replace the "
                 "layer it names by one that TFLite has."
             ) from error
+
+
+def _corrected(
+    draft: Draft, model: Model, profile: DeviceProfile, x: list[Array], *, isolated: bool
+) -> tuple[Draft, BiasCorrection]:
+    """An int8 file whose biases are corrected where that lowers the error of its outputs."""
+    samples = _calibration(file_inputs(model, "int8"), x)
+
+    def floating() -> bytes:
+        return convert(model, profile, "float32", None, isolated=isolated)
+
+    draft, done = correct_biases(draft, floating, samples)
+    paths = tuple(map_layers(model).layers)
+    named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
+    return draft, replace(done, noise=tuple(named))
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
@@ -259,14 +284,19 @@ def _conversion(
                 f"{profile.name}: int8 needs calibration data, to find the range of every "
                 "activation. Give an .npz with --data (a few hundred samples do)."
             )
-        # Spread over the whole array, since data may be sorted by class.
-        count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
-        rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
-        samples = {
-            signature_name(spec.name): array[rows].astype(spec.dtype)
-            for spec, array in zip(inputs, x, strict=True)
-        }
+        samples = _calibration(inputs, x)
     return Conversion(numerics, profile.per_channel_dense, samples)
+
+
+def _calibration(inputs: Sequence[InputSpec], x: list[Array]) -> dict[str, Array]:
+    """Calibration samples `[n, ...]` by the input's name in the signature."""
+    # Spread over the whole array, since data may be sorted by class.
+    count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
+    rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
+    return {
+        signature_name(spec.name): array[rows].astype(spec.dtype)
+        for spec, array in zip(inputs, x, strict=True)
+    }
 
 
 def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:

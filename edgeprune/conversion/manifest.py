@@ -38,6 +38,7 @@ def make_manifest(
     scale: Mapping[str, list[Any]],
     preprocess: str | None = None,
     measuring_only: bool = False,
+    int8: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
@@ -52,6 +53,8 @@ def make_manifest(
       scale: what uint8 data is scaled by, by the name of the input, see `scaling.scale_to_json`.
       preprocess: where that comes from, such as `keras.applications.resnet50`.
       measuring_only: whether the file's outputs are worth nothing, and only its cost is of use.
+      int8: what was done to an int8 file beyond what the converter does; None where nothing was
+        tried.
     """
     return {
         "schema": MANIFEST_VERSION,
@@ -69,6 +72,7 @@ def make_manifest(
         "measuring_only": measuring_only,
         "versions": installed_versions(),
         "sizes": dict(sizes),
+        **({"int8": dict(int8)} if int8 is not None else {}),
     }
 
 

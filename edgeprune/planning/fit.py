@@ -281,7 +281,7 @@ def _interpolated(outside: tuple[float, float], inside: tuple[float, float]) -> 
 def _needs_of(model: Model, profile: DeviceProfile, data: Data | None) -> tuple[Need, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fit.tflite")
-        export(model, profile, path, x=data)
+        export(model, profile, path, x=data, measuring_only=True)
         (measured,) = measure([path], profile)
     needs = tuple(_needs(measured, profile))
     if not needs:

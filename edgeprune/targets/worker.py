@@ -11,7 +11,8 @@ runtime that crashes takes this process down and nothing else.
 Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", "result": PATH}
     describe:    no more; reports the machine and its runtimes
     the others:  {"runtime": NAME (a key of MODULES), "threads": int, "delegates": bool,
-                  "affinity": [int, ...] (the processors to run on; any if left out)}
+                  "affinity": [int, ...] (the processors to run on; any if left out),
+                  "preserve": bool (whether every value can be read afterwards; not if left out)}
     run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
                  a counter of this process's instructions can see: the first asks for those of the
@@ -70,6 +71,7 @@ def load_interpreter(
         experimental_op_resolver_type=(
             resolvers.AUTO if job["delegates"] else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         ),
+        **({"experimental_preserve_all_tensors": True} if job.get("preserve") else {}),
     )
     interpreter.allocate_tensors()
     inputs = {detail["index"]: detail for detail in interpreter.get_input_details()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeprune.conversion.check_written import _layer_of
+from edgeprune.conversion.check_written import layer_of
 
 PATHS = ("conv", "conv_1", "encoder/conv", "head")
 
@@ -20,4 +20,4 @@ PATHS = ("conv", "conv_1", "encoder/conv", "head")
     ],
 )
 def test_a_tensors_name_leads_to_the_layer_that_made_it(tensor: str, layer: str) -> None:
-    assert _layer_of(tensor, PATHS) == layer
+    assert layer_of(tensor, PATHS) == layer
