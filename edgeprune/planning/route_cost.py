@@ -146,6 +146,7 @@ class RouteCosts:
         self._mapped, self._model, self._layers = mapped, model, layers
         self._rules, self._only, self._skip = rules, only, skip
         self._smaller: dict[tuple[tuple[int, ...] | None, ...], Graph] = {}
+        self._known: dict[str, RouteCost | None] = {}
 
     def of(self, route: Route) -> RouteCost | None:
         """The cost of one route; None where no cost table tells.
@@ -153,6 +154,11 @@ class RouteCosts:
         Raises:
           EdgepruneError: the model cannot be converted, or lose channels.
         """
+        if route.name not in self._known:
+            self._known[route.name] = self._cost(route)
+        return self._known[route.name]
+
+    def _cost(self, route: Route) -> RouteCost | None:
         narrowed = self.profile.on(route.name)
         if costs_in(narrowed) is None:
             return None
@@ -174,18 +180,22 @@ class RouteCosts:
         fitted = fit_to_network(made, self._model, profile, self._layers)
         return _pruned_cost(fitted, dense, self._mapped, profile, self._rules) or dense
 
-    def usable(self, goal: Goal) -> tuple[RouteCost, ...]:
+    def usable(self, goal: Goal, besides: str | None = None) -> tuple[RouteCost, ...]:
         """The routes whose conditions the device meets, that serve a goal or prune nothing.
+
+        Args:
+          goal: the goal.
+          besides: the name of a route to leave out.
 
         Raises:
           EdgepruneError: as `of`.
         """
-        names = {runtime.name for runtime in self.profile.runtimes}
         found = [
             self.of(route)
             for route in self.profile.offered
-            if not self.profile.lacks(route)
-            and (not route.runtimes or names & set(route.runtimes))
+            if route.name != besides
+            and not self.profile.lacks(route)
+            and any(route.pays_in(runtime.name) for runtime in self.profile.runtimes)
             and (route.dense or goal in route.goals)
         ]
         return tuple(each for each in found if each is not None)
@@ -211,8 +221,9 @@ def with_faster(made: Plan, costs: RouteCosts) -> Plan:
     """A plan with the route that is expected to be clearly faster, if one is."""
     if made.expected is None or made.expected.unit != UNIT or made.goal != "latency":
         return made
-    others = [each for each in costs.usable(made.goal) if each.route.name != made.route]
-    best = min(others, key=lambda each: each.pruned, default=None)
+    best = min(
+        costs.usable(made.goal, besides=made.route), key=lambda each: each.pruned, default=None
+    )
     if best is None or best.pruned >= _CLEARLY * made.expected.pruned:
         return made
     faster = FasterRoute(route=best.route.name, unit=UNIT, value=best.pruned)

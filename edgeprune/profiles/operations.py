@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeprune.tflite.format.graph import RESTORING, Operator, Tensor
 
@@ -77,9 +77,9 @@ def operations_by_index(
     def named(operator: Operator) -> Operation:
         found = operation_of(tensors, operator)
         if _is_swish(operator, sigmoids):
-            return _with(found, op=SWISH)
+            return replace(found, op=SWISH)
         if operator.op == "PAD" and _pads_convolution(readers.get(operator.outputs[0], [])):
-            return _with(found, op=PAD_OF_CONVOLUTION)
+            return replace(found, op=PAD_OF_CONVOLUTION)
         return found
 
     return {operator.index: named(operator) for operator in computed}
@@ -116,14 +116,14 @@ def operation_of(tensors: Sequence[Tensor], operator: Operator) -> Operation:
     match operator.op:
         case "TRANSPOSE_CONV":
             weights = tensors[operator.inputs[1]].shape
-            moved = _with(found, positions=found.input_positions)
-            return _with(moved, kernel=weights[1:3], kernel_inputs=weights[3])
+            moved = replace(found, positions=found.input_positions)
+            return replace(moved, kernel=(weights[1], weights[2]), kernel_inputs=weights[3])
         case "CONV_2D" | "DEPTHWISE_CONV_2D":
             weights = tensors[operator.inputs[1]].shape
             depth = 1 if operator.op == "DEPTHWISE_CONV_2D" else weights[3]
             return _windowed(found, operator, source, shape, weights[1:3], depth)
         case "FULLY_CONNECTED":
-            return _with(found, kernel_inputs=tensors[operator.inputs[1]].shape[-1])
+            return replace(found, kernel_inputs=tensors[operator.inputs[1]].shape[-1])
         case "MAX_POOL_2D" | "AVERAGE_POOL_2D":
             options = operator.options
             window = (options.filterHeight, options.filterWidth)
@@ -131,13 +131,9 @@ def operation_of(tensors: Sequence[Tensor], operator: Operator) -> Operation:
         case _:
             operands = [tensor for tensor in used if tensor.dtype == used[0].dtype]
             smaller = min((math.prod(each.shape) for each in operands), default=0)
-            return _with(
+            return replace(
                 found, per_channel=smaller < math.prod(source), flat=len(shape) < len(source)
             )
-
-
-def _with(found: Operation, **changes: object) -> Operation:
-    return Operation(**{**found.__dict__, **changes})
 
 
 def _split(shape: Sequence[int]) -> tuple[int, int]:
@@ -160,9 +156,9 @@ def _windowed(
         _inside(size, out, taken, step, same)
         for size, out, taken, step in zip(source[1:3], shape[1:3], window, strides, strict=True)
     ]
-    return _with(
+    return replace(
         found,
-        kernel=tuple(window),
+        kernel=(window[0], window[1]),
         kernel_inputs=kernel_inputs,
         stride=max(strides),
         taps=math.prod(inside),

@@ -170,7 +170,7 @@ class DeviceProfile(Table):
                 f"{self.core} does not have. Choose another route, or a profile of another core."
             )
         names = [runtime.name for runtime in self.runtimes]
-        if chosen.runtimes and not set(chosen.runtimes) & set(names):
+        if not any(map(chosen.pays_in, names)):
             raise ProfileError(
                 f"{self.name}: route '{chosen.name}' pays in {' and '.join(chosen.runtimes)} only. "
                 f"Received: {' and '.join(names)}. Choose another route or runtime."

@@ -41,8 +41,8 @@ from edgeprune.tflite.format.file import Graph, read
 from edgeprune.tflite.gate import rules_for
 
 _FORMATS: tuple[Numerics, ...] = ("float32", "float16-arithmetic", "dynamic-range", "int8")
-START = "start/{}"
-"""What running a network in a layout costs at all."""
+START = {"nchw": SPARSE_START, "nhwc": "start/nhwc"}
+"""What running a network costs at all, by its layout; that of dense ones is in no table."""
 SIZES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 49: (7, 7)}
 SIZES |= {64: (8, 8), 196: (14, 14), 784: (28, 28), 3136: (56, 56)}
 """Height and width of a map by its pixels."""
@@ -140,9 +140,8 @@ def solve_costs(
     table = {
         feature: float(f"{value:.5g}")
         for feature, value in zip(names, costs, strict=True)
-        if not feature.startswith(START[:5])
+        if feature != START["nhwc"]
     }
-    table[SPARSE_START] = dict(zip(names, costs.tolist(), strict=True))[START.format("nchw")]
     return RuntimeCosts(
         name=runtime.name, version=runtime.version, costs=table, error=float(f"{error:.2g}")
     )
@@ -153,7 +152,7 @@ def probe_amounts(probe: Probe, sparse: bool) -> Amounts:
     kind: kernel_costs.MapLayout = "nchw" if sparse else "nhwc"
     pixels, channels = probe.height * probe.width, probe.channels
     parts: list[Amounts] = [
-        {START.format(kind): 1},
+        {START[kind]: 1},
         kernel_costs.stem(channels, pixels, kind),
     ]
     for layer in probe.layers:

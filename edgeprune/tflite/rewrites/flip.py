@@ -59,7 +59,7 @@ def flip(edit: Edit) -> int:
     if not any(_pads_behind(main, operator) for operator in main.operators):
         return 0
     images = [i for i in main.inputs if _is_map(main.tensors[i])]
-    changes = _changes(edit, set(images))
+    changes = changes_behind(edit, set(images), _change)
     if not images or changes is None:
         return 0
     for image in images:
@@ -81,20 +81,28 @@ def _is_map(tensor: Tensor) -> bool:
     return len(shape) == 4 and shape[1:3] != (1, 1) and -1 not in tensor.shape_signature[1:]
 
 
-def _changes(edit: Edit, mirrored: set[int]) -> list[Callable[[], None]] | None:
-    """Returns what has to be changed behind mirrored inputs; None where it cannot be done.
+def changes_behind(
+    edit: Edit,
+    marked: set[int],
+    change: Callable[[Edit, Operator, set[int]], Sequence[Callable[[], None]] | None],
+) -> list[Callable[[], None]] | None:
+    """Returns what has to be changed behind marked tensors; None where it cannot be done.
 
-    Adds to `mirrored` all tensors that are.
+    Args:
+      edit: the draft.
+      marked: tensors whose values come in another order; those that follow from them are added.
+      change: the changes of one operator that reads marked tensors, which marks its outputs where
+        the order passes on; None where there are none.
     """
     changes: list[Callable[[], None]] = []
     for operator in edit.main.operators:
-        if mirrored.isdisjoint(operator.inputs):
+        if marked.isdisjoint(operator.inputs):
             continue
-        change = _change(edit, operator, mirrored)
-        if change is None or not mirrored.isdisjoint(edit.main.outputs):
+        found = change(edit, operator, marked)
+        if found is None:
             return None
-        changes += change
-    return changes
+        changes += found
+    return None if not marked.isdisjoint(edit.main.outputs) else changes
 
 
 def _change(

@@ -31,7 +31,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.graph import Operator, Tensor
 from edgeprune.tflite.rewrites.edit import Edit
-from edgeprune.tflite.rewrites.flip import BINARY, POINTWISE
+from edgeprune.tflite.rewrites.flip import BINARY, POINTWISE, changes_behind
 from edgeprune.tflite.rewrites.window import padding_amounts
 
 _AXES = [1, 2]
@@ -112,7 +112,7 @@ def _by_rows(edit: Edit, operator: Operator, *, channels: bool = False) -> None:
 
 
 def _at_once(edit: Edit, operator: Operator) -> bool:
-    changes = _in_other_order(edit, {operator.outputs[0]})
+    changes = changes_behind(edit, {operator.outputs[0]}, _change)
     if changes is None:
         return False
     name = edit.main.tensors[operator.inputs[0]].name
@@ -121,22 +121,6 @@ def _at_once(edit: Edit, operator: Operator) -> bool:
     for change in changes:
         change()
     return True
-
-
-def _in_other_order(edit: Edit, turned: set[int]) -> list[Callable[[], None]] | None:
-    """What has to change behind maps whose channels are turned round; None if it cannot be done.
-
-    Adds to `turned` all tensors that are.
-    """
-    changes: list[Callable[[], None]] = []
-    for operator in edit.main.operators:
-        if turned.isdisjoint(operator.inputs):
-            continue
-        change = _change(edit, operator, turned)
-        if change is None:
-            return None
-        changes += change
-    return None if not turned.isdisjoint(edit.main.outputs) else changes
 
 
 def _change(edit: Edit, operator: Operator, turned: set[int]) -> list[Callable[[], None]] | None:
