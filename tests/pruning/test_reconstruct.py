@@ -6,8 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import QualityWarning
@@ -21,149 +19,20 @@ from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune_one_shot
-from edgeprune.pruning.reconstruct import solve as solving
 from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
 from edgeprune.pruning.reconstruct.samples import MAX_COPIES, with_moved_copies
-from edgeprune.pruning.reconstruct.statistics import Problem, Sums
 from edgeprune.pruning.reconstruct.store import open_store
 from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 from tests.support.architectures import build, samples
+from tests.support.problems import PATTERNS, problem_of
 
 L = keras.layers
-PATTERNS: list[tuple[Pattern, float]] = [
-    (Unstructured(), 0.7),
-    (Block(2, 1), 0.6),
-    (Block(1, 4), 0.5),
-    (NofM(2, 4), 0.5),
-    (Channels(4), 0.5),
-]
 ZEROS = [entry for entry in PATTERNS if not isinstance(entry[0], Channels)]
 """Those that leave a layer its shape; channels are removed."""
 
 
 def weights(model: Any) -> list[Any]:
     return [np.array(weight) for weight in model.get_weights()]
-
-
-def problem_of(inputs: Any, targets: Any, *, with_bias: bool = False, batch: int = 50) -> Problem:
-    """Of columns `[positions, groups, n]` and targets `[positions, rows]`."""
-    sums = Sums(inputs.shape[1], inputs.shape[2], targets.shape[1])
-    for start in range(0, len(inputs), batch):
-        part = slice(start, start + batch)
-        sums.add(inputs[part].astype(np.float32), targets[part].astype(np.float32))
-    return sums.problem(with_bias=with_bias)
-
-
-def correlated(seed: int, positions: int, groups: int, width: int, rows: int) -> tuple[Any, ...]:
-    """Columns with a mean, correlated among themselves, a dense matrix and its outputs."""
-    generator = np.random.default_rng(seed)
-    mixing = generator.normal(size=(groups, width, width)) / np.sqrt(width)
-    inputs = generator.normal(size=(positions, groups, width)) + 0.5
-    inputs = np.einsum("pgn,gnm->pgm", inputs, mixing)
-    dense = generator.normal(size=(rows, width))
-    outputs = np.einsum("pgn,grn->pgr", inputs, dense.reshape(groups, -1, width))
-    return inputs, dense, outputs.reshape(positions, rows)
-
-
-@pytest.mark.parametrize("width", [6, 80], ids=["whole gram", "factored gram"])
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("count", [1, 2])
-def test_the_refit_is_the_least_squares_solution_on_the_kept_columns(
-    width: int, with_bias: bool, count: int
-) -> None:
-    inputs, dense, targets = correlated(0, 60, count, width, 4 * count)
-    noisy = targets + np.random.default_rng(1).normal(size=targets.shape)
-    problem = problem_of(inputs, noisy, with_bias=with_bias)
-    mask = np.random.default_rng(2).random(dense.shape) < (0.5 if width < 60 else 0.2)
-    damped = solving._damped(problem, dense)
-    pull = solving.DAMPING * np.array([gram.diagonal.mean() for gram in problem.grams])
-    found = solving.refit(damped, mask, dense)
-    biases = problem.bias(found)
-    for row in range(len(dense)):
-        group, kept = row // 4, np.flatnonzero(mask[row])
-        x, y = inputs[:, group][:, kept], noisy[:, row]
-        if with_bias:
-            x, y = x - x.mean(0), y - y.mean()
-        # The pull towards the dense weights, written as more equations.
-        extra = np.sqrt(pull[group] * len(x))
-        x = np.concatenate([x, extra * np.eye(len(kept))])
-        y = np.concatenate([y, extra * dense[row, kept]])
-        expected = np.linalg.lstsq(x, y, rcond=None)[0]
-        np.testing.assert_allclose(found[row, kept], expected, rtol=1e-3, atol=1e-4)
-        assert not found[row, ~mask[row]].any()
-        bias = (noisy[:, row] - inputs[:, group] @ found[row]).mean() if with_bias else 0.0
-        assert biases[row] == pytest.approx(bias, abs=1e-4)
-
-
-def test_errors_are_the_mean_squares_that_they_stand_for() -> None:
-    inputs, dense, targets = correlated(0, 90, 2, 5, 6)
-    matrix = dense + np.random.default_rng(1).normal(size=dense.shape) * 0.3
-    problem = problem_of(inputs, targets, with_bias=True)
-    outputs = np.einsum("pgn,grn->pgr", inputs, matrix.reshape(2, 3, 5)).reshape(90, 6)
-    left = targets - outputs
-    np.testing.assert_allclose(problem.errors(matrix), left.var(axis=0), rtol=1e-4)
-
-
-@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
-def test_conjugate_gradients_find_what_solving_at_once_finds(
-    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs, dense, targets = correlated(3, positions, 1, width, 8)
-    problem = solving._damped(problem_of(inputs, targets), dense)
-    mask = make_mask(np.abs(dense), Unstructured(), 0.5)
-    at_once = solving.refit(problem, mask, dense)
-    monkeypatch.setattr(solving, "EXACT_WORK", 0)
-    stepwise = solving.refit(problem, mask, dense)
-    assert not stepwise[~mask].any()
-    np.testing.assert_allclose(stepwise, at_once, atol=0.02 * np.abs(at_once).max())
-    change = problem.errors(stepwise).sum() - problem.errors(at_once).sum()
-    assert abs(change) < 1e-4 * problem.energy.sum()
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    pattern_and_sparsity=st.sampled_from(PATTERNS),
-    rows=st.sampled_from([4, 8, 12]),
-    width=st.sampled_from([4, 8, 32]),
-)
-def test_no_solution_is_worse_than_magnitude_with_refitted_weights(
-    seed: int, pattern_and_sparsity: tuple[Pattern, float], rows: int, width: int
-) -> None:
-    pattern, sparsity = pattern_and_sparsity
-    inputs, dense, targets = correlated(seed, 40, 1, width, rows)
-    problem = problem_of(inputs, targets, with_bias=True)
-    row_weights = np.random.default_rng(seed).uniform(0.1, 2, rows)
-    solution = solving.solve_layer(problem, dense, row_weights, pattern, sparsity)
-    mask = make_mask(np.abs(dense), pattern, sparsity)
-    plain = solving.refit(solving._damped(problem, dense), mask, dense)
-    assert solution.error <= solving.relative_error(problem, plain, row_weights)
-    assert not solution.matrix[~solution.mask].any()
-    # A mask with the pattern is the one that is made when its own entries are the scores.
-    again = make_mask(solution.mask.astype(float), pattern, sparsity)
-    np.testing.assert_array_equal(again, solution.mask)
-
-
-@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
-def test_a_wide_layer_in_32_bits_is_solved_as_well_as_in_64(
-    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs, dense, targets = correlated(4, positions, 1, width, 8)
-    problem = problem_of(inputs, targets, with_bias=True)
-    double = solving.solve_layer(problem, dense, np.ones(8), NofM(2, 4), 0.5)
-    monkeypatch.setattr(solving, "WIDE", width)
-    single = solving.solve_layer(problem, dense, np.ones(8), NofM(2, 4), 0.5)
-    assert single.error == pytest.approx(double.error, rel=0.05, abs=1e-4)
-
-
-def test_admm_finds_a_much_better_mask_where_inputs_are_correlated() -> None:
-    inputs, dense, targets = correlated(5, 2000, 1, 64, 32)
-    problem = problem_of(inputs, targets)
-    for pattern, sparsity in (PATTERNS[0], PATTERNS[1], PATTERNS[3]):
-        solution = solving.solve_layer(problem, dense, np.ones(32), pattern, sparsity)
-        mask = make_mask(np.abs(dense), pattern, sparsity)
-        plain = solving.refit(solving._damped(problem, dense), mask, dense)
-        assert solution.error < 0.8 * solving.relative_error(problem, plain, np.ones(32))
 
 
 LAYERS: list[tuple[Any, tuple[int, ...]]] = [

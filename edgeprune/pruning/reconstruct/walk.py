@@ -7,7 +7,7 @@ the layers before it. Batch normalisation behind a changed layer is corrected on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -23,7 +23,7 @@ from edgeprune.pruning.reconstruct import norm
 from edgeprune.pruning.reconstruct.columns import columns, groups, has_columns, linear_output
 from edgeprune.pruning.reconstruct.gram import FloatArray
 from edgeprune.pruning.reconstruct.run import Run
-from edgeprune.pruning.reconstruct.solve import ITERATIONS, Solution, solve_layer
+from edgeprune.pruning.reconstruct.solve import Solution, errors_along, solve_layer
 from edgeprune.pruning.reconstruct.statistics import Problem, Sums, chosen_positions
 from edgeprune.pruning.reconstruct.store import open_store
 
@@ -40,11 +40,13 @@ class LayerProblem:
     row_weights: FloatArray
     """`[out]`, the weight of each output's error."""
 
-    def solve(self, pattern: Pattern, sparsity: float, iterations: int = ITERATIONS) -> Solution:
+    def solve(self, pattern: Pattern, sparsity: float) -> Solution:
         """Prunes the layer to a pattern and sparsity; see `solve_layer`."""
-        return solve_layer(
-            self.problem, self.dense, self.row_weights, pattern, sparsity, iterations
-        )
+        return solve_layer(self.problem, self.dense, self.row_weights, pattern, sparsity)
+
+    def errors(self, pattern: Pattern, sparsities: Sequence[float]) -> tuple[float, ...]:
+        """What pruning it to rising sparsities would leave; see `errors_along`."""
+        return errors_along(self.problem, self.dense, self.row_weights, pattern, sparsities)
 
 
 Visit = Callable[[LayerProblem], FloatArray | None]
