@@ -73,6 +73,9 @@ def check_sparsity(pattern: Pattern, sparsity: float) -> None:
 
 def _tile_mask(scores: Scores, out: int, in_: int, sparsity: float) -> Mask:
     """Prunes tiles of `out` x `in_`; tiles at the lower and right edge may be smaller."""
+    if out == in_ == 1:
+        count = _nearest_count(sparsity * scores.size, 1, scores.size)
+        return ~_lowest(scores.ravel(), count).reshape(scores.shape)
     row_starts = np.arange(0, scores.shape[0], out)
     column_starts = np.arange(0, scores.shape[1], in_)
     sums = np.add.reduceat(np.add.reduceat(scores, row_starts, axis=0), column_starts, axis=1)
@@ -93,16 +96,36 @@ def _keep_best(scores: Scores, sizes: npt.NDArray[np.int_], zeros: float) -> Mas
       zeros: the number of zero weights wanted.
     """
     if sizes.min() == sizes.max():
-        order = _pruning_order(scores)
-    else:
-        # The last key is the primary one. Of equal scores smaller units go first: pruning a pruned
-        # matrix again, whose zeroed units all score 0, then prunes the same number of them.
-        order = np.lexsort((-np.arange(scores.size), sizes, scores))
+        return ~_lowest(scores, _nearest_count(zeros, int(sizes[0]), scores.size))
+    # The last key is the primary one. Of equal scores smaller units go first: pruning a pruned
+    # matrix again, whose zeroed units all score 0, then prunes the same number of them.
+    order = np.lexsort((-np.arange(scores.size), sizes, scores))
     pruned_after = np.concatenate([[0], np.cumsum(sizes[order])])[:-1]
     count = int(np.argmin(np.abs(pruned_after - zeros)))
     kept = np.ones(scores.size, bool)
     kept[order[:count]] = False
     return kept
+
+
+def _nearest_count(zeros: float, size: int, units: int) -> int:
+    """How many of so many units of one size hold nearest to `zeros` weights; of two the fewer."""
+    below = min(int(zeros / size), units - 1)
+    near = range(max(below - 1, 0), min(below + 2, units))
+    return min(near, key=lambda count: abs(count * size - zeros))
+
+
+def _lowest(scores: Scores, count: int) -> Mask:
+    """Marks the `count` lowest of `[units]` scores; of equal scores those of the highest indices.
+
+    As a stable sort would, in time proportional to the number of scores.
+    """
+    if not count:
+        return np.zeros(scores.size, bool)
+    limit = np.partition(scores, count - 1)[count - 1]
+    marked: Mask = scores < limit
+    ties = np.flatnonzero(scores == limit)
+    marked[ties[ties.size - (count - int(marked.sum())) :]] = True
+    return marked
 
 
 def _pruning_order(scores: Scores) -> npt.NDArray[np.intp]:

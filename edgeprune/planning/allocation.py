@@ -34,8 +34,6 @@ DeviceCost: TypeAlias = Callable[[LayerPlan, float], float]
 
 GRID = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.9, MAX_RAISED_SPARSITY)
 """Sparsities at which losses are measured."""
-LOSS_ITERATIONS = 12
-"""ADMM iterations at each sparsity; the relative losses of layers converge early."""
 _BISECTIONS = 40
 _TINY = 1e-300
 """Keeps quotients finite."""
@@ -370,10 +368,12 @@ def measure_losses(
 
     def visit(case: LayerProblem) -> None:
         row = rows[case.path]
-        sparsities = GRID if can_move(row) else (0.0, row.sparsity)
         pattern = row.pattern or Unstructured()
-        losses = [case.solve(pattern, s, LOSS_ITERATIONS).error if s else 0.0 for s in sparsities]
-        curves[case.path] = Curve(case.path, row.weights, sparsities, tuple(losses))
+        if can_move(row):
+            curves[case.path] = Curve(case.path, row.weights, GRID, case.errors(pattern, GRID))
+        else:
+            losses = (0.0, case.solve(pattern, row.sparsity).error)
+            curves[case.path] = Curve(case.path, row.weights, (0.0, row.sparsity), losses)
 
     visit_layers(mapped, mapped, x, rows, visit, progress)
     return curves

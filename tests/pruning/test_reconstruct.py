@@ -6,8 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import tensorflow as tf
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import QualityWarning
@@ -21,149 +20,20 @@ from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune_one_shot
-from edgeprune.pruning.reconstruct import solve as solving
-from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
+from edgeprune.pruning.reconstruct.columns import columns, groups, outputs_of, positions
 from edgeprune.pruning.reconstruct.samples import MAX_COPIES, with_moved_copies
-from edgeprune.pruning.reconstruct.statistics import Problem, Sums
 from edgeprune.pruning.reconstruct.store import open_store
 from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 from tests.support.architectures import build, samples
+from tests.support.problems import PATTERNS, linear_output, problem_of
 
 L = keras.layers
-PATTERNS: list[tuple[Pattern, float]] = [
-    (Unstructured(), 0.7),
-    (Block(2, 1), 0.6),
-    (Block(1, 4), 0.5),
-    (NofM(2, 4), 0.5),
-    (Channels(4), 0.5),
-]
 ZEROS = [entry for entry in PATTERNS if not isinstance(entry[0], Channels)]
 """Those that leave a layer its shape; channels are removed."""
 
 
 def weights(model: Any) -> list[Any]:
     return [np.array(weight) for weight in model.get_weights()]
-
-
-def problem_of(inputs: Any, targets: Any, *, with_bias: bool = False, batch: int = 50) -> Problem:
-    """Of columns `[positions, groups, n]` and targets `[positions, rows]`."""
-    sums = Sums(inputs.shape[1], inputs.shape[2], targets.shape[1])
-    for start in range(0, len(inputs), batch):
-        part = slice(start, start + batch)
-        sums.add(inputs[part].astype(np.float32), targets[part].astype(np.float32))
-    return sums.problem(with_bias=with_bias)
-
-
-def correlated(seed: int, positions: int, groups: int, width: int, rows: int) -> tuple[Any, ...]:
-    """Columns with a mean, correlated among themselves, a dense matrix and its outputs."""
-    generator = np.random.default_rng(seed)
-    mixing = generator.normal(size=(groups, width, width)) / np.sqrt(width)
-    inputs = generator.normal(size=(positions, groups, width)) + 0.5
-    inputs = np.einsum("pgn,gnm->pgm", inputs, mixing)
-    dense = generator.normal(size=(rows, width))
-    outputs = np.einsum("pgn,grn->pgr", inputs, dense.reshape(groups, -1, width))
-    return inputs, dense, outputs.reshape(positions, rows)
-
-
-@pytest.mark.parametrize("width", [6, 80], ids=["whole gram", "factored gram"])
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("count", [1, 2])
-def test_the_refit_is_the_least_squares_solution_on_the_kept_columns(
-    width: int, with_bias: bool, count: int
-) -> None:
-    inputs, dense, targets = correlated(0, 60, count, width, 4 * count)
-    noisy = targets + np.random.default_rng(1).normal(size=targets.shape)
-    problem = problem_of(inputs, noisy, with_bias=with_bias)
-    mask = np.random.default_rng(2).random(dense.shape) < (0.5 if width < 60 else 0.2)
-    damped = solving._damped(problem, dense)
-    pull = solving.DAMPING * np.array([gram.diagonal.mean() for gram in problem.grams])
-    found = solving.refit(damped, mask, dense)
-    biases = problem.bias(found)
-    for row in range(len(dense)):
-        group, kept = row // 4, np.flatnonzero(mask[row])
-        x, y = inputs[:, group][:, kept], noisy[:, row]
-        if with_bias:
-            x, y = x - x.mean(0), y - y.mean()
-        # The pull towards the dense weights, written as more equations.
-        extra = np.sqrt(pull[group] * len(x))
-        x = np.concatenate([x, extra * np.eye(len(kept))])
-        y = np.concatenate([y, extra * dense[row, kept]])
-        expected = np.linalg.lstsq(x, y, rcond=None)[0]
-        np.testing.assert_allclose(found[row, kept], expected, rtol=1e-3, atol=1e-4)
-        assert not found[row, ~mask[row]].any()
-        bias = (noisy[:, row] - inputs[:, group] @ found[row]).mean() if with_bias else 0.0
-        assert biases[row] == pytest.approx(bias, abs=1e-4)
-
-
-def test_errors_are_the_mean_squares_that_they_stand_for() -> None:
-    inputs, dense, targets = correlated(0, 90, 2, 5, 6)
-    matrix = dense + np.random.default_rng(1).normal(size=dense.shape) * 0.3
-    problem = problem_of(inputs, targets, with_bias=True)
-    outputs = np.einsum("pgn,grn->pgr", inputs, matrix.reshape(2, 3, 5)).reshape(90, 6)
-    left = targets - outputs
-    np.testing.assert_allclose(problem.errors(matrix), left.var(axis=0), rtol=1e-4)
-
-
-@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
-def test_conjugate_gradients_find_what_solving_at_once_finds(
-    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs, dense, targets = correlated(3, positions, 1, width, 8)
-    problem = solving._damped(problem_of(inputs, targets), dense)
-    mask = make_mask(np.abs(dense), Unstructured(), 0.5)
-    at_once = solving.refit(problem, mask, dense)
-    monkeypatch.setattr(solving, "EXACT_WORK", 0)
-    stepwise = solving.refit(problem, mask, dense)
-    assert not stepwise[~mask].any()
-    np.testing.assert_allclose(stepwise, at_once, atol=0.02 * np.abs(at_once).max())
-    change = problem.errors(stepwise).sum() - problem.errors(at_once).sum()
-    assert abs(change) < 1e-4 * problem.energy.sum()
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    pattern_and_sparsity=st.sampled_from(PATTERNS),
-    rows=st.sampled_from([4, 8, 12]),
-    width=st.sampled_from([4, 8, 32]),
-)
-def test_no_solution_is_worse_than_magnitude_with_refitted_weights(
-    seed: int, pattern_and_sparsity: tuple[Pattern, float], rows: int, width: int
-) -> None:
-    pattern, sparsity = pattern_and_sparsity
-    inputs, dense, targets = correlated(seed, 40, 1, width, rows)
-    problem = problem_of(inputs, targets, with_bias=True)
-    row_weights = np.random.default_rng(seed).uniform(0.1, 2, rows)
-    solution = solving.solve_layer(problem, dense, row_weights, pattern, sparsity)
-    mask = make_mask(np.abs(dense), pattern, sparsity)
-    plain = solving.refit(solving._damped(problem, dense), mask, dense)
-    assert solution.error <= solving.relative_error(problem, plain, row_weights)
-    assert not solution.matrix[~solution.mask].any()
-    # A mask with the pattern is the one that is made when its own entries are the scores.
-    again = make_mask(solution.mask.astype(float), pattern, sparsity)
-    np.testing.assert_array_equal(again, solution.mask)
-
-
-@pytest.mark.parametrize(("width", "positions"), [(40, 200), (90, 60)])
-def test_a_wide_layer_in_32_bits_is_solved_as_well_as_in_64(
-    width: int, positions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs, dense, targets = correlated(4, positions, 1, width, 8)
-    problem = problem_of(inputs, targets, with_bias=True)
-    double = solving.solve_layer(problem, dense, np.ones(8), NofM(2, 4), 0.5)
-    monkeypatch.setattr(solving, "WIDE", width)
-    single = solving.solve_layer(problem, dense, np.ones(8), NofM(2, 4), 0.5)
-    assert single.error == pytest.approx(double.error, rel=0.05, abs=1e-4)
-
-
-def test_admm_finds_a_much_better_mask_where_inputs_are_correlated() -> None:
-    inputs, dense, targets = correlated(5, 2000, 1, 64, 32)
-    problem = problem_of(inputs, targets)
-    for pattern, sparsity in (PATTERNS[0], PATTERNS[1], PATTERNS[3]):
-        solution = solving.solve_layer(problem, dense, np.ones(32), pattern, sparsity)
-        mask = make_mask(np.abs(dense), pattern, sparsity)
-        plain = solving.refit(solving._damped(problem, dense), mask, dense)
-        assert solution.error < 0.8 * solving.relative_error(problem, plain, np.ones(32))
 
 
 LAYERS: list[tuple[Any, tuple[int, ...]]] = [
@@ -198,17 +68,21 @@ def test_columns_times_the_device_matrix_are_what_the_layer_computes(
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     fresh = type(layer).from_config(layer.get_config())
     fresh.build((None, *shape))
-    activation = fresh.activation
     kernel = np.asarray(kernel_variable(fresh))
     matrix = device_matrix.to_device(type(fresh).__name__, kernel)
     made = np.asarray(columns(fresh, x))
     by_group = matrix.reshape(groups(fresh), -1, matrix.shape[1])
-    outputs = np.einsum("pgn,grn->pgr", made, by_group).reshape(len(made), -1)
     if fresh.use_bias:
-        fresh.bias.assign(np.arange(outputs.shape[1]))
-        outputs = outputs + np.arange(outputs.shape[1])
+        fresh.bias.assign(np.arange(len(matrix)))
+    outputs = np.asarray(outputs_of(fresh, tf.constant(made)))
+    computed = np.einsum("pgn,grn->pgr", made, by_group).reshape(len(made), -1)
+    np.testing.assert_allclose(
+        outputs, computed + np.asarray(fresh.bias if fresh.use_bias else 0), atol=1e-5
+    )
     np.testing.assert_allclose(linear_output(fresh, x), outputs, atol=1e-5)
-    assert fresh.activation is activation
+    assert positions(fresh, x) == len(made)
+    chosen = np.sort(np.random.default_rng(1).permutation(len(made))[: len(made) // 2 + 1])
+    np.testing.assert_allclose(columns(fresh, x, chosen), made[chosen], atol=1e-6)
 
 
 @pytest.mark.slow
@@ -308,18 +182,25 @@ def test_a_model_without_a_graph_is_reconstructed_like_the_same_model_with_one()
     np.testing.assert_allclose(pruned(x[0]), other(x[0]), atol=1e-3)
 
 
-def test_values_beyond_the_memory_go_to_files_that_are_gone_at_the_end() -> None:
-    tensor = keras.ops.arange(40000, dtype="float32")
-    with open_store(memory_bytes=200_000) as store:
-        store.append("a", tensor)
-        store.append("a", tensor + 1)
-        store.append("b", tensor + 2)
+def test_values_beyond_the_memory_are_halved_and_go_to_files_that_are_gone_at_the_end() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 40000)).astype(np.float32) * 1e-9
+    with open_store(memory_bytes=390_000) as store:
+        for key, array in enumerate(values):
+            store.put(key, keras.ops.convert_to_tensor(array))
         folder = store.folder
-        assert len(list(folder.iterdir())) == 2
-        np.testing.assert_array_equal(store.batch("a", 1), np.asarray(tensor) + 1)
-        store.free("a")
-        assert len(list(folder.iterdir())) == 1
-        np.testing.assert_array_equal(store.batch("b", 0), np.asarray(tensor) + 2)
+        # 160,000 bytes as they are, twice 80,000 in half precision; no more fits into memory.
+        assert [path.stat().st_size for path in folder.iterdir()] == [80_000]
+        np.testing.assert_array_equal(store.get(0), values[0])
+        for key in (1, 2, 3):
+            limit = 2.0**-11 * np.abs(values[key]).max()
+            np.testing.assert_allclose(store.get(key), values[key], rtol=0, atol=limit)
+        store.free(3)
+        assert not list(folder.iterdir())
+        store.free(0)
+        store.put(4, keras.ops.convert_to_tensor(np.full(40000, np.inf, np.float32)))
+        assert np.isinf(store.get(4)).all()
+        store.put(5, keras.ops.arange(100_000))
+        np.testing.assert_array_equal(store.get(5), np.arange(100_000))
     assert not folder.exists()
 
 

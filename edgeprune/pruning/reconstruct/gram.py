@@ -41,7 +41,14 @@ class Gram(ABC):
 
     @abstractmethod
     def inverse(self) -> Apply:
-        """A function that multiplies rows by the inverse; the matrix must be positive definite."""
+        """A function that multiplies rows by the inverse, made to be called many times.
+
+        The matrix must be positive definite.
+        """
+
+    @abstractmethod
+    def solve(self, rows: FloatArray) -> FloatArray:
+        """The product of rows `[r, n]` and the inverse, once; positive definite matrices only."""
 
     @abstractmethod
     def single(self) -> Gram:
@@ -93,9 +100,19 @@ class WholeGram(Gram):
         return WholeGram(self.matrix.astype(np.float32))
 
     def inverse(self) -> Apply:
+        """Multiplies by the inverse matrix, which takes a fraction of the time of two factors."""
+        inverse = self.inverse_matrix()
+        return lambda rows: rows @ inverse
+
+    def inverse_matrix(self) -> FloatArray:
+        """The inverse, `[n, n]`; the matrix must be positive definite."""
+        return self.solve(np.eye(len(self.matrix), dtype=self.matrix.dtype))
+
+    def solve(self, rows: FloatArray) -> FloatArray:
         """Solves with the Cholesky factors."""
         factor = scipy.linalg.cho_factor(self.matrix, check_finite=False)
-        return lambda rows: scipy.linalg.cho_solve(factor, rows.T, check_finite=False).T
+        solved: FloatArray = scipy.linalg.cho_solve(factor, rows.T, check_finite=False).T
+        return solved
 
     def kept(self, columns: Array) -> Gram:
         """The submatrix of some columns, given by their indices `[k]`."""
@@ -149,13 +166,12 @@ class FactoredGram(Gram):
         core = weighted @ self.factor.T
         core[np.diag_indices_from(core)] += 1
         factor = scipy.linalg.cho_factor(core, check_finite=False)
+        solved = scipy.linalg.cho_solve(factor, weighted, check_finite=False)
+        return lambda rows: rows / self.damping - (rows @ weighted.T) @ solved
 
-        def apply(rows: FloatArray) -> FloatArray:
-            inner = scipy.linalg.cho_solve(factor, weighted @ rows.T, check_finite=False)
-            applied: FloatArray = rows / self.damping - inner.T @ weighted
-            return applied
-
-        return apply
+    def solve(self, rows: FloatArray) -> FloatArray:
+        """As `inverse`."""
+        return self.inverse()(rows)
 
     def kept(self, columns: Array) -> Gram:
         """The submatrix of some columns; stored whole if there are no more than positions."""
