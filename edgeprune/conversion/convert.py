@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from edgeprune.conversion.activation_tails import measure_tails
 from edgeprune.conversion.bias_correction import BiasCorrection, correct_biases
 from edgeprune.conversion.check_written import check_written, layer_of
 from edgeprune.conversion.converter import Conversion, convert_in_child, convert_saved_model
@@ -26,6 +27,7 @@ from edgeprune.conversion.one_hot import requantize_one_hot
 from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import file_inputs, require_exact_ids
 from edgeprune.core import device_matrix
+from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import ChannelScale, InputSpec, Scale, scales_by_name, signature_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
@@ -145,6 +147,7 @@ def export(
         converted.write_bytes(content)
         draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
         correction = None
+        tails: tuple[ActivationTail, ...] = ()
         if samples is not None and not measuring_only:
             draft, correction = _corrected(draft, model, profile, samples, isolated=isolated)
         unchecked = check_zeros(model, draft.graph)
@@ -172,9 +175,12 @@ def export(
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
         notes = check_written(model, tflite_file.read(encoded), profile, chosen)
+        if correction is not None and samples is not None:
+            by_name = _calibration(file_inputs(model, "int8"), samples)
+            tails = measure_tails(tflite_file.read(encoded), by_name)
         write_file(path, encoded.read_bytes())
     artifact = describe_file(path)
-    write_beside(artifact, manifest)
+    write_beside(artifact, _with_tails(manifest, tails))
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
     return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
@@ -234,6 +240,13 @@ def _corrected(
     paths = tuple(map_layers(model).layers)
     named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
     return draft, replace(done, noise=tuple(named))
+
+
+def _with_tails(manifest: dict[str, Any], tails: tuple[ActivationTail, ...]) -> dict[str, Any]:
+    """The manifest with the ranges of activations and what nearly all of their values need."""
+    if not tails:
+        return manifest
+    return {**manifest, "int8": {**manifest["int8"], "activations": list(map(asdict, tails))}}
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
