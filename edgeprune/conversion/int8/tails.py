@@ -6,15 +6,15 @@ alone has only their range, so that `export` writes the quantile into the manife
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from edgeprune.conversion.int8.child import launcher
 from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
-from edgeprune.targets.child import Launcher, WorkerError, run_worker, worker_model
+from edgeprune.targets.child import WorkerError, run_worker, worker_model
 from edgeprune.tflite.format.graph import Graph, Tensor
 from edgeprune.tflite.format.signature import input_ports
 
@@ -46,12 +46,10 @@ def measure_tails(graph: Graph, samples: Mapping[str, Array]) -> tuple[Activatio
     model = {**worker_model(graph), "output_tensors": [tensor.index for tensor in tensors]}
     ports = [port.name for port in input_ports(graph)]
     job = {"runtime": "LiteRT", "models": [model]}
-    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
-    launcher = Launcher(environment={"PYTHONPATH": os.pathsep.join(filter(None, paths))})
     inputs = [[samples[name][rows] for name in ports]]
     try:
         reply = run_worker(
-            job, inputs, launcher=launcher, script=_WORKER, time_limit_s=TIME_LIMIT_S
+            job, inputs, launcher=launcher(), script=_WORKER, time_limit_s=TIME_LIMIT_S
         )
     except WorkerError:
         return ()
