@@ -95,7 +95,10 @@ def prune(dense, wanted, data, steps):
         options = {"pruning_schedule": schedule, "sparsity_m_by_n": (2, 4)}
     else:
         end = round(0.65 * steps)
-        schedule = pruning.PolynomialDecay(0.0, float(wanted), 0, end, frequency=50)
+        often = max(1, min(50, end // 10))  # of a short run too, the last mask has all zeros
+        schedule = pruning.PolynomialDecay(
+            0.0, float(wanted), 0, end - end % often, frequency=often
+        )
         options = {"pruning_schedule": schedule}
 
     def wrapped(layer):

@@ -116,7 +116,7 @@ def _int8_charts(device: Plotted) -> Iterator[Chart]:
     if len(device.accuracies) > _FILES:
         yield Chart(
             f"Accuracy, float and quantized: {device.title}",
-            "The bars' ends show the 95 % interval.",
+            "Fraction of the same samples named correctly, on its 95 % interval.",
             _svg(partial(_plot_accuracies, rows=device.accuracies[::-1]), height=2.2),
         )
     rows = [row for row in device.noise if row.snr_db is not None]
@@ -256,14 +256,16 @@ def _plot_layers(axes: Axes, device: Plotted) -> None:
 
 
 def _plot_accuracies(axes: Axes, rows: Sequence[AccuracyRow]) -> None:
-    """A bar for every network, with its interval."""
-    colors = [DENSE_COLOR if row.name.endswith("dense") else PRUNED_COLOR for row in rows]
-    axes.barh([row.name for row in rows], [row.value for row in rows], color=colors)
-    axes.bar_label(axes.containers[0], fmt="%.3f", padding=8, fontsize=8)  # type: ignore[arg-type]
+    """A dot for every network, on its interval."""
     for place, row in enumerate(rows):
-        axes.plot(row.ci95, [place] * 2, color="black", linewidth=1.2)
-    lowest = min(row.ci95[0] for row in rows)
-    axes.set_xlim(max(0.0, lowest - 0.1), 1.1)
+        color = DENSE_COLOR if row.name.endswith("dense") else PRUNED_COLOR
+        axes.plot(row.ci95, [place] * 2, color=color, linewidth=2)
+        axes.plot([row.value], [place], "o", color=color)
+        axes.annotate(
+            f"{row.value:.3f}", (row.value, place), (0, 6), textcoords="offset points", ha="center"
+        )
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.margins(y=0.25)
     axes.set_xlabel("accuracy")
 
 
