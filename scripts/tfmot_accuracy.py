@@ -72,21 +72,33 @@ def samples(path):
         return arrays["x"].astype(np.float32) / 127.5 - 1, arrays["y"]
 
 
-def main():
-    """Trains and prints the accuracy."""
-    folder, wanted, epochs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    keras.utils.set_random_seed(0)
+def batches(folder):
+    """Shuffled and augmented batches of `train.npz`."""
     x, y = samples(folder / "train.npz")
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=0)
-    batches = batches.batch(BATCH_SIZE).map(flip_and_shift).prefetch(4)
-    steps = epochs * len(batches)
+    drawn = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x))
+    return drawn.batch(BATCH_SIZE).map(flip_and_shift).prefetch(4)
+
+
+def fit(model, data, steps, rate, callbacks=()):
+    """Trains for a number of steps on a cosine from a learning rate."""
+    cosine = keras.optimizers.schedules.CosineDecay(rate, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(cosine), loss, metrics=["accuracy"])
+    model.fit(data.repeat(), steps_per_epoch=steps, verbose=2, callbacks=list(callbacks))
+
+
+def prune(dense, wanted, data, steps):
+    """The network with zeros, stripped: `wanted` is 2:4 or the fraction of them."""
     pruning = tfmot.sparsity.keras
     if wanted == "2:4":
         schedule = pruning.ConstantSparsity(0.5, begin_step=0, frequency=100)
         options = {"pruning_schedule": schedule, "sparsity_m_by_n": (2, 4)}
     else:
         end = round(0.65 * steps)
-        schedule = pruning.PolynomialDecay(0.0, float(wanted), 0, end, frequency=50)
+        often = max(1, min(50, end // 10))  # of a short run too, the last mask has all zeros
+        schedule = pruning.PolynomialDecay(
+            0.0, float(wanted), 0, end - end % often, frequency=often
+        )
         options = {"pruning_schedule": schedule}
 
     def wrapped(layer):
@@ -96,13 +108,17 @@ def main():
             return layer
         return pruning.prune_low_magnitude(layer, **options)
 
-    dense = build(folder)
     model = keras.models.clone_model(dense, clone_function=wrapped)
-    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-    model.fit(batches, epochs=epochs, verbose=2, callbacks=[pruning.UpdatePruningStep()])
-    stripped = pruning.strip_pruning(model)
+    fit(model, data, steps, LEARNING_RATE, [pruning.UpdatePruningStep()])
+    return pruning.strip_pruning(model)
+
+
+def main():
+    """Trains and prints the accuracy."""
+    folder, wanted, epochs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    keras.utils.set_random_seed(0)
+    data = batches(folder)
+    stripped = prune(build(folder), wanted, data, epochs * len(data))
     test, labels = samples(folder / "test.npz")
     print(float(np.mean(stripped.predict(test, verbose=0).argmax(-1) == labels)))
 

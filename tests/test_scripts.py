@@ -1,10 +1,13 @@
-"""The scripts that find a Python to work with."""
+"""The scripts that find a Python to work with, and what benchmarks keep of their numbers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -61,3 +64,43 @@ def test_pyenvs_versions_count_unless_only_the_path_does(tmp_path: Path) -> None
     newest = str(tmp_path / "versions/3.99.10/bin/python3.99")
     assert find_python("3.99", path="", pyenv=tmp_path) == (0, newest)
     assert find_python("--on-path", "3.99", path="", pyenv=tmp_path) == (1, "")
+
+
+@pytest.fixture
+def bench_int8(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    loader = SourceFileLoader("bench_int8", str(SCRIPTS / "bench_int8"))
+    spec = spec_from_loader("bench_int8", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bench_int8", module)
+    loader.exec_module(module)
+    return module
+
+
+def test_a_number_of_the_int8_table_is_made_once(bench_int8: ModuleType, tmp_path: Path) -> None:
+    path, made = tmp_path / "results.json", iter((0.75, 0.5))
+    settings = {"model": "dense.keras", "epochs": 4, "images": None}
+    first = bench_int8.Results(path, settings)
+    assert first.of("a row", 0, lambda: next(made)) == 0.75
+    again = bench_int8.Results(path, settings)
+    assert again.of("a row", 0, lambda: next(made)) == 0.75
+    assert again.of("a row", 1, lambda: next(made)) == 0.5
+    with pytest.raises(SystemExit, match="--work"):
+        bench_int8.Results(path, {**settings, "epochs": 1})
+
+
+def test_a_line_of_the_int8_table_has_mean_and_spread_over_seeds(bench_int8: ModuleType) -> None:
+    written = bench_int8.line("a row", [0.79, 0.81], 0.795)
+    assert written.split() == ["a", "row", "80.00", "%", "+0.50", "+-", "1.41", "of", "2"]
+    assert bench_int8.line("a row", [0.79], 0.795).split()[-1] == "-0.50"
+
+
+def test_every_amount_of_the_int8_table_stands_beside_tensorflows_own_quantization(
+    bench_int8: ModuleType,
+) -> None:
+    names = [row.name for row in bench_int8.rows_of(4)]
+    assert len(names) == len(set(names))
+    for what in bench_int8.AMOUNTS:
+        assert {f"one shot, {what}", f"one shot, {what}, TensorFlow's quantization"} <= {*names}
+    assert {f"4 epochs, {what}" for what in bench_int8.TRAINED} <= {*names}

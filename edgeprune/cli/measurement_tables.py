@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgeprune.cli.terminal import fail, say, show, show_grid, warn
+from edgeprune.core.layer_noise import noise_text
 from edgeprune.report.ranking import INTERVAL
 from edgeprune.targets.measurement import measurement_grids, operator_grid, warnings_of
 
@@ -35,13 +36,13 @@ def show_shipping(report: Report) -> None:
 def show_report(report: Report) -> None:
     """One line per device, then what has to be said about each."""
     show_grid(report.overview())
-    for baselines in report.baseline_grids():
-        show_grid(baselines)
+    for table in (*report.accuracy_grids(), *report.baseline_grids()):
+        show_grid(table)
     for ranking in report.shown_rankings:
         show_grid(ranking.grid().without(INTERVAL))
     for device in report.devices:
-        if device.history:
-            say(f"{device.title}: {device.history}")
+        for text in filter(None, (noise_text(device.noise), device.history)):
+            say(f"{device.title}: {text}")
         warn(f"{device.title}: {note}" for note in device.notes)
         for problem in device.problems:
             fail(f"{device.title}: {problem}")

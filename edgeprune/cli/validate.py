@@ -9,6 +9,7 @@ import click
 
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
+from edgeprune.core.layer_noise import noise_text
 from edgeprune.targets.measurement import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def validate_command(
     """Check that a file loads, computes what it should and fits the device.
 
     Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
-    computer and the device's own instruments are always asked, others with --target.
+    computer and the device's own instruments are always asked, others with --target. Of an int8
+    file it names the layers that lose most, from the manifest beside it.
     """
     from edgeprune.inspection import validate_file
     from edgeprune.tflite.format import file as tflite_file
@@ -82,4 +84,5 @@ def validate_command(
         print_json(verdict.to_json())
     else:
         terminal.show_grids(verdict)
+        terminal.say(noise_text(verdict.noise))
     context.exit(0 if verdict.ok else 1)

@@ -8,7 +8,7 @@ support, and that every zero of the pruned kernels is still a zero in the file.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from edgeprune.conversion.from_keras import (
 )
 from edgeprune.conversion.int8.bias_correction import BiasCorrection, correct_biases
 from edgeprune.conversion.int8.measure import measure_ranges
+from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.conversion.obstacles import unrolled_notes
@@ -30,6 +31,7 @@ from edgeprune.conversion.one_hot import requantize_one_hot
 from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import require_exact_ids
 from edgeprune.core import device_matrix
+from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import ChannelScale, Scale, scales_by_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
@@ -151,6 +153,7 @@ def export(
         converted.write_bytes(content)
         draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
         correction = None
+        tails: tuple[ActivationTail, ...] = ()
         if samples is not None and not measuring_only:
             draft, correction = _corrected(draft, model, floating, samples)
         unchecked = check_zeros(model, draft.graph)
@@ -178,9 +181,11 @@ def export(
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
         notes = check_written(model, tflite_file.read(encoded), profile, chosen)
+        if correction is not None and samples is not None:
+            tails = measure_tails(tflite_file.read(encoded), samples)
         write_file(path, encoded.read_bytes())
     artifact = describe_file(path)
-    write_beside(artifact, manifest)
+    write_beside(artifact, _with_tails(manifest, tails))
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
     return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
@@ -194,6 +199,13 @@ def _corrected(
     paths = tuple(map_layers(model).layers)
     named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
     return draft, replace(done, noise=tuple(named))
+
+
+def _with_tails(manifest: dict[str, Any], tails: tuple[ActivationTail, ...]) -> dict[str, Any]:
+    """The manifest with the ranges of activations and what nearly all of their values need."""
+    if not tails:
+        return manifest
+    return {**manifest, "int8": {**manifest["int8"], "activations": list(map(asdict, tails))}}
 
 
 def _int8_content(

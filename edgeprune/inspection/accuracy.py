@@ -6,10 +6,11 @@ that, so they run on an emulated one, which is slow, on some of the samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ EMULATED_CHUNK = 64
 """The same on an emulated core, where one may take seconds."""
 EMULATED_SAMPLES = 256
 """Samples that accuracy is measured on where it has to be measured on an emulated core."""
+Z95 = 1.96
+"""Standard deviations on both sides of the mean that hold 95 % of a normal distribution."""
 Order: TypeAlias = Callable[[list[Array]], list[Array]]
 """What puts one array per input into the order of a file's inputs."""
 
@@ -51,6 +54,8 @@ class Accuracy:
     """With its version and, where it is emulated, the core."""
     emulated: bool = False
     """Whether it ran on an emulated core, and so perhaps on fewer samples than there are."""
+    right: Array | None = field(default=None, repr=False, compare=False)
+    """Whether each sample was named correctly, `[n]` of bool, in the order of the samples."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} of {self.samples} samples, {self.runtime}"
@@ -97,7 +102,54 @@ def accuracy(
         runtime = reply.facts["runtime"]
     named = np.concatenate(labels)
     right = _classes(np.concatenate(outputs)) == named
-    return Accuracy(float(np.mean(right)), len(named), runtime, emulated)
+    return Accuracy(float(np.mean(right)), len(named), runtime, emulated, right)
+
+
+def model_accuracy(model: Any, data: Source) -> Accuracy:
+    """How many samples a Keras model names correctly, in float; as `accuracy` else.
+
+    Args:
+      model: a built Keras model with one output `[n, classes]`.
+      data: samples with labels `[n]` or `[n, 1]`, in the model's order; read bit by bit.
+
+    Raises:
+      DataError: the labels are not classes.
+    """
+    from edgeprune.keras_model.interface import predict
+
+    labels, outputs = [], []
+    for chunk in data.chunks(_chunk_size(data, LARGEST_CHUNK)):
+        labels.append(_class_labels(chunk.y))
+        outputs.append(_best(predict(model, list(chunk.x))[0]))
+    named = np.concatenate(labels)
+    right = _classes(np.concatenate(outputs)) == named
+    return Accuracy(float(np.mean(right)), len(named), "Keras", right=right)
+
+
+def interval(value: float, samples: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction of samples.
+
+    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    share = Z95**2 / samples
+    middle = (value + share / 2) / (1 + share)
+    half = Z95 / (1 + share) * math.sqrt(value * (1 - value) / samples + share / (4 * samples))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def change(of: Array, against: Array) -> tuple[float, tuple[float, float]]:
+    """What one classifier names rightly more often than another, and the 95 % interval of that.
+
+    Both were asked the same samples, so that only those count on which they differ.
+
+    Args:
+      of: whether each sample was named correctly, `[n]` of bool.
+      against: the same of the other one.
+    """
+    differences = of.astype(np.float64) - against
+    mean = float(differences.mean())
+    half = Z95 * float(differences.std()) / math.sqrt(len(differences))
+    return mean, (mean - half, mean + half)
 
 
 def _runner(graph: Graph, profile: DeviceProfile) -> tuple[Callable[[list[Array]], Reply], bool]:

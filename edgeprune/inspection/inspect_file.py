@@ -1,6 +1,7 @@
 """Says what is in a .tflite file: operators, weights, zeros, their encoding, and what is wrong.
 
-Works on any file, ours or not, without TensorFlow and without a runtime. Whether XNNPACK skips
+Works on any file, ours or not, without TensorFlow and without a runtime; a manifest beside a file
+adds what its activations need of their ranges. Whether XNNPACK skips
 zeros of convolutions on ARM64 depends on the whole graph; the gate says so for every runtime that
 the device has, and what only one of them does is not claimed.
 """
@@ -15,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from edgeprune.core.activation_tail import tails_in
 from edgeprune.core.files import describe_file
 from edgeprune.core.finding import Finding
 from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.inspection.findings import MISREAD, about_network, graph_findings
+from edgeprune.inspection.scale_findings import scale_findings
 from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.targets.file_findings import target_findings
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor, read
 from edgeprune.tflite.gate import NetworkVerdict, asks_for_sparse, judge_each
-from edgeprune.tflite.metadata import read_embedded
+from edgeprune.tflite.metadata import read_beside, read_embedded
 from edgeprune.tflite.op_versions import REFERENCE_RUNTIMES
 from edgeprune.tflite.storage_plan import (
     SOURCE_TYPES,
@@ -204,6 +207,7 @@ def inspect(
     findings = (
         *graph_findings(graph, plans, runtimes),
         *about_network(graph, verdicts),
+        *scale_findings(graph, tails_in(read_beside(graph.path))),
         *target_findings(graph, profile.targets if profile else ()),
     )
     main = graph.subgraphs[0]

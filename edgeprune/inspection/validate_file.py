@@ -15,6 +15,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec, Ports, scales_by_name, with_scales
 from edgeprune.core.errors import DataError, TargetError
 from edgeprune.core.files import describe_file
+from edgeprune.core.layer_noise import noise_in
 from edgeprune.core.sources import AnySource, open_source
 from edgeprune.inspection.accuracy import EMULATED_SAMPLES, accuracy
 from edgeprune.inspection.pattern_check import check_pattern
@@ -40,7 +41,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
-from edgeprune.tflite.metadata import asks_for_halves, read_embedded, read_manifest
+from edgeprune.tflite.metadata import asks_for_halves, read_beside, read_embedded, read_manifest
 from edgeprune.tflite.op_versions import version_misses
 
 CHECKED_SAMPLES = 32
@@ -59,7 +60,8 @@ def validate(
 ) -> Verdict:
     """Checks a .tflite file for a device.
 
-    Of a file that computes in half precision, labelled samples give the accuracy too: an ARM64 core
+    Of an int8 file, the manifest beside it gives the signal-to-noise ratio of every layer. Of a
+    file that computes in half precision, labelled samples give the accuracy too: an ARM64 core
     alone computes so, and the accuracy on this computer would be another file's.
 
     Args:
@@ -96,7 +98,7 @@ def validate(
         *_check_targets(Case(graph, profile, inputs, wanted, settings or Settings()), targets),
         *_check_accuracy(graph, profile, source, samples),
     )
-    return Verdict(str(model), profile.name, checks)
+    return Verdict(str(model), profile.name, checks, noise_in(read_beside(graph.path)))
 
 
 def _inputs(graph: Graph, source: AnySource | None) -> list[Array]:

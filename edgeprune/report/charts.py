@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeprune.core.files import Artifact
+from edgeprune.core.layer_noise import HOW_TO_SKIP, LayerNoise
 from edgeprune.core.plan import LayerSparsity
+from edgeprune.report.accuracies import AccuracyRow
 from edgeprune.report.ranking import Ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DENSE_COLOR, PRUNED_COLOR = "#9aa5b1", "#2563a8"
+_FILES = 2
+"""Accuracies that the first chart shows already: of the dense and the pruned file."""
 _MEANING = {
     "ms": "Median of one inference; the bars' ends show the 95 % interval.",
     "modelled cycles": "Of one inference by a model of the core, in millions; no time, and every "
@@ -54,6 +58,14 @@ class Plotted(Protocol):
     def layers(self) -> tuple[LayerSparsity, ...]:
         """Zeros in every layer."""
 
+    @property
+    def accuracies(self) -> tuple[AccuracyRow, ...]:
+        """Of float networks and files."""
+
+    @property
+    def noise(self) -> tuple[LayerNoise, ...]:
+        """Of the layers of the pruned int8 file."""
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -86,6 +98,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
             ),
         ]
     charts += _cost_charts(rankings)
+    charts += [chart for device in devices for chart in _int8_charts(device)]
     charts += [
         Chart(
             f"Sparsity per layer: {device.title}",
@@ -96,6 +109,23 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
         if device.layers
     ]
     return charts
+
+
+def _int8_charts(device: Plotted) -> Iterator[Chart]:
+    """What quantization costs on a device: accuracies with intervals, and noise by layer."""
+    if len(device.accuracies) > _FILES:
+        yield Chart(
+            f"Accuracy, float and quantized: {device.title}",
+            "Fraction of the same samples named correctly, on its 95 % interval.",
+            _svg(partial(_plot_accuracies, rows=device.accuracies[::-1]), height=2.2),
+        )
+    rows = [row for row in device.noise if row.snr_db is not None]
+    if rows:
+        yield Chart(
+            f"Signal to noise per layer in int8: {device.title}",
+            f"The lower, the more a layer loses. {HOW_TO_SKIP}",
+            _svg(partial(_plot_noise, rows=rows[::-1]), height=1.0 + 0.22 * len(rows)),
+        )
 
 
 def _cost_charts(rankings: Sequence[Ranking]) -> list[Chart]:
@@ -223,3 +253,24 @@ def _plot_layers(axes: Axes, device: Plotted) -> None:
     axes.barh([row.path for row in rows], [row.sparsity for row in rows], color=PRUNED_COLOR)
     axes.set_xlim(0, 1)
     axes.set_xlabel("fraction of weights that are zeroed or removed")
+
+
+def _plot_accuracies(axes: Axes, rows: Sequence[AccuracyRow]) -> None:
+    """A dot for every network, on its interval."""
+    for place, row in enumerate(rows):
+        color = DENSE_COLOR if row.name.endswith("dense") else PRUNED_COLOR
+        axes.plot(row.ci95, [place] * 2, color=color, linewidth=2)
+        axes.plot([row.value], [place], "o", color=color)
+        axes.annotate(
+            f"{row.value:.3f}", (row.value, place), (0, 6), textcoords="offset points", ha="center"
+        )
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.margins(y=0.25)
+    axes.set_xlabel("accuracy")
+
+
+def _plot_noise(axes: Axes, rows: Sequence[LayerNoise]) -> None:
+    """A bar for every layer, the first that runs on top."""
+    ratios = [row.snr_db or 0.0 for row in rows]
+    axes.barh([row.layer for row in rows], ratios, color=PRUNED_COLOR)
+    axes.set_xlabel("dB")

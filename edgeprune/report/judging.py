@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeprune.core import digest
 from edgeprune.core.arrays import Array
@@ -12,11 +13,13 @@ from edgeprune.core.data import signature_name
 from edgeprune.core.errors import DataError, EdgepruneError, TargetError
 from edgeprune.core.files import Artifact
 from edgeprune.core.sources import AnySource
-from edgeprune.inspection.accuracy import accuracy
+from edgeprune.inspection.accuracy import Accuracy, accuracy, model_accuracy
 from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
+from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.interface import input_specs
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.report import fingerprint
+from edgeprune.report.accuracies import AccuracyRow, accuracy_rows
 from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
 from edgeprune.report.kept import Fingerprint
@@ -63,7 +66,9 @@ def judge_files(
         tell("measure")
         report = _measured(job, entry, report, [dense.path, pruned.path])
         tell("accuracy")
-        return _with_accuracy(report, profile, [dense.path, pruned.path], test, ordered)
+        return _with_accuracy(
+            report, profile, [dense.path, pruned.path], test, ordered, [job.model, reference]
+        )
     except EdgepruneError as error:
         return replace(report, error=str(error))
 
@@ -74,7 +79,9 @@ def _with_accuracy(
     files: Sequence[Path],
     test: AnySource,
     ordered: Callable[[list[Array]], list[Array]],
+    models: Sequence[Any],
 ) -> DeviceReport:
+    """The report with the accuracy of both files, and of the float networks that they are of."""
     try:
         dense, pruned = (accuracy(path, profile, test, ordered) for path in files)
     except (DataError, TargetError) as error:
@@ -86,8 +93,33 @@ def _with_accuracy(
         accuracy=(dense.value, pruned.value),
         accuracy_samples=pruned.samples,
         accuracy_runtime=pruned.runtime,
+        accuracies=_rows(report.numerics, (dense, pruned), models, test),
         notes=(*report.notes, *((said,) if pruned.emulated else ())),
     )
+
+
+def _rows(
+    numerics: str, files: tuple[Accuracy, Accuracy], models: Sequence[Any], test: AnySource
+) -> tuple[AccuracyRow, ...]:
+    """Both files beside both models in Keras, where a file is another network than its model.
+
+    Args:
+      numerics: number format of the files.
+      files: accuracy of the dense and of the pruned one.
+      models: both models, or paths of them.
+      test: the samples of the files' accuracy; on an emulated core they are some of these.
+    """
+    networks = ("dense", "pruned")
+    exact = numerics == "float32"
+    kind = "float" if exact else numerics
+    own = [(f"{kind} {name}", found) for name, found in zip(networks, files, strict=True)]
+    if exact or any(found.emulated for found in files):
+        return accuracy_rows(own)
+    floats = [
+        (f"float {name}", model_accuracy(as_model(model), test))
+        for name, model in zip(networks, models, strict=True)
+    ]
+    return accuracy_rows([*floats, *own])
 
 
 def _measured(job: Job, entry: Entry, report: DeviceReport, files: Sequence[Path]) -> DeviceReport:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from edgeprune.core.files import Artifact, write_file
 from edgeprune.core.grid import Cell, Grid, Printable, grid, passed_or_failed
+from edgeprune.core.layer_noise import LayerNoise, noise_text
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerSparsity, Plan
+from edgeprune.report.accuracies import AccuracyRow, accuracy_grid
 from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
@@ -50,6 +52,8 @@ class DeviceReport(Printable):
     """Of how many samples."""
     accuracy_runtime: str = ""
     """In which runtime and, where it is emulated, on which core."""
+    accuracies: tuple[AccuracyRow, ...] = ()
+    """Of the float networks and of both files, on the same samples."""
     no_accuracy: str = ""
     """Why there is none, where the files ran."""
     baselines: tuple[Baseline, ...] = ()
@@ -172,18 +176,24 @@ class DeviceReport(Printable):
             return None
         dense, pruned = self.accuracy
         measured_on = {"samples": self.accuracy_samples, "runtime": self.accuracy_runtime or None}
-        return {"dense": dense, "pruned": pruned, **measured_on}
+        rows = [row.to_json() for row in self.accuracies]
+        return {"dense": dense, "pruned": pruned, **measured_on, "rows": rows}
 
     @property
     def said(self) -> tuple[str, ...]:
-        """The notes, and what was reused."""
-        return (*self.notes, self.history) if self.history else self.notes
+        """The notes, the layers that lose most in int8, and what was reused."""
+        return tuple(filter(None, (*self.notes, noise_text(self.noise), self.history)))
 
     @property
     def measurements(self) -> Measurements:
         """By target, those of the unpruned and of the pruned file."""
         pairs = zip(self.dense, self.pruned, strict=True)
         return Measurements(measurement for pair in pairs for measurement in pair)
+
+    @property
+    def noise(self) -> tuple[LayerNoise, ...]:
+        """Of the layers of its pruned int8 file, in the order of execution."""
+        return self.verdict.noise if self.verdict else ()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -198,6 +208,7 @@ class DeviceReport(Printable):
         notes = (*self.said, *ship, *(f"Error: {problem}" for problem in self.problems))
         return (
             grid(self.title, _COLUMNS, [_summary(self)], *notes),
+            *_accuracy_grids([self]),
             *_baseline_grids([self]),
             *self.measurements.grids(),
         )
@@ -248,6 +259,10 @@ class Report(Printable):
         found = (device.ship for device in self.devices if device.gain.proven == "gain")
         return next((ship for ship in found if ship and ship.artifact), None)
 
+    def accuracy_grids(self) -> tuple[Grid, ...]:
+        """The accuracies of float networks and files, in one table; none where none is known."""
+        return _accuracy_grids(self.devices)
+
     def baseline_grids(self) -> tuple[Grid, ...]:
         """The dense files that each device runs, in one table; none where none was made."""
         return _baseline_grids(self.devices)
@@ -266,6 +281,7 @@ class Report(Printable):
         notes = tuple(f"{device.title}: {text}" for device, text in said)
         return (
             replace(self.overview(), notes=notes),
+            *self.accuracy_grids(),
             *self.baseline_grids(),
             *(ranking.grid() for ranking in self.shown_rankings),
             *(found for device in self.devices for found in device.measurements.grids()),
@@ -304,6 +320,11 @@ def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
     by_device = {report.device: report.baselines for report in reports if report.baselines}
     rows = [(device, each) for device, found in by_device.items() for each in found]
     return (baseline_grid(rows),) if rows else ()
+
+
+def _accuracy_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
+    rows = [(report.title, row) for report in reports for row in report.accuracies]
+    return (accuracy_grid(rows),) if rows else ()
 
 
 _COLUMNS = (

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.grid import Grid, Printable, brief, grid, passed_or_failed
+from edgeprune.core.layer_noise import LayerNoise, noise_json, noise_text
 from edgeprune.targets.measurement import Settings
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import output_ports
@@ -90,6 +91,8 @@ class Verdict(Printable):
     model: str
     device: str
     checks: tuple[Check, ...]
+    noise: tuple[LayerNoise, ...] = ()
+    """Of the layers of an int8 file, in the order of execution, as its manifest says."""
 
     @property
     def ok(self) -> bool:
@@ -104,10 +107,16 @@ class Verdict(Printable):
     def to_json(self) -> dict[str, Any]:
         """The JSON form of the command-line contract."""
         checks = [asdict(check) for check in self.checks]
-        return {"model": self.model, "device": self.device, "ok": self.ok, "checks": checks}
+        return {
+            "model": self.model,
+            "device": self.device,
+            "ok": self.ok,
+            "checks": checks,
+            "int8": noise_json(self.noise),
+        }
 
     def grids(self) -> tuple[Grid, ...]:
-        """Every check, and the outcome."""
+        """Every check and the outcome, and the layers that lose most in int8."""
         made = grid(
             f"{self.model} for {self.device}: {passed_or_failed(self.ok)}",
             ("check", "result", ">value", ">limit", "what it means"),
@@ -121,6 +130,7 @@ class Verdict(Printable):
                 )
                 for check in self.checks
             ),
+            *filter(None, [noise_text(self.noise)]),
         )
         return (made,)
 

@@ -102,7 +102,7 @@ def read_manifest(graph: Graph) -> dict[str, Any]:
       An empty dictionary if there is neither.
     """
     embedded = read_embedded(graph.metadata)
-    return embedded if embedded is not None else _read_beside(graph.path) or {}
+    return embedded if embedded is not None else read_beside(graph.path) or {}
 
 
 def named_route(graph: Graph, device: str, routes: Iterable[str]) -> str | None:
@@ -118,7 +118,12 @@ def named_route(graph: Graph, device: str, routes: Iterable[str]) -> str | None:
     return name if found.get("device") == device and name in tuple(routes) else None
 
 
-def _read_beside(path: Path) -> dict[str, Any] | None:
+def read_beside(path: Path) -> dict[str, Any] | None:
+    """The whole manifest beside a file; None if there is none, or one of another file.
+
+    Args:
+      path: a .tflite file.
+    """
     try:
         found = _read(manifest_path(path).read_bytes())
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

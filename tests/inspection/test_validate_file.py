@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.targets.checks import Reference, Verdict, check_finite, check_outputs
 from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.tflite.format.file import read
+from edgeprune.tflite.metadata import manifest_path
 from tests.support.architectures import build, samples
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.runtimes import RUNTIMES, has_wheel
@@ -42,6 +45,21 @@ def test_a_sound_file_passes_in_every_runtime(tmp_path: Path) -> None:
             *(["runs (tflite-runtime)"] if kind == "runs" and not has_wheel() else []),
             *(f"{kind} ({runtime} {installed_runtimes()[runtime]})" for runtime in RUNTIMES),
         ]
+
+
+def test_a_verdict_has_the_noise_of_layers_from_the_manifest_of_this_very_file(
+    tmp_path: Path,
+) -> None:
+    path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
+    beside = manifest_path(path)
+    rows = {"layers": [{"layer": "dense", "snr_db": 30.5}]}
+    artifact = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    beside.write_text(json.dumps({"int8": rows, "artifact": artifact}))
+    verdict = validate(path, "xnnpack-arm64")
+    assert verdict.to_json()["int8"] == rows
+    assert "30.5" in str(verdict)
+    beside.write_text(json.dumps({"int8": rows, "artifact": {"sha256": "of another"}}))
+    assert validate(path, "xnnpack-arm64").to_json()["int8"] is None
 
 
 def test_a_file_that_computes_something_else_than_its_reference_fails(tmp_path: Path) -> None:
@@ -133,7 +151,7 @@ def test_given_inputs_are_used(tmp_path: Path) -> None:
 def test_the_json_of_a_verdict_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
     content = validate(path, "xnnpack-arm64").to_json()
-    assert content.keys() == {"model", "device", "ok", "checks"}
+    assert content.keys() == {"model", "device", "ok", "checks", "int8"}
     assert content["model"] == str(path)
     assert content["ok"] is True
     assert len(content["checks"]) > 5

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from edgeprune.core.data import Data
 from edgeprune.core.errors import TargetError
-from edgeprune.inspection.accuracy import Accuracy
+from edgeprune.inspection.accuracy import Accuracy, interval
 from edgeprune.profiles.profile import load_profile
 from edgeprune.report import judging
 from edgeprune.report.report import DeviceReport
@@ -26,8 +27,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, found: Accuracy | TargetError) -> De
         return found
 
     monkeypatch.setattr(judging, "accuracy", accuracy)
-    report = DeviceReport("phone", "a phone")
-    return judging._with_accuracy(report, load_profile("android-phone"), FILES, SAMPLES, list)
+    report = DeviceReport("phone", "a phone", numerics="float32")
+    return judging._with_accuracy(report, load_profile("android-phone"), FILES, SAMPLES, list, [])
 
 
 def test_an_accuracy_of_this_computer_says_of_how_many_samples_in_json_alone(
@@ -40,7 +41,57 @@ def test_an_accuracy_of_this_computer_says_of_how_many_samples_in_json_alone(
         "pruned": 0.75,
         "samples": 1000,
         "runtime": "LiteRT 2.3.0",
+        "rows": [
+            {
+                "name": f"float {network}",
+                "value": 0.75,
+                "ci95": pytest.approx([0.7222, 0.7758], abs=1e-4),
+                "samples": 1000,
+                "runtime": "LiteRT 2.3.0",
+                "change": None,
+                "change_ci95": None,
+            }
+            for network in ("dense", "pruned")
+        ],
     }
+
+
+def test_an_int8_device_has_both_float_networks_beside_both_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = np.eye(4, dtype=np.float32)[[0, 1, 2, 3] * 25]
+    samples = Data((x,), np.arange(100) % 4)
+    inputs = keras.Input((4,))
+    exact = keras.Model(inputs, keras.layers.Activation("linear")(inputs))
+    shifted = keras.Model(inputs, keras.layers.Lambda(lambda t: t[:, ::-1])(inputs))
+    right = np.arange(100) % 4 != 0
+    found = Accuracy(0.75, 100, "LiteRT 2.3.0", right=right)
+    monkeypatch.setattr(judging, "accuracy", lambda *_, **__: found)
+    report = judging._with_accuracy(
+        DeviceReport("npu", "an NPU", numerics="int8"),
+        load_profile("ethos-u85"),
+        FILES,
+        samples,
+        list,
+        [exact, shifted],
+    )
+    rows = {row.name: row for row in report.accuracies}
+    assert list(rows) == ["float dense", "float pruned", "int8 dense", "int8 pruned"]
+    assert [row.value for row in rows.values()] == [1.0, 0.0, 0.75, 0.75]
+    assert rows["float dense"].change is None
+    assert rows["float pruned"].change_ci95 == (-1.0, -1.0)
+    assert rows["int8 pruned"].change == -0.25
+    assert list(rows["int8 pruned"].change_ci95 or ()) == pytest.approx(
+        [-0.3349, -0.1651], abs=1e-4
+    )
+    printed = str(report)
+    assert "int8 pruned" in printed
+    assert "-33.49 to -16.51" in printed
+
+
+def test_an_interval_is_wilsons() -> None:
+    assert list(interval(0.5, 100)) == pytest.approx([0.4038, 0.5962], abs=1e-4)
+    assert list(interval(1.0, 10)) == pytest.approx([0.7225, 1.0], abs=1e-4)
 
 
 def test_one_of_an_emulated_core_is_printed_with_its_samples(

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgeprune.cli import measurement_tables
+from edgeprune.core.layer_noise import LayerNoise
 from edgeprune.core.plan import LayerSparsity
+from edgeprune.inspection.accuracy import Accuracy
+from edgeprune.report.accuracies import accuracy_rows
 from edgeprune.report.charts import plot_report
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.checks import Check, Verdict
@@ -208,3 +212,24 @@ def test_a_layers_name_with_dollar_signs_is_drawn_as_text() -> None:
     rows = (LayerSparsity("a$\\foo$b", 64, 32), LayerSparsity("plain", 64, 8))
     charts = plot_report([DeviceReport("board", "a board", layers=rows)], [])
     assert any("a$\\foo$b" in chart.svg for chart in charts)
+
+
+def test_the_page_shows_accuracies_with_intervals_and_the_noise_of_every_layer() -> None:
+    right = np.arange(100) < 80
+    found = Accuracy(0.8, 100, "LiteRT 2.3.0", right=right)
+    names = ("float dense", "float pruned", "int8 dense", "int8 pruned")
+    noise = tuple(LayerNoise(f"layer{k}", 20.0 + k) for k in range(8))
+    device = DeviceReport(
+        *("npu", "an NPU"),
+        accuracy=(0.8, 0.8),
+        accuracies=accuracy_rows((name, found) for name in names),
+        verdict=Verdict("m.tflite", "npu", (), noise),
+    )
+    report = Report("m.keras", (device,))
+    page = report.to_html()
+    assert page.count("0.711 to 0.867") == len(names)
+    assert "Signal to noise per layer in int8: npu" in page
+    assert "layer7</text>" in page
+    written = str(report)
+    assert "layer4 24.0 dB" in " ".join(written.split())
+    assert "layer5" not in written

@@ -167,7 +167,7 @@ def test_an_int8_file_comes_nearer_to_the_model_and_keeps_its_weights(
     assert all(count == 1 for count in readers_of_biases(corrected))
     manifest = json.loads(manifest_path(corrected).read_text())
     assert validate(corrected, DEVICE, reference=model, x=[unseen]).ok
-    assert manifest["int8"] == done.to_json()
+    assert manifest["int8"].items() >= done.to_json().items()
     assert manifest["int8"]["bias_correction"]["applied"] is True
 
 
