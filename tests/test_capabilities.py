@@ -63,6 +63,7 @@ def test_a_question_about_a_name_is_found_however_it_is_written(source: str, cou
         ("sparse_networks", {"arm64-emulated"}),
         ("every_numerics", {"adb", "arm64-emulated", "host", "ssh"}),
         ("this_computer", {"host"}),
+        ("unpacks", {"tflm"}),
         ("repeatable", {"arm64-emulated", "edgetpu-model", "tflm", "vela"}),
     ],
 )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from edgeprune.cli import inputs, options, terminal
-from edgeprune.cli.output import network_json, print_json, say_network
+from edgeprune.cli.flash_options import flash
+from edgeprune.cli.output import network_json, print_json, say_network, say_packing
 from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
     metavar="PLAN.json",
     help="The plan that the model was pruned by; else the one that `prune` kept beside it.",
 )
-@click.option("--c-array", is_flag=True, help="Also write OUT.cc and OUT.h for a firmware project.")
+@flash
+@click.option(
+    "--c-array",
+    is_flag=True,
+    help="Also write OUT.cc and OUT.h for a firmware project.",
+)
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
 def export_command(
@@ -47,6 +53,9 @@ def export_command(
     scale: Scale,
     numerics: Any,
     plan_path: Path | None,
+    strip_names: bool,
+    strip_manifest: bool,
+    max_arena: int | None,
     c_array: bool,
     output: Path,
     as_json: bool,
@@ -58,11 +67,14 @@ def export_command(
     device's runtimes read that. A manifest is put into the file and beside it, as
     OUT.manifest.json. Where --data names its classes, as a folder of images does, their names go
     into the file too, as labels.txt in its TFLite metadata.
+
+    A route that packs weights packs them last, and writes the plain file too, as OUT.plain.tflite.
     """
     from edgeprune.core.files import require_folder
     from edgeprune.core.plan import read_plan
     from edgeprune.tflite.c_array import c_array_paths, write_c_array
     from edgeprune.tflite.metadata import manifest_path
+    from edgeprune.tflite.slim import Slimming
 
     profile = inputs.read_device(device, runtime)
     require_folder(output)
@@ -81,7 +93,16 @@ def export_command(
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
-            loaded, profile, output, x=x, numerics=numerics, plan=found, route=route, scale=scale
+            loaded,
+            profile,
+            output,
+            x=x,
+            numerics=numerics,
+            plan=found,
+            route=route,
+            scale=scale,
+            slimming=Slimming(names=strip_names, manifest=strip_manifest),
+            max_arena=max_arena,
         )
     terminal.warn((*exported.warnings, *exported.unproven))
     written = write_c_array(output) if c_array else None
@@ -90,6 +111,7 @@ def export_command(
         print_json({**named, **_export_json(exported, written)})
     else:
         _say_export(output, exported, written)
+        say_packing(exported.packed, profile.packing)
 
 
 def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
@@ -101,6 +123,7 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "sha256": artifact.sha256,
         "sparse_tensors": len(exported.sparse),
         "c_array": written.to_json() if written else None,
+        "packing": exported.packed.to_json() if exported.packed else None,
         "int8": exported.bias_correction.to_json() if exported.bias_correction else None,
         **network_json(exported.network.applied, exported.network.reason),
         "warnings": [*exported.warnings, *exported.unproven],

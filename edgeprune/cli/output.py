@@ -12,6 +12,8 @@ import click
 from edgeprune.cli import terminal
 
 if TYPE_CHECKING:
+    from edgeprune.profiles.facts import Packing
+    from edgeprune.targets.tflm.packing import Packed
     from edgeprune.tflite.rewrites import Applied
 
 
@@ -51,3 +53,11 @@ def say_network(applied: Sequence[Applied], reason: str) -> None:
     if reason:
         changes = ", ".join(f"{change.name} ({change.places})" for change in applied)
         terminal.say(f"The network {reason}{f': {changes}' if changes else ''}.")
+
+
+def say_packing(packed: Packed | None, packing: Packing | None) -> None:
+    """Says what packing weights came to, where the route packs them."""
+    if packed is not None:
+        code = packing.code_bytes.value if packing else None
+        for sentence in packed.sentences(code):
+            terminal.say(sentence)

@@ -15,6 +15,12 @@ from typing import Any
 import numpy as np
 
 from edgeprune.conversion.check_written import check_written, layer_of
+from edgeprune.conversion.finish import (
+    require_packing,
+    slimming_for,
+    with_rows,
+    write_finished,
+)
 from edgeprune.conversion.from_keras import (
     MAX_CALIBRATION_SAMPLES,
     calibration,
@@ -35,7 +41,7 @@ from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import ChannelScale, Scale, scales_by_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
-from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
+from edgeprune.core.files import Artifact, describe_file, require_folder
 from edgeprune.core.plan import Plan
 from edgeprune.core.sources import open_source
 from edgeprune.core.terms import Numerics
@@ -49,11 +55,13 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import HALF_PRECISION
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import missing_runtimes, not_proven_on
+from edgeprune.targets.tflm.packing import Packed
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.metadata import embed
 from edgeprune.tflite.rewrites import Rewritten
+from edgeprune.tflite.slim import KEEP_ALL, Slimming, slim
 from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
 from edgeprune.tflite.store_sparsely import apply_plans, fit_network
 
@@ -78,6 +86,8 @@ class Exported:
     bias_correction: BiasCorrection | None = None
     """What was done to the biases of an int8 file; None for other number formats, and for a file
     that is made for its cost alone."""
+    packed: Packed | None = None
+    """What packing did, on a route that packs weights; None on the others."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -97,6 +107,8 @@ def export(
     scale: Scale = "auto",
     isolated: bool = False,
     measuring_only: bool = False,
+    slimming: Slimming = KEEP_ALL,
+    max_arena: int | None = None,
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
@@ -120,6 +132,10 @@ def export(
       isolated: whether TensorFlow's converter runs in a process of its own, so that a model that
         crashes it ends in a ModelError; this imports TensorFlow once more.
       measuring_only: whether the file is made for its cost alone; `validate` refuses it then.
+      slimming: what is left out of the file. Where the device runs TensorFlow Lite Micro, constants
+        with equal bytes share them in any case.
+      max_arena: the most bytes of arena, in place of the profile's limit, for a route that packs
+        weights. It writes the plain file too, see `plain_path`.
 
     Raises:
       DataError: int8 without calibration data.
@@ -133,6 +149,7 @@ def export(
     profile = load_profile(device).on(route or (plan.route if plan else None))
     path = Path(output)
     require_folder(path)
+    require_packing(profile, max_arena)
     chosen = _checked_numerics(profile, numerics)
     model = as_model(model)
     ports = ports_of(model)
@@ -178,17 +195,22 @@ def export(
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
+        slim(draft.model, slimming_for(profile, slimming))
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
         notes = check_written(model, tflite_file.read(encoded), profile, chosen)
         if correction is not None and samples is not None:
             tails = measure_tails(tflite_file.read(encoded), samples)
-        write_file(path, encoded.read_bytes())
+        packed = write_finished(encoded, path, profile, max_arena)
     artifact = describe_file(path)
-    write_beside(artifact, _with_tails(manifest, tails))
+    manifest = _with_tails(manifest, tails)
+    if packed is not None:
+        tensors = with_rows(tensors, packed)
+        manifest = {**manifest, "packing": packed.to_json()}
+    write_beside(artifact, manifest)
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
-    return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
+    return Exported(artifact, chosen, tensors, fitted, said, unproven, correction, packed)
 
 
 def _corrected(

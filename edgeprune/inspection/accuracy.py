@@ -24,6 +24,7 @@ from edgeprune.targets.child import Reply
 from edgeprune.targets.find import TARGETS, find_target, own_targets
 from edgeprune.targets.host import HOST
 from edgeprune.targets.target import OnCores
+from edgeprune.tflite.decode.plain_form import plain_form
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import output_ports
@@ -72,7 +73,7 @@ def accuracy(
     """How many samples a classifier names correctly.
 
     A class is the largest of several outputs; with a single output it is 1 above the middle (0.5
-    for a probability, 0 for a logit).
+    for a probability, 0 for a logit). Packed weights are unpacked, since they compute the same.
 
     Args:
       path: a .tflite file with one output `[1, classes]`.
@@ -87,7 +88,13 @@ def accuracy(
         what sets that up.
       WorkerError: the runtime refuses the file, crashes on it or does not end.
     """
-    graph = tflite_file.read(path)
+    with plain_form(tflite_file.read(path)) as graph:
+        return _accuracy(graph, path, profile, data, ordered, samples)
+
+
+def _accuracy(
+    graph: Graph, path: Path, profile: DeviceProfile, data: Source, ordered: Order, samples: int
+) -> Accuracy:
     ports = output_ports(graph)
     if len(ports) != 1 or len(ports[0].shape) != 2:
         shapes = "; ".join(f"{port.name} {list(port.shape)}" for port in ports)

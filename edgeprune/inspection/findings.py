@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
+from edgeprune.tflite.format.decode_operator import unpacks
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
 from edgeprune.tflite.gate import NetworkVerdict, delegating, never_engages, rules_for
@@ -169,7 +170,7 @@ def _about_versions(
     main: Subgraph, operator: Operator, misses: Sequence[VersionMiss]
 ) -> Iterator[Finding]:
     """Says which runtimes have no kernel for an operator, by what they miss of it."""
-    if operator.custom:
+    if operator.custom and not unpacks(operator):
         yield Finding(
             operator.index,
             "custom-operator",

@@ -9,10 +9,10 @@ the device has, and what only one of them does is not claimed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,9 +21,17 @@ from edgeprune.core.files import describe_file
 from edgeprune.core.finding import Finding
 from edgeprune.core.grid import Grid, Printable, brief, grid
 from edgeprune.inspection.findings import MISREAD, about_network, graph_findings
+from edgeprune.inspection.packed_weights import (
+    count_packed_zeros,
+    packed_by_tensor,
+    packed_findings,
+    packed_weight,
+)
+from edgeprune.inspection.rows import Kernel, OpReport, SparseInference, TensorReport
 from edgeprune.inspection.scale_findings import scale_findings
 from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.targets.file_findings import target_findings
+from edgeprune.tflite.format.decode_operator import PackedTensor
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor, read
 from edgeprune.tflite.gate import NetworkVerdict, asks_for_sparse, judge_each
 from edgeprune.tflite.metadata import read_beside, read_embedded
@@ -40,60 +48,14 @@ from edgeprune.tflite.weights import weights_of
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
 
-SparseInference: TypeAlias = Literal["all", "part", "none", "not-applicable"]
-Kernel: TypeAlias = Literal[
-    "dense", "direct sparse", "dense after DENSIFY", "wrong", "sparse convolution"
-]
-"""Kinds of kernels; see `OpReport`."""
-
 _DENSE: Final = "dense"
 _DIRECT: Final = "direct sparse"
 _RESTORED: Final = "dense after DENSIFY"
+_UNPACKED: Final = "dense after DECODE"
 _WRONG: Final = "wrong"
 _SPARSE_NETWORK: Final = "sparse convolution"
 _WEIGHT_TYPES = (*SOURCE_TYPES, "bfloat16", "uint8", "int4", "int2")
 """Types that weights have; other constants (shapes, axes, biases in int32) are not weights."""
-
-
-@dataclass(frozen=True)
-class OpReport:
-    """One operator: which kind of kernel runs it, whether that skips zeros, and why (not).
-
-    `kernel` is "dense", "direct sparse" (computes on the sparse weights), "sparse convolution" (in
-    XNNPACK's sparse mode on ARM64), "dense after DENSIFY", or "wrong" (takes sparse weights for
-    dense ones, or maps in NCHW for maps in NHWC). `sparsity` is the fraction of zeros in its
-    weights, None without weights.
-    """
-
-    index: int
-    op: str
-    version: int
-    kernel: Kernel
-    sparse: bool
-    sparsity: float | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class TensorReport:
-    """One weight: `stored_bytes` in the file, and `sparse_bytes` in the smallest sparse layout.
-
-    `sparse_bytes` is None for types that cannot be stored sparsely.
-    """
-
-    index: int
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    sparse: bool
-    sparsity: float
-    stored_bytes: int
-    sparse_bytes: int | None
-
-    @property
-    def smaller_bytes(self) -> int:
-        """Bytes in whichever form is smaller."""
-        return min(self.stored_bytes, self.sparse_bytes or self.stored_bytes)
 
 
 @dataclass(frozen=True)
@@ -202,19 +164,27 @@ def inspect(
     rules = rules_of(profile) if profile else EncodingRules()
     runtimes = runtimes_of(profile) if profile else REFERENCE_RUNTIMES
     plans = {plan.tensor: plan for plan in plan_encoding(graph, rules)}
-    tensors = _tensor_reports(graph, plans)
+    packed = packed_by_tensor(graph)
+    tensors = (*_tensor_reports(graph, plans), *_packed_reports(packed))
     verdicts = _verdicts(graph, rules, profile)
     findings = (
         *graph_findings(graph, plans, runtimes),
         *about_network(graph, verdicts),
         *scale_findings(graph, tails_in(read_beside(graph.path))),
+        *packed_findings(graph),
         *target_findings(graph, profile.targets if profile else ()),
     )
     main = graph.subgraphs[0]
     sparsity = {tensor.index: tensor.sparsity for tensor in tensors}
     misread = {finding.op: finding.message for finding in findings if finding.rule in MISREAD}
-    kernels = [_kernel(main, operator, plans, misread, verdicts) for operator in main.operators]
-    stored = {graph.tensors[tensor.index].buffer: tensor for tensor in tensors}.values()
+    kernels = [
+        _unpacked(operator, packed) or _kernel(main, operator, plans, misread, verdicts)
+        for operator in main.operators
+    ]
+    places = {index: each.mask.buffer for index, each in packed.items()}
+    stored = {
+        places.get(tensor.index, graph.tensors[tensor.index].buffer): tensor for tensor in tensors
+    }.values()
     zeros = sum(round(tensor.sparsity * math.prod(tensor.shape)) for tensor in stored)
     parameters = sum(math.prod(tensor.shape) for tensor in stored)
     return Inspection(
@@ -228,7 +198,7 @@ def inspect(
         sparse_weight_bytes=sum(tensor.smaller_bytes for tensor in stored),
         sparse_inference=_sparse_inference(graph, kernels),
         ops=tuple(
-            _op_report(main, operator, kernel, sparsity)
+            _op_report(main, operator, kernel, sparsity, packed)
             for operator, kernel in zip(main.operators, kernels, strict=True)
         ),
         findings=findings,
@@ -290,6 +260,23 @@ def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[Tens
     return tuple(reports)
 
 
+def _packed_reports(packed: Mapping[int, PackedTensor]) -> Iterator[TensorReport]:
+    """The weights behind DECODE whose coding is read here."""
+    for index, each in packed.items():
+        if each.readable:
+            size = each.packed.nbytes
+            yield TensorReport(
+                index=index,
+                name=each.tensor.name,
+                dtype=each.tensor.dtype,
+                shape=each.tensor.shape,
+                sparse=True,
+                sparsity=count_packed_zeros(each) / max(math.prod(each.tensor.shape), 1),
+                stored_bytes=size,
+                sparse_bytes=size,
+            )
+
+
 def _count_zeros(tensor: Tensor) -> int:
     """Counts the items that mean zero: those equal to the zero point, for floats also -0.0."""
     zero = int(tensor.zero_points[0]) if tensor.zero_points.size else 0
@@ -305,8 +292,11 @@ def _op_report(
     operator: Operator,
     kernel: tuple[Kernel, str],
     sparsity: Mapping[int, float],
+    packed: Mapping[int, PackedTensor],
 ) -> OpReport:
     weights, _ = weights_of(subgraph, operator)
+    if weights is None and (found := packed_weight(operator, packed)):
+        weights = found.tensor
     return OpReport(
         index=operator.index,
         op=operator.op,
@@ -316,6 +306,14 @@ def _op_report(
         sparsity=None if weights is None else sparsity.get(weights.index),
         reason=kernel[1],
     )
+
+
+def _unpacked(operator: Operator, packed: Mapping[int, PackedTensor]) -> tuple[Kernel, str] | None:
+    """As `_kernel`, of an operator whose weights a DECODE unpacks; None for all others."""
+    found = packed_weight(operator, packed)
+    if found is None:
+        return None
+    return _UNPACKED, f"its weights are unpacked at every inference: {found.packed.nbytes} bytes"
 
 
 def _kernel(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.checks import numerics
+from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.metadata import named_route
 
@@ -30,4 +31,9 @@ def on_route_of(graph: Graph, profile: DeviceProfile, asked: str | None = None) 
         for route in profile.offered
         if route.numerics == found and not profile.lacks(route)
     ]
-    return min(fitting, key=lambda each: not each.encoding.runtimes, default=profile.on())
+    packed = holds_packed(graph)
+
+    def unlike(each: DeviceProfile) -> tuple[bool, bool]:
+        return (each.route.packing is not None) != packed, not each.encoding.runtimes
+
+    return min(fitting, key=unlike, default=profile.on())

@@ -18,6 +18,7 @@ from edgeprune.core.files import describe_file
 from edgeprune.core.layer_noise import noise_in
 from edgeprune.core.sources import AnySource, open_source
 from edgeprune.inspection.accuracy import EMULATED_SAMPLES, accuracy
+from edgeprune.inspection.packing_check import check_packing, check_readers
 from edgeprune.inspection.pattern_check import check_pattern
 from edgeprune.inspection.reference import is_other_file, run_reference
 from edgeprune.inspection.route_of_file import on_route_of
@@ -37,6 +38,7 @@ from edgeprune.targets.host import HOST, plain_kernels
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
+from edgeprune.tflite.decode.plain_form import plain_form
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
@@ -87,17 +89,20 @@ def validate(
     source = None if x is None else open_source(x, ports_of_file(graph, reference))
     inputs = _inputs(graph, source)
     wanted = None if reference is None else run_reference(reference, graph, inputs, profile)
-    checks = (
-        *_check_purpose(graph),
-        _check_operators(graph, profile),
-        _check_numerics(graph, profile),
-        _check_static(graph),
-        *_check_flash(graph, profile),
-        *check_pattern(graph, profile),
-        *_check_sparse_network(graph, profile),
-        *_check_targets(Case(graph, profile, inputs, wanted, settings or Settings()), targets),
-        *_check_accuracy(graph, profile, source, samples),
-    )
+    with plain_form(graph) as plain:
+        case = Case(graph, profile, inputs, wanted, settings or Settings())
+        checks = (
+            *_check_purpose(graph),
+            *check_packing(graph, plain),
+            _check_operators(plain, profile),
+            _check_numerics(plain, profile),
+            _check_static(graph),
+            *_check_flash(graph, profile),
+            *check_pattern(plain, profile),
+            *_check_sparse_network(plain, profile),
+            *_check_targets(case, plain, targets),
+            *_check_accuracy(plain, profile, source, samples),
+        )
     return Verdict(str(model), profile.name, checks, noise_in(read_beside(graph.path)))
 
 
@@ -137,15 +142,22 @@ def inputs_of_file(graph: Graph, reference: Any = None) -> tuple[InputSpec, ...]
     return with_scales(specs, scales_by_name(inputs_of(as_model(reference)), "auto"))
 
 
-def _check_targets(case: Case, asked: Sequence[str]) -> Iterator[Check]:
-    """What this computer and the device's own instruments say of a file."""
-    yield from HOST.check(case)
+def _check_targets(case: Case, plain: Graph, asked: Sequence[str]) -> Iterator[Check]:
+    """What this computer and the device's own instruments say of a file.
+
+    Instruments that do not unpack weights judge what they unpack to, the file `plain`.
+    """
+    unpacked = replace(case, graph=plain)
+    if plain is not case.graph:
+        yield from check_readers(case, HOST.runtimes(case.profile))
+    yield from HOST.check(unpacked)
     named = (*own_targets(case.profile), *((name, find_target(name)) for name in asked))
     others = [target for target in dict(named).values() if target is not HOST]
     if others and case.wanted is None:
-        case = replace(case, wanted=_plain_outputs(case))
+        wanted = _plain_outputs(unpacked)
+        case, unpacked = (replace(each, wanted=wanted) for each in (case, unpacked))
     for target in others:
-        yield from target.check(case)
+        yield from target.check(case if target.capabilities.unpacks else unpacked)
 
 
 def _check_accuracy(

@@ -65,7 +65,16 @@ class TflmSettings(Table):
     """What the instrument `tflm` has to know of a device."""
 
     code_bytes: Limit
-    """Flash that the interpreter and its kernels take beside the model."""
+    """Flash that the interpreter and its kernels take beside the model, without DECODE."""
+
+
+class Packing(Table):
+    """How zeros are packed in a file: behind TFLite Micro's operator DECODE."""
+
+    code_bytes: Limit
+    """Flash that the operator takes in the firmware; that of your own build if you know it."""
+    source: Text
+    """What shows that packed weights compute the same."""
 
 
 class Fact(Table):

@@ -30,7 +30,14 @@ from edgeprune.core.terms import (
     TargetName,
 )
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
-from edgeprune.profiles.facts import Fact, Limits, RequiredRuntime, TflmSettings, VelaSettings
+from edgeprune.profiles.facts import (
+    Fact,
+    Limits,
+    Packing,
+    RequiredRuntime,
+    TflmSettings,
+    VelaSettings,
+)
 from edgeprune.profiles.folder import profile_folder, profile_names
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
@@ -146,6 +153,11 @@ class DeviceProfile(Table):
     def route(self) -> Route:
         """The default route; of a profile that was narrowed with `on`, the one that is left."""
         return self.offered[0]
+
+    @property
+    def packing(self) -> Packing | None:
+        """What packs zeros in files, of the first route on which something does."""
+        return next((route.packing for route in self.offered if route.packing), None)
 
     def on(self, route: str | None = None, goal: Goal | None = None) -> DeviceProfile:
         """The profile with one route only, in whose number format everything is then said.

@@ -16,6 +16,7 @@ from edgeprune.core.schema import Count, Fraction, Table, Text, WrittenPattern
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import LAYER_KINDS, Allocation, CoreFeature, Goal, Numerics
 from edgeprune.profiles.channel_cost import ChannelCost
+from edgeprune.profiles.facts import Packing
 
 
 def _known_kind(value: str) -> str:
@@ -159,6 +160,8 @@ class Route(Strategy):
     """In place of the profile's own."""
     channel_cost: ChannelCost | None = None
     """In place of the profile's own."""
+    packing: Packing | None = None
+    """What packs zeros in the file, once it is exported; left out where nothing does."""
     source: Text
     """What shows that it pays, or what it is compared with."""
 

@@ -69,7 +69,8 @@ class Measurement(Printable):
     """Beside the first file of the same call; None where the target is not one of the device's."""
     host_time_ratio: float | None = None
     """How many times less time this computer takes than for the first file, where it is not the
-    device: it says nothing of the device."""
+    device: it says nothing of the device. By `tflm`, of a file with packed weights: than for the
+    same file with plain ones, in the same interpreter."""
     instructions: int | None = None
     """Executed by one inference."""
     instruction_classes: dict[str, int] = field(default_factory=dict)

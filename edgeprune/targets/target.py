@@ -44,6 +44,8 @@ class Capabilities:
     this_computer: bool = False
     """Whether it runs files, of whatever device, on the computer that edgeprune runs on: its times
     are of devices that are such a computer, and of no others."""
+    unpacks: bool = False
+    """Whether it runs files whose weights are packed behind DECODE."""
     repeatable: bool = False
     """Whether it says the same again, on any machine: it counts, compiles or models, and has no
     clock."""

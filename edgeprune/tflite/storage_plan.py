@@ -26,7 +26,7 @@ from edgeprune.tflite.layouts import direct_layout, smallest_layout
 from edgeprune.tflite.op_versions import REFERENCE_RUNTIMES
 from edgeprune.tflite.sparse_support import SparseSupport, sparse_support
 
-Storage: TypeAlias = Literal["dense", "densify", "direct"]
+Storage: TypeAlias = Literal["dense", "decode", "densify", "direct"]
 
 DIRECT_VERSION = 8
 """FULLY_CONNECTED takes a sparse tensor in this version only; XNNPACK claims all others."""

@@ -5,16 +5,15 @@ It also reads what TensorFlow's own converter makes with EXPERIMENTAL_SPARSITY.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.core.errors import TfliteError
-from edgeprune.tflite.format.draft import DenseLater, Draft, code_index, load, write_or_copy
+from edgeprune.tflite.decode.unpack import unpack_weights
+from edgeprune.tflite.format.draft import DenseLater, Draft, code_index, load, reread, write_or_copy
+from edgeprune.tflite.format.draft_indices import drop_tensors
 from edgeprune.tflite.format.file import Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import SparseTensor
 from edgeprune.tflite.storage_plan import DIRECT_VERSION
@@ -34,14 +33,16 @@ class DensifyResult:
 def densify_file(source: Path, output: Path) -> DensifyResult:
     """Stores every sparse tensor densely, and removes the DENSIFY operators in front of them.
 
-    Where nothing is sparse, `output` is an equal file.
+    What is packed behind TFLite Micro's DECODE is unpacked too. Where nothing is sparse or packed,
+    `output` is an equal file.
 
     Raises:
       TfliteError: `source` is not a sound .tflite file.
       OutputError: `output` cannot be written.
     """
-    draft = load(source)
-    names: list[str] = []
+    opened = load(source)
+    names = [*unpack_weights(opened)]
+    draft = reread(opened) if names else opened
     for index, subgraph in enumerate(draft.graph.subgraphs):
         sparse = set()
         for tensor in subgraph.tensors:
@@ -51,7 +52,7 @@ def densify_file(source: Path, output: Path) -> DensifyResult:
                 names.append(tensor.name)
         _remove_densify(draft, index, sparse)
     size = write_or_copy(draft, output, changed=bool(names))
-    return DensifyResult(source, output, draft.graph.size_bytes, size, tuple(names))
+    return DensifyResult(source, output, opened.graph.size_bytes, size, tuple(names))
 
 
 def _store_dense(draft: Draft, subgraph_index: int, tensor: Tensor, encoding: SparseTensor) -> None:
@@ -127,28 +128,4 @@ def _remove_densify(draft: Draft, subgraph_index: int, sparse: set[int]) -> None
             needed |= {*signature.inputs.values(), *signature.outputs.values()}
     subgraph.operators = [subgraph.operators[operator.index] for operator in kept]
     sources = {index for operator in removed for index in operator.inputs}
-    _drop_tensors(draft.model, subgraph_index, sparse & sources - needed)
-
-
-def _drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
-    """Drops tensors and gives all that refer to others the new indices."""
-    subgraph = model.subgraphs[subgraph_index]
-    kept = [index for index in range(len(subgraph.tensors)) if index not in dropped]
-    # -1 stands for "left out" and stays, as the last entry of the table that it selects.
-    new_index = np.full(len(subgraph.tensors) + 1, -1, np.int32)
-    new_index[kept] = np.arange(len(kept))
-    subgraph.tensors = [subgraph.tensors[index] for index in kept]
-    for holder, names in _index_fields(subgraph):
-        for name in names:
-            if getattr(holder, name) is not None:
-                setattr(holder, name, new_index[getattr(holder, name)])
-    for signature in model.signatureDefs:
-        if signature.subgraphIndex == subgraph_index:
-            for entry in [*signature.inputs, *signature.outputs]:
-                entry.tensorIndex = int(new_index[entry.tensorIndex])
-
-
-def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
-    yield subgraph, ("inputs", "outputs")
-    for operator in subgraph.operators:
-        yield operator, ("inputs", "outputs", "intermediates")
+    drop_tensors(draft.model, subgraph_index, sparse & sources - needed)

@@ -22,6 +22,7 @@ from edgeprune.tflite.format import sparse_tensor
 from edgeprune.tflite.format.draft import (
     Draft,
     code_index,
+    empty_buffer,
     load,
     raw_bytes,
     reread,
@@ -130,7 +131,7 @@ def _store_sparse(draft: Draft, plan: TensorPlan) -> None:
     draft.model.buffers[tensor.buffer].data = raw_bytes(sparse.values)
     target = subgraph.tensors[tensor.index]
     if plan.storage == "densify":
-        target.buffer = _empty_buffer(draft.model)
+        target.buffer = empty_buffer(draft.model)
         target = schema.TensorT(
             shape=target.shape,
             type=target.type,
@@ -167,14 +168,6 @@ def _dimension(level: Level) -> Any:
 def _index_vector(vector: Array) -> tuple[int, Any]:
     tag, make = _INDEX_VECTORS[vector.dtype.name]
     return tag, make(values=vector)
-
-
-def _empty_buffer(model: Any) -> int:
-    """Returns the index of a buffer without bytes; by convention that is the first one."""
-    if model.buffers[0].data is None or not len(model.buffers[0].data):
-        return 0
-    model.buffers.append(schema.BufferT())
-    return len(model.buffers) - 1
 
 
 def _insert_densify(draft: Draft, tensors: Sequence[int]) -> None:

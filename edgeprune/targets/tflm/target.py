@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
@@ -19,7 +19,10 @@ from edgeprune.targets.packages import Package
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.sparse_weights import MAKE_DENSE, sparse_weight
 from edgeprune.targets.target import Capabilities, Readiness
+from edgeprune.targets.tflm.memory import code_words, memory_of
+from edgeprune.tflite.decode.plain_form import plain_form
 from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.graph import item_bits
 from edgeprune.tflite.format.signature import input_ports, output_ports
@@ -36,24 +39,6 @@ CONDITIONS = (
     "TFLite Micro's own interpreter and reference kernels on this computer, batch 1; no latency, "
     "since that of this computer says nothing about a microcontroller"
 )
-PART_BYTES = {
-    "total": "arena_bytes",
-    "head": "arena_head_bytes",
-    "tail": "arena_tail_bytes",
-    "TfLiteEvalTensor data": "arena_eval_tensors_bytes",
-    "Persistent TfLiteTensor data": "arena_persistent_tensors_bytes",
-    "Persistent TfLiteTensor quantization data": "arena_quantization_bytes",
-    "Persistent buffer data": "arena_persistent_buffers_bytes",
-    "TfLiteTensor variable buffer data": "arena_variables_bytes",
-    "NodeAndRegistration struct": "arena_nodes_bytes",
-    "Operator runtime data": "arena_operators_bytes",
-    "Persistent compression data": "arena_compression_bytes",
-}
-"""Keys of `Measurement.memory`, by the names that the recording allocator gives its parts.
-
-The head holds activations and scratch buffers, which take turns; the tail what stays, of which the
-other names are parts. Source: tensorflow/lite/micro/recording_micro_allocator.cc of tflite-micro.
-"""
 SOFTMAX_SCALE = 2.0**-26
 """Below it TFLite Micro ends the process: it asks for input scale * beta * 2^26 to be above 1.
 
@@ -65,7 +50,7 @@ wheel 0.dev20261023182759.
 class Tflm:
     """Runs files in TensorFlow Lite Micro, each in a child process."""
 
-    capabilities = Capabilities(says_flash=True, repeatable=True)
+    capabilities = Capabilities(says_flash=True, unpacks=True, repeatable=True)
 
     def readiness(self) -> Readiness:
         """Ready if the package is installed."""
@@ -75,13 +60,19 @@ class Tflm:
         """Installs the package where edgeprune is."""
         TFLM_PACKAGE.install(tell)
 
-    def run(self, graph: Graph, inputs: list[Array]) -> Reply:
+    def run(self, graph: Graph, inputs: list[Array], compared: Graph | None = None) -> Reply:
         """Runs samples one at a time; inputs and outputs are in the order of the signature.
 
+        Args:
+          graph: the file.
+          inputs: one array `[n, ...]` per input.
+          compared: a file with the same inputs, whose time is compared.
+
         Returns:
-          The outputs, and the facts `runtime`, `output_scales`, `unregistered` (operators by name)
-          and `allocations` (bytes by the recording allocator's names). With an unregistered
-          operator there are no outputs and no allocations.
+          The outputs, and the facts `runtime`, `output_scales`, `unregistered` (operators by name),
+          `allocations` (bytes by the recording allocator's names) and `time_ratio` (of `compared`
+          over the file; 0 without one). With an unregistered operator there are no outputs and no
+          more than the first three.
 
         Raises:
           TargetError: TFLite Micro is not installed.
@@ -93,7 +84,9 @@ class Tflm:
             "input_places": [graph.inputs.index(port.tensor) for port in input_ports(graph)],
             "output_places": [graph.outputs.index(port.tensor) for port in output_ports(graph)],
         }
-        job = {"models": [model], "arena_bytes": roomy_arena(graph)}
+        job: dict[str, Any] = {"models": [model], "arena_bytes": roomy_arena(graph)}
+        if compared is not None:
+            job["compared"] = str(compared.path.absolute())
         try:
             return run_worker(job, [inputs], script=TFLM_WORKER, time_limit_s=_TIME_LIMIT_S)
         except WorkerError as error:
@@ -128,6 +121,28 @@ class Tflm:
         yield _check_operators(reply)
         if not reply.facts["unregistered"]:
             yield from _check_reply(case, reply)
+            yield from self._check_packed(case, reply)
+
+    def _check_packed(self, case: Case, reply: Reply) -> Iterator[Check]:
+        """Whether a packed file computes bit for bit what it computes with its weights unpacked."""
+        if not holds_packed(case.graph):
+            return
+        name = "packed as plain (TFLM)"
+        try:
+            with plain_form(case.graph) as plain:
+                other = self.run(plain, case.inputs)
+        except WorkerError as error:
+            yield check_refusal(case, "TFLM, unpacked", error)
+            return
+        pairs = list(zip(reply.outputs, other.outputs, strict=True))
+        unequal = sum(int((one != another).sum()) for one, another in pairs)
+        count = len(case.inputs[0])
+        message = (
+            f"{unequal} outputs differ between packed and unpacked weights: pack the file again"
+            if unequal
+            else f"bit for bit the same outputs with packed and unpacked weights, on {count} inputs"
+        )
+        yield Check(name, not unequal, unequal, 0, message, kind="outputs")
 
 
 TFLM = Tflm()
@@ -193,14 +208,14 @@ def _check_reply(case: Case, reply: Reply) -> Iterator[Check]:
     yield check_finite(named_outputs(case.graph, reply.outputs), reply.facts["runtime"])
     if case.wanted is not None:
         yield check_reply(case, reply, case.wanted)
-    memory = _memory(reply, case.graph, case.profile)
+    memory = memory_of(reply, case.graph, case.profile)
     limits = case.profile.limits
     arena = (
         f"{memory['arena_head_bytes']} of activations and scratch, {memory['arena_tail_bytes']} "
         "that stay (counted with this computer's 64-bit pointers, so a little more than there)"
     )
     yield check_limit("arena (TFLM)", memory["arena_bytes"], limits.arena_bytes, arena)
-    flash = f"the model{_code_words(case.profile)}"
+    flash = f"the model{code_words(case.graph, case.profile)}"
     yield check_limit("flash (TFLM)", memory["flash_bytes"], limits.flash_bytes, flash)
 
 
@@ -208,17 +223,13 @@ def _measure(graph: Graph, profile: DeviceProfile) -> Measurement:
     misread = _sparse_refusal(graph)
     if misread:
         raise WorkerError(f"{graph.path}: {misread}")
-    try:
-        reply = TFLM.run(graph, generated_inputs(graph, 1))
-    except WorkerError as error:
-        raise WorkerError(f"{graph.path}: TFLite Micro does not run it: {error}") from error
-    missing = reply.facts["unregistered"]
-    if missing:
-        raise WorkerError(
-            f"{graph.path}: expected operators that TFLite Micro registers. Received: "
-            f"{', '.join(missing)}. Replace the layers behind them."
-        )
+    with plain_form(graph) as plain:
+        before = None if plain is graph else _run_once(plain)
+        reply = _run_once(graph, None if before is None else plain)
     artifact = describe_file(graph.path)
+    memory = memory_of(reply, graph, profile)
+    if before is not None:
+        memory["plain_arena_bytes"] = before.facts["allocations"]["total"]
     return Measurement(
         model=str(graph.path),
         device=profile.name,
@@ -227,31 +238,38 @@ def _measure(graph: Graph, profile: DeviceProfile) -> Measurement:
         simulated=False,
         size_bytes=artifact.size_bytes,
         gzip_bytes=artifact.gzip_bytes,
-        memory=_memory(reply, graph, profile),
-        conditions=f"{CONDITIONS}; flash is the model{_code_words(profile)}",
+        memory=memory,
+        host_time_ratio=reply.facts["time_ratio"] or None,
+        conditions=f"{CONDITIONS}; flash is the model{code_words(graph, profile)}",
         warnings=(
             "The arena was counted with this computer's 64-bit pointers: its tail is smaller on a "
             "32-bit microcontroller, and kernels such as CMSIS-NN's may ask for other scratch "
             "buffers.",
+            *_packed_warnings(memory, reply),
         ),
     )
 
 
-def _memory(reply: Reply, graph: Graph, profile: DeviceProfile) -> dict[str, int]:
-    found = reply.facts["allocations"]
-    memory = {key: found[name] for name, key in PART_BYTES.items() if name in found}
-    return {**memory, "flash_bytes": graph.size_bytes + (_code_bytes(profile) or 0)}
+def _run_once(graph: Graph, compared: Graph | None = None) -> Reply:
+    try:
+        reply = TFLM.run(graph, generated_inputs(graph, 1), compared)
+    except WorkerError as error:
+        raise WorkerError(f"{graph.path}: TFLite Micro does not run it: {error}") from error
+    missing = reply.facts["unregistered"]
+    if missing:
+        raise WorkerError(
+            f"{graph.path}: expected operators that TFLite Micro registers. Received: "
+            f"{', '.join(missing)}. Replace the layers behind them."
+        )
+    return reply
 
 
-def _code_bytes(profile: DeviceProfile) -> int | None:
-    return profile.tflm.code_bytes.value if profile.tflm else None
-
-
-def _code_words(profile: DeviceProfile) -> str:
-    """What beside the model is counted as flash, or why nothing is."""
-    if profile.tflm is None:
-        return " alone; the profile does not say what the code takes"
-    code = profile.tflm.code_bytes
-    if code.value is None:
-        return f" alone; what the code takes is not known ({code.source})"
-    return f" and {code.value} bytes of code ({code.source})"
+def _packed_warnings(memory: dict[str, int], reply: Reply) -> Iterator[str]:
+    """What packed weights cost beside their code; nothing for a plain file."""
+    if "plain_arena_bytes" in memory:
+        grows = memory["arena_bytes"] - memory["plain_arena_bytes"]
+        yield (
+            f"Unpacking takes {grows} bytes of arena more than the plain file, and "
+            f"{1 / reply.facts['time_ratio']:.2f} times its time in this computer's interpreter, "
+            "which says nothing of a microcontroller's."
+        )

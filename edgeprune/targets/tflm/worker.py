@@ -5,14 +5,17 @@
 TFLite Micro ends the process it runs in when an internal check fails, and it writes its reasons and
 the recorded allocations past Python to file descriptor 2; so it runs here and nowhere else.
 
-Job:    {"result": PATH, "outputs": NPZ, "models": [MODEL], "arena_bytes": int}
+Job:    {"result": PATH, "outputs": NPZ, "models": [MODEL], "arena_bytes": int, "compared": PATH}
 MODEL:  {"path": PATH, "inputs": NPZ, "input_places": [int, ...], "output_places": [int, ...]}
 An NPZ of inputs holds in0, in1, ..., [n, ...] real values each, for the inputs at those places of
 the file's own list; the one of outputs gets out0, out1, ... in the order of `output_places`.
 
+`compared` may be left out; it is a file with the same inputs, whose time is compared.
+
 Result: {"runtime": str, "unregistered": [str, ...], "output_scales": [float, ...],
-         "allocations": {name: bytes, ...}}; no more than the first two, and no outputs, if an
-         operator is not registered.
+         "allocations": {name: bytes, ...}, "time_ratio": float}; the last is the time of `compared`
+         over that of the model, and 0 without one. No more than the first two, and no outputs, if
+         an operator is not registered.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -36,6 +40,8 @@ from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as sch
 DISTRIBUTION = "tflite-micro"
 PROBE_ARENA = 1 << 16
 LARGEST_ARENA = 1 << 30
+ROUND_S = 0.03
+TIMED_ROUNDS = 7
 END = "PLACEHOLDER_FOR_GREATER_OP_CODES"
 """A code that no operator has."""
 _UNKNOWN = re.compile(r"Failed to get registration from op code (\w+)")
@@ -198,6 +204,26 @@ def run_every_sample(interpreter: Any, job: dict[str, Any]) -> list[float]:
     return [scale_of(detail) for _, detail in outputs]
 
 
+def time_ratio(model: bytes, compared: bytes, arena_bytes: int) -> float:
+    """The time of one inference of `compared` over that of `model`: the best of rounds in turn."""
+    both = [load_in_fitting_arena(each, arena_bytes) for each in (model, compared)]
+    counts = [max(1, int(ROUND_S / seconds_of(each, 1))) for each in both]
+    times = [
+        [seconds_of(each, count) for each, count in zip(both, counts, strict=True)]
+        for _ in range(TIMED_ROUNDS)
+    ]
+    best, other = (min(column) for column in zip(*times, strict=True))
+    return float(other / best)
+
+
+def seconds_of(interpreter: Any, count: int) -> float:
+    """Seconds of one inference, by the average of `count`; inputs are whatever is there."""
+    start = time.perf_counter()
+    for _ in range(count):
+        interpreter.invoke()
+    return (time.perf_counter() - start) / count
+
+
 def do_job() -> None:
     """Does one job."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -210,6 +236,10 @@ def do_job() -> None:
         interpreter = load_in_fitting_arena(model, job["arena_bytes"])
         result["output_scales"] = run_every_sample(interpreter, job)
         result["allocations"] = allocations(interpreter)
+        compared = job.get("compared")
+        result["time_ratio"] = (
+            time_ratio(model, Path(compared).read_bytes(), job["arena_bytes"]) if compared else 0.0
+        )
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -10,6 +10,8 @@
     draft           opens a file for editing, packs and writes it
     archive         ZIP archives that tools append behind the model
     sparse_tensor   encodes and decodes sparse tensors in NumPy
+    packed_tensor   packs and unpacks values behind TFLite Micro's DECODE in NumPy
+    decode_operator the DECODE operators of a graph
 
 Nothing here knows of devices or Keras.
 """

@@ -126,7 +126,8 @@ def pack(model: Any) -> memoryview:
     """Packs a `ModelT` into the bytes of a .tflite file.
 
     The data of a buffer, a NumPy array of uint8 or a `DenseLater`, are aligned to 16 bytes
-    (`force_align` of `Buffer.data` in the schema).
+    (`force_align` of `Buffer.data` in the schema). Equal vectors of numbers, such as the zero
+    points of tensors with as many channels, are written once.
 
     Raises:
       OutputError: the result would be larger than 2 GB, which a flatbuffer cannot be.
@@ -138,13 +139,27 @@ def pack(model: Any) -> memoryview:
             "Split the model."
         )
     # A builder that has to grow copies everything, and holds twice as much for a while.
-    builder = flatbuffers.Builder(expected_bytes)
+    builder = _SharingBuilder(expected_bytes)
     buffers, model.buffers = model.buffers, [_Aligned(buffer) for buffer in model.buffers]
     try:
         builder.Finish(model.Pack(builder), b"TFL3")
     finally:
         model.buffers = buffers
     return memoryview(builder.Bytes)[builder.head :]
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal vectors of numbers once; tables may refer to the same one."""
+
+    def __init__(self, expected_bytes: int) -> None:
+        super().__init__(expected_bytes)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802 (the name that `Pack` calls)
+        key = x.dtype.str, x.tobytes()
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
 
 def _expected_bytes(model: Any) -> int:
@@ -171,6 +186,14 @@ def code_index(model: Any, builtin: int, version: int) -> int:
             return index
     model.operatorCodes.append(schema.OperatorCodeT(builtin, None, version, builtin))
     return len(model.operatorCodes) - 1
+
+
+def empty_buffer(model: Any) -> int:
+    """Returns the index of a buffer without bytes; by convention that is the first one."""
+    if model.buffers[0].data is None or not len(model.buffers[0].data):
+        return 0
+    model.buffers.append(schema.BufferT())
+    return len(model.buffers) - 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from edgeprune.tflite.format.decode_operator import check_decode, unpacks
 from edgeprune.tflite.format.flatbuffer import ByteReader
 from edgeprune.tflite.format.graph import RESTORING, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.shapes import PADS, contradiction
@@ -61,8 +62,8 @@ def check_subgraph(reader: ByteReader, subgraph: Subgraph, place: str) -> None:
 
     Raises:
       TfliteError: an index leads nowhere, an operator lacks what it needs or needs what is computed
-        later, a tensor gets its values twice, or a PAD or what restores a constant contradicts its
-        declared shapes.
+        later, a tensor gets its values twice, a DECODE has no sound coding, or a PAD or what
+        restores a constant contradicts its declared shapes.
     """
     for index in subgraph.inputs + subgraph.outputs:
         pick(reader, subgraph.tensors, index, f"{place}, inputs and outputs")
@@ -78,6 +79,8 @@ def check_subgraph(reader: ByteReader, subgraph: Subgraph, place: str) -> None:
         _check_outputs(reader, here, operator)
         if operator.op == "FULLY_CONNECTED":
             _check_rows(reader, here, subgraph, operator)
+        if unpacks(operator):
+            check_decode(reader, here, subgraph, operator)
         if operator.op in _DECLARED and (found := contradiction(subgraph, operator)):
             raise reader.fail(here, *found)
 

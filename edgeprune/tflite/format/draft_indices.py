@@ -1,0 +1,43 @@
+"""Drops tensors and buffers of a draft, and gives all that refer to others the new indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
+    """Drops tensors and gives all that refer to others the new indices."""
+    subgraph = model.subgraphs[subgraph_index]
+    kept = [index for index in range(len(subgraph.tensors)) if index not in dropped]
+    # -1 stands for "left out" and stays, as the last entry of the table that it selects.
+    new_index = np.full(len(subgraph.tensors) + 1, -1, np.int32)
+    new_index[kept] = np.arange(len(kept))
+    subgraph.tensors = [subgraph.tensors[index] for index in kept]
+    for holder, names in _index_fields(subgraph):
+        for name in names:
+            if getattr(holder, name) is not None:
+                setattr(holder, name, new_index[getattr(holder, name)])
+    for signature in model.signatureDefs:
+        if signature.subgraphIndex == subgraph_index:
+            for entry in [*signature.inputs, *signature.outputs]:
+                entry.tensorIndex = int(new_index[entry.tensorIndex])
+
+
+def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
+    yield subgraph, ("inputs", "outputs")
+    for operator in subgraph.operators:
+        yield operator, ("inputs", "outputs", "intermediates")
+
+
+def drop_unused_buffers(model: Any) -> None:
+    """Drops buffers that nothing refers to, except the first, which is empty by convention."""
+    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
+    holders = [*tensors, *(model.metadata or [])]
+    kept = sorted({0, *(holder.buffer for holder in holders)})
+    model.buffers = [model.buffers[index] for index in kept]
+    new_index = {index: i for i, index in enumerate(kept)}
+    for holder in holders:
+        holder.buffer = new_index[holder.buffer]
