@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from edgeprune.core import device_matrix
 from edgeprune.core.errors import QualityWarning
@@ -19,12 +20,12 @@ from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune_one_shot
-from edgeprune.pruning.reconstruct.columns import columns, groups, linear_output
+from edgeprune.pruning.reconstruct.columns import columns, groups, outputs_of, positions
 from edgeprune.pruning.reconstruct.samples import MAX_COPIES, with_moved_copies
 from edgeprune.pruning.reconstruct.store import open_store
 from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 from tests.support.architectures import build, samples
-from tests.support.problems import PATTERNS, problem_of
+from tests.support.problems import PATTERNS, linear_output, problem_of
 
 L = keras.layers
 ZEROS = [entry for entry in PATTERNS if not isinstance(entry[0], Channels)]
@@ -67,17 +68,21 @@ def test_columns_times_the_device_matrix_are_what_the_layer_computes(
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     fresh = type(layer).from_config(layer.get_config())
     fresh.build((None, *shape))
-    activation = fresh.activation
     kernel = np.asarray(kernel_variable(fresh))
     matrix = device_matrix.to_device(type(fresh).__name__, kernel)
     made = np.asarray(columns(fresh, x))
     by_group = matrix.reshape(groups(fresh), -1, matrix.shape[1])
-    outputs = np.einsum("pgn,grn->pgr", made, by_group).reshape(len(made), -1)
     if fresh.use_bias:
-        fresh.bias.assign(np.arange(outputs.shape[1]))
-        outputs = outputs + np.arange(outputs.shape[1])
+        fresh.bias.assign(np.arange(len(matrix)))
+    outputs = np.asarray(outputs_of(fresh, tf.constant(made)))
+    computed = np.einsum("pgn,grn->pgr", made, by_group).reshape(len(made), -1)
+    np.testing.assert_allclose(
+        outputs, computed + np.asarray(fresh.bias if fresh.use_bias else 0), atol=1e-5
+    )
     np.testing.assert_allclose(linear_output(fresh, x), outputs, atol=1e-5)
-    assert fresh.activation is activation
+    assert positions(fresh, x) == len(made)
+    chosen = np.sort(np.random.default_rng(1).permutation(len(made))[: len(made) // 2 + 1])
+    np.testing.assert_allclose(columns(fresh, x, chosen), made[chosen], atol=1e-6)
 
 
 @pytest.mark.slow
@@ -177,18 +182,25 @@ def test_a_model_without_a_graph_is_reconstructed_like_the_same_model_with_one()
     np.testing.assert_allclose(pruned(x[0]), other(x[0]), atol=1e-3)
 
 
-def test_values_beyond_the_memory_go_to_files_that_are_gone_at_the_end() -> None:
-    tensor = keras.ops.arange(40000, dtype="float32")
-    with open_store(memory_bytes=200_000) as store:
-        store.append("a", tensor)
-        store.append("a", tensor + 1)
-        store.append("b", tensor + 2)
+def test_values_beyond_the_memory_are_halved_and_go_to_files_that_are_gone_at_the_end() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 40000)).astype(np.float32) * 1e-9
+    with open_store(memory_bytes=390_000) as store:
+        for key, array in enumerate(values):
+            store.put(key, keras.ops.convert_to_tensor(array))
         folder = store.folder
-        assert len(list(folder.iterdir())) == 2
-        np.testing.assert_array_equal(store.batch("a", 1), np.asarray(tensor) + 1)
-        store.free("a")
-        assert len(list(folder.iterdir())) == 1
-        np.testing.assert_array_equal(store.batch("b", 0), np.asarray(tensor) + 2)
+        # 160,000 bytes as they are, twice 80,000 in half precision; no more fits into memory.
+        assert [path.stat().st_size for path in folder.iterdir()] == [80_000]
+        np.testing.assert_array_equal(store.get(0), values[0])
+        for key in (1, 2, 3):
+            limit = 2.0**-11 * np.abs(values[key]).max()
+            np.testing.assert_allclose(store.get(key), values[key], rtol=0, atol=limit)
+        store.free(3)
+        assert not list(folder.iterdir())
+        store.free(0)
+        store.put(4, keras.ops.convert_to_tensor(np.full(40000, np.inf, np.float32)))
+        assert np.isinf(store.get(4)).all()
+        store.put(5, keras.ops.arange(100_000))
+        np.testing.assert_array_equal(store.get(5), np.arange(100_000))
     assert not folder.exists()
 
 

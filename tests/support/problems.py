@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
@@ -36,3 +37,13 @@ def correlated(seed: int, positions: int, groups: int, width: int, rows: int) ->
     dense = generator.normal(size=(rows, width))
     outputs = np.einsum("pgn,grn->pgr", inputs, dense.reshape(groups, -1, width))
     return inputs, dense, outputs.reshape(positions, rows)
+
+
+def linear_output(layer: Any, inputs: Any) -> Any:
+    """The output `[positions, out]` of a layer before its activation function, by Keras itself."""
+    before, layer.activation = layer.activation, keras.activations.linear
+    try:
+        outputs = np.asarray(layer(inputs))
+    finally:
+        layer.activation = before
+    return outputs.reshape(-1, outputs.shape[-1])

@@ -1,16 +1,21 @@
-"""Stores the activations of a run, batch by batch, until their last use."""
+"""Keeps the activations of a run, batch by batch, until their last use.
+
+As they are while they fit into half of the memory given; in half precision, relative to the largest
+of a batch, while they fit into all of it; and then in temporary files.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import Tensor
@@ -18,7 +23,7 @@ from edgeprune.keras_model.calls import Tensor
 MEMORY_BYTES = 2 << 30
 """Most memory for activations; arrays beyond it go to temporary files, one each."""
 MIN_FILE_BYTES = 1 << 16
-"""Smaller arrays always stay in memory."""
+"""Smaller arrays always stay in memory, as they are."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,30 @@ class _Filed:
         return np.fromfile(self.path, self.dtype).reshape(self.shape)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A tensor as it is kept: in memory or in a file, and what it was multiplied by."""
+
+    stored: Any
+    scale: float | None
+    """The largest magnitude, by which the values were divided; None for those kept as they are."""
+    bytes: int
+    """In memory; 0 in a file."""
+    mask: Any
+
+    def tensor(self) -> Tensor:
+        """The tensor, of the backend."""
+        array = self.stored.read() if isinstance(self.stored, _Filed) else self.stored
+        tensor = keras.ops.convert_to_tensor(array)
+        if self.scale is not None:
+            tensor = tf.cast(tensor, tf.float32) * self.scale
+        if self.mask is not None:
+            tensor._keras_mask = self.mask
+        return tensor
+
+
 class Store:
-    """The values of a run, by value and batch; `open_store` makes one and removes its files.
+    """Tensors by their keys; `open_store` makes a store and removes its files.
 
     Args:
       folder: folder for temporary files.
@@ -45,40 +72,37 @@ class Store:
     def __init__(self, folder: Path, memory_bytes: int) -> None:
         self.folder = folder
         self._memory_bytes = memory_bytes
-        self._values: dict[Any, list[tuple[Any, Any]]] = {}
+        self._kept: dict[Hashable, _Kept] = {}
         self._held = 0
         self._files = 0
 
-    def __contains__(self, value: Any) -> bool:
-        return value in self._values
+    def put(self, key: Hashable, tensor: Tensor) -> None:
+        """Keeps a tensor."""
+        kept = self._as_kept(tensor)
+        self._held += kept.bytes
+        self._kept[key] = kept
 
-    def append(self, value: Any, tensor: Tensor) -> None:
-        """Adds the next batch of a value."""
-        mask = getattr(tensor, "_keras_mask", None)
-        size = _bytes(tensor)
-        stored: Any = tensor
-        if size >= MIN_FILE_BYTES and self._held + size > self._memory_bytes:
-            stored = self._to_disk(tensor)
-        else:
-            self._held += size
-        self._values.setdefault(value, []).append((stored, mask))
+    def get(self, key: Hashable) -> Tensor:
+        """A tensor that is kept, exactly or to 11 bits of the largest value in it."""
+        return self._kept[key].tensor()
 
-    def batch(self, value: Any, index: int) -> Tensor:
-        """One batch of a value, as a tensor of the backend."""
-        stored, mask = self._values[value][index]
-        array = stored.read() if isinstance(stored, _Filed) else stored
-        tensor = keras.ops.convert_to_tensor(array)
-        if mask is not None:
-            tensor._keras_mask = mask
-        return tensor
+    def free(self, key: Hashable) -> None:
+        """Frees a tensor, if it is kept."""
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            return
+        self._held -= kept.bytes
+        if isinstance(kept.stored, _Filed):
+            kept.stored.path.unlink()
 
-    def free(self, value: Any) -> None:
-        """Frees all batches of a value."""
-        for stored, _ in self._values.pop(value, []):
-            if isinstance(stored, _Filed):
-                stored.path.unlink()
-            else:
-                self._held -= _bytes(stored)
+    def _as_kept(self, tensor: Tensor) -> _Kept:
+        mask, size = getattr(tensor, "_keras_mask", None), _bytes(tensor)
+        if size < MIN_FILE_BYTES or self._held + size <= self._memory_bytes // 2:
+            return _Kept(tensor, None, size, mask)
+        half, scale = _halved(tensor)
+        if self._held + _bytes(half) <= self._memory_bytes:
+            return _Kept(half, scale, _bytes(half), mask)
+        return _Kept(self._to_disk(half), scale, 0, mask)
 
     def _to_disk(self, tensor: Tensor) -> _Filed:
         array = np.asarray(tensor)
@@ -86,6 +110,16 @@ class Store:
         path = self.folder / f"{self._files}"
         array.tofile(path)
         return _Filed(path, array.dtype, array.shape)
+
+
+def _halved(tensor: Tensor) -> tuple[Tensor, float | None]:
+    """A float32 tensor over its largest magnitude, in float16, and that; another as it is."""
+    if keras.backend.standardize_dtype(tensor.dtype) != "float32":
+        return tensor, None
+    largest = float(tf.reduce_max(tf.abs(tensor)))
+    if not 0 < largest < np.inf:
+        return tensor, None
+    return tf.cast(tensor / largest, tf.float16), largest
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -2,13 +2,16 @@
 
 When a layer is visited, its targets are the dense model's outputs, and its inputs those of the
 copy, whose earlier layers may be pruned already; so each layer also compensates for the errors of
-the layers before it. Batch normalisation behind a changed layer is corrected on the way.
+the layers before it. Batch normalisation behind a changed layer is corrected on the way: behind a
+pruned layer by the moments that follow from its least-squares problem, else by those of a sample.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -20,7 +23,14 @@ from edgeprune.core.pattern import Pattern
 from edgeprune.core.progress import Progress
 from edgeprune.keras_model.layers import Layer, LayerMap, kernel_variable
 from edgeprune.pruning.reconstruct import norm
-from edgeprune.pruning.reconstruct.columns import columns, groups, has_columns, linear_output
+from edgeprune.pruning.reconstruct.columns import (
+    columns,
+    groups,
+    has_columns,
+    outputs_of,
+    positions,
+    taken,
+)
 from edgeprune.pruning.reconstruct.gram import FloatArray
 from edgeprune.pruning.reconstruct.run import Run
 from edgeprune.pruning.reconstruct.solve import Solution, errors_along, solve_layer
@@ -49,6 +59,8 @@ class LayerProblem:
         return errors_along(self.problem, self.dense, self.row_weights, pattern, sparsities)
 
 
+Moments: TypeAlias = tuple[norm.MeanVariance, norm.MeanVariance]
+"""Mean and variance per channel in the dense model, and in the copy."""
 Visit = Callable[[LayerProblem], FloatArray | None]
 """Returns the new device matrix `[out, in]` of a layer; None leaves it unchanged."""
 
@@ -81,6 +93,7 @@ def visit_layers(
       ModelError: activations are not finite.
     """
     visited: set[str] = set()
+    moments: dict[str, Moments] = {}
     later = _later_calls(dense, x, paths)
     with open_store() as store:
         run = Run(dense, copy, x, store)
@@ -88,10 +101,10 @@ def visit_layers(
             for path in run.paths(index):
                 layer = run.dense_layer(path)
                 if isinstance(layer, keras.layers.BatchNormalization):
-                    _correct_norm(run, index, path)
+                    _correct_norm(run, index, path, moments.get(path))
                 elif path in paths and path not in visited and has_columns(layer):
                     visited.add(path)
-                    _visit(run, index, path, visit, later.get(path))
+                    moments |= _visit(run, index, path, visit, later.get(path))
             run.advance(index)
             progress(f"reconstructing {call.operation.name}", index + 1, len(run.calls))
     return visited
@@ -116,7 +129,11 @@ def _later_calls(dense: LayerMap, x: list[Array], paths: Collection[str]) -> dic
     return found
 
 
-def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> None:
+def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> dict[str, Moments]:
+    """Visits a layer; returns the moments of what a batch normalisation behind it reads, by path.
+
+    Of one whose input they are not, there are none.
+    """
     layer = run.copy_layer(path)
     sums = _sums(run, index, path, sums)
     following = _norm_of_rows(run.following(index), sums.rows)
@@ -131,11 +148,33 @@ def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> 
     dense = device_matrix.to_device(kind, np.asarray(variable, np.float64))
     matrix = visit(LayerProblem(path, kind, problem, dense, _row_weights(following, len(dense))))
     if matrix is None:
-        return
+        return {}
     variable.assign(device_matrix.to_keras(kind, matrix, tuple(variable.shape)))
     if layer.use_bias:
         layer.bias.assign(problem.bias(matrix))
     run.mark_changed(path)
+    reads_it = layer.activation is keras.activations.linear and run.is_called_once(
+        run.dense_layer(path)
+    )
+    if following is None or not reads_it or not run.is_called_once(following):
+        return {}
+    return {str(run.dense_path(following)): _output_moments(problem, matrix, fitted=layer.use_bias)}
+
+
+def _output_moments(problem: Problem, matrix: FloatArray, *, fitted: bool) -> Moments:
+    """Mean and variance of a layer's outputs in the dense model, and with another device matrix.
+
+    Args:
+      problem: the layer's, with a bias.
+      matrix: device matrix `[out, in]`.
+      fitted: whether the layer has a bias, the best one; else it has none.
+    """
+    variance = np.maximum((problem.times_gram(matrix) * matrix).sum(axis=1), 0.0)
+    mean = problem.target_mean - (0.0 if fitted else problem.bias(matrix))
+    return (
+        norm.MeanVariance(problem.target_mean, problem.energy),
+        norm.MeanVariance(mean, variance),
+    )
 
 
 def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
@@ -145,11 +184,10 @@ def _sums(run: Run, index: int, path: str, sums: Sums | None) -> Sums:
     rows, width = device_matrix.device_shape(type(layer).__name__, tuple(kernel.shape))
     sums = sums or Sums(groups(layer), width, rows)
     for batch, before, after in run.pairs(index, path):
-        targets, inputs = linear_output(dense_layer, before), columns(layer, after)
-        chosen = chosen_positions(len(targets), batch, run.batches, width)
-        if chosen is not None:
-            targets, inputs = keras.ops.take(targets, chosen, 0), keras.ops.take(inputs, chosen, 0)
-        sums.add(inputs, targets)
+        chosen = chosen_positions(positions(layer, after), batch, run.batches, width)
+        inputs = columns(layer, after, chosen)
+        dense_inputs = inputs if after is before else columns(dense_layer, before, chosen)
+        sums.add(inputs, outputs_of(dense_layer, dense_inputs))
     return sums
 
 
@@ -171,13 +209,26 @@ def _row_weights(following: Layer | None, rows: int) -> FloatArray:
     return scales
 
 
-def _correct_norm(run: Run, index: int, path: str) -> None:
+def _correct_norm(run: Run, index: int, path: str, moments: Moments | None) -> None:
     if not run.is_changed(index):
         return
     layer = run.copy_layer(path)
-    before, after = norm.MomentSums(layer.axis), norm.MomentSums(layer.axis)
-    for _, entering, entering_copy in run.pairs(index, path):
-        before.add(entering)
-        after.add(entering_copy)
-    norm.correct_statistics(layer, run.dense_layer(path), before.moments(), after.moments())
+    before, after = moments or _sampled_moments(run, index, path)
+    norm.correct_statistics(layer, run.dense_layer(path), before, after)
     run.mark_changed(path)
+
+
+def _sampled_moments(run: Run, index: int, path: str) -> Moments:
+    """The moments of what a batch normalisation reads, of the same positions in both models."""
+    axis = run.copy_layer(path).axis
+    before, after = norm.MomentSums(axis), norm.MomentSums(axis)
+    for batch, *pair in run.pairs(index, path):
+        for sums, entering in zip((before, after), pair, strict=True):
+            shape = tuple(entering.shape)
+            if axis % len(shape) == len(shape) - 1:
+                count = math.prod(shape[:-1])
+                chosen = chosen_positions(count, batch, run.batches, shape[-1])
+                sums.add(taken(entering, chosen))
+            else:
+                sums.add(entering)
+    return before.moments(), after.moments()
