@@ -38,6 +38,7 @@ def read_routes(_: click.Context, __: click.Parameter, value: str | None) -> tup
 )
 @options.data_option(required=True)
 @options.validation_data("Samples with labels to measure accuracy on.")
+@options.samples
 @options.scale
 @options.custom_objects
 @click.option(
@@ -64,6 +65,7 @@ def compare_command(
     model: Path,
     devices: str,
     data: Path,
+    samples: int | None,
     validation_data: Path | None,
     scale: Scale,
     sparsity: float | None,
@@ -91,6 +93,7 @@ def compare_command(
     """
     inputs.require_one_aim(sparsity, cost)
     asked = {
+        "samples": samples,
         "validation_data": validation_data,
         "scale": scale,
         "sparsity": sparsity,

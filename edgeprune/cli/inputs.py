@@ -71,6 +71,12 @@ _MAX_NAMED = 3
 """Products that are named where words mean several."""
 
 
+def require_data_of_samples(path: Path | None, count: int | None) -> None:
+    """Requires `--data` where `--samples` says how many to take of it."""
+    if count is not None and path is None:
+        raise click.UsageError("--samples says how many to take of --data: give both.")
+
+
 def open_samples(
     path: Path | None, ports: Ports, scale: Scale, *, labels: bool = False
 ) -> AnySource | None:

@@ -222,6 +222,13 @@ chosen_layers = together(
     click.option("--only", metavar="REGEX", help="Prune only layers in whose path REGEX is found."),
     click.option("--skip", metavar="REGEX", help="Leave out layers in whose path REGEX is found."),
 )
+samples = click.option(
+    "--samples",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take at most so many samples of --data to plan and to prune in one shot, evenly spread. "
+    "More are slower, and no longer joined by moved copies of small images.  [default: 1024]",
+)
 allocation_options = together(
     click.option(
         "--padding",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.planned_runtime
 @options.aim
 @options.data_options
+@options.samples
 @options.custom_objects
 @options.chosen_layers
 @options.allocation_options
@@ -36,6 +37,7 @@ def plan_command(
     device: str,
     runtime: str | None,
     data: Path | None,
+    samples: int | None,
     scale: Scale,
     padding: Any,
     activation: Any,
@@ -60,6 +62,7 @@ def plan_command(
     from edgeprune.core.files import require_folder, write_file
 
     inputs.require_one_aim(asked["sparsity"], asked["cost"])
+    inputs.require_data_of_samples(data, samples)
     profile = inputs.read_device(device, runtime)
     if output is not None:
         require_folder(output)
@@ -78,6 +81,7 @@ def plan_command(
             padding=padding or "keep",
             activation=activation or "keep",
             x=x,
+            samples=samples,
             progress=tell,
             **asked,
         )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @options.planned_runtime
 @options.aim
 @options.data_options
+@options.samples
 @options.validation_data("Training: find the best epoch by these samples.")
 @options.custom_objects
 @options.epochs
@@ -70,6 +71,7 @@ def prune_command(
     cost: float | None,
     goal: Any,
     data: Path | None,
+    samples: int | None,
     validation_data: Path | None,
     scale: Scale,
     epochs: int,
@@ -90,9 +92,9 @@ def prune_command(
 
     One shot needs no labels: with --data, every layer's mask and weights are chosen so that its
     outputs on the samples stay near those of the dense model. A few hundred samples suffice, and
-    1024 are taken at most. From 128 samples on, the weights that are left are then fine-tuned on
-    what the dense model makes of them, where that takes no more than a few minutes. Without data,
-    the smallest weights go, and accuracy with them.
+    1024 are taken at most, or --samples. From 128 samples on, the weights that are left are then
+    fine-tuned on what the dense model makes of them, where that takes no more than a few minutes.
+    Without data, the smallest weights go, and accuracy with them.
 
     Where the device's pattern is Channels, whole channels are removed, and OUT.keras is a smaller
     plain model. With --data those go that the others can replace best, and the layers behind
@@ -119,6 +121,7 @@ def prune_command(
     }
     inputs.require_one_aim(sparsity, cost)
     _require_no_clash(asked, plan_path, fit)
+    inputs.require_data_of_samples(data, samples)
     if fit and route == "auto":
         raise click.UsageError("--fit fits one number format: name a route in place of auto.")
     _require_what_training_needs(epochs, data, resume)
@@ -140,22 +143,22 @@ def prune_command(
         loaded = load_model(model)
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded)
-    samples = inputs.open_samples(data, ports, scale, labels=needs_labels)
+    source = inputs.open_samples(data, ports, scale, labels=needs_labels)
     if validation_data is not None:
         training["validation"] = inputs.open_samples(validation_data, ports, scale)
     how = inputs.training_of(
         epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
     )
     if how is not None:
-        _check_training(loaded, samples, how)
-    fitted = _fitted(loaded, profile, samples, asked) if fit else None
+        _check_training(loaded, source, how)
+    fitted = _fitted(loaded, profile, source, samples, asked) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs else "keep")
     asked["activation"] = activation or "keep"
-    found = given or _planned(loaded, model, profile, samples, asked)
+    found = given or _planned(loaded, model, profile, source, asked | {"samples": samples})
     _require_same_device(found, profile, plan_path)
-    pruned, caught = _carried_out(loaded, found, samples, how)
+    pruned, caught = _carried_out(loaded, found, source, samples, how)
     save_model(pruned, output)
     _keep_plan(found, pruned, output)
     if epochs and checkpoint is None:
@@ -208,16 +211,16 @@ def _check_training(loaded: Any, samples: Any, how: Training) -> None:
 
 
 def _planned(
-    loaded: Any, path: Path, profile: DeviceProfile, samples: Any, asked: dict[str, Any]
+    loaded: Any, path: Path, profile: DeviceProfile, source: Any, asked: dict[str, Any]
 ) -> Plan:
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         return inputs.plan_as_asked(
-            loaded, path, profile, x=samples, look_around=False, progress=tell, **asked
+            loaded, path, profile, x=source, look_around=False, progress=tell, **asked
         )
 
 
 def _carried_out(
-    loaded: Any, found: Plan, samples: Any, training: Training | None
+    loaded: Any, found: Plan, source: Any, samples: int | None, training: Training | None
 ) -> tuple[Any, list[str]]:
     """The pruned model, and what was warned of on the way."""
     from edgeprune.pruning.carry_out import prune as carry_out
@@ -229,7 +232,7 @@ def _carried_out(
         terminal.warn([message])
 
     with errors.told_quality_warnings(warn), terminal.progress_bar() as tell:
-        pruned = carry_out(loaded, found, samples, training, progress=tell)
+        pruned = carry_out(loaded, found, source, training, samples=samples, progress=tell)
     return pruned, caught
 
 
@@ -256,14 +259,20 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
         raise click.UsageError("--fit finds the sparsity: leave out --sparsity and --plan.")
 
 
-def _fitted(loaded: Any, profile: DeviceProfile, samples: Any, asked: dict[str, Any]) -> Fitted:
+def _fitted(
+    loaded: Any,
+    profile: DeviceProfile,
+    source: Any,
+    samples: int | None,
+    asked: dict[str, Any],
+) -> Fitted:
     from edgeprune.planning.fit import fit_plan
-    from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+    from edgeprune.pruning.reconstruct.samples import most_samples
 
     wanted = {name: asked[name] for name in ("cost", "goal", "only", "skip")}
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         chosen = profile.on(asked["route"], asked["goal"]) if asked["route"] else profile
-        some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
+        some = None if source is None else source.some(most_samples(samples))
         return fit_plan(loaded, chosen, data=some, progress=tell, **wanted)
 
 

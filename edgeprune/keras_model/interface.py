@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,9 @@ from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.layers import Model, functional, has_graph, is_model
 
 PREDICT_BATCH = 64
-"""Samples in a batch of `predict`."""
+"""Most samples in a batch of `predict`."""
+PREDICT_PIXELS = 400_000
+"""Most pixels in one, 8 images of 224x224: Keras holds on to all activations of a batch."""
 
 
 def ends_in_softmax(model: Model) -> bool:
@@ -161,9 +164,11 @@ def predict(model: Model, x: list[Array]) -> list[Array]:
     Returns:
       One float32 array `[n, ...]` per output.
     """
+    pixels = max(math.prod(array.shape[1:-1]) for array in x)
+    size = min(PREDICT_BATCH, max(1, PREDICT_PIXELS // pixels))
     batches = [
-        infer(model, [array[start : start + PREDICT_BATCH] for array in x])
-        for start in range(0, len(x[0]), PREDICT_BATCH)
+        infer(model, [array[start : start + size] for array in x])
+        for start in range(0, len(x[0]), size)
     ]
     return [
         np.concatenate([np.asarray(part, np.float32) for part in parts])

@@ -26,7 +26,7 @@ from edgeprune.core.terms import Allocation, Goal
 from edgeprune.keras_model.layers import LayerMap
 from edgeprune.profiles import kernel_costs as cost_table
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.pruning.reconstruct.samples import calibration_samples
+from edgeprune.pruning.reconstruct.samples import sensitivity_samples
 from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
 
 DeviceCost: TypeAlias = Callable[[LayerPlan, float], float]
@@ -326,9 +326,11 @@ def loss_curves(
         )
     if not made.pruned:
         return Losses({}, {})
-    measured = (
-        measure_losses(mapped, made, calibration_samples(x), progress) if x is not None else {}
-    )
+    moving = method != "uniform"
+    measured = {}
+    if x is not None:
+        seen = sensitivity_samples(x)
+        measured = measure_losses(mapped, made, seen, progress, moving=moving)
     match method:
         case "lamp":
             return Losses(_lamp_curves(mapped, made), measured)
@@ -347,18 +349,20 @@ def _lamp_curves(mapped: LayerMap, made: Plan) -> dict[str, Curve]:
 
 
 def measure_losses(
-    mapped: LayerMap, made: Plan, x: list[Array], progress: Progress
+    mapped: LayerMap, made: Plan, x: list[Array], progress: Progress, *, moving: bool = True
 ) -> dict[str, Curve]:
     """Measures the loss of every pruned layer of a plan, as a fraction of its outputs' energy.
 
-    Each layer is pruned alone, in an otherwise dense model. Layers whose pattern allows any
-    sparsity are measured at those of `GRID`, the others at the sparsity of the plan.
+    Each layer is pruned alone, in an otherwise dense model. Where zeros are to be moved, layers
+    whose pattern allows any sparsity are measured at those of `GRID`; all others are measured at
+    the sparsity of the plan alone.
 
     Args:
       mapped: a built Keras model; not changed.
       made: the plan.
       x: samples, one array `[n, ...]` per input.
       progress: called for each layer measured.
+      moving: whether zeros are to be moved.
 
     Returns:
       A curve per layer, by path.
@@ -369,7 +373,7 @@ def measure_losses(
     def visit(case: LayerProblem) -> None:
         row = rows[case.path]
         pattern = row.pattern or Unstructured()
-        if can_move(row):
+        if moving and can_move(row):
             curves[case.path] = Curve(case.path, row.weights, GRID, case.errors(pattern, GRID))
         else:
             losses = (0.0, case.solve(pattern, row.sparsity).error)

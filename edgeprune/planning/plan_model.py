@@ -36,6 +36,7 @@ def plan(
     activation: Activation = "keep",
     allocation: Allocation | None = None,
     x: Any = None,
+    samples: int | None = None,
     rules: Mapping[type, Any] = MappingProxyType({}),
     runtime: str | None = None,
     look_around: bool = True,
@@ -71,7 +72,8 @@ def plan(
       allocation: how zeros are spread over the layers; if None, as the profile says, but evenly
         without samples.
       x: samples of any kind that `open_source` takes, with or without labels; losses are measured
-        on up to `RECONSTRUCTION_SAMPLES` of them.
+        on some of them.
+      samples: most samples that are taken from `x`; `RECONSTRUCTION_SAMPLES` if None.
       rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
       runtime: NAME or NAME==VERSION of the runtime that the file will run in; all that the profile
         lists if None, and the first of them where costs are looked up.
@@ -81,6 +83,7 @@ def plan(
     Raises:
       ModelError: also for recurrent layers that keep a state from one batch to the next.
       ProfileError, PlanError: see the message.
+      InputError: `samples` is not a whole number from 1 on.
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune.keras_model.converter_copy import require_stateless
@@ -93,12 +96,12 @@ def plan(
     from edgeprune.planning.route_cost import RouteCosts, with_expected, with_faster
     from edgeprune.planning.subject import Subject
     from edgeprune.planning.within_cost import plan_within
-    from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+    from edgeprune.pruning.reconstruct.samples import most_samples
 
     require_fraction(cost, sparsity)
     name, model = name_of(model), as_model(model)
     offered = load_profile(device).in_runtime(runtime)
-    samples = samples_of(x, ports_of(model), RECONSTRUCTION_SAMPLES) if x is not None else None
+    known = samples_of(x, ports_of(model), most_samples(samples))
     mapped = map_layers(model)
     require_stateless(mapped)
     layers = describe_layers(mapped)
@@ -132,7 +135,7 @@ def plan(
             file=file,
             layers=layers,
             profile=profile,
-            samples=samples,
+            samples=known,
             allocation=allocation,
             rules=rules,
             at=at,
@@ -145,7 +148,7 @@ def plan(
     if any(isinstance(row.pattern, Channels) for row in made.layers):
         from edgeprune.pruning.channels.plan_removal import plan_removal
 
-        made = plan_removal(mapped, profile, made, data=samples, rules=rules)
+        made = plan_removal(mapped, profile, made, data=known, rules=rules)
     if profile.encoding.sparse_networks:
         from edgeprune.planning.network_gain import fit_to_network
 
@@ -154,7 +157,7 @@ def plan(
     if method != "uniform" or x is not None:
         from edgeprune.planning.allocation import allocate, device_cost
 
-        calibration = list(samples.x) if samples else None
+        calibration = list(known.x) if known else None
         saved = device_cost(profile, made.goal, layers)
         made = allocate(mapped, made, method, calibration, progress, saved)
     made = with_verdict(made, layers, offered)

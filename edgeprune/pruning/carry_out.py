@@ -25,7 +25,7 @@ from edgeprune.keras_model.ports import ports_of
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.one_shot import one_shot
-from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
@@ -41,6 +41,7 @@ def prune(
     finetune: bool = True,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
+    samples: int | None = None,
     progress: Progress = no_progress,
 ) -> Model:
     """Carries out everything that a plan says on a copy of a model.
@@ -59,6 +60,7 @@ def prune(
       finetune: one shot: whether the weights kept are fine-tuned on the dense model's answers.
       importance: how channels to be removed are weighed.
       rules: for custom layers: how each class passes channels on.
+      samples: one shot: most samples that are taken from `data`; `RECONSTRUCTION_SAMPLES` if None.
       progress: told what is done.
 
     Returns:
@@ -70,7 +72,7 @@ def prune(
       DataError: training without data, or with labels that do not fit; one shot from batches.
       ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
         trained on, or a weight or an activation is not finite.
-      InputError: an unknown metric, or a checkpoint of another run.
+      InputError: an unknown metric, a checkpoint of another run, or `samples` that is no number.
 
     Warns:
       QualityWarning: what costs accuracy, such as one shot without data, with few samples or
@@ -78,23 +80,24 @@ def prune(
     """
     dense = as_model(model)
     ports = ports_of(dense)
-    samples = None if data is None else open_source(data, ports)
+    most = most_samples(samples)
+    source = None if data is None else open_source(data, ports)
     mapped = _changed(dense, plan)
     plan = _without_lost_layers(plan, mapped)
     if training is not None and plan.pruned:
-        if samples is None:
+        if source is None:
             raise DataError(
                 "Training needs samples. Received: none. Give `data`, or leave out `training`."
             )
         training = _with_teacher(_with_validation(training, ports), dense)
-        if isinstance(samples, Data | Table):
-            samples = samples.readable()
-            warn_at_chance(dense, samples.some(LOOKED_AT))
-        check_training(dense, samples, training)
+        if isinstance(source, Data | Table):
+            source = source.readable()
+            warn_at_chance(dense, source.some(LOOKED_AT))
+        check_training(dense, source, training)
         return train(
             mapped,
             plan,
-            samples,
+            source,
             training,
             importance=importance,
             rules=rules,
@@ -107,7 +110,7 @@ def prune(
             QualityWarning,
             stacklevel=2,
         )
-    some = None if samples is None else samples.some(RECONSTRUCTION_SAMPLES)
+    some = None if source is None else source.some(most)
     if some is not None:
         warn_at_chance(dense, some)
     return one_shot(

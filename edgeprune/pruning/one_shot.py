@@ -30,7 +30,6 @@ from edgeprune.pruning.finetune import distill_outputs
 from edgeprune.pruning.permute import permute_channels
 from edgeprune.pruning.reconstruct.samples import (
     FEW_SAMPLES,
-    calibration_samples,
     with_moved_copies,
 )
 from edgeprune.pruning.reconstruct.walk import LayerProblem, visit_layers
@@ -83,7 +82,7 @@ def one_shot(
         mapped, plan, data, importance=importance, rules=rules, progress=progress
     )
     if data is not None and smaller is not mapped:
-        adjust_batch_norm(smaller, mapped, inputs, calibration_samples(list(data.x)), progress)
+        adjust_batch_norm(smaller, mapped, inputs, list(data.x), progress)
     pruned = map_layers(copy_model(smaller.model))
     rows = {row.path: row for row in rest.pruned}
     _check_finite(pruned, rows)
@@ -92,7 +91,7 @@ def one_shot(
     if data is None:
         _prune_by_magnitude(pruned, rest.pruned, progress)
         return pruned.model
-    samples = calibration_samples(list(data.x))
+    samples = list(data.x)
     left = _reconstruct(dense, pruned, rows, with_moved_copies(samples), progress)
     if left:
         _warn(f"Pruned by magnitude, since their inputs cannot be followed: {', '.join(left)}.")

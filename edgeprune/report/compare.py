@@ -18,7 +18,7 @@ from edgeprune.keras_model.ports import ports_of
 from edgeprune.planning.cost_asked import require_fraction
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
-from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
+from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
 from edgeprune.report import fingerprint
@@ -47,6 +47,7 @@ def compare(
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
+    samples: int | None = None,
     training: Training | None = None,
     scale: Scale = "auto",
     targets: Sequence[str] = (),
@@ -78,6 +79,8 @@ def compare(
       epochs: short for `training=Training(epochs=epochs)`; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
+      samples: most samples that plans, one shot and int8 are calibrated on;
+        `RECONSTRUCTION_SAMPLES` if None.
       training: how to train with masks; one shot if None.
       scale: what uint8 data is scaled by; "auto" takes the scale of each input.
       targets: instruments, each used for the devices that it measures; one per device, the first
@@ -98,6 +101,7 @@ def compare(
       QualityWarning: samples that look wrongly scaled, before any work.
     """
     require_fraction(cost, sparsity)
+    most = most_samples(samples)
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
     chosen = settings or Settings()
@@ -113,7 +117,7 @@ def compare(
     if training is not None:
         split = replace(split, train=_readable(split.train))
         check_training(model, split.train, training)
-    samples = split.train.some(RECONSTRUCTION_SAMPLES)
+    known = split.train.some(most)
     warn_at_chance(model, split.test.some(LOOKED_AT))
     if install_targets:
         for instrument in missing:
@@ -126,7 +130,8 @@ def compare(
         model=model,
         name=name,
         split=split,
-        samples=samples,
+        samples=known,
+        most_samples=samples,
         scale=scale,
         folder=output,
         sparsity=sparsity,

@@ -50,6 +50,8 @@ class Job:
     split: Split[AnySource]
     samples: Data
     """Those of the training set that are calibrated on, read once for all devices."""
+    most_samples: int | None
+    """How many those are at most; the default if None."""
     scale: Scale
     folder: Path
     sparsity: float | None
@@ -71,7 +73,9 @@ class Job:
         """The digest of what else the files of every device follow."""
         training = fingerprint.of_training(self.training)
         chosen = [self.sparsity, self.cost, self.goal, self.padding, self.allocation, training]
-        return digest.of_json(chosen)
+        # Left out where it is not given, so that what was made before there was the option is kept.
+        more = [] if self.most_samples is None else [self.most_samples]
+        return digest.of_json([*chosen, *more])
 
 
 def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceReport:
@@ -120,6 +124,7 @@ def _plan(job: Job, entry: Entry) -> Plan:
         padding=job.padding,
         allocation=job.allocation,
         x=Data(job.samples.x),
+        samples=job.most_samples,
         look_around=False,
         progress=job.progress,
     ).model_copy(update={"model": job.name})
@@ -131,7 +136,8 @@ def _prune(job: Job, plan: Plan, entry: Entry, checkpoint: Path) -> Model:
 
     samples = job.split.train
     if job.training is None:
-        return prune(job.model, plan, Data(job.samples.x), progress=tell)
+        data = Data(job.samples.x)
+        return prune(job.model, plan, data, samples=job.most_samples, progress=tell)
     if job.training.checkpoint is not None:
         return prune(job.model, plan, samples, job.training, progress=tell)
     training = replace(job.training, checkpoint=checkpoint)

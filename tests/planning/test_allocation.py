@@ -29,6 +29,13 @@ from edgeprune.planning.allocation import (
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.pruning.carry_out import prune_one_shot
+from edgeprune.pruning.reconstruct.samples import (
+    FEW_SAMPLES,
+    SENSITIVITY_POSITIONS,
+    sensitivity_samples,
+)
+from edgeprune.pruning.reconstruct.solve import Solution
+from edgeprune.pruning.reconstruct.walk import LayerProblem
 from tests.support.architectures import build, samples
 from tests.support.profiles import profile, rule
 
@@ -181,6 +188,32 @@ def test_measured_losses_rise_and_the_plan_tells_them() -> None:
     assert Plan.model_validate(made.to_json()) == made
     pruned = prune_one_shot(model, made, x)
     assert reached_sparsity(pruned, made) == pytest.approx(0.7, abs=0.01)
+
+
+def test_where_zeros_stay_spread_evenly_each_layer_is_solved_at_its_sparsity_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def solve(case: LayerProblem, _: Any, sparsity: float) -> Any:
+        asked.append((case.path, sparsity))
+        return Solution(case.dense, np.ones(case.dense.shape, bool), 0.25)
+
+    monkeypatch.setattr(LayerProblem, "solve", solve)
+    model = build("mobilenet_v1")
+    made = plan(model, "ethos-u55", sparsity=0.7, x=samples(model, 32), allocation="uniform")
+    assert sorted(asked) == sorted((layer.path, 0.7) for layer in made.pruned)
+    assert {layer.expected_error for layer in made.pruned} == {0.25}
+
+
+def test_losses_are_compared_on_a_bounded_number_of_positions_spread_over_the_samples() -> None:
+    images, marks = np.zeros((1000, 400, 400, 1), np.uint8), np.arange(1000)
+    found = sensitivity_samples([images, marks])
+    assert len(found[0]) == len(found[1]) == SENSITIVITY_POSITIONS // 160_000
+    assert np.abs(np.diff(found[1]) - 1000 / len(found[1])).max() < 1
+    assert len(sensitivity_samples([np.zeros((40, 1, 1 << 20), np.uint8)])[0]) == 40
+    huge = np.broadcast_to(np.zeros((), np.uint8), (100, 1 << 20, 8))
+    assert len(sensitivity_samples([huge])[0]) == FEW_SAMPLES
 
 
 def test_without_samples_zeros_are_spread_evenly_unless_lamp_is_asked_for() -> None:

@@ -7,10 +7,15 @@ import math
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.data import spread
+from edgeprune.core.errors import InputError
 from edgeprune.pruning.training.feed import shift
 
 RECONSTRUCTION_SAMPLES = 1024
-"""Most samples used; of more, evenly spaced ones are taken."""
+"""Most samples used, unless more are asked for; of more, evenly spaced ones are taken."""
+SENSITIVITY_POSITIONS = 10_000_000
+"""Most pixels or steps of the samples that losses of layers are compared on: 200 images of 224x224,
+and 1,024 of 96x96."""
 MAX_COPIES = 4
 """Most versions of each image: itself and up to three shifted copies."""
 MAX_PIXELS = 5_000_000
@@ -28,13 +33,31 @@ FEW_SAMPLES = 32
 """Fewer samples than that cause a warning."""
 
 
-def calibration_samples(x: list[Array]) -> list[Array]:
-    """At most `RECONSTRUCTION_SAMPLES` of the samples `x`, one array `[n, ...]` per input."""
-    count = len(x[0])
-    if count <= RECONSTRUCTION_SAMPLES:
-        return x
-    chosen = np.arange(RECONSTRUCTION_SAMPLES) * count // RECONSTRUCTION_SAMPLES
-    return [array[chosen] for array in x]
+def most_samples(asked: int | None) -> int:
+    """The most samples that are calibrated on: as many as asked for, else the default.
+
+    Raises:
+      InputError: not a whole number from 1 on.
+    """
+    if asked is None:
+        return RECONSTRUCTION_SAMPLES
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise InputError(
+            "`samples` is the most samples that are calibrated on, a whole number from 1 on. "
+            f"Received: {asked!r}."
+        )
+    return asked
+
+
+def sensitivity_samples(x: list[Array]) -> list[Array]:
+    """Evenly spread samples of no more than `SENSITIVITY_POSITIONS`, but at least `FEW_SAMPLES`.
+
+    Args:
+      x: samples, one array `[n, ...]` per input.
+    """
+    positions = max(math.prod(array.shape[1:-1]) for array in x)
+    chosen = spread(len(x[0]), max(FEW_SAMPLES, SENSITIVITY_POSITIONS // positions))
+    return x if len(chosen) == len(x[0]) else [array[chosen] for array in x]
 
 
 def max_shift(x: list[Array]) -> int:
