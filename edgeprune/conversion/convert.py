@@ -21,8 +21,8 @@ from edgeprune.conversion.from_keras import (
     convert,
     quantized,
 )
-from edgeprune.conversion.int8.bias_correction import BiasCorrection, correct_biases
 from edgeprune.conversion.int8.measure import measure_ranges
+from edgeprune.conversion.int8.mend import Mended, mend
 from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
@@ -75,9 +75,9 @@ class Exported:
     """Sentences for the user."""
     unproven: tuple[str, ...] = ()
     """Sentences on the device's runtimes that are not here, in which the file was not tried."""
-    bias_correction: BiasCorrection | None = None
-    """What was done to the biases of an int8 file; None for other number formats, and for a file
-    that is made for its cost alone."""
+    mended: Mended | None = None
+    """What was done to an int8 file beyond what TensorFlow's quantizer does; None for other number
+    formats, and for a file that is made for its cost alone."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -100,10 +100,10 @@ def export(
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
-    Weights are stored sparsely where the device's runtimes support it and it is smaller. The biases
-    of an int8 file are corrected where that brings its outputs nearer to the model. A manifest is
-    embedded in the file and written beside it. The file is checked, and run once in the device's
-    runtimes that are installed, before it gets its name.
+    Weights are stored sparsely where the device's runtimes support it and it is smaller. Weights
+    and biases of an int8 file are mended where that brings its outputs nearer to the model. A
+    manifest is embedded in the file and written beside it. The file is checked, and run once in
+    the device's runtimes that are installed, before it gets its name.
 
     Args:
       model: a built Keras model with fixed input sizes, or the path of its file.
@@ -152,10 +152,10 @@ def export(
         converted = Path(folder, path.name)
         converted.write_bytes(content)
         draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
-        correction = None
+        mended = None
         tails: tuple[ActivationTail, ...] = ()
         if samples is not None and not measuring_only:
-            draft, correction = _corrected(draft, model, floating, samples)
+            draft, mended = _mended(draft, model, floating, samples)
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
@@ -174,28 +174,28 @@ def export(
             scale=scales_by_name(inputs_of(model), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
-            int8=correction.to_json() if correction else None,
+            int8=mended.to_json() if mended else None,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
         notes = check_written(model, tflite_file.read(encoded), profile, chosen)
-        if correction is not None and samples is not None:
+        if mended is not None and samples is not None:
             tails = measure_tails(tflite_file.read(encoded), samples)
         write_file(path, encoded.read_bytes())
     artifact = describe_file(path)
     write_beside(artifact, _with_tails(manifest, tails))
     said = (*unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
-    return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
+    return Exported(artifact, chosen, tensors, fitted, said, unproven, mended)
 
 
-def _corrected(
+def _mended(
     draft: Draft, model: Model, floating: bytes, samples: dict[str, Array]
-) -> tuple[Draft, BiasCorrection]:
-    """An int8 file whose biases are corrected where that lowers the error of its outputs."""
-    draft, done = correct_biases(draft, floating, samples)
+) -> tuple[Draft, Mended]:
+    """An int8 file that is mended where that lowers the error of its outputs."""
+    draft, done = mend([draft], floating, samples)
     paths = tuple(map_layers(model).layers)
     named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
     return draft, replace(done, noise=tuple(named))
