@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -104,3 +105,19 @@ def test_every_amount_of_the_int8_table_stands_beside_tensorflows_own_quantizati
     for what in bench_int8.AMOUNTS:
         assert {f"one shot, {what}", f"one shot, {what}, TensorFlow's quantization"} <= {*names}
     assert {f"4 epochs, {what}" for what in bench_int8.TRAINED} <= {*names}
+
+
+def test_below_a_row_of_the_int8_table_stands_each_part_of_the_export(
+    bench_int8: ModuleType, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "m.manifest.json"
+    part = {"error_before": 4e-4, "error_after": 2e-4, "applied": True}
+    parts = {"layers": [], "rounding": part, "bias_correction": {**part, "applied": False}}
+    untried = {"error_before": None, "error_after": None, "applied": False}
+    manifest.write_text(json.dumps({"int8": {**parts, "ranges": untried}}))
+    lines = [line.split() for line in bench_int8.parts_of(manifest)]
+    assert lines == [
+        ["rounding", "0.0004", "->", "0.0002"],
+        ["bias", "correction", "0.0004", "->", "0.0002,", "not", "kept"],
+    ]
+    assert bench_int8.parts_of(tmp_path / "none.manifest.json") == []

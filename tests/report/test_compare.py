@@ -264,10 +264,12 @@ def test_the_page_needs_no_network_and_shows_every_plot(tmp_path: Path) -> None:
         "Accuracy",
         "Size",
         "Cycles of edge-tpu (simulated)",
+        "Accuracy, float and quantized: edge-tpu",
+        "Signal to noise per layer in int8: edge-tpu",
         "Sparsity per layer: edge-tpu",
     ):
         assert f"<h3>{title}</h3>" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 6
     loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']+)""", page)
     assert [link for link in loaded if not link.startswith("#")] == []
     assert "Channels were taken out of 2 layers" in page

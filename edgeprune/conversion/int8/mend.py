@@ -19,6 +19,7 @@ import numpy as np
 
 from edgeprune.conversion.int8.child import launcher
 from edgeprune.core.arrays import Array
+from edgeprune.core.layer_noise import LayerNoise
 from edgeprune.targets.child import WorkerError, run_child
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
@@ -28,17 +29,6 @@ FEWEST_SAMPLES = 64
 """With fewer, half of which estimate and half judge, a file stays as it was converted."""
 TIME_LIMIT_S = 3600.0
 """Time limit in seconds; large networks take minutes."""
-
-
-@dataclass(frozen=True)
-class LayerNoise:
-    """How near what a layer of an int8 file gives comes to the float model."""
-
-    layer: str
-    """The layer that the file names the value after: the activation, where one is fused."""
-    snr_db: float | None
-    """Signal-to-noise ratio in decibels, with the error of all layers before it; None where there
-    is no error or no signal."""
 
 
 @dataclass(frozen=True)
