@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeprune.conversion.convert import Exported
     from edgeprune.conversion.int8.mend import Mended
     from edgeprune.core.data import Scale
+    from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.tflite.c_array import CArray
 
 
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--c-array",
     is_flag=True,
-    help="Also write OUT.cc and OUT.h for a firmware project.",
+    help="Also write OUT.cc and OUT.h for a firmware project; where TFLite Micro runs the device, "
+    "also OUT_resolver.h with the operators and the arena that the file needs.",
 )
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
@@ -72,13 +74,14 @@ def export_command(
     """
     from edgeprune.core.files import require_folder
     from edgeprune.core.plan import read_plan
-    from edgeprune.tflite.c_array import c_array_paths, write_c_array
+    from edgeprune.tflite.c_array import c_array_paths, resolver_path
     from edgeprune.tflite.metadata import manifest_path
     from edgeprune.tflite.slim import Slimming
 
     profile = inputs.read_device(device, runtime)
     require_folder(output)
-    for path in (manifest_path(output), *(c_array_paths(output) if c_array else ())):
+    c_files = (*c_array_paths(output), resolver_path(output)) if c_array else ()
+    for path in (manifest_path(output), *c_files):
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
@@ -105,13 +108,24 @@ def export_command(
             max_arena=max_arena,
         )
     terminal.warn((*exported.warnings, *exported.unproven))
-    written = write_c_array(output) if c_array else None
+    written = _write_c_files(output, profile) if c_array else None
     if as_json:
         named = {"model": str(model), "device": profile.name, "output": str(output)}
         print_json({**named, **_export_json(exported, written)})
     else:
         _say_export(output, exported, written)
         say_packing(exported.packed, profile.packing)
+
+
+def _write_c_files(output: Path, profile: DeviceProfile) -> CArray:
+    """Writes C++ files, with the operators that are needed where TFLite Micro runs the device."""
+    from edgeprune.tflite.c_array import Resolver, write_c_array
+
+    if profile.tflm is None:
+        return write_c_array(output)
+    from edgeprune.targets.tflm.packing import measured_arena
+
+    return write_c_array(output, Resolver(measured_arena(output)))
 
 
 def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
@@ -141,6 +155,8 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
         _say_int8(exported.mended)
     if written:
         terminal.show(f"{written.source} and {written.header}: {written.identifier}")
+        if written.resolver:
+            terminal.show(f"{written.resolver}: the operators and the arena that it needs")
     say_network(exported.network.applied, exported.network.reason)
 
 

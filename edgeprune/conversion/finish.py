@@ -13,7 +13,7 @@ from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.tflm.packing import Packed, write_packed
 from edgeprune.tflite.decode.unpack import unpack_weights
-from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.format.draft import load, write_or_copy
 from edgeprune.tflite.slim import KEEP_ALL, Slimming, slim
 from edgeprune.tflite.storage_plan import TensorPlan
 from edgeprune.tflite.store_sparsely import EncodingResult, encode_file
@@ -84,7 +84,7 @@ def encode_finished(
             draft = load(made)
             unpack_weights(draft)  # so that the plain file beside a packed one is plain
             slim(draft.model, slimming_for(profile, slimming))
-            write(draft, made)
+            write_or_copy(draft, made, changed=True)
         packed = write_finished(made, output, profile, max_arena)
     tensors = result.tensors if packed is None else with_rows(result.tensors, packed)
     return replace(result, tensors=tensors, bytes_after=output.stat().st_size), packed

@@ -198,6 +198,8 @@ class Plan(Printable, Table):
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before pruning, in sentences."""
         network = self.network.sentences() if self.network else ()
+        if self.expected is not None and self.expected.pruned > self.expected.dense:
+            network = (self.expected.loss(), *network)
         if not self.pruned:
             nothing = f"Nothing to prune for {self.device}: see the reason beside each layer."
             return (nothing, *network)

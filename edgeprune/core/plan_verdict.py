@@ -36,7 +36,16 @@ class Expected(Table):
         factor = self.dense / self.pruned
         if self.dense == self.pruned:
             return f"expected: {self.dense / 1e6:.1f} M {self.unit} ({self.source}); not measured"
+        if factor < 1:
+            return f"expected: {1 / factor:.2f}x more {self.unit} ({self.source}); not measured"
         return f"expected: {factor:.2f}x fewer {self.unit} ({self.source}); not measured"
+
+    def loss(self) -> str:
+        """That the plan costs more than it saves, in a sentence."""
+        return (
+            f"The plan is expected to cost more than it saves: {self.dense:,.0f} to "
+            f"{self.pruned:,.0f} {self.unit} ({self.source})."
+        )
 
 
 class FasterRoute(Table):

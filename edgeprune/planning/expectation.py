@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from edgeprune.core.pattern import Channels, NofM
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.plan_verdict import Expected
+from edgeprune.planning.packing import expect_packed
 from edgeprune.profiles.profile import DeviceProfile
 
 _MODEL_FILES = (".keras", ".h5")
@@ -20,8 +21,9 @@ _EPOCHS_TO_TRY = 10
 
 def with_verdict(made: Plan, layers: Iterable[LayerInfo], profile: DeviceProfile) -> Plan:
     """The plan with the cost to expect and what to type next, as it stands now."""
+    packing = profile.on(made.route).route.packing
     facts = {
-        "expected": expect_cost(made, layers),
+        "expected": expect_packed(made, packing) if packing else expect_cost(made, layers),
         "next_step": next_step(made, profile, profile.name),
     }
     return made.model_copy(update=facts)
@@ -54,7 +56,7 @@ def _expect_weights(made: Plan) -> Expected:
     return Expected(
         unit="weights to store",
         dense=sum(row.weights for row in made.layers),
-        pruned=sum(_weights_left(row) for row in made.layers),
+        pruned=sum(weights_left(row) for row in made.layers),
         source="counted over kernels, zeros left out",
     )
 
@@ -69,12 +71,12 @@ def _expect_multiplications(made: Plan, layers: Iterable[LayerInfo]) -> Expected
     return Expected(
         unit="multiplications",
         dense=sum(row.weights * count for row, count in pairs),
-        pruned=sum(_weights_left(row) * count for row, count in pairs),
+        pruned=sum(weights_left(row) * count for row, count in pairs),
         source="counted over kernels",
     )
 
 
-def _weights_left(row: LayerPlan) -> float:
+def weights_left(row: LayerPlan) -> float:
     """Weights of a kernel that stay, or that are not zero."""
     if row.after is not None:
         return math.prod(row.after)

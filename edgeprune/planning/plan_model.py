@@ -62,7 +62,8 @@ def plan(
       goal: takes the profile's first route that serves it; the default route if None.
       route: which of the profile's routes, by its name; "auto" is the one that the device's cost
         table expects to be fastest at its default sparsity, among those that serve the goal
-        ("latency" if None) and those that leave the model dense.
+        ("latency" if None) and those that leave the model dense; without such a table and for the
+        goal "flash", that with the fewest bytes of weights.
       only: regular expression; layers whose path it is not found in are left alone.
       skip: regular expression; layers whose path it is found in are left alone.
       padding: "symmetric" also plans to make the padding of stride-2 convolutions symmetric, where
@@ -110,7 +111,7 @@ def plan(
     costs = RouteCosts(changes.mapped, file, layers, offered, rules, only, skip)
     aim = goal
     if route == AUTO:
-        best = costs.require_fastest(goal or "latency")
+        best = costs.require_best(goal or "latency")
         route, aim = best.name, None if best.dense else goal
     if cost is not None:
         aim = goal_within(offered, route, goal)

@@ -7,16 +7,18 @@ what a network costs does not depend on the values of its weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgeprune.core.errors import EdgepruneError, PlanError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import LayerInfo, Plan
 from edgeprune.core.plan_verdict import Expected, FasterRoute
-from edgeprune.core.terms import Goal
+from edgeprune.core.terms import Goal, Numerics
 from edgeprune.keras_model.layers import LayerMap
 from edgeprune.planning.converted import Converted, convert_to_draft
+from edgeprune.planning.expectation import weights_left
 from edgeprune.planning.network_cost import dense_cost
 from edgeprune.planning.network_gain import fit_to_network
 from edgeprune.planning.rules import make_plan
@@ -34,6 +36,10 @@ from edgeprune.pruning.channels.plan_removal import (
 from edgeprune.tflite.format.graph import Graph
 
 UNIT = "instructions"
+_ITEM_BYTES: Mapping[Numerics, int] = MappingProxyType(
+    {"float32": 4, "float16": 2, "float16-arithmetic": 2, "dynamic-range": 1, "int8": 1}
+)
+"""Bytes of one weight in a file."""
 _CLEARLY = 0.98
 """Another route is named where it costs less than this part of the planned one."""
 
@@ -200,8 +206,11 @@ class RouteCosts:
         ]
         return tuple(each for each in found if each is not None)
 
-    def require_fastest(self, goal: Goal) -> Route:
+    def require_best(self, goal: Goal) -> Route:
         """The route that is expected to cost least, the first of several alike.
+
+        Where the device has no cost table and flash is the goal, that with the fewest bytes of
+        weights, and of code that unpacks them.
 
         Raises:
           PlanError: the device has no cost table, so that nothing tells.
@@ -210,11 +219,25 @@ class RouteCosts:
         found = self.usable(goal)
         if found:
             return min(found, key=lambda each: each.pruned).route
+        if goal == "flash":
+            serving = [r for r in self.profile.offered if r.dense or goal in r.goals]
+            if serving:
+                return min(serving, key=self._flash_bytes)
         raise PlanError(
             f"{self.profile.name}: expected a cost table, by which `--route auto` chooses. "
             f"Received: none for {runtimes_of(self.profile)[0]} on {self.profile.core}. Name a "
             f"route: {', '.join(route.name for route in self.profile.offered)}."
         )
+
+    def _flash_bytes(self, route: Route) -> float:
+        """Bytes of flash that weights take on a route at its default sparsity."""
+        profile = self.profile.on(route.name)
+        made = make_plan(self._layers, profile, only=self._only, skip=self._skip)
+        if any(isinstance(row.pattern, Channels) for row in made.layers):
+            made = plan_removal(self._mapped, profile, made, rules=self._rules)
+        if route.packing is not None and made.expected is not None:
+            return made.expected.pruned
+        return _ITEM_BYTES[route.numerics] * sum(map(weights_left, made.layers))
 
 
 def with_faster(made: Plan, costs: RouteCosts) -> Plan:

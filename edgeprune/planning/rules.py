@@ -17,8 +17,9 @@ from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerP
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 from edgeprune.planning.expectation import with_verdict
+from edgeprune.planning.packing import too_few_to_pack
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.profiles.rules import PatternRule, Selection, Strategy
+from edgeprune.profiles.rules import PatternRule, Route, Selection, Strategy
 
 
 def make_plan(
@@ -44,7 +45,7 @@ def make_plan(
     asked = _asked_sparsity(strategy, sparsity)
     chosen = _chosen(layers, only, skip)
     rules = {
-        layer.path: _rule_for(layer, profile, strategy) if layer.path in chosen else LEFT_OUT
+        layer.path: _rule_for(layer, profile, strategy, asked) if layer.path in chosen else LEFT_OUT
         for layer in layers
     }
     raised = _raised_sparsity(layers, profile, rules, chosen, asked)
@@ -98,8 +99,10 @@ def _matching(paths: set[str], expression: str, option: str) -> set[str]:
     return found
 
 
-def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> PatternRule | str:
-    """The rule that a layer takes, or the reason why none."""
+def _rule_for(
+    layer: LayerInfo, profile: DeviceProfile, strategy: Route, asked: float
+) -> PatternRule | str:
+    """The rule that a layer takes at an asked sparsity, or the reason why none."""
     if not layer.parameters:
         return "no weights"
     if layer.shape is None:
@@ -115,7 +118,8 @@ def _rule_for(layer: LayerInfo, profile: DeviceProfile, strategy: Strategy) -> P
         )
         miss = next(((met, why) for met, why in enumerate(conditions) if why), None)
         if miss is None:
-            return rule
+            few = too_few_to_pack(math.prod(layer.shape), asked) if strategy.packing else ""
+            return few or rule
         misses.append((miss[0], f"{miss[1]} for {rule.pattern}"))
     # The rule that comes nearest decides: the one whose first miss is behind the most conditions.
     return max(misses, key=lambda miss: miss[0])[1] if misses else profile.left_alone

@@ -101,6 +101,8 @@ def _measured_gain(dense: Measurement, pruned: Measurement) -> Gain:
     if pruned.speedup is not None:
         factor = pruned.speedup.median
         return Gain(f"{pruned.speedup} ({pruned.target})", factor, _side(pruned.speedup.ci95))
+    if "plain_arena_bytes" in pruned.memory:
+        return _packed_gain(dense, pruned)
     pairs = {
         name: (dense.memory[key], pruned.memory[key])
         for key, name in _PARTS.items()
@@ -111,6 +113,22 @@ def _measured_gain(dense: Measurement, pruned: Measurement) -> Gain:
     told = ", ".join(f"{a / b:.2f}x less {name}" for name, (a, b) in pairs.items())
     before, after = next(iter(pairs.values()))
     return Gain(f"{told} ({pruned.target})", before / after, _side((before / after,) * 2))
+
+
+def _packed_gain(dense: Measurement, pruned: Measurement) -> Gain:
+    """The gain of a file with packed weights, in flash with the code that unpacks them.
+
+    It is one only where flash saved is more than the arena that unpacking takes.
+    """
+    before, after = dense.memory["flash_bytes"], pruned.memory["flash_bytes"]
+    grows = pruned.memory["arena_bytes"] - pruned.memory["plain_arena_bytes"]
+    code = pruned.memory.get("code_bytes")
+    words = "without the code that unpacks, which is not known"
+    if code is not None:
+        words = f"{code} bytes of code among it"
+    text = f"{before / after:.2f}x less flash, {words}, {grows} bytes more arena ({pruned.target})"
+    pays = code is not None and before - after > max(grows, 0)
+    return Gain(text, before / after, "gain" if pays else "loss")
 
 
 def _side(interval: tuple[float, float]) -> Literal["gain", "loss"] | None:

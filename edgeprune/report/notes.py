@@ -63,6 +63,9 @@ def storage_notes(profile: DeviceProfile, plan: Plan, exported: Exported) -> tup
         )
     if direct:
         notes.append(f"{len(direct)} weights are computed on as they are stored, sparse.")
+    if exported.packed is not None:
+        code = profile.packing.code_bytes.value if profile.packing else None
+        notes += exported.packed.sentences(code)
     reasons = {
         tensor.reason
         for tensor in exported.tensors

@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import describe_file, write_file
 from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.decode_operator import holds_packed
+from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.metadata import read_embedded
+from edgeprune.tflite.op_resolver import methods_of
 
 ALIGNMENT = 16
 """Bytes; what a flatbuffer's own vectors may ask for.
@@ -27,19 +31,36 @@ BYTES_PER_LINE = 12
 
 
 @dataclass(frozen=True)
+class MeasuredArena:
+    """How many bytes of arena a file takes, and what said so."""
+
+    size: int
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """What is written of the operators that a file needs; `arena` is None where not measured."""
+
+    arena: MeasuredArena | None
+
+
+@dataclass(frozen=True)
 class CArray:
-    """The two files, and the name of the array in them."""
+    """The files, and the name of the array in them; `resolver` is None where none was asked for."""
 
     source: Path
     header: Path
     identifier: str
+    resolver: Path | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | None]:
         """Plain values for `--json`."""
         return {
             "source": str(self.source),
             "header": str(self.header),
             "identifier": self.identifier,
+            "resolver": str(self.resolver) if self.resolver else None,
         }
 
 
@@ -57,6 +78,11 @@ def c_array_paths(model: Path) -> tuple[Path, Path]:
     return model.with_suffix(".cc"), model.with_suffix(".h")
 
 
+def resolver_path(model: Path) -> Path:
+    """Where the operators that a model needs go: `model_resolver.h`."""
+    return model.with_name(f"{model.stem}_resolver.h")
+
+
 def c_identifier(stem: str) -> str:
     """The name of the array of a file: `my-model 2` is `g_my_model_2_data`.
 
@@ -67,8 +93,13 @@ def c_identifier(stem: str) -> str:
     return "_".join(["g", *(words or ["model"]), "data"])
 
 
-def write_c_array(model: Path) -> CArray:
+def write_c_array(model: Path, resolver: Resolver | None = None) -> CArray:
     """Writes a .tflite file as C++ source and header beside it, its manifest as a comment.
+
+    Args:
+      model: the file.
+      resolver: what is known of TFLite Micro running it, for a third file that adds the operators
+        to its resolver; None for no such file.
 
     Raises:
       TfliteError: the file does not parse.
@@ -78,7 +109,8 @@ def write_c_array(model: Path) -> CArray:
 
     source, header = c_array_paths(model)
     content = model.read_bytes()
-    made = CArray(source, header, c_identifier(model.stem))
+    operators = resolver_path(model) if resolver else None
+    made = CArray(source, header, c_identifier(model.stem), operators)
     environment = Environment(
         loader=PackageLoader("edgeprune.tflite", "templates"),
         autoescape=select_autoescape(["html"]),
@@ -86,7 +118,8 @@ def write_c_array(model: Path) -> CArray:
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    manifest = json.dumps(read_embedded(tflite_file.read(model).metadata), indent=1)
+    graph = tflite_file.read(model)
+    manifest = json.dumps(read_embedded(graph.metadata), indent=1)
     facts = {
         "identifier": made.identifier,
         "guard": f"{made.identifier.upper()}_H_",
@@ -102,7 +135,24 @@ def write_c_array(model: Path) -> CArray:
     for path in (header, source):
         text = environment.get_template(f"model{path.suffix}").render(facts)
         write_file(path, text.encode())
+    if resolver is not None and operators is not None:
+        facts |= _resolver_facts(graph, made.identifier, resolver)
+        text = environment.get_template("resolver.h").render(facts)
+        write_file(operators, text.encode())
     return made
+
+
+def _resolver_facts(graph: Graph, identifier: str, resolver: Resolver) -> dict[str, Any]:
+    methods, unknown = methods_of(graph)
+    prefix = identifier.removesuffix("_data")
+    return {
+        "arena": resolver.arena,
+        "methods": methods,
+        "prefix": prefix,
+        "resolver_guard": f"{prefix.upper()}_RESOLVER_H_",
+        "unknown": unknown,
+        "unpacks": holds_packed(graph),
+    }
 
 
 def _lines(content: bytes) -> Iterator[str]:

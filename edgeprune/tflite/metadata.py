@@ -61,7 +61,7 @@ def embed(model: Any, manifest: Mapping[str, Any]) -> None:
     buffer.data = np.frombuffer(text.encode(), np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
+    entry.name, entry.buffer = METADATA_NAME.encode(), len(model.buffers) - 1
     drop_metadata(model, METADATA_NAME)
     model.metadata.append(entry)
 

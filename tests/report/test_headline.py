@@ -55,6 +55,32 @@ def test_a_computer_that_is_not_the_device_gives_none() -> None:
     assert gain.text.startswith("expected 1.50x")
 
 
+def packed_file(flash: int, arena: int, **code: int) -> Measurement:
+    memory = {"flash_bytes": flash, "arena_bytes": arena, "plain_arena_bytes": 30_000, **code}
+    return measurement(memory=memory)
+
+
+@pytest.mark.parametrize(
+    ("packed", "proven", "words"),
+    [
+        (packed_file(150_000, 90_000, code_bytes=14_000), "gain", "14000 bytes of code among it"),
+        (packed_file(290_000, 30_500, code_bytes=14_000), "gain", "500 bytes more arena"),
+        (packed_file(310_000, 30_500, code_bytes=14_000), "loss", "0.97x less flash"),
+        (packed_file(250_000, 90_000, code_bytes=14_000), "loss", "60000 bytes more arena"),
+        (packed_file(150_000, 30_500), "loss", "which is not known"),
+    ],
+)
+def test_a_packed_file_gains_only_what_code_and_arena_leave(
+    packed: Measurement, proven: str, words: str
+) -> None:
+    dense = measurement(memory={"flash_bytes": 300_000, "arena_bytes": 30_000})
+    gain = gain_of(dense, packed, None, "")
+    assert gain.proven == proven
+    assert words in gain.text
+    shipped = what_to_ship(gain, None, DENSE, PRUNED, "measured by tflm")
+    assert shipped.artifact == (PRUNED.path if proven == "gain" else DENSE.path)
+
+
 def test_an_instrument_of_memory_alone_gives_the_gain_in_memory() -> None:
     dense, pruned = (measurement(memory={"arena_bytes": n, "flash_bytes": 2 * n}) for n in (30, 20))
     gain = gain_of(dense, pruned, None, "")

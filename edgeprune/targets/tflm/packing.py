@@ -19,6 +19,7 @@ from edgeprune.core.files import write_file
 from edgeprune.targets.child import Reply, WorkerError
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.tflm.target import TFLM, TFLM_PACKAGE
+from edgeprune.tflite.c_array import MeasuredArena
 from edgeprune.tflite.decode.choose import Arena, Choice, arena_of, choose
 from edgeprune.tflite.decode.pack import pack_weights
 from edgeprune.tflite.decode.weights import Weight, weights_to_pack
@@ -186,6 +187,18 @@ def pack_file(source: Path, output: Path, limit: int | None = None) -> Packed:
         exact=choice.exact,
         tensors=tuple(_row(weight, choice) for weight in weights),
     )
+
+
+def measured_arena(path: Path) -> MeasuredArena | None:
+    """The arena that TFLite Micro takes for a file; None where it is not installed.
+
+    Raises:
+      CheckError: it does not run the file.
+    """
+    if not TFLM.readiness().ready:
+        return None
+    reply = _run(path)
+    return MeasuredArena(reply.facts["allocations"]["total"], reply.facts["runtime"])
 
 
 def _pack_within(
