@@ -8,28 +8,25 @@ support, and that every zero of the pruned kernels is still a zero in the file.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune.conversion.check_written import check_written, layer_of
+from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.from_keras import (
     MAX_CALIBRATION_SAMPLES,
     calibration,
     convert,
-    quantized,
 )
-from edgeprune.conversion.int8.measure import measure_ranges
-from edgeprune.conversion.int8.mend import Mended, mend
+from edgeprune.conversion.int8.mend import Mended
 from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.conversion.obstacles import unrolled_notes
-from edgeprune.conversion.one_hot import requantize_one_hot
-from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import require_exact_ids
+from edgeprune.conversion.to_int8 import Int8Maker, ready
 from edgeprune.core import device_matrix
 from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
@@ -47,11 +44,9 @@ from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import HALF_PRECISION
-from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.metadata import embed
 from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
@@ -145,17 +140,16 @@ def export(
                 "activation. Give an .npz with --data (a few hundred samples do)."
             )
         samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
-    content = floating = convert(model, profile, chosen, isolated=isolated)
-    if samples is not None:
-        content = _int8_content(model, profile, floating, samples, isolated)
+    content = convert(model, profile, chosen, isolated=isolated)
     with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder, path.name)
-        converted.write_bytes(content)
-        draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
-        mended = None
+        converted, mended = Path(folder, path.name), None
         tails: tuple[ActivationTail, ...] = ()
-        if samples is not None and not measuring_only:
-            draft, mended = _mended(draft, model, floating, samples)
+        if samples is None:
+            draft = ready(content, converted)
+        else:
+            maker = Int8Maker(model, profile, content, samples, converted, isolated)
+            draft, mended = maker.plain() if measuring_only else maker.nearest()
+        size = len(draft.raw)
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
@@ -170,7 +164,7 @@ def export(
             numerics=chosen,
             plan=plan,
             layers=layer_sparsities(model),
-            sizes={"converted": len(content)},
+            sizes={"converted": size},
             scale=scales_by_name(inputs_of(model), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
@@ -191,43 +185,11 @@ def export(
     return Exported(artifact, chosen, tensors, fitted, said, unproven, mended)
 
 
-def _mended(
-    draft: Draft, model: Model, floating: bytes, samples: dict[str, Array]
-) -> tuple[Draft, Mended]:
-    """An int8 file that is mended where that lowers the error of its outputs."""
-    draft, done = mend([draft], floating, samples)
-    paths = tuple(map_layers(model).layers)
-    named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
-    return draft, replace(done, noise=tuple(named))
-
-
 def _with_tails(manifest: dict[str, Any], tails: tuple[ActivationTail, ...]) -> dict[str, Any]:
     """The manifest with the ranges of activations and what nearly all of their values need."""
     if not tails:
         return manifest
     return {**manifest, "int8": {**manifest["int8"], "activations": list(map(asdict, tails))}}
-
-
-def _int8_content(
-    model: Model, profile: DeviceProfile, floating: bytes, samples: dict[str, Array], isolated: bool
-) -> bytes:
-    """The int8 file by the ranges that calibration samples have in the float file."""
-    try:
-        ranges = measure_ranges(floating, samples)
-    except WorkerError as error:
-        raise ModelError(
-            f"{model.name}: expected a float file that LiteRT runs on the calibration data, for "
-            f"the ranges of int8. Received: {error}. Export it with --numerics float32 and look at "
-            "that file with `edgeprune inspect`."
-        ) from error
-    odd = [name for name, found in ranges.items() if not np.isfinite([found.low, found.high]).all()]
-    if odd:
-        raise ModelError(
-            f"{model.name}: expected finite values on the calibration data, for the ranges of "
-            f"int8. Received: some that are not, first in '{odd[0]}'. Look for values in the data "
-            "that are not finite, and for layers that divide by zero or overflow."
-        )
-    return quantized(model, profile, floating, ranges, samples=samples, isolated=isolated)
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:

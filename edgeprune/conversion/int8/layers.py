@@ -29,6 +29,11 @@ _LIMITS = {
 """Between what each fused activation leaves a value as it is."""
 
 
+def limits_of(operator: Operator) -> tuple[float, float] | None:
+    """Between what an operator's fused activation leaves a value as it is; None if unknown."""
+    return _LIMITS.get(getattr(operator.options, "fusedActivationFunction", _KIND.NONE))
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """An int8 operator with a bias, and the operator of the float file in its place."""
@@ -66,7 +71,7 @@ def _layers(
         if place >= len(operator.inputs) or operator.inputs[place] < 0:
             continue
         bias, output = (edit.main.tensors[i] for i in (operator.inputs[place], operator.outputs[0]))
-        limits = _LIMITS.get(getattr(operator.options, "fusedActivationFunction", _KIND.NONE))
+        limits = limits_of(operator)
         maker = known.get((output.name, output.shape))
         usable = bias.dtype == "int32" and bias.constant and bias.scales.size > 0
         usable = usable and bias.shape == output.shape[-1:]

@@ -1,8 +1,8 @@
 """Mends an int8 file by calibration samples, where that brings its outputs nearer to the model.
 
-What is tried, one after the other, each kept only where it lowers the error of the outputs on
-samples that are held back: ranges by error instead of the extremes, biases corrected, and weights
-rounded by what their layer gives.
+What is tried, each kept only where it lowers the error of the outputs on samples that are held
+back: ranges by error instead of the extremes or channels made alike in size, then biases corrected,
+then weights rounded by what their layer gives.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.conversion.int8.candidates import Candidate, Kind, comparable
 from edgeprune.conversion.int8.child import launcher
 from edgeprune.core.arrays import Array
 from edgeprune.core.layer_noise import LayerNoise
@@ -29,6 +30,11 @@ FEWEST_SAMPLES = 64
 """With fewer, half of which estimate and half judge, a file stays as it was converted."""
 TIME_LIMIT_S = 3600.0
 """Time limit in seconds; large networks take minutes."""
+_WORDS: dict[Kind, str] = {
+    "extremes": "the extremes as ranges",
+    "least_error": "ranges by error",
+    "equalised": "channels equalised",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,9 @@ class Mended:
     """What was done to an int8 file beyond what TensorFlow's quantizer does."""
 
     ranges: Part
+    """Ranges of activations by error instead of their extremes."""
+    equalisation: Part
+    """Channels made alike in size, with the extremes as ranges; at most one of the two is kept."""
     bias_correction: Part
     rounding: Part
     """Each judged with those before it; the biases are corrected with the weights rounded too."""
@@ -60,6 +69,7 @@ class Mended:
     def __str__(self) -> str:
         named = {
             "ranges by error": self.ranges,
+            "channels equalised": self.equalisation,
             "biases corrected": self.bias_correction,
             "weights rounded by what layers give": self.rounding,
         }
@@ -84,29 +94,25 @@ class Mended:
         return {"layers": list(done.pop("noise")), **done}
 
 
-def mend(
-    candidates: Sequence[Draft], floating: bytes, samples: Mapping[str, Array]
-) -> tuple[Draft, Mended]:
+def mend(candidates: Sequence[Candidate], samples: Mapping[str, Array]) -> tuple[Draft, Mended]:
     """Mends an int8 file where that brings its outputs nearer to the float model.
 
     Args:
-      candidates: int8 files of one model: with ranges by the extremes, and by error where such a
-        file is to be tried.
-      floating: the float32 file of the same model.
+      candidates: int8 files of one model, that of the extremes first.
       samples: calibration data `[n, ...]` by the input's name in the signature.
 
     Returns:
       The draft to go on with, and what was done. Every second sample estimates, the others judge.
     """
     count = min(map(len, samples.values()))
-    plain = candidates[0]
+    plain, tried = candidates[0].draft, comparable(candidates)
     if count < FEWEST_SAMPLES:
         return plain, _untried(
             count, f"{count} calibration samples are fewer than {FEWEST_SAMPLES}"
         )
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         try:
-            facts = _run(Path(name), candidates, floating, samples)
+            facts = _run(Path(name), tried, samples)
         except WorkerError as error:
             return plain, _untried(count, f"it could not be measured ({error})")
         content = Path(name, "mended.tflite").read_bytes()
@@ -115,15 +121,15 @@ def mend(
     draft = plain
     if facts["mended"] is not None or facts["chosen"]:
         draft = tflite_draft.from_bytes(content, plain.graph.path)
-    return draft, _said(facts, count, draft)
+    return draft, _said(facts, [each.kind for each in tried], count, draft)
 
 
 def _run(
-    folder: Path, candidates: Sequence[Draft], floating: bytes, samples: Mapping[str, Array]
+    folder: Path, candidates: Sequence[Candidate], samples: Mapping[str, Array]
 ) -> dict[str, Any]:
-    for number, draft in enumerate(candidates):
-        tflite_draft.write(draft, folder / f"{number}.tflite")
-    (folder / "float.tflite").write_bytes(floating)
+    for number, candidate in enumerate(candidates):
+        tflite_draft.write(candidate.draft, folder / f"int8{number}.tflite")
+        (folder / f"float{number}.tflite").write_bytes(candidate.floating)
     np.savez(folder / "samples.npz", **samples)
     starter = launcher()
     command = [*starter.command, "-m", "edgeprune.conversion.int8.mend_worker", str(folder)]
@@ -134,28 +140,35 @@ def _run(
 
 def _untried(count: int, reason: str) -> Mended:
     part = Part(False, count, reason=reason)
-    return Mended(part, part, part)
+    return Mended(part, part, part, part)
 
 
-def _said(facts: Mapping[str, Any], count: int, draft: Draft) -> Mended:
+def _said(facts: Mapping[str, Any], kinds: Sequence[Kind], count: int, draft: Draft) -> Mended:
     """What a result says, part by part."""
-    extremes, *others = facts["candidates"]
-    chosen = facts["candidates"][facts["chosen"]]
-    ranges = Part(False, count, extremes, reason="no other ranges were tried")
-    if others:
-        reason = None if facts["chosen"] else "the extremes bring outputs nearer"
-        ranges = Part(reason is None, count, extremes, others[0], reason)
+    errors = dict(zip(kinds, facts["candidates"], strict=True))
+    kept, extremes = kinds[facts["chosen"]], errors["extremes"]
+    chosen = errors[kept]
+
+    def other(kind: Kind, none: str) -> Part:
+        nearer = f"with {_WORDS[kept]} outputs come nearer"
+        reason = none if kind not in errors else None if kept == kind else nearer
+        return Part(reason is None, count, extremes, errors.get(kind), reason)
+
+    choices = (
+        other("least_error", "they are the extremes, or would add operators"),
+        other("equalised", "no layer makes channels that one other layer reads"),
+    )
     mended, biases, rounding = (facts[key] for key in ("mended", "biases", "rounding"))
     if biases is None:
         none = "no layer with a bias is in the int8 and the float file by the same name"
         part = Part(False, count, chosen, reason=none)
-        return Mended(ranges, part, part)
+        return Mended(*choices, part, part)
     reason = "outputs do not come nearer to the float model"
     # TensorFlow names the tensors of outputs after its own call; the signature after the model.
     ends = {port.tensor: port.name for port in output_ports(draft.graph)}
     rows = ((ends.get(row["tensor"], row["layer"]), row["snr_db"]) for row in facts["layers"])
     return Mended(
-        ranges,
+        *choices,
         Part(mended is not None, count, chosen, biases, None if mended else reason),
         Part(
             mended == "rounding",

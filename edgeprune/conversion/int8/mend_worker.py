@@ -2,8 +2,9 @@
 
     python -m edgeprune.conversion.int8.mend_worker FOLDER
 
-FOLDER holds float.tflite, the int8 files 0.tflite, 1.tflite, ... and samples.npz, by the input's
-name in the signature. It gets result.json and mended.tflite, the file to go on with:
+FOLDER holds int8 files int80.tflite, int81.tflite, ..., the float files that they are made of,
+float0.tflite, ..., of which the first is the model's own, and samples.npz, by the input's name in
+the signature. It gets result.json and mended.tflite, the file to go on with:
 
     candidates: errors of the outputs of the int8 files as they are, see `output_error`
     chosen:     the number of the one with the least
@@ -78,9 +79,10 @@ def outputs_of(draft: Draft, samples: Mapping[str, Array], *, delegates: bool) -
 
 
 def mend(
-    floating: Draft, candidates: Sequence[Draft], samples: Mapping[str, Array]
+    floats: Sequence[Draft], candidates: Sequence[Draft], samples: Mapping[str, Array]
 ) -> tuple[Draft, dict[str, Any]]:
     """The file to go on with, and what the result says."""
+    floating = floats[0]
     fit, held = halves(min(map(len, samples.values())), most_samples(floating))
     judged = {name: array[held] for name, array in samples.items()}
     wanted = outputs_of(floating, judged, delegates=True)
@@ -91,6 +93,7 @@ def mend(
     errors = [error(draft) for draft in candidates]
     chosen = int(np.argmin([e if math.isfinite(e) else math.inf for e in errors]))
     best, facts = candidates[chosen], {"candidates": errors, "chosen": chosen}
+    floating = floats[chosen]
     own = {key: with_own_biases(tflite_draft.reread(best), floating.graph) for key in (False, True)}
     if not find_layers(own[False], floating.graph):
         return best, {**facts, "biases": None, "rounding": None, "mended": None, "layers": []}
@@ -114,10 +117,12 @@ def main(folder: Path) -> None:
     """Mends what a folder holds and leaves the result there."""
     with np.load(folder / "samples.npz") as archive:
         samples = dict(archive)
-    floating = write_out_padding(tflite_draft.load(folder / "float.tflite"))
-    count = len(list(folder.glob("[0-9]*.tflite")))
-    candidates = [tflite_draft.load(folder / f"{number}.tflite") for number in range(count)]
-    final, facts = mend(floating, candidates, samples)
+    count = len(list(folder.glob("int8*.tflite")))
+    floats, candidates = (
+        [tflite_draft.load(folder / f"{kind}{number}.tflite") for number in range(count)]
+        for kind in ("float", "int8")
+    )
+    final, facts = mend(list(map(write_out_padding, floats)), candidates, samples)
     (folder / "mended.tflite").write_bytes(tflite_draft.pack(final.model))
     (folder / "result.json").write_text(json.dumps(facts), encoding="utf-8")
 
