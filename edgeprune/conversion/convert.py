@@ -159,8 +159,8 @@ def export(
         samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
     content = convert(model, profile, chosen, isolated=isolated)
     with tempfile.TemporaryDirectory() as folder:
-        tails: tuple[ActivationTail, ...] = ()
         converted, mended = Path(folder, path.name), None
+        tails: tuple[ActivationTail, ...] = ()
         if samples is None:
             draft = ready(content, converted)
         else:

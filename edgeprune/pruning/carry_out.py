@@ -24,6 +24,7 @@ from edgeprune.keras_model.padding import make_symmetric
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
+from edgeprune.pruning.finetune import FineTuning
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.labels import check_training
@@ -38,7 +39,7 @@ def prune(
     training: Training | None = None,
     *,
     permute: bool = True,
-    finetune: bool = True,
+    finetune: bool | FineTuning = True,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
     samples: int | None = None,
@@ -57,7 +58,8 @@ def prune(
         no labels. A plan that prunes nothing trains nothing.
       permute: one shot: whether channels inside the network may change their order where an
         `NofM` then keeps more weight.
-      finetune: one shot: whether the weights kept are fine-tuned on the dense model's answers.
+      finetune: one shot: whether the weights kept are fine-tuned on the dense model's answers, or
+        which parts of that.
       importance: how channels to be removed are weighed.
       rules: for custom layers: how each class passes channels on.
       samples: one shot: most samples that are taken from `data`; `RECONSTRUCTION_SAMPLES` if None.
@@ -163,7 +165,7 @@ def prune_one_shot(
     x: Any = None,
     *,
     permute: bool = True,
-    finetune: bool = True,
+    finetune: bool | FineTuning = True,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,

@@ -26,7 +26,7 @@ from edgeprune.pruning.channels.plan_removal import (
     rest_of,
 )
 from edgeprune.pruning.channels.removal import InputsLeft
-from edgeprune.pruning.finetune import distill_outputs
+from edgeprune.pruning.finetune import FineTuning, distill_outputs
 from edgeprune.pruning.permute import permute_channels
 from edgeprune.pruning.reconstruct.samples import (
     FEW_SAMPLES,
@@ -41,7 +41,7 @@ def one_shot(
     data: Data | None = None,
     *,
     permute: bool = True,
-    finetune: bool = True,
+    finetune: bool | FineTuning = True,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
@@ -60,7 +60,7 @@ def one_shot(
       data: calibration data, with or without labels.
       permute: whether channels inside the network may change their order where an `NofM` then
         keeps more weight; see `permute`.
-      finetune: whether fine-tuning follows.
+      finetune: whether fine-tuning follows, or which parts of it.
       importance: how channels to be removed are weighed; see `plan_removal.gather_evidence`.
       rules: for custom layers: how each class passes channels on.
       progress: told what is done.
@@ -98,7 +98,8 @@ def one_shot(
     _prune_by_magnitude(pruned, tuple(rows[path] for path in left), no_progress)
     if finetune and plan.pruned:
         teacher = dense if smaller is mapped else mapped
-        distill_outputs(pruned, teacher, samples, progress, inputs)
+        parts = finetune if isinstance(finetune, FineTuning) else FineTuning()
+        distill_outputs(pruned, teacher, samples, progress, inputs, parts)
     return pruned.model
 
 

@@ -20,8 +20,11 @@ from edgeprune.pruning.finetune import (
     MAX_BATCH_SIZE,
     MAX_EPOCHS,
     MIN_SAMPLES,
+    FineTuning,
+    _augmented,
     _feature_distance,
     affordable_epochs,
+    answers_mirrored_alike,
     batch_size,
     distill_outputs,
 )
@@ -173,25 +176,50 @@ def test_a_model_that_cannot_be_trained_is_left_with_a_warning() -> None:
 def test_a_large_network_gets_fewer_epochs_and_a_very_large_one_none() -> None:
     inputs = keras.Input((64, 64, 3))
     one_by_one = keras.Model(inputs, L.Conv2D(1000, 1, use_bias=False)(inputs))
-    cost = 64 * 64 * 3000 * finetune.PASSES_PER_STEP
+    cost = 64 * 64 * 3000 * (finetune.TEACHER_PASSES + finetune.STUDENT_PASSES)
 
-    def asked(count: int) -> int:
-        return affordable_epochs(
-            map_layers(one_by_one), [np.broadcast_to(np.float32(0), (count, 64, 64, 3))]
-        )
+    def asked(model: Any, count: int) -> int:
+        mapped = map_layers(model)
+        shape = (count, 64, 64, 3)
+        return affordable_epochs(mapped, mapped, [np.broadcast_to(np.float32(0), shape)])
 
-    assert asked(10) == MAX_EPOCHS
-    assert asked(int(finetune.MAX_MULTIPLICATIONS / (3 * cost))) == 3
-    assert asked(int(finetune.MAX_MULTIPLICATIONS / cost) + 1) == 0
+    assert asked(one_by_one, 10) == MAX_EPOCHS
+    three = int(finetune.MAX_MULTIPLICATIONS / (3 * cost))
+    assert asked(one_by_one, three) == 3
+    assert asked(one_by_one, 3 * three + 3) == 0
     open_size = keras.Input((None, None, 3))
     any_size = keras.Model(open_size, L.Conv2D(1000, 1, use_bias=False)(open_size))
-    x = [
-        np.broadcast_to(np.float32(0), (int(finetune.MAX_MULTIPLICATIONS / (3 * cost)), 64, 64, 3))
-    ]
-    assert affordable_epochs(map_layers(any_size), x) == 3
+    assert asked(any_size, three) == 3
 
 
-@pytest.mark.parametrize(("side", "size"), [(32, MAX_BATCH_SIZE), (200, 20), (2000, 1)])
+def test_short_epochs_may_be_more_in_all() -> None:
+    inputs = keras.Input((64, 64, 3))
+    mapped = map_layers(keras.Model(inputs, L.Conv2D(1000, 1, use_bias=False)(inputs)))
+    cost = 64 * 64 * 3000 * (finetune.TEACHER_PASSES + finetune.STUDENT_PASSES)
+
+    def asked(count: int) -> int:
+        x = [np.broadcast_to(np.float32(0), (count, 64, 64, 3))]
+        return affordable_epochs(mapped, mapped, x)
+
+    longest = int(finetune.SHORT_EPOCH / cost)
+    assert asked(longest) == int(finetune.MAX_OF_SHORT / (cost * longest))
+    assert asked(longest + 1) == int(finetune.MAX_MULTIPLICATIONS / (cost * (longest + 1)))
+
+
+def test_a_smaller_student_costs_less_but_its_teacher_does_not() -> None:
+    def net(width: int) -> Any:
+        inputs = keras.Input((64, 64, 3))
+        return map_layers(keras.Model(inputs, L.Conv2D(width, 1, use_bias=False)(inputs)))
+
+    x = [np.broadcast_to(np.float32(0), (15_000, 64, 64, 3))]
+    of_dense = 64 * 64 * 3000 * 15_000
+    assert affordable_epochs(net(1000), net(1000), x) == 1
+    assert affordable_epochs(net(100), net(1000), x) == 4
+    assert int(finetune.MAX_MULTIPLICATIONS / (4 * of_dense)) == 1
+    assert int(finetune.MAX_MULTIPLICATIONS / ((1 + 3 * 0.1) * of_dense)) == 4
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, MAX_BATCH_SIZE), (300, 8), (2000, 1)])
 def test_large_images_make_small_batches(side: int, size: int) -> None:
     assert batch_size([np.broadcast_to(np.float32(0), (200, side, side, 3))]) == size
 
@@ -209,6 +237,69 @@ def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -
     before = distance()
     distill_outputs(map_layers(copy), map_layers(dense), x)
     assert distance() < 0.9 * before
+
+
+def test_images_are_mirrored_only_where_the_dense_model_answers_alike() -> None:
+    """The mean of an image is that of its mirror image; its left edge is not its right one."""
+    inputs = keras.Input((16, 16, 3))
+    blind = keras.Model(inputs, L.GlobalAveragePooling2D()(inputs))
+    sided = keras.Model(inputs, L.Flatten()(inputs[:, :, :4]))
+    x = [images(40)]
+    assert answers_mirrored_alike(blind, x, predict(blind, x))
+    assert not answers_mirrored_alike(sided, x, predict(sided, x))
+
+
+def test_what_is_no_image_is_never_mirrored() -> None:
+    inputs = keras.Input((8, 3))
+    model = keras.Model(inputs, L.GlobalAveragePooling1D()(inputs))
+    x = [np.ones((40, 8, 3), np.float32)]
+    assert not answers_mirrored_alike(model, x, predict(model, x))
+
+
+def augmented(x: Any, parts: FineTuning) -> Any:
+    return np.asarray(_augmented([x], np.random.default_rng(0), parts)[0])
+
+
+def test_what_is_no_image_is_shown_as_it_is() -> None:
+    x = np.random.default_rng(0).normal(size=(16, 20, 3)).astype(np.float32)
+    np.testing.assert_array_equal(augmented(x, FineTuning()), x)
+
+
+def test_mixtures_are_of_two_images_in_the_dtype_of_the_samples() -> None:
+    """Each image is of one value, so that a mixture lies between the values of two."""
+    values = np.arange(0, 160, 10)
+    for dtype in (np.uint8, np.float32):
+        x = np.broadcast_to(values[:, None, None, None], (16, 16, 16, 3)).astype(dtype)
+        shown = augmented(x, FineTuning(mirrored=False))
+        assert shown.dtype == dtype
+        assert (shown == shown[:, :1, :1, :1]).all()
+        changed = shown[:, 0, 0, 0] != values
+        assert 3 <= changed.sum() <= 13
+        assert shown.min() >= 0
+        assert shown.max() <= 150
+
+
+def test_a_part_left_out_leaves_images_alone() -> None:
+    """Images that are the same wherever they are moved, of two kinds: left half, right half."""
+    x = np.zeros((16, 16, 16, 1), np.float32)
+    x[:, :, :8] = np.arange(1, 17)[:, None, None, None]
+    plain = augmented(x, FineTuning(mirrored=False, mixed=False))
+    np.testing.assert_array_equal(plain[:, 0, 0, 0], np.arange(1, 17))
+    turned = augmented(x, FineTuning(mirrored=True, mixed=False))[:, 0, 0, 0] == 0
+    assert 3 <= turned.sum() <= 13
+
+
+def test_a_weight_without_influence_on_the_outputs_stays() -> None:
+    """A kernel behind an operation that passes no gradient, as rounding does."""
+    inputs = keras.Input((6,))
+    hidden = keras.ops.round(4 * L.Dense(8, name="cut_off")(inputs)) / 4
+    dense = keras.Model(inputs, L.Dense(3, name="learns")(hidden))
+    model = damaged(dense)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    x = np.random.default_rng(0).normal(size=(SOME, 6)).astype(np.float32)
+    distill_outputs(map_layers(model), map_layers(dense), [x])
+    np.testing.assert_array_equal(model.get_layer("cut_off").get_weights()[0], before["cut_off"][0])
+    assert (model.get_layer("learns").get_weights()[0] != before["learns"][0]).any()
 
 
 def test_layers_are_compared_in_the_channels_that_are_left() -> None:
