@@ -55,11 +55,11 @@ def columns(layer: Layer, inputs: Tensor, chosen: Array | None = None) -> Tensor
     inputs = tf.cast(inputs, tf.float32)
     kind = type(layer).__name__
     if kind == "Dense":
-        made = taken(inputs, chosen)
+        made = _taken(inputs, chosen)
     elif kind.startswith("Separable"):
-        made = taken(_depthwise_part(layer, inputs), chosen)
+        made = _taken(_depthwise_part(layer, inputs), chosen)
     elif kind.endswith("Transpose"):
-        made = taken(_transposed_patches(layer, inputs), chosen)
+        made = _taken(_transposed_patches(layer, inputs), chosen)
     else:
         made = _patches(layer, inputs, chosen)
     count = groups(layer)
@@ -73,7 +73,7 @@ def columns(layer: Layer, inputs: Tensor, chosen: Array | None = None) -> Tensor
     return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [-1, count, per_group])
 
 
-def taken(values: Tensor, chosen: Array | None) -> Tensor:
+def _taken(values: Tensor, chosen: Array | None) -> Tensor:
     """The chosen positions of values `[n, ..., channels]`, as `[k, channels]`."""
     flat = tf.reshape(values, [-1, values.shape[-1]])
     return flat if chosen is None else tf.gather(flat, chosen)
@@ -110,7 +110,7 @@ def _patches(layer: Layer, inputs: Tensor, chosen: Array | None) -> Tensor:
         inputs = inputs[:, None]
         size, strides, rates = ((1, value[0]) for value in (size, strides, rates))
     if size == (1, 1):
-        return taken(inputs[:, :: strides[0], :: strides[1]], chosen)
+        return _taken(inputs[:, :: strides[0], :: strides[1]], chosen)
     if chosen is not None:
         axes = [
             _Axis(length, window, stride, rate, padding)

@@ -34,12 +34,16 @@ class MomentSums:
 
     def add(self, tensor: Tensor) -> None:
         """Adds a batch, a tensor of any shape with channels along the layer's axis."""
-        values = tf.cast(tensor, tf.float64)
-        axis = self._axis % len(values.shape)
-        others = [other for other in range(len(values.shape)) if other != axis]
-        self._count += int(np.prod([values.shape[other] for other in others]))
-        self._sum = self._sum + tf.reduce_sum(values, others).numpy()
-        self._squares = self._squares + tf.reduce_sum(tf.square(values), others).numpy()
+        axis = self._axis % len(tensor.shape)
+        others = [other for other in range(len(tensor.shape)) if other != axis]
+        mean, variance = (
+            moment.numpy().astype(np.float64)
+            for moment in tf.nn.moments(tf.cast(tensor, tf.float32), others)
+        )
+        count = int(np.prod([tensor.shape[other] for other in others]))
+        self._count += count
+        self._sum = self._sum + count * mean
+        self._squares = self._squares + count * (variance + mean**2)
 
     def moments(self) -> MeanVariance:
         """Mean and variance of all batches added."""

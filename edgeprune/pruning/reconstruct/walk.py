@@ -3,12 +3,11 @@
 When a layer is visited, its targets are the dense model's outputs, and its inputs those of the
 copy, whose earlier layers may be pruned already; so each layer also compensates for the errors of
 the layers before it. Batch normalisation behind a changed layer is corrected on the way: behind a
-pruned layer by the moments that follow from its least-squares problem, else by those of a sample.
+pruned layer by the moments that follow from its least-squares problem, else by those of its input.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -29,7 +28,6 @@ from edgeprune.pruning.reconstruct.columns import (
     has_columns,
     outputs_of,
     positions,
-    taken,
 )
 from edgeprune.pruning.reconstruct.gram import FloatArray
 from edgeprune.pruning.reconstruct.run import Run
@@ -213,22 +211,16 @@ def _correct_norm(run: Run, index: int, path: str, moments: Moments | None) -> N
     if not run.is_changed(index):
         return
     layer = run.copy_layer(path)
-    before, after = moments or _sampled_moments(run, index, path)
+    before, after = moments or _moments(run, index, path)
     norm.correct_statistics(layer, run.dense_layer(path), before, after)
     run.mark_changed(path)
 
 
-def _sampled_moments(run: Run, index: int, path: str) -> Moments:
-    """The moments of what a batch normalisation reads, of the same positions in both models."""
+def _moments(run: Run, index: int, path: str) -> Moments:
+    """The moments of what a batch normalisation reads, over all positions."""
     axis = run.copy_layer(path).axis
     before, after = norm.MomentSums(axis), norm.MomentSums(axis)
-    for batch, *pair in run.pairs(index, path):
-        for sums, entering in zip((before, after), pair, strict=True):
-            shape = tuple(entering.shape)
-            if axis % len(shape) == len(shape) - 1:
-                count = math.prod(shape[:-1])
-                chosen = chosen_positions(count, batch, run.batches, shape[-1])
-                sums.add(taken(entering, chosen))
-            else:
-                sums.add(entering)
+    for _, entering, entering_copy in run.pairs(index, path):
+        before.add(entering)
+        after.add(entering_copy)
     return before.moments(), after.moments()
