@@ -27,6 +27,7 @@ from edgeprune.pruning.finetune import (
     answers_mirrored_alike,
     batch_size,
     distill_outputs,
+    peak_rate,
 )
 from tests.support.architectures import ARCHITECTURES, build, samples
 
@@ -237,6 +238,19 @@ def test_any_architecture_learns_to_answer_as_before_it_was_damaged(name: str) -
     before = distance()
     distill_outputs(map_layers(copy), map_layers(dense), x)
     assert distance() < 0.9 * before
+
+
+def test_the_rate_is_lower_where_pruning_changed_less() -> None:
+    wanted = [np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)]
+    spread = float(np.std(wanted[0]))
+
+    def rate(error: float) -> float:
+        return peak_rate(wanted, [wanted[0] + np.float32(spread * np.sqrt(error))])
+
+    highest = finetune.PEAK_LEARNING_RATE
+    assert rate(1.0) == pytest.approx(highest)
+    assert rate(finetune.DAMAGE_OF_PEAK / 2) == pytest.approx(highest / 2, rel=1e-3)
+    assert rate(0.0) == finetune.LEAST_PEAK
 
 
 def test_images_are_mirrored_only_where_the_dense_model_answers_alike() -> None:
