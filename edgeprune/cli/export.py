@@ -12,8 +12,8 @@ from edgeprune.cli.output import network_json, print_json, say_network
 from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
-    from edgeprune.conversion.bias_correction import BiasCorrection
     from edgeprune.conversion.convert import Exported
+    from edgeprune.conversion.int8.bias_correction import BiasCorrection
     from edgeprune.core.data import Scale
     from edgeprune.tflite.c_array import CArray
 

@@ -8,36 +8,36 @@ support, and that every zero of the pruned kernels is still a zero in the file.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from edgeprune.conversion.bias_correction import BiasCorrection, correct_biases
 from edgeprune.conversion.check_written import check_written, layer_of
-from edgeprune.conversion.converter import Conversion, convert_in_child, convert_saved_model
+from edgeprune.conversion.from_keras import (
+    MAX_CALIBRATION_SAMPLES,
+    calibration,
+    convert,
+    quantized,
+)
+from edgeprune.conversion.int8.bias_correction import BiasCorrection, correct_biases
+from edgeprune.conversion.int8.measure import measure_ranges
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
-from edgeprune.conversion.obstacles import cause, require_convertible, unrolled_notes
+from edgeprune.conversion.obstacles import unrolled_notes
 from edgeprune.conversion.one_hot import requantize_one_hot
 from edgeprune.conversion.same_padding import write_out_padding
-from edgeprune.conversion.table_ids import file_inputs, require_exact_ids
+from edgeprune.conversion.table_ids import require_exact_ids
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import ChannelScale, InputSpec, Scale, scales_by_name, signature_name
+from edgeprune.core.data import ChannelScale, Scale, scales_by_name
 from edgeprune.core.errors import CheckError, DataError, ModelError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.core.plan import Plan
 from edgeprune.core.sources import open_source
 from edgeprune.core.terms import Numerics
-from edgeprune.core.work_note import working
-from edgeprune.keras_model.calls import read_calls
-from edgeprune.keras_model.converter_copy import for_converter
 from edgeprune.keras_model.files import as_model
-from edgeprune.keras_model.interface import infer, input_specs, output_names
 from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.keras_model.preprocessing import inputs_of
@@ -45,6 +45,7 @@ from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import HALF_PRECISION
+from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
@@ -54,8 +55,6 @@ from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
 from edgeprune.tflite.store_sparsely import apply_plans, fit_network
 
-MAX_CALIBRATION_SAMPLES = 256
-"""Samples run to find the range of every activation; more take time and change little."""
 CHECKED_SPARSITY = 0.1
 """Kernels with at least this fraction of zeros are checked in the file."""
 
@@ -137,16 +136,23 @@ def export(
     ports = ports_of(model)
     source = None if x is None else open_source(x, ports, scale=scale)
     samples = None
-    if source is not None and chosen == "int8":
-        samples = list(source.some(MAX_CALIBRATION_SAMPLES).x)
-    content = convert(model, profile, chosen, samples, isolated=isolated)
+    if chosen == "int8":
+        if source is None:
+            raise DataError(
+                f"{profile.name}: int8 needs calibration data, to find the range of every "
+                "activation. Give an .npz with --data (a few hundred samples do)."
+            )
+        samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
+    content = floating = convert(model, profile, chosen, isolated=isolated)
+    if samples is not None:
+        content = _int8_content(model, profile, floating, samples, isolated)
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, path.name)
         converted.write_bytes(content)
         draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
         correction = None
         if samples is not None and not measuring_only:
-            draft, correction = _corrected(draft, model, profile, samples, isolated=isolated)
+            draft, correction = _corrected(draft, model, floating, samples)
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
@@ -180,60 +186,36 @@ def export(
     return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
 
 
-def convert(
-    model: Model,
-    profile: DeviceProfile,
-    numerics: Numerics,
-    x: list[Array] | None,
-    *,
-    isolated: bool = False,
-) -> bytes:
-    """Converts with the settings that the device's runtimes need; returns the file's bytes.
-
-    Args:
-      model: a built Keras model with fixed input sizes.
-      profile: the device.
-      numerics: number format.
-      x: calibration data, one array `[n, ...]` per input; required for int8.
-      isolated: as for `export`.
-
-    Raises:
-      DataError, ModelError: as `export`.
-    """
-    require_convertible(model, numerics)
-    inputs = file_inputs(model, numerics)
-    conversion = _conversion(inputs, profile, numerics, x)
-    made_by = f"the TensorFlow {tf.__version__} converter"
-    ready = for_converter(model, unroll=numerics == "int8")
-    with (
-        tempfile.TemporaryDirectory() as name,
-        working(f"{made_by} made {numerics} of {model.name}"),
-    ):
-        folder = Path(name)
-        try:
-            _save_with_signature(model, ready, name, inputs)
-            run = convert_in_child if isolated else convert_saved_model
-            return run(folder, conversion)
-        except Exception as error:
-            raise ModelError(
-                f"{model.name}: {made_by} does not take this model ({cause(error)}). Replace the "
-                "layer it names by one that TFLite has."
-            ) from error
-
-
 def _corrected(
-    draft: Draft, model: Model, profile: DeviceProfile, x: list[Array], *, isolated: bool
+    draft: Draft, model: Model, floating: bytes, samples: dict[str, Array]
 ) -> tuple[Draft, BiasCorrection]:
     """An int8 file whose biases are corrected where that lowers the error of its outputs."""
-    samples = _calibration(file_inputs(model, "int8"), x)
-
-    def floating() -> bytes:
-        return convert(model, profile, "float32", None, isolated=isolated)
-
     draft, done = correct_biases(draft, floating, samples)
     paths = tuple(map_layers(model).layers)
     named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
     return draft, replace(done, noise=tuple(named))
+
+
+def _int8_content(
+    model: Model, profile: DeviceProfile, floating: bytes, samples: dict[str, Array], isolated: bool
+) -> bytes:
+    """The int8 file by the ranges that calibration samples have in the float file."""
+    try:
+        ranges = measure_ranges(floating, samples)
+    except WorkerError as error:
+        raise ModelError(
+            f"{model.name}: expected a float file that LiteRT runs on the calibration data, for "
+            f"the ranges of int8. Received: {error}. Export it with --numerics float32 and look at "
+            "that file with `edgeprune inspect`."
+        ) from error
+    odd = [name for name, found in ranges.items() if not np.isfinite([found.low, found.high]).all()]
+    if odd:
+        raise ModelError(
+            f"{model.name}: expected finite values on the calibration data, for the ranges of "
+            f"int8. Received: some that are not, first in '{odd[0]}'. Look for values in the data "
+            "that are not finite, and for layers that divide by zero or overflow."
+        )
+    return quantized(model, profile, floating, ranges, samples=samples, isolated=isolated)
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
@@ -244,59 +226,6 @@ def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Nume
             f"{', '.join(known)}. Received: {numerics}."
         )
     return numerics or profile.numerics
-
-
-def _save_with_signature(
-    model: Model, ready: Model, folder: str, inputs: Sequence[InputSpec]
-) -> None:
-    """Saves `ready`, with a batch of 1, as a SavedModel whose signature has the model's names."""
-    specs = [
-        tf.TensorSpec((1, *spec.shape), spec.dtype, name=signature_name(spec.name))
-        for spec in inputs
-    ]
-    names = [signature_name(name) for name in output_names(model)]
-    changed = [spec.dtype for spec in inputs] != [spec.dtype for spec in input_specs(model)]
-    # Keras would cast what goes into a model to the dtype of its input; its calls take it as it is.
-    graph = read_calls(ready) if changed else None
-
-    def serve(*given: Any) -> dict[str, Any]:
-        made = (
-            infer(ready, list(given))
-            if graph is None
-            else graph.apply(given, lambda call, values: call.run(values))
-        )
-        return dict(zip(names, made, strict=True))
-
-    module = tf.Module()
-    module.variables_of_model = [variable.value for variable in ready.variables]
-    module.serve = tf.function(serve, input_signature=specs)
-    tf.saved_model.save(module, folder, signatures=module.serve)
-
-
-def _conversion(
-    inputs: Sequence[InputSpec], profile: DeviceProfile, numerics: Numerics, x: list[Array] | None
-) -> Conversion:
-    """How to convert, with some of the calibration data where that is needed."""
-    samples: dict[str, Array] = {}
-    if numerics == "int8":
-        if x is None:
-            raise DataError(
-                f"{profile.name}: int8 needs calibration data, to find the range of every "
-                "activation. Give an .npz with --data (a few hundred samples do)."
-            )
-        samples = _calibration(inputs, x)
-    return Conversion(numerics, profile.per_channel_dense, samples)
-
-
-def _calibration(inputs: Sequence[InputSpec], x: list[Array]) -> dict[str, Array]:
-    """Calibration samples `[n, ...]` by the input's name in the signature."""
-    # Spread over the whole array, since data may be sorted by class.
-    count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
-    rows = np.linspace(0, len(x[0]) - 1, count).astype(int)
-    return {
-        signature_name(spec.name): array[rows].astype(spec.dtype)
-        for spec, array in zip(inputs, x, strict=True)
-    }
 
 
 def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ The converter is native code that some models crash. As a program this module is
 
     python -m edgeprune.conversion.converter FOLDER
 
-FOLDER holds the SavedModel, job.json and calibration.npz; it gets model.tflite or failed.txt.
+FOLDER holds the SavedModel and job.json; it gets model.tflite or failed.txt.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from edgeprune.core.arrays import Array
 from edgeprune.core.terms import Numerics
 from edgeprune.targets.child import WorkerError, run_child
 
@@ -34,9 +30,8 @@ class Conversion:
     """How to convert."""
 
     numerics: Numerics
+    """Any but int8, which `int8.quantize` makes of a float32 file."""
     per_channel_dense: bool
-    samples: Mapping[str, Array]
-    """Calibration samples `[n, ...]` by the input's name in the signature; for int8."""
 
 
 class ConversionError(Exception):
@@ -51,10 +46,7 @@ def convert_saved_model(folder: Path, conversion: Conversion) -> bytes:
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
     _configure(converter, conversion)
-    with warnings.catch_warnings():
-        # It calibrates with an interpreter that TensorFlow itself calls deprecated.
-        warnings.simplefilter("ignore")
-        content: bytes = converter.convert()
+    content: bytes = converter.convert()
     return content
 
 
@@ -66,7 +58,6 @@ def convert_in_child(folder: Path, conversion: Conversion) -> bytes:
     """
     job = {"numerics": conversion.numerics, "per_channel_dense": conversion.per_channel_dense}
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    np.savez(folder / "calibration.npz", **conversion.samples)
     paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", "edgeprune.conversion.converter", str(folder)]
@@ -98,31 +89,13 @@ def _configure(converter: Any, conversion: Conversion) -> None:
             converter.target_spec._experimental_supported_accumulation_type = tf.float16
         case "dynamic-range":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        case "int8":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = _one_by_one(conversion.samples)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
-
-
-def _one_by_one(samples: Mapping[str, Array]) -> Callable[[], Iterator[dict[str, Array]]]:
-    count = min(map(len, samples.values()))
-
-    def rows() -> Iterator[dict[str, Array]]:
-        for row in range(count):
-            yield {name: array[row : row + 1] for name, array in samples.items()}
-
-    return rows
 
 
 def main(folder: Path) -> None:
     """Converts what a folder holds and leaves the result there."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    with np.load(folder / "calibration.npz") as archive:
-        samples = dict(archive)
     try:
-        content = convert_saved_model(folder, Conversion(**job, samples=samples))
+        content = convert_saved_model(folder, Conversion(**job))
     except Exception as error:  # noqa: BLE001  the parent raises it
         (folder / "failed.txt").write_text(str(error), encoding="utf-8")
     else:

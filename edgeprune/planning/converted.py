@@ -29,11 +29,11 @@ def convert_to_draft(model: Model, profile: DeviceProfile) -> Draft:
     """A model as a float32 file.
 
     Raises:
-      ModelError: as `convert.convert`.
+      ModelError: as `from_keras.convert`.
     """
-    from edgeprune.conversion.convert import convert  # imports TensorFlow
+    from edgeprune.conversion.from_keras import convert  # imports TensorFlow
 
-    content = convert(model, profile, "float32", None)
+    content = convert(model, profile, "float32")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = Path(folder, "model.tflite")
         path.write_bytes(content)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.conversion import convert
+from edgeprune.conversion import from_keras
 from edgeprune.conversion.convert import check_zeros, export
 from edgeprune.core.errors import CheckError, DataError, ModelError, OutputError
 from edgeprune.keras_model.interface import predict
@@ -183,7 +183,7 @@ def test_an_isolated_export_outlives_a_crash_of_the_converter(
 ) -> None:
     """Without unrolling, which is left out here, TensorFlow 2.20 dies on the loop."""
     model = keras.Sequential([keras.Input((6, 4)), L.Bidirectional(L.LSTM(8))], name="looping")
-    monkeypatch.setattr(convert, "for_converter", lambda model, **_: model)
+    monkeypatch.setattr(from_keras, "for_converter", lambda model, **_: model)
     with pytest.raises(ModelError, match=r"looping: the TensorFlow .* crashed with SIG"):
         export(model, "edge-tpu", tmp_path / "m.tflite", x=samples(model, 8), isolated=True)
     assert list(tmp_path.iterdir()) == []

@@ -73,6 +73,17 @@ def reread(draft: Draft) -> Draft:
     return Draft(*_unpack(path, reader, record), draft.appended, draft.raw)
 
 
+def from_bytes(content: bytes, path: Path) -> Draft:
+    """Opens the bytes of a .tflite file for editing; `path` is what errors name, and its graph.
+
+    Raises:
+      TfliteError: as `load`.
+    """
+    reader, record = check_bytes(bytearray(content) + bytes(8), len(content), path)
+    raw = reader.data[: reader.size]
+    return Draft(*_unpack(path, reader, record), find_archive(raw), raw)
+
+
 def _unpack(path: Path, reader: ByteReader, record: Record) -> tuple[Graph, Any]:
     graph = graph_of(path, reader, record)
     _refuse_newer(reader, record)

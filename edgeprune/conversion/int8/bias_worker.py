@@ -1,6 +1,6 @@
 """The child process that measures and corrects the biases of an int8 file, as a runtime may crash.
 
-    python -m edgeprune.conversion.bias_worker JOB.json
+    python -m edgeprune.conversion.int8.bias_worker JOB.json
 
 The job is one of `targets.worker` with two models, the int8 and the float file of one network, and
     layers:     [{"bias", "quantized", "floating": tensors of the two files, "limits": [low, high]

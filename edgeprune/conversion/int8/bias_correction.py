@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.conversion.int8.child import launcher
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import ModelError
-from edgeprune.targets.child import Launcher, Reply, WorkerError, run_worker, worker_model
+from edgeprune.targets.child import Reply, WorkerError, run_worker, worker_model
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.draft import Draft
@@ -121,13 +120,13 @@ class _Layer:
 
 
 def correct_biases(
-    draft: Draft, floating: Callable[[], bytes], samples: Mapping[str, Array]
+    draft: Draft, floating: bytes, samples: Mapping[str, Array]
 ) -> tuple[Draft, BiasCorrection]:
     """Corrects the biases of an int8 file where that brings its outputs nearer to the float model.
 
     Args:
       draft: the int8 file as the converter wrote it.
-      floating: makes the float32 file of the same model.
+      floating: the float32 file of the same model.
       samples: calibration data `[n, ...]` by the input's name in the signature.
 
     Returns:
@@ -143,7 +142,7 @@ def correct_biases(
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         try:
             measured = _measure(draft, floating, samples, Path(name))
-        except (ModelError, WorkerError) as error:
+        except WorkerError as error:
             return as_it_was(f"they could not be measured ({error})")
     if measured is None:
         return as_it_was("no layer with a bias is in the int8 and the float file by the same name")
@@ -179,12 +178,12 @@ def _noise(measured: _Measured) -> tuple[LayerNoise, ...]:
 
 
 def _measure(
-    draft: Draft, floating: Callable[[], bytes], samples: Mapping[str, Array], folder: Path
+    draft: Draft, floating: bytes, samples: Mapping[str, Array], folder: Path
 ) -> _Measured | None:
     """Measures a copy of a draft; None where no layer is in both files."""
     path, other = folder / draft.graph.path.name, folder / "float"
     tflite_draft.write(draft, path)
-    other.write_bytes(floating())
+    other.write_bytes(floating)
     graph = tflite_file.read(other)
     own = _with_own_biases(tflite_draft.load(path), graph)
     layers = tuple(_layers(own.graph.subgraphs[0], graph))
@@ -261,9 +260,7 @@ def _run(
         for layer in layers
     ]
     job = {"runtime": "LiteRT", "models": models, "layers": described, "estimated": estimated}
-    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
-    launcher = Launcher(environment={"PYTHONPATH": os.pathsep.join(filter(None, paths))})
-    return run_worker(job, inputs, launcher=launcher, script=_WORKER, time_limit_s=TIME_LIMIT_S)
+    return run_worker(job, inputs, launcher=launcher(), script=_WORKER, time_limit_s=TIME_LIMIT_S)
 
 
 def _outputs(graph: Graph) -> list[int]:
