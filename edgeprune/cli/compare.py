@@ -90,6 +90,7 @@ def compare_command(
     where the device runs them: what would be shipped without pruning.
     """
     inputs.require_one_aim(sparsity, cost)
+    inputs.require_epochs(epochs, training["quantize_aware"])
     asked = {
         "validation_data": validation_data,
         "scale": scale,

@@ -29,6 +29,12 @@ from edgeprune.conversion.obstacles import unrolled_notes
 from edgeprune.conversion.one_hot import requantize_one_hot
 from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import require_exact_ids
+from edgeprune.conversion.trained_ranges import (
+    TrainedRanges,
+    given_ranges,
+    load_ranges,
+    usable_ranges,
+)
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import ChannelScale, Scale, scales_by_name
@@ -73,6 +79,8 @@ class Exported:
     """Sentences for the user."""
     unproven: tuple[str, ...] = ()
     """Sentences on the device's runtimes that are not here, in which the file was not tried."""
+    trained_ranges: TrainedRanges | None = None
+    """The ranges of quantisation-aware training that an int8 file has; None without."""
     bias_correction: BiasCorrection | None = None
     """What was done to the biases of an int8 file; None for other number formats, and for a file
     that is made for its cost alone."""
@@ -107,9 +115,10 @@ def export(
       model: a built Keras model with fixed input sizes, or the path of its file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
-      x: calibration data of any kind that `open_source` takes; required for int8. Up to
-        `MAX_CALIBRATION_SAMPLES` are used. The names of its classes, where it has them, are put
-        into the file.
+      x: calibration data of any kind that `open_source` takes; required for int8, but for a model
+        with the ranges of quantisation-aware training, which has those whether `x` is given or
+        not. Up to `MAX_CALIBRATION_SAMPLES` are used. The names of its classes, where it has them,
+        are put into the file.
       numerics: number format; that of the route if None.
       plan: the plan that the model was pruned by; recorded in the manifest.
       route: one of the profile's routes by its name; the plan's if None, else the default.
@@ -120,7 +129,7 @@ def export(
       measuring_only: whether the file is made for its cost alone; `validate` refuses it then.
 
     Raises:
-      DataError: int8 without calibration data.
+      DataError: int8 without calibration data or ranges of this very model.
       ProfileError: a route that the profile does not have, or whose needs its core does not meet.
       ModelError: a number format that the profile does not have, input sizes that are not fixed,
         recurrent layers that keep a state, a model that the TensorFlow converter or the device's
@@ -132,18 +141,22 @@ def export(
     path = Path(output)
     require_folder(path)
     chosen = _checked_numerics(profile, numerics)
-    model = as_model(model)
+    given, model = model, as_model(model)
+    if isinstance(given, str | Path):
+        load_ranges(model, Path(given))
     ports = ports_of(model)
     source = None if x is None else open_source(x, ports, scale=scale)
-    samples = None
-    if chosen == "int8":
-        if source is None:
-            raise DataError(
-                f"{profile.name}: int8 needs calibration data, to find the range of every "
-                "activation. Give an .npz with --data (a few hundred samples do)."
-            )
-        samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
+    if chosen == "int8" and source is None and given_ranges(model) is None:
+        raise DataError(_no_data(profile))
     content = floating = convert(model, profile, chosen, isolated=isolated)
+    samples = None
+    trained, told = usable_ranges(model, floating) if chosen == "int8" else (None, ())
+    if trained is not None:
+        content = quantized(model, profile, floating, trained.ranges, isolated=isolated)
+    elif chosen == "int8":
+        if source is None:
+            raise DataError(_no_data(profile, told))
+        samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
     if samples is not None:
         content = _int8_content(model, profile, floating, samples, isolated)
     with tempfile.TemporaryDirectory() as folder:
@@ -172,6 +185,7 @@ def export(
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
             int8=correction.to_json() if correction else None,
+            ranges_sha256=trained.sha256 if trained else None,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
@@ -181,9 +195,17 @@ def export(
         write_file(path, encoded.read_bytes())
     artifact = describe_file(path)
     write_beside(artifact, manifest)
-    said = (*unrolled_notes(model, chosen), *unchecked, *notes)
+    said = (*told, *unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
-    return Exported(artifact, chosen, tensors, fitted, said, unproven, correction)
+    return Exported(artifact, chosen, tensors, fitted, said, unproven, trained, correction)
+
+
+def _no_data(profile: DeviceProfile, told: tuple[str, ...] = ()) -> str:
+    """What is said of an int8 file that has no ranges."""
+    return (
+        f"{profile.name}: int8 needs calibration data, to find the range of every activation. "
+        "Give an .npz with --data (a few hundred samples do)." + "".join(f" {s}" for s in told)
+    )
 
 
 def _corrected(

@@ -22,11 +22,13 @@ from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.keras_model.padding import make_symmetric
 from edgeprune.keras_model.ports import ports_of
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 from edgeprune.pruning.training.labels import check_training
+from edgeprune.pruning.training.quantized.aware import aware_profile
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
 
@@ -37,6 +39,7 @@ def prune(
     data: Any = None,
     training: Training | None = None,
     *,
+    device: DeviceProfile | None = None,
     permute: bool = True,
     finetune: bool = True,
     importance: Importance | None = None,
@@ -53,7 +56,8 @@ def prune(
       plan: as `plan` made it or as it was edited since.
       data: samples of any kind that `open_source` takes, with or without labels.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs
-        no labels. A plan that prunes nothing trains nothing.
+        no labels. A plan that prunes nothing trains only where that is quantisation-aware.
+      device: the plan's device, for quantisation-aware training; if None it is found by its name.
       permute: one shot: whether channels inside the network may change their order where an
         `NofM` then keeps more weight.
       finetune: one shot: whether the weights kept are fine-tuned on the dense model's answers.
@@ -81,7 +85,7 @@ def prune(
     samples = None if data is None else open_source(data, ports)
     mapped = _changed(dense, plan)
     plan = _without_lost_layers(plan, mapped)
-    if training is not None and plan.pruned:
+    if training is not None and (plan.pruned or _is_aware(mapped.model, plan, training, device)):
         if samples is None:
             raise DataError(
                 "Training needs samples. Received: none. Give `data`, or leave out `training`."
@@ -96,6 +100,7 @@ def prune(
             plan,
             samples,
             training,
+            device=device,
             importance=importance,
             rules=rules,
             progress=progress,
@@ -120,6 +125,10 @@ def prune(
         rules=rules,
         progress=progress,
     )
+
+
+def _is_aware(model: Model, plan: Plan, training: Training, device: DeviceProfile | None) -> bool:
+    return aware_profile(model, plan, training.quantize_aware, device) is not None
 
 
 def _changed(model: Model, plan: Plan) -> LayerMap:
