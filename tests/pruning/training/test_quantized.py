@@ -174,7 +174,7 @@ def test_a_point_rounds_its_value_to_256_numbers() -> None:
     assert np.abs(last).max() <= 2.01
 
 
-def test_ranges_follow_the_batches_of_training_until_they_are_frozen() -> None:
+def test_ranges_follow_the_batches_of_training_and_no_others() -> None:
     model, x = small(), images() * 3
     student = rounded(model, Place(INPUTS, 0))
     student(x)
@@ -182,8 +182,7 @@ def test_ranges_follow_the_batches_of_training_until_they_are_frozen() -> None:
     student(x, training=True)
     wanted = 0.99 * np.array([-2, 2]) + 0.01 * np.array([x.min(), x.max()])
     np.testing.assert_allclose(np.asarray(student.ranges)[0], wanted, rtol=1e-5)
-    student.frozen = True
-    student(x, training=True)
+    student(x)
     np.testing.assert_allclose(np.asarray(student.ranges)[0], wanted, rtol=1e-5)
 
 

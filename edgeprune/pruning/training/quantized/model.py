@@ -2,7 +2,7 @@
 
 Kernels are rounded to the steps of their scale, and so are the values that are tensors of the file.
 Their ranges follow what the values are in training, as an exponential moving average of the least
-and the largest value of each batch, until they are frozen.
+and the largest value of each batch.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             aggregation="mean",
             name="ranges",
         )
-        self.frozen = False
         self.built = True
 
     @property
@@ -96,7 +95,7 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         scope = keras.StatelessScope(
             list(self._rounded_kernels()), collect_losses=True, initialize_variables=False
         )
-        following = _Following(self._setup, self.ranges.value, bool(training) and not self.frozen)
+        following = _Following(self._setup, self.ranges.value, bool(training))
         structure = functional(self.model)
         with scope:
             given = structure._standardize_inputs(inputs)
