@@ -13,7 +13,7 @@ from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
     from edgeprune.conversion.convert import Exported
-    from edgeprune.conversion.int8.bias_correction import BiasCorrection
+    from edgeprune.conversion.int8.mend import Mended
     from edgeprune.core.data import Scale
     from edgeprune.tflite.c_array import CArray
 
@@ -105,7 +105,7 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "sha256": artifact.sha256,
         "sparse_tensors": len(exported.sparse),
         "c_array": written.to_json() if written else None,
-        "int8": exported.bias_correction.to_json() if exported.bias_correction else None,
+        "int8": exported.mended.to_json() if exported.mended else None,
         **network_json(exported.network.applied, exported.network.reason),
         "warnings": [*exported.warnings, *exported.unproven],
     }
@@ -120,14 +120,14 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
     )
     if exported.trained_ranges:
         terminal.show("The ranges of activations are those of quantisation-aware training.")
-    if exported.bias_correction:
-        _say_int8(exported.bias_correction)
+    if exported.mended:
+        _say_int8(exported.mended)
     if written:
         terminal.show(f"{written.source} and {written.header}: {written.identifier}")
     say_network(exported.network.applied, exported.network.reason)
 
 
-def _say_int8(done: BiasCorrection) -> None:
+def _say_int8(done: Mended) -> None:
     terminal.show(str(done))
     rows = ", ".join(f"{row.layer} {row.snr_db:.1f} dB" for row in done.noisiest)
     if rows:

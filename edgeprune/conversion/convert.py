@@ -8,27 +8,25 @@ support, and that every zero of the pruned kernels is still a zero in the file.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeprune.conversion.check_written import check_written, layer_of
+from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.from_keras import (
     MAX_CALIBRATION_SAMPLES,
     calibration,
     convert,
     quantized,
 )
-from edgeprune.conversion.int8.bias_correction import BiasCorrection, correct_biases
-from edgeprune.conversion.int8.measure import measure_ranges
+from edgeprune.conversion.int8.mend import Mended
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
 from edgeprune.conversion.obstacles import unrolled_notes
-from edgeprune.conversion.one_hot import requantize_one_hot
-from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.conversion.table_ids import require_exact_ids
+from edgeprune.conversion.to_int8 import Int8Maker, ready
 from edgeprune.conversion.trained_ranges import (
     TrainedRanges,
     given_ranges,
@@ -51,11 +49,9 @@ from edgeprune.keras_model.sparsity import layer_sparsities
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import HALF_PRECISION
-from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import missing_runtimes, not_proven_on
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.metadata import embed
 from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
@@ -81,9 +77,9 @@ class Exported:
     """Sentences on the device's runtimes that are not here, in which the file was not tried."""
     trained_ranges: TrainedRanges | None = None
     """The ranges of quantisation-aware training that an int8 file has; None without."""
-    bias_correction: BiasCorrection | None = None
-    """What was done to the biases of an int8 file; None for other number formats, and for a file
-    that is made for its cost alone."""
+    mended: Mended | None = None
+    """What was done to an int8 file beyond what TensorFlow's quantizer does; None for other number
+    formats, and for a file that is made for its cost alone."""
 
     @property
     def sparse(self) -> tuple[TensorPlan, ...]:
@@ -106,10 +102,10 @@ def export(
 ) -> Exported:
     """Writes a Keras model as a .tflite file for a device, with a batch of 1.
 
-    Weights are stored sparsely where the device's runtimes support it and it is smaller. The biases
-    of an int8 file are corrected where that brings its outputs nearer to the model. A manifest is
-    embedded in the file and written beside it. The file is checked, and run once in the device's
-    runtimes that are installed, before it gets its name.
+    Weights are stored sparsely where the device's runtimes support it and it is smaller. Weights
+    and biases of an int8 file are mended where that brings its outputs nearer to the model. A
+    manifest is embedded in the file and written beside it. The file is checked, and run once in
+    the device's runtimes that are installed, before it gets its name.
 
     Args:
       model: a built Keras model with fixed input sizes, or the path of its file.
@@ -148,24 +144,23 @@ def export(
     source = None if x is None else open_source(x, ports, scale=scale)
     if chosen == "int8" and source is None and given_ranges(model) is None:
         raise DataError(_no_data(profile))
-    content = floating = convert(model, profile, chosen, isolated=isolated)
+    content = convert(model, profile, chosen, isolated=isolated)
     samples = None
-    trained, told = usable_ranges(model, floating) if chosen == "int8" else (None, ())
+    trained, told = usable_ranges(model, content) if chosen == "int8" else (None, ())
     if trained is not None:
-        content = quantized(model, profile, floating, trained.ranges, isolated=isolated)
+        content = quantized(model, profile, content, trained.ranges, isolated=isolated)
     elif chosen == "int8":
         if source is None:
             raise DataError(_no_data(profile, told))
         samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
-    if samples is not None:
-        content = _int8_content(model, profile, floating, samples, isolated)
     with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder, path.name)
-        converted.write_bytes(content)
-        draft = write_out_padding(requantize_one_hot(tflite_draft.load(converted)))
-        correction = None
-        if samples is not None and not measuring_only:
-            draft, correction = _corrected(draft, model, floating, samples)
+        converted, mended = Path(folder, path.name), None
+        if samples is None:
+            draft = ready(content, converted)
+        else:
+            maker = Int8Maker(model, profile, content, samples, converted, isolated)
+            draft, mended = maker.plain() if measuring_only else maker.nearest()
+        size = len(draft.raw)
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
         # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
@@ -180,11 +175,11 @@ def export(
             numerics=chosen,
             plan=plan,
             layers=layer_sparsities(model),
-            sizes={"converted": len(content)},
+            sizes={"converted": size},
             scale=scales_by_name(inputs_of(model), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
-            int8=correction.to_json() if correction else None,
+            int8=mended.to_json() if mended else None,
             ranges_sha256=trained.sha256 if trained else None,
         )
         embed(draft.model, manifest)
@@ -197,7 +192,7 @@ def export(
     write_beside(artifact, manifest)
     said = (*told, *unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
-    return Exported(artifact, chosen, tensors, fitted, said, unproven, trained, correction)
+    return Exported(artifact, chosen, tensors, fitted, said, unproven, trained, mended)
 
 
 def _no_data(profile: DeviceProfile, told: tuple[str, ...] = ()) -> str:
@@ -206,38 +201,6 @@ def _no_data(profile: DeviceProfile, told: tuple[str, ...] = ()) -> str:
         f"{profile.name}: int8 needs calibration data, to find the range of every activation. "
         "Give an .npz with --data (a few hundred samples do)." + "".join(f" {s}" for s in told)
     )
-
-
-def _corrected(
-    draft: Draft, model: Model, floating: bytes, samples: dict[str, Array]
-) -> tuple[Draft, BiasCorrection]:
-    """An int8 file whose biases are corrected where that lowers the error of its outputs."""
-    draft, done = correct_biases(draft, floating, samples)
-    paths = tuple(map_layers(model).layers)
-    named = (replace(row, layer=layer_of(row.layer, paths)) for row in done.noise)
-    return draft, replace(done, noise=tuple(named))
-
-
-def _int8_content(
-    model: Model, profile: DeviceProfile, floating: bytes, samples: dict[str, Array], isolated: bool
-) -> bytes:
-    """The int8 file by the ranges that calibration samples have in the float file."""
-    try:
-        ranges = measure_ranges(floating, samples)
-    except WorkerError as error:
-        raise ModelError(
-            f"{model.name}: expected a float file that LiteRT runs on the calibration data, for "
-            f"the ranges of int8. Received: {error}. Export it with --numerics float32 and look at "
-            "that file with `edgeprune inspect`."
-        ) from error
-    odd = [name for name, found in ranges.items() if not np.isfinite([found.low, found.high]).all()]
-    if odd:
-        raise ModelError(
-            f"{model.name}: expected finite values on the calibration data, for the ranges of "
-            f"int8. Received: some that are not, first in '{odd[0]}'. Look for values in the data "
-            "that are not finite, and for layers that divide by zero or overflow."
-        )
-    return quantized(model, profile, floating, ranges, samples=samples, isolated=isolated)
 
 
 def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:

@@ -72,9 +72,24 @@ def quantized(
     Raises:
       ModelError: TensorFlow's quantizer does not take it.
     """
-    run = quantize_in_child if isolated else quantize
+    given = [(floating, ranges)]
+    return quantized_all(model, profile, given, samples=samples, isolated=isolated)[0]
+
+
+def quantized_all(
+    model: Model,
+    profile: DeviceProfile,
+    files: Sequence[tuple[bytes, Ranges]],
+    *,
+    samples: Mapping[str, Array] | None = None,
+    isolated: bool = False,
+) -> list[bytes]:
+    """The int8 files of several float files with their ranges, as `quantized`."""
+    dense = profile.per_channel_dense
     with _refusals(model, "int8"):
-        return run(floating, ranges, per_channel_dense=profile.per_channel_dense, samples=samples)
+        if isolated:
+            return quantize_in_child(files, per_channel_dense=dense, samples=samples)
+        return [quantize(*each, per_channel_dense=dense, samples=samples) for each in files]
 
 
 def calibration(model: Model, x: Sequence[Array]) -> dict[str, Array]:

@@ -4,7 +4,8 @@ The quantizer is native code that some models crash. As a program this module is
 
     python -m edgeprune.conversion.int8.quantize FOLDER
 
-FOLDER holds float.tflite, samples.npz and job.json; it gets int8.tflite or failed.txt.
+FOLDER holds job.json, samples.npz and one or several float files float0.tflite, ...; it gets
+int80.tflite, ... or failed.txt.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,24 +100,22 @@ def _with_ranges_of_loops(floating: bytes, samples: Mapping[str, Array]) -> byte
 
 
 def quantize_in_child(
-    floating: bytes,
-    ranges: Ranges,
+    files: Sequence[tuple[bytes, Ranges]],
     *,
     per_channel_dense: bool,
     samples: Mapping[str, Array] | None = None,
-) -> bytes:
-    """Does as `quantize` in a child process, which the quantizer may crash.
+) -> list[bytes]:
+    """Does as `quantize` with several files in one child process, which the quantizer may crash.
 
     Raises:
-      QuantizerError: the quantizer refused the file, or crashed.
+      QuantizerError: the quantizer refused a file, or crashed.
     """
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
-        folder = Path(name)
-        (folder / "float.tflite").write_bytes(floating)
-        job = {
-            "ranges": {tensor: [found.low, found.high] for tensor, found in ranges.items()},
-            "per_channel_dense": per_channel_dense,
-        }
+        folder, ranges = Path(name), []
+        for number, (floating, given) in enumerate(files):
+            (folder / f"float{number}.tflite").write_bytes(floating)
+            ranges.append({tensor: [found.low, found.high] for tensor, found in given.items()})
+        job = {"ranges": ranges, "per_channel_dense": per_channel_dense}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         np.savez(folder / "samples.npz", **(samples or {}))
         starter = launcher()
@@ -128,7 +127,7 @@ def quantize_in_child(
         failed = folder / "failed.txt"
         if failed.exists():
             raise QuantizerError(failed.read_text(encoding="utf-8"))
-        return (folder / "int8.tflite").read_bytes()
+        return [(folder / f"int8{number}.tflite").read_bytes() for number in range(len(files))]
 
 
 def _joined(content: bytes) -> bytes:
@@ -147,19 +146,19 @@ def _joined(content: bytes) -> bytes:
 
 
 def main(folder: Path) -> None:
-    """Quantizes what a folder holds and leaves the result there."""
+    """Quantizes what a folder holds and leaves the results there."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    ranges = {name: Range(*ends) for name, ends in job["ranges"].items()}
-    floating = (folder / "float.tflite").read_bytes()
     with np.load(folder / "samples.npz") as archive:
         samples = dict(archive) or None
     dense = job["per_channel_dense"]
     try:
-        content = quantize(floating, ranges, per_channel_dense=dense, samples=samples)
+        for number, given in enumerate(job["ranges"]):
+            ranges = {name: Range(*ends) for name, ends in given.items()}
+            floating = (folder / f"float{number}.tflite").read_bytes()
+            content = quantize(floating, ranges, per_channel_dense=dense, samples=samples)
+            (folder / f"int8{number}.tflite").write_bytes(content)
     except Exception as error:  # noqa: BLE001  the parent raises it
         (folder / "failed.txt").write_text(str(error), encoding="utf-8")
-    else:
-        (folder / "int8.tflite").write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from edgeprune.conversion.int8.quantize import (
     quantize_in_child,
     with_ranges,
 )
-from edgeprune.conversion.int8.range_worker import extremes
+from edgeprune.conversion.int8.range_worker import extremes, least_error
 from edgeprune.conversion.int8.ranges import Range, activations
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError
@@ -43,8 +43,39 @@ def tiny(folder: Path) -> bytes:
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), max_size=9))
 def test_the_extremes_of_nothing_are_zero(values: list[float]) -> None:
-    found = extremes(np.array(values, np.float32))
+    found = extremes(np.array(values, np.float32).reshape(-1, 1))[:, 0]
     assert found.tolist() == ([min(values), max(values)] if values else [0.0, 0.0])
+
+
+def rounded(values: Array, low: float, high: float) -> Array:
+    step = (high - low) / 255
+    found: Array = np.clip(np.round((values - low) / step), 0, 255) * step + low
+    return found
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 1.5]), st.booleans())
+def test_a_range_by_error_lies_within_the_extremes_and_is_no_worse(
+    seed: int, power: float, positive: bool
+) -> None:
+    normal = np.random.default_rng(seed).normal(size=20000)
+    values = np.abs(normal) ** power * (1 if positive else np.sign(normal))
+    low, high = float(values.min()), float(values.max())
+    found = least_error(np.histogram(values, 1024, (low, high))[0], low, high)
+    assert (found[0] == 0) if positive else (low <= found[0] < 0)
+    assert 0 < found[1] <= high
+    ours, theirs = (
+        np.sum((rounded(values, *ends) - values) ** 2) for ends in (found, (min(low, 0.0), high))
+    )
+    assert ours <= 1.05 * theirs
+
+
+def test_a_single_value_far_out_is_clipped() -> None:
+    values = np.append(np.random.default_rng(0).uniform(0, 1, 100_000), 3.0)
+    counts = np.histogram(values, 1024, (0, 3))[0]
+    low, high = least_error(counts, 0.0, 3.0)
+    # (3 - high)**2 + 100,000 (high / 255)**2 / 12 is least there; ends are tried in steps of 0.09.
+    assert low == 0
+    assert high == pytest.approx(3 / (1 + 100_000 / 12 / 255**2), abs=0.045)
 
 
 def test_ranges_are_those_of_what_is_computed_or_given(tmp_path: Path) -> None:
@@ -159,7 +190,7 @@ def test_the_file_has_the_ranges_that_were_given_in_this_process_and_in_a_child(
         graph_of(quantize(floating, chosen, per_channel_dense=False))
         for chosen in (ranges, measured)
     )
-    child = graph_of(quantize_in_child(floating, ranges, per_channel_dense=False))
+    child = graph_of(quantize_in_child([(floating, ranges)], per_channel_dense=False)[0])
     tensors = zip(here.tensors, child.tensors, plain.tensors, strict=True)
     doubled = 0
     for ours, theirs, narrow in tensors:
@@ -176,7 +207,7 @@ def test_the_file_has_the_ranges_that_were_given_in_this_process_and_in_a_child(
 @pytest.mark.slow
 def test_what_the_quantizer_says_against_a_file_comes_back_from_the_child() -> None:
     with pytest.raises(QuantizerError):
-        quantize_in_child(b"no file", {}, per_channel_dense=False)
+        quantize_in_child([(b"no file", {})], per_channel_dense=False)
 
 
 class Loop(keras.layers.Layer):

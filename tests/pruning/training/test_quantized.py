@@ -315,7 +315,7 @@ def test_prune_trains_on_int8_routes_for_the_file_that_export_writes(tmp_path: P
     found = ranges_of(trained)
     assert found is not None
     assert manifest["ranges_sha256"] == found.sha256
-    assert made.bias_correction is None
+    assert made.mended is None
     by_name = {tensor.name: tensor for tensor in tflite_file.read(tmp_path / "m.tflite").tensors}
     checked = [row for row in found.rows if row.tensor in by_name and row.layer is not None]
     assert len(checked) >= 3
