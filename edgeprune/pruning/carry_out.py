@@ -28,7 +28,6 @@ from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
 from edgeprune.pruning.training.labels import check_training
-from edgeprune.pruning.training.quantized.aware import aware_profile
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
 
@@ -56,7 +55,7 @@ def prune(
       plan: as `plan` made it or as it was edited since.
       data: samples of any kind that `open_source` takes, with or without labels.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs
-        no labels. A plan that prunes nothing trains only where that is quantisation-aware.
+        no labels. A plan that prunes nothing trains only where `quantize_aware` is asked for.
       device: the plan's device, for quantisation-aware training; if None it is found by its name.
       permute: one shot: whether channels inside the network may change their order where an
         `NofM` then keeps more weight.
@@ -85,7 +84,7 @@ def prune(
     samples = None if data is None else open_source(data, ports)
     mapped = _changed(dense, plan)
     plan = _without_lost_layers(plan, mapped)
-    if training is not None and (plan.pruned or _is_aware(mapped.model, plan, training, device)):
+    if training is not None and (plan.pruned or training.quantize_aware):
         if samples is None:
             raise DataError(
                 "Training needs samples. Received: none. Give `data`, or leave out `training`."
@@ -125,10 +124,6 @@ def prune(
         rules=rules,
         progress=progress,
     )
-
-
-def _is_aware(model: Model, plan: Plan, training: Training, device: DeviceProfile | None) -> bool:
-    return aware_profile(model, plan, training.quantize_aware, device) is not None
 
 
 def _changed(model: Model, plan: Plan) -> LayerMap:

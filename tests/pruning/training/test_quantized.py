@@ -353,6 +353,16 @@ def test_export_refuses_ranges_of_other_weights_and_takes_data_instead(tmp_path:
 
 
 @pytest.mark.slow
+def test_a_plan_that_prunes_nothing_trains_for_int8_where_that_is_asked_for() -> None:
+    model = net()
+    plan = int8_plan(model, conv=(None, 0.0), dense=(None, 0.0))
+    how = Training(epochs=1, batch_size=16, quantize_aware=True)
+    trained = prune(model, plan, data(), how)
+    assert ranges_of(trained) is not None
+    assert (trained.layers[1].kernel != model.layers[1].kernel).numpy().any()
+
+
+@pytest.mark.slow
 def test_training_can_be_left_unaware() -> None:
     model = net()
     how = Training(epochs=1, batch_size=16, quantize_aware=False)
