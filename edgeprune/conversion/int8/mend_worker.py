@@ -38,6 +38,7 @@ from edgeprune.tflite.format.signature import input_ports, output_ports
 MOST_SAMPLES = 64
 """Samples that layers are mended by, at most, and as many that are held back."""
 _FEWEST_SAMPLES = 16
+"""As many are taken however large the values are."""
 _MOST_BYTES = 2**30
 """Memory for the values between layers; where they are large, fewer samples are taken."""
 _HEARD = 16

@@ -30,6 +30,8 @@ _STEPS = 255
 _BINS = 1024
 _VALUES = 1 << 15
 """Values of one tensor that are counted per sample, spread over it."""
+_FEWEST_VALUES = 10_000
+"""With fewer values counted, the tail of a tensor is not known, and its range is the extremes."""
 _PARTS = np.linspace(0.4, 1.0, 21)
 """Parts of the ends of a range that are tried."""
 
@@ -44,13 +46,16 @@ def extremes(values: Array) -> Array:
 def least_error(counts: Array, low: float, high: float) -> tuple[float, float]:
     """The range whose int8 values have the least squared error.
 
-    Values beyond its ends are clipped; those inside are off by up to half a step.
+    Values beyond its ends are clipped; those inside are off by up to half a step. Few values keep
+    their extremes.
 
     Args:
       counts: how many values each of the equal parts of `low` to `high` has.
       low: the least value.
       high: the largest.
     """
+    if counts.sum() < _FEWEST_VALUES:
+        return low, high
     values = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)
     lows, highs = min(low, 0.0) * _PARTS, max(high, 0.0) * _PARTS
     lows = lows if low < 0 else np.zeros(1)

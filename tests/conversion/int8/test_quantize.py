@@ -69,6 +69,12 @@ def test_a_range_by_error_lies_within_the_extremes_and_is_no_worse(
     assert ours <= 1.05 * theirs
 
 
+def test_few_values_keep_their_extremes() -> None:
+    values = np.random.default_rng(0).normal(size=9000) ** 3
+    low, high = float(values.min()), float(values.max())
+    assert least_error(np.histogram(values, 1024, (low, high))[0], low, high) == (low, high)
+
+
 def test_a_single_value_far_out_is_clipped() -> None:
     values = np.append(np.random.default_rng(0).uniform(0, 1, 100_000), 3.0)
     counts = np.histogram(values, 1024, (0, 3))[0]
