@@ -92,6 +92,7 @@ def compare_command(
     where the device runs them: what would be shipped without pruning.
     """
     inputs.require_one_aim(sparsity, cost)
+    inputs.require_epochs(epochs, training["quantize_aware"])
     asked = {
         "samples": samples,
         "validation_data": validation_data,

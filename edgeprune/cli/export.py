@@ -65,7 +65,9 @@ def export_command(
     """Write the model as a .tflite file in the device's number format, with a batch of 1.
 
     int8 needs --data: a few hundred samples, to find the range of every activation, and to correct
-    biases where that brings outputs nearer to the model's. Weights are stored sparsely where the
+    biases where that brings outputs nearer to the model's. A model that `prune --epochs` trained
+    for int8 has its ranges beside it, as MODEL.ranges.json; they are used with --data or without,
+    and its biases stay as they were trained. Weights are stored sparsely where the
     device's runtimes read that. A manifest is put into the file and beside it, as
     OUT.manifest.json. Where --data names its classes, as a folder of images does, their names go
     into the file too, as labels.txt in its TFLite metadata.
@@ -86,10 +88,12 @@ def export_command(
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
     from edgeprune.conversion.plan_beside import kept_plan
+    from edgeprune.conversion.trained_ranges import load_ranges
     from edgeprune.keras_model.files import load_model
     from edgeprune.keras_model.ports import ports_of
 
     loaded = load_model(model)
+    load_ranges(loaded, model)
     if found is None and route is None:
         found = kept_plan(loaded, model, profile.name)
     x = inputs.open_samples(data, ports_of(loaded), scale)
@@ -151,6 +155,8 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
         f"{artifact.gzip_bytes} after gzip; {len(exported.sparse)} of {len(exported.tensors)} "
         "weights stored sparsely."
     )
+    if exported.trained_ranges:
+        terminal.show("The ranges of activations are those of quantisation-aware training.")
     if exported.mended:
         _say_int8(exported.mended)
     if written:

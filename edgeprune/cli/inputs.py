@@ -112,6 +112,16 @@ def plan_as_asked(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any)
     return plan(loaded, profile, **asked).model_copy(update={"model": str(path)})
 
 
+def require_epochs(epochs: int, quantize_aware: bool | None) -> None:
+    """Checks that there is training where it is to be quantisation-aware.
+
+    Raises:
+      click.UsageError: there is none.
+    """
+    if quantize_aware and not epochs:
+        raise click.UsageError("--quantize-aware is a way of training: give --epochs.")
+
+
 def training_of(epochs: int, given: dict[str, Any], **more: Any) -> Training | None:
     """How to train, by the options that were given; None if no epochs were asked for."""
     if not epochs:

@@ -259,6 +259,11 @@ epochs = click.option(
 )
 training = together(
     click.option(
+        "--quantize-aware/--no-quantize-aware",
+        default=None,
+        help="Train with the rounding of the int8 file.  [default: on int8 routes]",
+    ),
+    click.option(
         "--loss",
         metavar="NAME",
         help="A loss of Keras to train with, such as mean_squared_error.  [default: the compiled "

@@ -106,6 +106,10 @@ def prune_command(
     distance to the dense model's outputs; without y that distance is the whole loss. The model of
     the best epoch is kept. Training that was interrupted goes on with --resume.
 
+    On an int8 route training is quantisation-aware: weights and activations are rounded as the
+    file will round them, and the best epoch is judged so. OUT.keras is a plain model; the ranges of
+    its activations lie beside it, as OUT.ranges.json, where `export` finds them.
+
     The plan is kept beside the model, as OUT.plan.json, where `export` finds it.
     """
     asked = {
@@ -124,6 +128,7 @@ def prune_command(
     inputs.require_data_of_samples(data, samples)
     if fit and route == "auto":
         raise click.UsageError("--fit fits one number format: name a route in place of auto.")
+    inputs.require_epochs(epochs, training["quantize_aware"])
     _require_what_training_needs(epochs, data, resume)
     _require_one_validation(epochs, validation_data, training["validation"])
     from edgeprune.core.files import require_keras_name, require_output_folder
@@ -158,9 +163,10 @@ def prune_command(
     asked["activation"] = activation or "keep"
     found = given or _planned(loaded, model, profile, source, asked | {"samples": samples})
     _require_same_device(found, profile, plan_path)
-    pruned, caught = _carried_out(loaded, found, source, samples, how)
+    pruned, caught = _carried_out(loaded, found, profile, source, samples, how)
     save_model(pruned, output)
     _keep_plan(found, pruned, output)
+    _keep_ranges(pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
     terminal.warn(found.warnings())
@@ -204,6 +210,12 @@ def _keep_plan(found: Plan, pruned: Any, output: Path) -> None:
     keep_plan(found, pruned, output)
 
 
+def _keep_ranges(pruned: Any, output: Path) -> None:
+    from edgeprune.conversion.trained_ranges import keep_ranges
+
+    keep_ranges(pruned, output)
+
+
 def _check_training(loaded: Any, samples: Any, how: Training) -> None:
     from edgeprune.pruning.training.labels import check_training
 
@@ -220,7 +232,12 @@ def _planned(
 
 
 def _carried_out(
-    loaded: Any, found: Plan, source: Any, samples: int | None, training: Training | None
+    loaded: Any,
+    found: Plan,
+    profile: DeviceProfile,
+    source: Any,
+    samples: int | None,
+    training: Training | None,
 ) -> tuple[Any, list[str]]:
     """The pruned model, and what was warned of on the way."""
     from edgeprune.pruning.carry_out import prune as carry_out
@@ -232,7 +249,9 @@ def _carried_out(
         terminal.warn([message])
 
     with errors.told_quality_warnings(warn), terminal.progress_bar() as tell:
-        pruned = carry_out(loaded, found, source, training, samples=samples, progress=tell)
+        pruned = carry_out(
+            loaded, found, source, training, device=profile, samples=samples, progress=tell
+        )
     return pruned, caught
 
 

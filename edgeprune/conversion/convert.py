@@ -25,6 +25,7 @@ from edgeprune.conversion.from_keras import (
     MAX_CALIBRATION_SAMPLES,
     calibration,
     convert,
+    quantized,
 )
 from edgeprune.conversion.int8.mend import Mended
 from edgeprune.conversion.int8.tails import measure_tails
@@ -33,6 +34,12 @@ from edgeprune.conversion.manifest import hash_model, make_manifest, write_besid
 from edgeprune.conversion.obstacles import unrolled_notes
 from edgeprune.conversion.table_ids import require_exact_ids
 from edgeprune.conversion.to_int8 import Int8Maker, ready
+from edgeprune.conversion.trained_ranges import (
+    TrainedRanges,
+    given_ranges,
+    load_ranges,
+    usable_ranges,
+)
 from edgeprune.core import device_matrix
 from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
@@ -78,6 +85,8 @@ class Exported:
     """Sentences for the user."""
     unproven: tuple[str, ...] = ()
     """Sentences on the device's runtimes that are not here, in which the file was not tried."""
+    trained_ranges: TrainedRanges | None = None
+    """The ranges of quantisation-aware training that an int8 file has; None without."""
     mended: Mended | None = None
     """What was done to an int8 file beyond what TensorFlow's quantizer does; None for other number
     formats, and for a file that is made for its cost alone."""
@@ -116,9 +125,10 @@ def export(
       model: a built Keras model with fixed input sizes, or the path of its file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
-      x: calibration data of any kind that `open_source` takes; required for int8. Up to
-        `MAX_CALIBRATION_SAMPLES` are used. The names of its classes, where it has them, are put
-        into the file.
+      x: calibration data of any kind that `open_source` takes; required for int8, but for a model
+        with the ranges of quantisation-aware training, which has those whether `x` is given or
+        not. Up to `MAX_CALIBRATION_SAMPLES` are used. The names of its classes, where it has them,
+        are put into the file.
       numerics: number format; that of the route if None.
       plan: the plan that the model was pruned by; recorded in the manifest.
       route: one of the profile's routes by its name; the plan's if None, else the default.
@@ -133,7 +143,7 @@ def export(
         weights. It writes the plain file too, see `plain_path`.
 
     Raises:
-      DataError: int8 without calibration data.
+      DataError: int8 without calibration data or ranges of this very model.
       ProfileError: a route that the profile does not have, or whose needs its core does not meet.
       ModelError: a number format that the profile does not have, input sizes that are not fixed,
         recurrent layers that keep a state, a model that the TensorFlow converter or the device's
@@ -146,18 +156,22 @@ def export(
     require_folder(path)
     require_packing(profile, max_arena)
     chosen = _checked_numerics(profile, numerics)
-    model = as_model(model)
+    given, model = model, as_model(model)
+    if isinstance(given, str | Path):
+        load_ranges(model, Path(given))
     ports = ports_of(model)
     source = None if x is None else open_source(x, ports, scale=scale)
-    samples = None
-    if chosen == "int8":
-        if source is None:
-            raise DataError(
-                f"{profile.name}: int8 needs calibration data, to find the range of every "
-                "activation. Give an .npz with --data (a few hundred samples do)."
-            )
-        samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
+    if chosen == "int8" and source is None and given_ranges(model) is None:
+        raise DataError(_no_data(profile))
     content = convert(model, profile, chosen, isolated=isolated)
+    samples = None
+    trained, told = usable_ranges(model, content) if chosen == "int8" else (None, ())
+    if trained is not None:
+        content = quantized(model, profile, content, trained.ranges, isolated=isolated)
+    elif chosen == "int8":
+        if source is None:
+            raise DataError(_no_data(profile, told))
+        samples = calibration(model, source.some(MAX_CALIBRATION_SAMPLES).x)
     with tempfile.TemporaryDirectory() as folder:
         converted, mended = Path(folder, path.name), None
         tails: tuple[ActivationTail, ...] = ()
@@ -186,6 +200,7 @@ def export(
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
             int8=mended.to_json() if mended else None,
+            ranges_sha256=trained.sha256 if trained else None,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
@@ -202,9 +217,17 @@ def export(
         tensors = with_rows(tensors, packed)
         manifest = {**manifest, "packing": packed.to_json()}
     write_beside(artifact, manifest)
-    said = (*unrolled_notes(model, chosen), *unchecked, *notes)
+    said = (*told, *unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
-    return Exported(artifact, chosen, tensors, fitted, said, unproven, mended, packed)
+    return Exported(artifact, chosen, tensors, fitted, said, unproven, trained, mended, packed)
+
+
+def _no_data(profile: DeviceProfile, told: tuple[str, ...] = ()) -> str:
+    """What is said of an int8 file that has no ranges."""
+    return (
+        f"{profile.name}: int8 needs calibration data, to find the range of every activation. "
+        "Give an .npz with --data (a few hundred samples do)." + "".join(f" {s}" for s in told)
+    )
 
 
 def _with_tails(manifest: dict[str, Any], tails: tuple[ActivationTail, ...]) -> dict[str, Any]:

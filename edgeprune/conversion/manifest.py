@@ -39,6 +39,7 @@ def make_manifest(
     preprocess: str | None = None,
     measuring_only: bool = False,
     int8: Mapping[str, Any] | None = None,
+    ranges_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
@@ -55,6 +56,7 @@ def make_manifest(
       measuring_only: whether the file's outputs are worth nothing, and only its cost is of use.
       int8: what was done to an int8 file beyond what the converter does; None where nothing was
         tried.
+      ranges_sha256: hash of the ranges of quantisation-aware training that the file has.
     """
     return {
         "schema": MANIFEST_VERSION,
@@ -69,6 +71,7 @@ def make_manifest(
         "layers": [
             {"path": row.path, "weights": row.weights, "sparsity": row.sparsity} for row in layers
         ],
+        "ranges_sha256": ranges_sha256,
         "measuring_only": measuring_only,
         "versions": installed_versions(),
         "sizes": dict(sizes),

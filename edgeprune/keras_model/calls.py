@@ -34,8 +34,9 @@ class Call:
     """Numbers of the values that it takes, in the order of `node.input_tensors`."""
     outputs: tuple[int, ...]
     """Numbers of the values that it gives, in the order of `node.output_tensors`."""
-    run: Callable[[Sequence[Tensor]], list[Tensor]]
-    """Runs it for inference on the values of `inputs`; gives those of `outputs`."""
+    run: Callable[..., list[Tensor]]
+    """Runs it on the values of `inputs`, for inference; with a second argument True for training.
+    Gives the values of `outputs`."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -131,7 +132,7 @@ def read_calls(model: Model, inputs: int | None = None) -> CallGraph:
         numbers = tuple(reader.new() for _ in range(inputs or 0))
         outputs = []
         # Nothing takes its outputs, so that they are not kept.
-        reader.add(model.name, model, None, numbers, lambda x: infer(model, list(x))[:0])
+        reader.add(model.name, model, None, numbers, lambda x, _=False: infer(model, list(x))[:0])
     return CallGraph(numbers, tuple(outputs), tuple(reader.calls), tuple(reader.entered))
 
 
@@ -227,11 +228,12 @@ def _in_order(given: Any, model: Model) -> list[Tensor]:
     return list(keras.tree.flatten(given))
 
 
-def _runner(node: Any) -> Callable[[Sequence[Tensor]], list[Tensor]]:
+def _runner(node: Any) -> Callable[..., list[Tensor]]:
     operation = node.operation
-    extra = {"training": False} if _takes_training(operation) else {}
+    takes_training = _takes_training(operation)
 
-    def run(values: Sequence[Tensor]) -> list[Tensor]:
+    def run(values: Sequence[Tensor], training: bool | None = False) -> list[Tensor]:
+        extra = {"training": training} if takes_training else {}
         named = {id(t): value for t, value in zip(node.input_tensors, values, strict=True)}
         arguments, options = node.arguments.fill_in(named)
         return list(keras.tree.flatten(operation(*arguments, **{**options, **extra})))

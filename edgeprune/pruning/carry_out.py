@@ -22,6 +22,7 @@ from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, map_layers
 from edgeprune.keras_model.padding import make_symmetric
 from edgeprune.keras_model.ports import ports_of
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.finetune import FineTuning
@@ -38,6 +39,7 @@ def prune(
     data: Any = None,
     training: Training | None = None,
     *,
+    device: DeviceProfile | None = None,
     permute: bool = True,
     finetune: bool | FineTuning = True,
     importance: Importance | None = None,
@@ -55,7 +57,8 @@ def prune(
       plan: as `plan` made it or as it was edited since.
       data: samples of any kind that `open_source` takes, with or without labels.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs
-        no labels. A plan that prunes nothing trains nothing.
+        no labels. A plan that prunes nothing trains only where `quantize_aware` is asked for.
+      device: the plan's device, for quantisation-aware training; if None it is found by its name.
       permute: one shot: whether channels inside the network may change their order where an
         `NofM` then keeps more weight.
       finetune: one shot: whether the weights kept are fine-tuned on the dense model's answers, or
@@ -86,7 +89,7 @@ def prune(
     source = None if data is None else open_source(data, ports)
     mapped = _changed(dense, plan)
     plan = _without_lost_layers(plan, mapped)
-    if training is not None and plan.pruned:
+    if training is not None and (plan.pruned or training.quantize_aware):
         if source is None:
             raise DataError(
                 "Training needs samples. Received: none. Give `data`, or leave out `training`."
@@ -101,6 +104,7 @@ def prune(
             plan,
             source,
             training,
+            device=device,
             importance=importance,
             rules=rules,
             progress=progress,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeprune.conversion.convert import Exported, export
+from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale, Split
 from edgeprune.core.errors import EdgepruneError, InputError, quality_warnings
@@ -103,6 +104,7 @@ def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceRe
             pruned = _prune(job, plan, entry, checkpoint)
         report = replace(report, notes=(*notes, *warnings))
         save_model(pruned, job.folder / f"{entry.name}.keras")
+        keep_ranges(pruned, job.folder / f"{entry.name}.keras")
         report = replace(
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
         )
@@ -138,16 +140,20 @@ def _prune(job: Job, plan: Plan, entry: Entry, checkpoint: Path) -> Model:
     if job.training is None:
         data = Data(job.samples.x)
         return prune(job.model, plan, data, samples=job.most_samples, progress=tell)
-    if job.training.checkpoint is not None:
-        return prune(job.model, plan, samples, job.training, progress=tell)
-    training = replace(job.training, checkpoint=checkpoint)
+    device = entry.profile
+    asked = job.training
+    if asked.quantize_aware and device.numerics != "int8":
+        asked = replace(asked, quantize_aware=None)  # it is asked of the int8 devices among others
+    if asked.checkpoint is not None:
+        return prune(job.model, plan, samples, asked, device=device, progress=tell)
+    training = replace(asked, checkpoint=checkpoint)
     if (checkpoint / FILE).exists():
         try:
             again = replace(training, resume=True)
-            return prune(job.model, plan, samples, again, progress=tell)
+            return prune(job.model, plan, samples, again, device=device, progress=tell)
         except InputError:  # damaged, or of another run after all
             remove_checkpoint(checkpoint)
-    return prune(job.model, plan, samples, training, progress=tell)
+    return prune(job.model, plan, samples, training, device=device, progress=tell)
 
 
 def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:

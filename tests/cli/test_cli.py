@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -214,6 +215,42 @@ def test_pruning_while_training_reaches_the_sparsity(run: Run, model: Path) -> N
     )
 
 
+@pytest.mark.slow
+def test_quantisation_aware_training_leaves_ranges_that_export_takes(
+    run: Run, tmp_path: Path
+) -> None:
+    network = keras.Sequential(
+        [keras.Input((8, 8, 4)), keras.layers.Conv2D(8, 3), keras.layers.Flatten()]
+        + [keras.layers.Dense(4)]
+    )
+    save_model(network, tmp_path / "m.keras")
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 4)).astype("float32")
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(40) % 4)
+    trains = ("prune", "m.keras", "--data", "d.npz", "--epochs", 1)
+    done = run(*trains, "--device", "ethos-u85", "-o", "o.keras")
+    assert done.returncode == 0, done.stderr
+    assert {"o.keras", "o.plan.json", "o.ranges.json"} <= files(tmp_path)
+    done = run("export", "o.keras", "--device", "ethos-u85", "-o", "o.tflite")
+    assert done.returncode == 0, done.stderr
+    assert "of quantisation-aware training" in done.stdout
+    manifest = json.loads((tmp_path / "o.manifest.json").read_text(encoding="utf-8"))
+    content = (tmp_path / "o.ranges.json").read_bytes()
+    assert manifest["ranges_sha256"] == hashlib.sha256(content).hexdigest()
+    save_model(network, tmp_path / "o.keras")
+    check_refused(
+        run("export", "o.keras", "--device", "ethos-u85", "-o", "p.tflite"),
+        "o.ranges.json: the ranges of quantisation-aware training belong to other weights",
+        "--data",
+    )
+    check_refused(
+        run(*trains, "--device", "xnnpack-x86", "--quantize-aware", "-o", "q.keras"),
+        "expected a route whose number format is int8",
+    )
+    plain = run(*trains, "--device", "ethos-u85", "--no-quantize-aware", "-o", "q.keras")
+    assert plain.returncode == 0, plain.stderr
+    assert "q.ranges.json" not in files(tmp_path)
+
+
 def test_a_sparse_file_goes_there_and_back(run: Run, tmp_path: Path) -> None:
     """A wide Dense whose blocks of 1x4 are 95 % empty: its sparse kernel pays on x86."""
     generator = np.random.default_rng(0)
@@ -339,6 +376,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--distill", "2"), "--distill"),
         ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--monitor", "loss:up"), "`monitor`"),
         ((*PRUNE, "--data", "data.npz", "--resume"), "give the --epochs"),
+        ((*PRUNE, "--data", "data.npz", "--quantize-aware"), "give --epochs"),
         ((*PRUNE, "--data", "labels.npz", "--epochs", "1"), "whole number from 0 to 9"),
         ((*PRUNE, "--data", "words.npz", "--epochs", "1"), "labels that are numbers"),
         ((*PRUNE, "--data", "data.npz", "--epochs", "1", "--loss", "my_loss"), "a Keras loss"),

@@ -85,6 +85,7 @@ def test_a_profile_is_known_by_its_content_and_that_of_its_cost_table(tmp_path: 
         {"validation": DATA},
         {"schedule": ConstantSparsity(0.5, 0)},
         {"seed": 1},
+        {"quantize_aware": False},
         {"augment": "flip-shift"},
     ],
 )

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 
 def main() -> None:
-    """Runs one training of the kind that the first argument names."""
+    """Runs one training of the kind that the arguments name: its start, and "aware" for int8."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    from edgeprune.conversion.trained_ranges import ranges_of
     from edgeprune.pruning.carry_out import train_pruned
     from edgeprune.pruning.training.wrapper import wrappers
     from tests.pruning.training.test_train import data, net, rows, sparsities
@@ -38,9 +39,10 @@ def main() -> None:
     seen["replicas"] = strategy.num_replicas_in_sync
     with strategy.scope():
         model = net()
+        numerics = "int8" if "aware" in sys.argv else "float32"
         trained = train_pruned(
             model,
-            rows(model),
+            rows(model).model_copy(update={"numerics": numerics}),
             data(),
             epochs=4,
             batch_size=16,
@@ -49,6 +51,7 @@ def main() -> None:
             validation=0.25,
             callbacks=[Watch()],
         )
+    seen["ranges"] = ranges_of(trained) is not None
     seen["sparsities"] = sparsities(trained)
     sys.stdout.write(json.dumps(seen) + "\n")
 

@@ -45,6 +45,9 @@ class Training:
     (all but generators) and no schedule is given."""
     schedule: Schedule | None = None
     """Replaces the schedule that goes with `start`; see `wrap`."""
+    quantize_aware: bool | None = None
+    """Whether the forward pass is that of the int8 file, with its rounding; if None, where the
+    plan's route is int8 and the model allows it. `export` then takes the ranges of the training."""
     teacher: Any = None
     """`keras.Model` that is learned from; the dense model itself if None."""
     distillation: Distillation = DISTILLATION

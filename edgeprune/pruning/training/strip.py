@@ -12,6 +12,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import CheckError, ModelError
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rebuild
 from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model
+from edgeprune.pruning.training.quantized.model import QuantizedModel
 from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude, wrappers
 
 OUTPUT_TOLERANCE = 1e-6
@@ -29,7 +30,8 @@ def strip_pruning(model: Any) -> Any:
     models are compared on generated inputs. A model without wrappers is copied.
 
     Args:
-      model: a trained model that `prune_low_magnitude` or `wrap` returned; not changed.
+      model: a trained model that `prune_low_magnitude` or `wrap` returned, or a quantisation-aware
+        one of such; not changed.
 
     Returns:
       A new model, compiled as `model` is, with a fresh optimizer.
@@ -43,6 +45,10 @@ def strip_pruning(model: Any) -> Any:
         raise ModelError(
             f"strip_pruning: expected a Keras model or layer. Received: {type(model).__name__}."
         )
+    if isinstance(model, QuantizedModel):
+        stripped = strip_pruning(model.model)
+        compile_as(stripped, model)
+        return stripped
     _warn_of_unfinished(model)
     if not is_model(model):
         return _without_wrapper(model)

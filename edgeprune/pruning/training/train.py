@@ -33,6 +33,7 @@ from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import compile_as, copy_model
 from edgeprune.keras_model.interface import output_packer, own_training, packer_of
 from edgeprune.keras_model.layers import LayerMap, Model
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.plan_removal import NO_RULES, ChannelRules, Importance
 from edgeprune.pruning.one_shot import one_shot, remove_channels
 from edgeprune.pruning.reconstruct.samples import RECONSTRUCTION_SAMPLES
@@ -45,6 +46,7 @@ from edgeprune.pruning.training.feed import make_feed, split_off, steps_in_epoch
 from edgeprune.pruning.training.fingerprint import describe_run
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
 from edgeprune.pruning.training.losses import replacing_loss
+from edgeprune.pruning.training.quantized.aware import aware_profile, try_aware
 from edgeprune.pruning.training.schedule import PolynomialDecay, Schedule
 from edgeprune.pruning.training.settings import Start, Training
 from edgeprune.pruning.training.strip import strip_pruning
@@ -63,11 +65,15 @@ def train(
     data: AnySource,
     training: Training,
     *,
+    device: DeviceProfile | None = None,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
+
+    On an int8 route the forward pass is that of the int8 file, see `quantized`, and the model
+    returned knows its ranges, which `export` takes.
 
     Channels that the plan removes are gone before training starts: what trains is the smaller
     model, as it is then left.
@@ -95,6 +101,7 @@ def train(
       plan: one that `check_plan` accepts; its padding is the model's already.
       data: samples with or without labels, as `open_source` gives them.
       training: how.
+      device: the plan's device; if None it is found by its name.
       importance: how channels to be removed are weighed; see `channels.plan_removal.gather`.
       rules: for custom layers: how each class passes channels on.
       progress: told after every step how many of all are done.
@@ -109,7 +116,8 @@ def train(
       InputError: an unknown metric, or a checkpoint of another run.
     """
     keras.utils.set_random_seed(training.seed)
-    run = _prepare(mapped.model, plan, data, training)
+    profile = aware_profile(mapped.model, plan, training.quantize_aware, device)
+    run = _prepare(mapped.model, plan, data, training, profile is not None)
     teacher = training.teacher or mapped.model
     # Samples that are held out to find the best epoch are not looked at.
     seen = data if isinstance(data, Stream) else run.data
@@ -121,7 +129,9 @@ def train(
     looked_at = known if isinstance(data, Stream) else data
     labelled = looked_at is None or looked_at.labelled
     loss = replacing_loss(smaller.model, looked_at, training.loss) if labelled else None
-    trainee = _trainee(wrapped, smaller.model, teacher, run.distillation, loss)
+    aware = try_aware(wrapped, smaller.model, origin, profile, known, training.quantize_aware)
+    student = aware.student if aware else wrapped
+    trainee = _trainee(student, smaller.model, teacher, run.distillation, loss)
     compile_for_training(
         trainee,
         smaller.model,
@@ -138,6 +148,8 @@ def train(
     _check_finite(wrapped)
     trained = copy_model(smaller.model)
     trained.set_weights(strip_pruning(wrapped).get_weights())
+    if aware:
+        aware.finish(trained)
     return trained
 
 
@@ -166,7 +178,7 @@ class _Run:
         return self.epochs.stop * self.steps
 
 
-def _prepare(model: Model, plan: Plan, given: AnySource, training: Training) -> _Run:
+def _prepare(model: Model, plan: Plan, given: AnySource, training: Training, aware: bool) -> _Run:
     packs = packer_of(model), output_packer(model)
     ready = (
         stream_batches(
@@ -181,7 +193,12 @@ def _prepare(model: Model, plan: Plan, given: AnySource, training: Training) -> 
     steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
     start = _chosen_start(training.start, given, training.schedule)
     schedule = training.schedule or default_schedule(training.epochs * steps, start)
-    chosen = {"batches in an epoch": steps, "start": start, "schedule": repr(schedule)}
+    chosen = {
+        "batches in an epoch": steps,
+        "start": start,
+        "schedule": repr(schedule),
+        "quantisation-aware": aware or None,
+    }
     kept = training.checkpoint is not None
     identity = describe_run(model, plan, given, training, chosen) if kept else {}
     state = _state_to_resume(training.checkpoint, identity) if training.resume else None
@@ -348,15 +365,15 @@ def _first_final_epoch(schedule: Schedule, epochs: int, steps: int, validated: b
 
 
 def _trainee(
-    wrapped: Model, model: Model, teacher: Model, distillation: Distillation, loss: Any
+    student: Model, model: Model, teacher: Model, distillation: Distillation, loss: Any
 ) -> Model:
     """The model that `fit` is called on; compiled if `model` is."""
     if not distillation.weight:
-        return wrapped
+        return student
     if tf.distribute.has_strategy():
         # Its variables must belong to the strategy as those of the student do.
         teacher = copy_model(teacher)
-    distilled = Distilled(wrapped, teacher, output_kinds(model, loss), distillation)
+    distilled = Distilled(student, teacher, output_kinds(model, loss), distillation)
     compile_as(distilled, model)
     return distilled
 
