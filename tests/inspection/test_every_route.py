@@ -1,4 +1,4 @@
-"""Every route of the phones, boards and microcontrollers goes from a plan to a file that is right."""
+"""Every route of phones, boards and microcontrollers goes from a plan to a file that is right."""
 
 from __future__ import annotations
 
