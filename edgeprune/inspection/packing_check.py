@@ -79,7 +79,8 @@ def _unequal_to(plain: Graph, beside: Path) -> list[str]:
 
 def _unequal_again(found: Sequence[PackedTensor]) -> list[str]:
     """Names of tensors that would be packed into other bytes."""
-    return [each.tensor.name for each in found if not _packs_to_itself(each)]
+    unlike = {each.key: each for each in found}
+    return [each.tensor.name for each in unlike.values() if not _packs_to_itself(each)]
 
 
 def _packs_to_itself(each: PackedTensor) -> bool:
