@@ -6,6 +6,13 @@ import click
 
 from edgeprune.cli.options import together
 
+max_arena = click.option(
+    "--max-arena",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="On a route that packs weights: the most bytes of arena, in place of the profile's limit. "
+    "The weights are packed that make the file smallest within it.",
+)
 flash = together(
     click.option(
         "--strip-names",
@@ -17,11 +24,5 @@ flash = together(
         is_flag=True,
         help="Leave the manifest out of the file itself.",
     ),
-    click.option(
-        "--max-arena",
-        type=click.IntRange(min=1),
-        metavar="BYTES",
-        help="On a route that packs weights: the most bytes of arena, in place of the profile's "
-        "limit. The weights are packed that make the file smallest within it.",
-    ),
+    max_arena,
 )

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import functools
-import math
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
 from edgeprune.cli.completion import complete_device, complete_route, complete_targets
-from edgeprune.core.runtime import read_runtime
+from edgeprune.cli.option_values import RuntimeChoice, read_affinity, read_scale, read_targets
 from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
-
-
-class RuntimeChoice(click.Choice[str]):
-    """A runtime by its name, or `NAME==VERSION`; as a value, the name and the version or None."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Checks the name, and that a version is one."""
-        name, version = read_runtime(str(value))
-        if "==" in value and not re.fullmatch(r"\d[\w.]*", version or ""):
-            self.fail(f"expected a version behind ==, as in LiteRT==2.3.0. Received: {value!r}.")
-        return super().convert(name, param, ctx), version
 
 
 def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -41,41 +28,6 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
         return command
 
     return add
-
-
-def read_scale(
-    _: click.Context, __: click.Parameter, value: str
-) -> tuple[float, float] | Literal["auto"]:
-    """Mean and standard deviation, written as `MEAN,STD`, or `auto`."""
-    if value == "auto":
-        return "auto"
-    try:
-        mean, std = (float(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"expected two numbers MEAN,STD, or auto. Received: {value!r}."
-        ) from error
-    if not (math.isfinite(mean) and 0 < std < math.inf):
-        raise click.BadParameter(f"expected finite numbers and STD > 0. Received: {value!r}.")
-    return mean, std
-
-
-def read_targets(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of instruments: the option may be repeated, and each may list several with commas."""
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
-
-
-def read_affinity(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """Numbers of processors, written as `0,2-3`."""
-    if value is None:
-        return ()
-    found: list[int] = []
-    for part in value.split(","):
-        ends = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
-        if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
-            raise click.BadParameter(f"expected processors as in 0,2-3. Received: {value!r}.")
-        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
-    return tuple(sorted(set(found)))
 
 
 device = click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli import inputs, options, terminal
+from edgeprune.cli.flash_options import max_arena
 from edgeprune.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @options.chosen_layers
 @options.allocation_options
 @options.activation
+@max_arena
 @click.option(
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )

@@ -9,7 +9,7 @@ the device has, and what only one of them does is not claimed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -262,8 +262,11 @@ def _tensor_reports(graph: Graph, plans: Mapping[int, TensorPlan]) -> tuple[Tens
 
 def _packed_reports(packed: Mapping[int, PackedTensor]) -> Iterator[TensorReport]:
     """The weights behind DECODE whose coding is read here."""
+    zeros: dict[tuple[Hashable, ...], int] = {}
     for index, each in packed.items():
         if each.readable:
+            if each.key not in zeros:
+                zeros[each.key] = count_packed_zeros(each)
             size = each.packed.nbytes
             yield TensorReport(
                 index=index,
@@ -271,7 +274,7 @@ def _packed_reports(packed: Mapping[int, PackedTensor]) -> Iterator[TensorReport
                 dtype=each.tensor.dtype,
                 shape=each.tensor.shape,
                 sparse=True,
-                sparsity=count_packed_zeros(each) / max(math.prod(each.tensor.shape), 1),
+                sparsity=zeros[each.key] / max(math.prod(each.tensor.shape), 1),
                 stored_bytes=size,
                 sparse_bytes=size,
             )

@@ -51,7 +51,17 @@ def check_packing(graph: Graph, plain: Graph) -> Iterator[Check]:
 
 
 def check_readers(case: Case, runtimes: Sequence[str]) -> Iterator[Check]:
-    """Says of runtimes that read plain files alone that they got the unpacked form of a file."""
+    """Says of runtimes that read plain files alone that they got the unpacked form of a file.
+
+    That is a failed check on a device that TFLite Micro does not run on.
+    """
+    if case.profile.tflm is None and case.profile.packing is None:
+        message = (
+            f"weights are packed behind {DECODE}, which none of the device's runtimes has. Make "
+            "them plain first: edgeprune densify MODEL.tflite -o PLAIN.tflite"
+        )
+        yield Check("packed", False, "packed", "plain", message, kind="storage")
+        return
     for runtime in runtimes:
         message = (
             f"{runtime} has no {DECODE} and cannot run the packed file, which is no fault: TFLite "
@@ -79,7 +89,8 @@ def _unequal_to(plain: Graph, beside: Path) -> list[str]:
 
 def _unequal_again(found: Sequence[PackedTensor]) -> list[str]:
     """Names of tensors that would be packed into other bytes."""
-    return [each.tensor.name for each in found if not _packs_to_itself(each)]
+    unlike = {each.key: each for each in found}
+    return [each.tensor.name for each in unlike.values() if not _packs_to_itself(each)]
 
 
 def _packs_to_itself(each: PackedTensor) -> bool:

@@ -25,6 +25,13 @@ def too_few_to_pack(weights: int, sparsity: float) -> str:
     return f"{weights} weights take {packed} bytes when packed at {sparsity:.0%} zeros, no fewer"
 
 
+def too_large_to_unpack(weights: int, arena_bytes: int | None) -> str:
+    """Why a layer's unpacked weights fit into no arena of that size; empty if they may."""
+    if arena_bytes is None or weights <= arena_bytes:
+        return ""
+    return f"{weights} bytes of unpacked weights do not fit into an arena of {arena_bytes}"
+
+
 def pays_from(sparsity: float, code_bytes: int) -> int | None:
     """From how many int8 weights, in one layer, packing saves more than the code takes.
 
@@ -56,7 +63,8 @@ def expect_packed(made: Plan, packing: Packing) -> Expected | None:
         unit="bytes of flash",
         dense=plain,
         pruned=packed + (code or 0),
-        source=f"int8 weights alone, {words}",
+        source=f"int8 weights alone, {words}; unpacking takes up to "
+        f"{max(row.weights for row in made.pruned)} bytes of arena",
     )
 
 

@@ -39,6 +39,7 @@ def plan(
     samples: int | None = None,
     rules: Mapping[type, Any] = MappingProxyType({}),
     runtime: str | None = None,
+    max_arena: int | None = None,
     look_around: bool = True,
     progress: Progress = no_progress,
 ) -> Plan:
@@ -78,6 +79,8 @@ def plan(
       rules: that say how custom layers hand channels on, by their class; see `channels.rule`.
       runtime: NAME or NAME==VERSION of the runtime that the file will run in; all that the profile
         lists if None, and the first of them where costs are looked up.
+      max_arena: the most bytes of arena, in place of the profile's limit, on a route that packs
+        weights: layers whose weights alone are more when unpacked stay dense.
       look_around: whether to look if another route of the device is faster, which takes seconds.
       progress: told how far that is.
 
@@ -87,6 +90,7 @@ def plan(
       InputError: `samples` is not a whole number from 1 on.
     """
     # These import Keras, which planning from a list does not need.
+    from edgeprune.conversion.finish import require_packing
     from edgeprune.keras_model.converter_copy import require_stateless
     from edgeprune.keras_model.files import as_model, name_of
     from edgeprune.keras_model.layer_info import describe_layers
@@ -101,7 +105,7 @@ def plan(
 
     require_fraction(cost, sparsity)
     name, model = name_of(model), as_model(model)
-    offered = load_profile(device).in_runtime(runtime)
+    offered = load_profile(device).in_runtime(runtime).within_arena(max_arena)
     known = samples_of(x, ports_of(model), most_samples(samples))
     mapped = map_layers(model)
     require_stateless(mapped)
@@ -116,6 +120,7 @@ def plan(
     if cost is not None:
         aim = goal_within(offered, route, goal)
     profile = offered.on(route, aim)
+    require_packing(profile, max_arena)
 
     def at(asked: float | None) -> Plan:
         return make_plan(

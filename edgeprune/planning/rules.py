@@ -17,7 +17,7 @@ from edgeprune.core.plan import LEFT_OUT, MAX_RAISED_SPARSITY, LayerInfo, LayerP
 from edgeprune.core.spelling import suggestion, with_article
 from edgeprune.core.terms import Goal
 from edgeprune.planning.expectation import with_verdict
-from edgeprune.planning.packing import too_few_to_pack
+from edgeprune.planning.packing import too_few_to_pack, too_large_to_unpack
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.profiles.rules import PatternRule, Route, Selection, Strategy
 
@@ -118,11 +118,19 @@ def _rule_for(
         )
         miss = next(((met, why) for met, why in enumerate(conditions) if why), None)
         if miss is None:
-            few = too_few_to_pack(math.prod(layer.shape), asked) if strategy.packing else ""
-            return few or rule
+            return _why_not_packed(layer, profile, strategy, asked) or rule
         misses.append((miss[0], f"{miss[1]} for {rule.pattern}"))
     # The rule that comes nearest decides: the one whose first miss is behind the most conditions.
     return max(misses, key=lambda miss: miss[0])[1] if misses else profile.left_alone
+
+
+def _why_not_packed(layer: LayerInfo, profile: DeviceProfile, strategy: Route, asked: float) -> str:
+    """Why a layer's zeros are not worth packing on a route that packs; empty if they are."""
+    if strategy.packing is None:
+        return ""
+    weights = math.prod(layer.shape or ())
+    arena = profile.limits.arena_bytes.value
+    return too_few_to_pack(weights, asked) or too_large_to_unpack(weights, arena)
 
 
 def _mismatch(layer: LayerInfo, shape: tuple[int, ...], wanted: Selection) -> str:

@@ -32,6 +32,7 @@ from edgeprune.core.terms import (
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
 from edgeprune.profiles.facts import (
     Fact,
+    Limit,
     Limits,
     Packing,
     RequiredRuntime,
@@ -219,6 +220,15 @@ class DeviceProfile(Table):
         asked = {"version": version, "source": "asked for with --runtime"}
         runtimes = tuple(kept or [alike[0].model_copy(update=asked)])
         return self.model_copy(update={"runtimes": runtimes})
+
+    def within_arena(self, most: int | None) -> DeviceProfile:
+        """The profile with another limit of the arena, in bytes; itself if None is given."""
+        if most is None:
+            return self
+        limit = Limit(value=most, source="asked for with --max-arena")
+        return self.model_copy(
+            update={"limits": self.limits.model_copy(update={"arena_bytes": limit})}
+        )
 
     def lacks(self, route: Route) -> tuple[CoreFeature, ...]:
         """What a route needs and the core does not have."""

@@ -126,8 +126,11 @@ def _packed_gain(dense: Measurement, pruned: Measurement) -> Gain:
     words = "without the code that unpacks, which is not known"
     if code is not None:
         words = f"{code} bytes of code among it"
-    text = f"{before / after:.2f}x less flash, {words}, {grows} bytes more arena ({pruned.target})"
     pays = code is not None and before - after > max(grows, 0)
+    text = (
+        f"{'' if pays else 'no gain: '}{before / after:.2f}x less flash, {words}, {grows} bytes "
+        f"more arena ({pruned.target})"
+    )
     return Gain(text, before / after, "gain" if pays else "loss")
 
 

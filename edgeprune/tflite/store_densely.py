@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.decode.unpack import unpack_weights
 from edgeprune.tflite.format.draft import DenseLater, Draft, code_index, load, reread, write_or_copy
-from edgeprune.tflite.format.draft_indices import drop_tensors
+from edgeprune.tflite.format.draft_indices import drop_tensors, named_by_signatures
 from edgeprune.tflite.format.file import Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import SparseTensor
 from edgeprune.tflite.storage_plan import DIRECT_VERSION
@@ -123,9 +123,7 @@ def _remove_densify(draft: Draft, subgraph_index: int, sparse: set[int]) -> None
     removed = [o for o in before.operators if o.op == "DENSIFY" and sparse & {*o.inputs}]
     kept = sorted({*before.operators} - {*removed}, key=lambda operator: operator.index)
     needed = {index for operator in kept for index in operator.inputs} | before.ends
-    for signature in draft.graph.signatures:
-        if signature.subgraph == subgraph_index:
-            needed |= {*signature.inputs.values(), *signature.outputs.values()}
+    needed |= named_by_signatures(draft.graph, subgraph_index)
     subgraph.operators = [subgraph.operators[operator.index] for operator in kept]
     sources = {index for operator in removed for index in operator.inputs}
     drop_tensors(draft.model, subgraph_index, sparse & sources - needed)

@@ -19,7 +19,9 @@ from click.testing import CliRunner
 from edgeprune.cli import cli
 from edgeprune.keras_model.files import save_model
 from edgeprune.profiles.folder import profile_folder, profile_names
+from edgeprune.tflite.format.draft import load, write
 from tests.support.architectures import build, samples
+from tests.support.packing import mixed_net, packed
 from tests.support.runtimes import RUNTIMES
 from tests.support.tiny_tflite import fully_connected
 
@@ -534,3 +536,27 @@ def test_an_own_profile_is_taken_by_path(run: Run, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["device"] == "mine"
     (tmp_path / "typo.toml").write_text(text.replace("numerics =", "numeriks ="))
     check_refused(run("validate", "m.tflite", "--device", "typo.toml"), "Did you mean 'numerics'?")
+
+
+def test_a_packed_file_that_would_be_misread_is_bad_input_to_inspect_and_validate(
+    run: Run, tmp_path: Path
+) -> None:
+    draft = load(packed(mixed_net(tmp_path / "m.tflite"), tmp_path / "p.tflite"))
+    mask = draft.graph.tensors[draft.graph.operators[0].inputs[0]]
+    draft.model.buffers[mask.buffer].data = np.full(mask.data.size, 255, np.uint8)
+    write(draft, tmp_path / "bad.tflite")
+    for words in (("inspect", "bad.tflite"), ("validate", "bad.tflite")):
+        done = run(*words, "--device", "cortex-m-tflm")
+        assert done.returncode == 2
+        message = " ".join(done.stderr.split())
+        assert "operator 0 (TFLM_DECODE), output 0 ('w0'): expected 2304 bytes" in message
+        assert "Traceback" not in done.stderr
+
+
+def test_densify_unpacks(run: Run, tmp_path: Path) -> None:
+    plain = tmp_path / "m.tflite"
+    write(load(mixed_net(plain)), plain)
+    packed(plain, tmp_path / "p.tflite")
+    done = run("densify", "p.tflite", "-o", "back.tflite", "--json")
+    assert json.loads(done.stdout)["tensors"] == ["w0", "w2"]
+    assert (tmp_path / "back.tflite").read_bytes() == plain.read_bytes()

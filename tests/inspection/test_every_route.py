@@ -1,4 +1,4 @@
-"""Every route of the phones and boards goes from a plan to a file that is right."""
+"""Every route of phones, boards and microcontrollers goes from a plan to a file that is right."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ ALIKE = ("android-phone", "android-phone-2023", "raspberry-pi-5")
 CASES = [
     *((ALIKE[0], route.name) for route in load_profile(ALIKE[0]).offered),
     *(("raspberry-pi-4", name) for name in ("int8-channels", "sparse")),
+    *(("cortex-m-tflm", name) for name in ("latency", "decode")),
 ]
 """On a core without dot product and fp16 the routes are the same, but for those that it lacks."""
 

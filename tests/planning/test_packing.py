@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Channels, Unstructured
 from edgeprune.core.plan import LayerInfo
 from edgeprune.planning.packing import bytes_packed, pays_from, too_few_to_pack
@@ -72,6 +73,18 @@ def test_a_plan_whose_code_eats_what_it_saves_warns() -> None:
 def test_where_the_mask_takes_all_that_zeros_save_packing_never_pays() -> None:
     assert pays_from(0.125, 14_000) is None
     assert pays_from(0.12, 0) is None
+
+
+def test_layers_that_no_arena_of_that_size_unpacks_stay_dense() -> None:
+    layers = (conv("large", (3, 3, 64, 64)), conv("middle", (1, 1, 64, 64)))
+    large, middle = make_plan(layers, CORTEX.within_arena(20_000), route="decode").layers
+    assert large.pattern is None
+    assert "36864 bytes of unpacked weights" in large.reason
+    assert middle.pattern == Unstructured()
+    with pytest.raises(ProfileError, match="--max-arena"):
+        plan(network(16), CORTEX, max_arena=20_000)
+    made = plan(network(64), CORTEX, route="decode", max_arena=20_000)
+    assert [row.path for row in made.pruned] == ["first", "scores"]
 
 
 def network(width: int) -> keras.Model:

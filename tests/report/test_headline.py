@@ -77,6 +77,7 @@ def test_a_packed_file_gains_only_what_code_and_arena_leave(
     gain = gain_of(dense, packed, None, "")
     assert gain.proven == proven
     assert words in gain.text
+    assert gain.text.startswith("no gain: ") is (proven == "loss")
     shipped = what_to_ship(gain, None, DENSE, PRUNED, "measured by tflm")
     assert shipped.artifact == (PRUNED.path if proven == "gain" else DENSE.path)
 

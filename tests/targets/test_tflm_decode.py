@@ -196,6 +196,14 @@ def test_a_coding_that_is_not_read_is_found_and_fails(tmp_path: Path) -> None:
     assert {"packed", "packed-unread"} <= rules
 
 
+def test_a_packed_file_is_wrong_for_a_device_without_tflite_micro(tmp_path: Path) -> None:
+    path = exported(tmp_path)
+    found = by_name(validate(path, "arm-neon-int8").checks)
+    assert not found["packed"].ok
+    assert "edgeprune densify" in found["packed"].message
+    assert by_name(validate(plain_path(path), "arm-neon-int8").checks).get("packed") is None
+
+
 def test_inspect_shows_packed_weights_with_their_zeros(tmp_path: Path) -> None:
     path = exported(tmp_path)
     plain, found = inspect(plain_path(path), CORTEX), inspect(path, CORTEX)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.tflite.format.graph import Graph
+
 
 def drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
     """Drops tensors and gives all that refer to others the new indices."""
@@ -30,6 +32,16 @@ def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
     yield subgraph, ("inputs", "outputs")
     for operator in subgraph.operators:
         yield operator, ("inputs", "outputs", "intermediates")
+
+
+def named_by_signatures(graph: Graph, subgraph_index: int) -> frozenset[int]:
+    """The tensors of a subgraph that a signature gives a name."""
+    return frozenset(
+        index
+        for signature in graph.signatures
+        if signature.subgraph == subgraph_index
+        for index in (*signature.inputs.values(), *signature.outputs.values())
+    )
 
 
 def drop_unused_buffers(model: Any) -> None:

@@ -20,6 +20,7 @@ from flatbuffers.table import Table as RawTable
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.format import sparse_tensor
+from edgeprune.tflite.format.decode_operator import unpacked_bytes
 from edgeprune.tflite.format.flatbuffer import ByteReader, Record, read_table
 from edgeprune.tflite.format.graph import (
     Graph,
@@ -306,7 +307,7 @@ def _level(reader: ByteReader, record: Record, place: str) -> Level:
 
 
 def dense_bytes_allowed(file_bytes: int) -> int:
-    """Returns how large the sparse tensors of a file may be when they are dense.
+    """Returns how large the sparse and packed tensors of a file may be when they are dense.
 
     A few bytes can describe a sparse tensor of any shape. 128 MiB leave room for 33 million float
     weights that are all zero, and 128 times the file for larger ones of which 1 % is left.
@@ -320,10 +321,12 @@ def _check_expansion(reader: ByteReader, subgraphs: Sequence[Subgraph]) -> None:
         for subgraph in subgraphs
         for tensor in subgraph.tensors
         if tensor.encoding is not None
-    )
+    ) + sum(map(unpacked_bytes, subgraphs))
     allowed = dense_bytes_allowed(reader.size)
     if dense_bytes > allowed:
-        raise reader.fail("sparse tensors", f"at most {allowed} bytes when dense", dense_bytes)
+        raise reader.fail(
+            "sparse and packed tensors", f"at most {allowed} bytes when dense", dense_bytes
+        )
 
 
 def _operator(

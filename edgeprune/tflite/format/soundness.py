@@ -8,7 +8,7 @@ trusts the other, so such files are errors and nobody chooses.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeprune.tflite.format.decode_operator import check_decode, unpacks
@@ -73,6 +73,7 @@ def check_subgraph(reader: ByteReader, subgraph: Subgraph, place: str) -> None:
             raise reader.fail(f"{place}, outputs", "dense tensors", f"{name!r}, which is sparse")
     _check_order(reader, place, subgraph)
     _check_values(reader, place, subgraph)
+    sound: set[tuple[Hashable, ...]] = set()
     for operator in subgraph.operators:
         here = _name(place, operator)
         _check_inputs(reader, here, operator)
@@ -80,7 +81,7 @@ def check_subgraph(reader: ByteReader, subgraph: Subgraph, place: str) -> None:
         if operator.op == "FULLY_CONNECTED":
             _check_rows(reader, here, subgraph, operator)
         if unpacks(operator):
-            check_decode(reader, here, subgraph, operator)
+            check_decode(reader, here, subgraph, operator, sound)
         if operator.op in _DECLARED and (found := contradiction(subgraph, operator)):
             raise reader.fail(here, *found)
 

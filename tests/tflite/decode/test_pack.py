@@ -184,6 +184,18 @@ def test_other_codings_are_left_as_they_are(tmp_path: Path) -> None:
     assert [o.op for o in read(tmp_path / "again.tflite").operators].count(DECODE) == 1
 
 
+def test_a_mask_that_a_signature_names_stays(tmp_path: Path) -> None:
+    """Found by the fuzzer (packed.tflite, seed 1000745): its index became -1."""
+    draft = load(packed(mixed_net(tmp_path / "m.tflite"), tmp_path / "p.tflite"))
+    entry = draft.model.signatureDefs[0].outputs[0]
+    entry.tensorIndex = int(draft.model.subgraphs[0].operators[0].inputs[0])
+    write(draft, tmp_path / "odd.tflite")
+    densify_file(tmp_path / "odd.tflite", tmp_path / "again.tflite")
+    graph = read(tmp_path / "again.tflite")
+    (named,) = graph.signatures[0].outputs.values()
+    assert (graph.tensors[named].dtype, graph.tensors[named].constant) == ("uint8", True)
+
+
 def test_nothing_to_pack_changes_nothing(tmp_path: Path) -> None:
     draft = load(mixed_net(tmp_path / "m.tflite"))
     pack_weights(draft, [])

@@ -20,12 +20,14 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.tflite.format.draft import load
 from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.packed_tensor import DECODE, pack_values
 from edgeprune.tflite.gate import judge
 from edgeprune.tflite.storage_plan import EncodingRules, computing_uses
 from edgeprune.tflite.store_densely import densify_file
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support import tflite_fuzz
 from tests.support.gate_networks import Trunk
+from tests.support.packing import mixed_net, packed
 from tests.support.reading import count_bytes_of_values, count_tables
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 
@@ -393,6 +395,29 @@ def test_few_bytes_cannot_describe_many_tables(
     refuse(path, "tables than the file has room|referred to many times")
 
 
+def many_decodes(path: Path, count: int, scale: Callable[[int], float]) -> Path:
+    """Unpacks one pair of constants, of a million values, into so many tensors."""
+    net = Net()
+    packed = pack_values(np.zeros((1000, 1000), np.int8), np.zeros(1, np.int64))
+    pair = [net.constant("mask", packed.mask), net.constant("rest", packed.ancillary)]
+    made = [net.tensor(f"w{i}", (1000, 1000), "int8", scales=[scale(i)]) for i in range(count)]
+    net.operator("CUSTOM", pair * count, made, 1, custom_code=DECODE.encode())
+    return net.save(path, [], [])
+
+
+def test_a_pair_of_constants_that_is_unpacked_many_times_is_read_once(tmp_path: Path) -> None:
+    """Counting zeros and writing values for each of 2,000 would read and write 2 GB."""
+    path = many_decodes(tmp_path / "m.tflite", 2000, lambda _: 0.5)
+    assert len(inspect(path).tensors) == 2000
+    densify_file(path, tmp_path / "dense.tflite")
+    assert (tmp_path / "dense.tflite").stat().st_size < 2_000_000
+
+
+def test_packed_tensors_may_not_describe_many_times_what_a_file_holds(tmp_path: Path) -> None:
+    path = many_decodes(tmp_path / "m.tflite", 2000, lambda i: 0.5 + i)
+    refuse(path, "expected at most 134217728 bytes when dense. Received: 2000000000")
+
+
 def test_metadata_entries_that_name_one_buffer_share_its_bytes(tmp_path: Path) -> None:
     """A copy for each of 6,000 entries of 4 MB would take 24 GB."""
     net = Net()
@@ -529,7 +554,7 @@ def fuzz_models(folder: Path) -> list[Path]:
     encoded = [path.with_suffix(".encoded") for path in dense]
     for source, output in zip(dense, encoded, strict=True):
         encode_file(source, tflite_fuzz.RULES, output)
-    return dense + encoded
+    return [*dense, *encoded, packed(mixed_net(folder / "mixed.tflite"), folder / "packed.tflite")]
 
 
 def fuzz(folder: Path, first: int, count: int) -> str:
