@@ -329,3 +329,22 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path) -> None:
         with pytest.raises(error):
             compare(*arguments)
     assert not out.exists()
+
+
+def test_a_small_packed_file_is_no_gain_since_code_and_arena_eat_it(tmp_path: Path) -> None:
+    model, data = saved_classifier(tmp_path)
+    out = tmp_path / "out"
+    report = compare(model, ["cortex-m-tflm"], data, out, routes=["decode"])
+    (device,) = report.devices
+    assert device.error is None
+    assert device.verdict is not None
+    assert device.verdict.ok
+    assert device.gain.proven == "loss"
+    assert "14000 bytes of code" in device.gain.text
+    assert device.ship is not None
+    assert device.ship.artifact != out / "cortex-m-tflm-decode.tflite"
+    assert (out / "cortex-m-tflm-decode.plain.tflite").exists()
+    assert device.accuracy is not None
+    plain = validate(out / "cortex-m-tflm-decode.plain.tflite", "cortex-m-tflm")
+    assert plain.ok
+    assert any("packed" in note for note in device.notes)
