@@ -98,15 +98,22 @@ def test_a_cost_is_kept_wherever_some_removal_keeps_it(chain: Chain, part: float
         assert found.after.latency == min(latency for latency, _ in chain.all_ways())
 
 
-@settings(max_examples=60, deadline=None)
-@given(chains, st.floats(0.3, 0.99))
-def test_the_error_is_near_that_of_the_best_of_all_combinations(chain: Chain, part: float) -> None:
-    found = chain.within(part)
-    assert found.error == pytest.approx(chain.error_of(found.kept))
-    errors = [error for latency, error in chain.all_ways() if latency <= part * chain.latency]
-    if errors:
-        # 1.2 was the most among 500 of these; nearly all find the best.
-        assert found.error <= 1.4 * min(errors) + 1e-9
+def test_nearly_all_find_the_best_of_all_combinations() -> None:
+    generator = np.random.default_rng(0)
+    ratios = []
+    for _ in range(200):
+        steps = generator.integers(2, 5, generator.integers(1, 4)).tolist()
+        pixels = generator.choice([1, 16, 64], 4).tolist()
+        chain = Chain(steps, pixels, generator.uniform(0.01, 1, 3).tolist())
+        part = generator.uniform(0.3, 0.99)
+        found = chain.within(part)
+        assert found.error == pytest.approx(chain.error_of(found.kept))
+        errors = [error for latency, error in chain.all_ways() if latency <= part * chain.latency]
+        if errors:
+            ratios.append(found.error / min(errors))
+    assert len(ratios) > 150
+    assert np.mean(np.array(ratios) < 1 + 1e-9) > 0.98
+    assert max(ratios) < 1.4
 
 
 @settings(max_examples=40, deadline=None)

@@ -87,10 +87,13 @@ class _Removal:
         at = self._at[index]
         return range(max(at - LOOK_AHEAD, 0), at)
 
-    def remove_to(self, limit: float) -> None:
-        """Takes the step with the smallest error per latency saved, until the limit is met."""
+    def remove_to(self, limit: float, but: int = -1) -> None:
+        """Takes the step with the smallest error per latency saved, until the limit is met.
+
+        One candidate may be left as it is.
+        """
         while self.latency > limit:
-            saving = [(*move, self._saved(*move)) for move in self._moves()]
+            saving = [(*move, self._saved(*move)) for move in self._moves() if move[0] != but]
             ratios = [(self._added(i, p) / saved, i, p) for i, p, saved in saving if saved > 0]
             if not ratios:
                 return
@@ -126,21 +129,28 @@ class _Removal:
         return index, place, error
 
     def _swap(self, limit: float) -> bool:
-        """Removes more of one candidate where that lets others have more back than it loses."""
-        best = (0.0, 0, 0, 0, 0)
-        for index, place in list(self._moves()):
-            added, before = self._added(index, place), self._at[index]
+        """Moves one candidate on or back and makes up for it by others, where the error falls."""
+        before, error = list(self._at), self.error
+        best = (error - _LEAST, before)
+        returns = ((index, place) for index in range(len(before)) for place in self._behind(index))
+        for index, place in [*self._moves(), *returns]:
             self._move(index, place)
-            other, back, error = self._best_return(limit)
-            self._move(index, before)
-            if other != index and error < 0:
-                best = min(best, (added + error, index, place, other, back))
-        error, index, place, other, back = best
-        if error >= -_LEAST:
-            return False
-        self._move(index, place)
-        self._move(other, back)
-        return True
+            self.remove_to(limit, but=index)
+            if self.latency <= limit:
+                self._give_back(limit)
+                best = min(best, (self.error, list(self._at)))
+            self._go_to(before)
+        self._go_to(best[1])
+        return best[1] != before
+
+    def _give_back(self, limit: float) -> None:
+        while self._take_back(limit):
+            pass
+
+    def _go_to(self, places: Sequence[int]) -> None:
+        for index, place in enumerate(places):
+            if place != self._at[index]:
+                self._move(index, place)
 
 
 _LEAST = 1e-12
