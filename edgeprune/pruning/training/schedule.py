@@ -15,6 +15,11 @@ from typing import Any
 
 from edgeprune.core.errors import InputError
 
+RAMP = 0.65
+"""Fraction of all steps over which masks move."""
+MASKS_IN_RAMP = 50
+"""How often masks are updated during these steps."""
+
 
 @dataclass(frozen=True)
 class Schedule(ABC):
@@ -237,3 +242,19 @@ class LinearDecay(Schedule):
     def should_prune(self, step: int) -> bool:
         """Every `frequency` steps from `begin_step` to `end_step`."""
         return self._polynomial().should_prune(step)
+
+
+def default_schedule(total_steps: int, *, from_one_shot: bool = False) -> PolynomialDecay:
+    """Ends after `RAMP` of all steps; `wrap` gives it its final sparsity.
+
+    From the dense weights it is the cubic from 0; from the one-shot solution the sparsity is there
+    from the first step, and masks are updated as the weights move.
+    """
+    end_step = max(1, round(RAMP * total_steps))
+    return PolynomialDecay(
+        initial_sparsity=0.5 if from_one_shot else 0.0,
+        final_sparsity=0.5,
+        begin_step=0,
+        end_step=end_step,
+        frequency=max(1, end_step // MASKS_IN_RAMP),
+    )

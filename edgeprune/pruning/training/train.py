@@ -1,9 +1,9 @@
 """Trains a copy of a model with pruning wrappers, as a plan says, and takes the wrappers out again.
 
 Training starts from the one-shot solution, or from the dense weights with a sparsity that rises
-along a cubic. Masks move during the first `RAMP` of all steps, in which pruned weights may come
-back (SR-STE, see `PruningRule`), and then stay, so that the weights left can make up for what
-was taken. The dense model is the teacher (see `distill`).
+along a cubic. Masks move during the first part of all steps (see `default_schedule`), in which
+pruned weights may come back (SR-STE, see `PruningRule`), and then stay, so that the weights left
+can make up for what was taken. The dense model is the teacher (see `distill`).
 
 What each part brings, `Block(2,1)` at 90 % of the network of scripts/bench_accuracy on images of
 16x16 (dense 73.7 %), 4 epochs of 10,000 images with flip-shift: gradual without a teacher 58.8 %,
@@ -46,17 +46,17 @@ from edgeprune.pruning.training.feed import make_feed, split_off, steps_in_epoch
 from edgeprune.pruning.training.fingerprint import describe_run
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
 from edgeprune.pruning.training.losses import replacing_loss
-from edgeprune.pruning.training.quantized.aware import aware_profile, try_aware
-from edgeprune.pruning.training.schedule import PolynomialDecay, Schedule
+from edgeprune.pruning.training.quantized.aware import (
+    Awareness,
+    MeasureRanges,
+    aware_profile,
+    try_aware,
+)
+from edgeprune.pruning.training.schedule import Schedule, default_schedule
 from edgeprune.pruning.training.settings import Start, Training
 from edgeprune.pruning.training.strip import strip_pruning
 from edgeprune.pruning.training.wrap import wrap
 from edgeprune.pruning.training.wrapper import wrappers
-
-RAMP = 0.65
-"""Fraction of all steps over which masks move."""
-MASKS_IN_RAMP = 50
-"""How often masks are updated during these steps."""
 
 
 def train(
@@ -129,7 +129,7 @@ def train(
     looked_at = known if isinstance(data, Stream) else data
     labelled = looked_at is None or looked_at.labelled
     loss = replacing_loss(smaller.model, looked_at, training.loss) if labelled else None
-    aware = try_aware(wrapped, smaller.model, origin, profile, known, training.quantize_aware)
+    aware = try_aware(wrapped, smaller.model, profile, known, training.quantize_aware)
     student = aware.student if aware else wrapped
     trainee = _trainee(student, smaller.model, teacher, run.distillation, loss)
     compile_for_training(
@@ -144,7 +144,7 @@ def train(
     trainee.optimizer.build(trainee.trainable_variables)
     if run.state:
         run.state.restore(trainee, training.checkpoint)
-    _fit(trainee, wrapped, run, training, progress)
+    _fit(trainee, wrapped, aware, run, training, progress)
     _check_finite(wrapped)
     trained = copy_model(smaller.model)
     trained.set_weights(strip_pruning(wrapped).get_weights())
@@ -192,7 +192,9 @@ def _prepare(model: Model, plan: Plan, given: AnySource, training: Training, awa
     distillation = _possible(model, data, training.distillation)
     steps = steps_in_epoch(data, training.batch_size, training.steps_per_epoch)
     start = _chosen_start(training.start, given, training.schedule)
-    schedule = training.schedule or default_schedule(training.epochs * steps, start)
+    schedule = training.schedule or default_schedule(
+        training.epochs * steps, from_one_shot=start == "one-shot"
+    )
     chosen = {
         "batches in an epoch": steps,
         "start": start,
@@ -214,7 +216,14 @@ def _check_monitor(monitor: str | None, held_out: Any) -> None:
         )
 
 
-def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress: Progress) -> None:
+def _fit(
+    trainee: Model,
+    wrapped: Model,
+    aware: Awareness | None,
+    run: _Run,
+    training: Training,
+    progress: Progress,
+) -> None:
     """Trains in place, to the weights of the best epoch.
 
     Raises:
@@ -238,7 +247,7 @@ def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress
         steps_per_epoch=feed.steps if feed.counted else None,
         validation_data=run.held_out,
         shuffle=feed.shuffled_by_keras,
-        callbacks=[*_callbacks(wrapped, run, training), ticks],
+        callbacks=[*_callbacks(wrapped, aware, run, training), ticks],
         verbose=0,
     )
     if ticks.done < run.schedule.final_step and not trainee.stop_training:
@@ -249,7 +258,7 @@ def _fit(trainee: Model, wrapped: Model, run: _Run, training: Training, progress
         )
 
 
-def _callbacks(wrapped: Model, run: _Run, training: Training) -> list[Any]:
+def _callbacks(wrapped: Model, aware: Awareness | None, run: _Run, training: Training) -> list[Any]:
     validated = run.held_out is not None
     best = BestEpoch(
         training.monitor or ("val_loss" if validated else "loss"),
@@ -262,26 +271,11 @@ def _callbacks(wrapped: Model, run: _Run, training: Training) -> list[Any]:
     return [
         *([UpdatePruningStep()] if wrappers(wrapped) else []),
         *training.callbacks,
+        *([MeasureRanges(aware, validated=validated)] if aware else []),
         best,
         *([PruningSummaries(tensorboard)] if tensorboard else []),
         *([SaveState(checkpoint, run.identity, best)] if checkpoint else []),
     ]
-
-
-def default_schedule(total_steps: int, start: Start = "gradual") -> PolynomialDecay:
-    """Ends after `RAMP` of all steps; `wrap` gives it its final sparsity.
-
-    From the dense weights it is the cubic from 0; from the one-shot solution the sparsity is there
-    from the first step, and masks are updated as the weights move.
-    """
-    end_step = max(1, round(RAMP * total_steps))
-    return PolynomialDecay(
-        initial_sparsity=0.5 if start == "one-shot" else 0.0,
-        final_sparsity=0.5,
-        begin_step=0,
-        end_step=end_step,
-        frequency=max(1, end_step // MASKS_IN_RAMP),
-    )
 
 
 def _mean_sparsity(plan: Plan) -> float:

@@ -29,10 +29,12 @@ from edgeprune.core.pattern import NofM, Unstructured
 from edgeprune.core.plan import Plan
 from edgeprune.keras_model.calls import read_calls
 from edgeprune.keras_model.copies import copy_model
+from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune
+from edgeprune.pruning.fake_quantization import fake_quantize_kernel
 from edgeprune.pruning.training.quantized.aware import Awareness, aware_profile, try_aware
-from edgeprune.pruning.training.quantized.model import Point, QuantizedModel
+from edgeprune.pruning.training.quantized.model import Point, QuantizedModel, kernels_in
 from edgeprune.pruning.training.quantized.walk import INPUTS, Place, name_of, walk
 from edgeprune.pruning.training.schedule import ConstantSparsity
 from edgeprune.pruning.training.settings import Training
@@ -131,7 +133,7 @@ def runs(path: Path, x: Array, module: str) -> tuple[Array, float]:
 
 
 def aware_of(model: Any, x: Array) -> Awareness:
-    found = try_aware(copy_model(model), model, model, PROFILE, Data((x,)), asked=True)
+    found = try_aware(copy_model(model), model, PROFILE, Data((x,)), asked=True)
     assert found is not None
     return found
 
@@ -184,6 +186,20 @@ def test_ranges_follow_the_batches_of_training_and_no_others() -> None:
     np.testing.assert_allclose(np.asarray(student.ranges)[0], wanted, rtol=1e-5)
     student(x)
     np.testing.assert_allclose(np.asarray(student.ranges)[0], wanted, rtol=1e-5)
+
+
+def test_measured_ranges_are_what_values_span_without_rounding() -> None:
+    model, x = small(), 5 * images(70)
+    student = rounded(model, Place(INPUTS, 0), Place(3, 0))
+    student.measure([x])
+    kept = [
+        (variable, fake_quantize_kernel(variable.value, axes))
+        for variable, axes in kernels_in(model, per_channel_dense=True)
+    ]
+    with keras.StatelessScope(kept):
+        last = np.asarray(model(x))
+    wanted = [[x.min(), x.max()], [min(last.min(), 0), max(last.max(), 0)]]
+    np.testing.assert_allclose(student.ranges, wanted, rtol=1e-4)
 
 
 def test_training_moves_weights_and_moving_averages() -> None:
@@ -338,6 +354,28 @@ def test_the_pattern_holds_in_the_int8_file(tmp_path: Path) -> None:
     groups = np.asarray(dense.values()).reshape(-1, 4)
     assert ((groups == 0).sum(axis=1) >= 2).all()
     assert (np.asarray(conv.values()) == 0).mean() >= 0.5
+
+
+@pytest.mark.slow
+def test_a_model_that_lost_channels_trains_for_its_file_too(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 4), name="image")
+    hidden = inputs
+    for _ in range(2):
+        hidden = layers.Conv2D(32, 3, padding="same", use_bias=False)(hidden)
+        hidden = layers.ReLU(6.0)(layers.BatchNormalization()(hidden))
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(hidden)))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    made = plan(model, "arm-neon-int8", sparsity=0.5)
+    x = np.repeat(X, 4, axis=0)
+    trained = prune(model, made, Data((x,), np.repeat(Y, 4)), Training(epochs=4, batch_size=16))
+    assert trained.count_params() < 0.7 * model.count_params()
+    exported = export(trained, "arm-neon-int8", tmp_path / "m.tflite", plan=made)
+    assert exported.trained_ranges is not None
+    wanted = np.asarray(trained(x))
+    for module in MODULES.values():
+        found, _ = runs(tmp_path / "m.tflite", x, module)
+        assert np.mean((found - wanted) ** 2) < 0.01 * np.mean(wanted**2)
 
 
 @pytest.mark.slow

@@ -28,9 +28,8 @@ from edgeprune.pruning.training.learning_rate import (
     learning_rate_schedule,
     rate_share,
 )
-from edgeprune.pruning.training.schedule import ConstantSparsity
+from edgeprune.pruning.training.schedule import ConstantSparsity, default_schedule
 from edgeprune.pruning.training.settings import Training
-from edgeprune.pruning.training.train import default_schedule
 from edgeprune.pruning.training.wrap import wrap
 from edgeprune.pruning.training.wrapper import wrappers
 from tests.pruning.training.test_wrapper import branches, planned

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from edgeprune.conversion.from_keras import MAX_CALIBRATION_SAMPLES
 from edgeprune.conversion.trained_ranges import attach_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import Data
@@ -19,6 +20,7 @@ from edgeprune.keras_model.copies import compile_as
 from edgeprune.keras_model.interface import own_training
 from edgeprune.keras_model.layers import Model, can_rebuild, layers_inside, map_layers
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.pruning.training.callbacks import Logs
 from edgeprune.pruning.training.quantized.model import QuantizedModel
 from edgeprune.pruning.training.quantized.points import FilePoints, find_points
 from edgeprune.targets.child import WorkerError
@@ -33,6 +35,10 @@ class Awareness:
     points: FilePoints
     x: Sequence[Array]
 
+    def measure(self) -> None:
+        """Measures the ranges of the student as it is now."""
+        self.student.measure([array[:MAX_CALIBRATION_SAMPLES] for array in self.x])
+
     def finish(self, trained: Model) -> None:
         """Gives the trained plain model its ranges, in place."""
         now = np.asarray(self.student.ranges)
@@ -42,7 +48,6 @@ class Awareness:
 def try_aware(
     wrapped: Model,
     plain: Model,
-    origin: Model,
     profile: DeviceProfile | None,
     known: Data | None,
     asked: bool | None,
@@ -50,9 +55,8 @@ def try_aware(
     """Makes a wrapped model compute as its int8 file does; None where that is not to be.
 
     Args:
-      wrapped: `origin` in pruning wrappers; not copied.
+      wrapped: the model in pruning wrappers, as training starts from it; not copied.
       plain: the same model with dense weights; it tells which values the file rounds.
-      origin: the model that training starts from; it tells the ranges at first.
       profile: what `aware_profile` gave.
       known: samples to calibrate by; None if they can be gone through only once.
       asked: what `Training.quantize_aware` says.
@@ -76,11 +80,39 @@ def try_aware(
     student = QuantizedModel(
         wrapped,
         points.points,
-        points.first_ranges(origin, known.x),
+        points.fixed_ranges(),
         per_channel_dense=profile.per_channel_dense,
     )
     compile_as(student, wrapped)
-    return Awareness(student, profile, points, known.x)
+    aware = Awareness(student, profile, points, known.x)
+    aware.measure()
+    return aware
+
+
+class MeasureRanges(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Measures the ranges of a student in training before each epoch is judged.
+
+    Args:
+      aware: the student and its samples.
+      validated: whether epochs are judged by validation data, else by the loss of training.
+    """
+
+    def __init__(self, aware: Awareness, *, validated: bool) -> None:
+        super().__init__()
+        self._aware = aware
+        self._validated = validated
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Measures them for the validation at the end of an epoch."""
+        del logs
+        if self._validated:
+            self._aware.measure()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Measures them for the weights that are kept."""
+        del epoch, logs
+        if not self._validated:
+            self._aware.measure()
 
 
 def aware_profile(

@@ -2,7 +2,8 @@
 
 Kernels are rounded to the steps of their scale, and so are the values that are tensors of the file.
 Their ranges follow what the values are in training, as an exponential moving average of the least
-and the largest value of each batch.
+and the largest value of each batch, which lags behind weights that move. So they are measured anew
+before an epoch is judged.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import CallGraph, Tensor, read_calls
+from edgeprune.keras_model.interface import PREDICT_BATCH
 from edgeprune.keras_model.layers import Layer, Model, functional, layers_inside
 from edgeprune.pruning.fake_quantization import (
     channel_axes,
@@ -111,6 +113,26 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             self.ranges.assign(following.new_ranges())
         return keras.tree.pack_sequence_as(structure._outputs_struct, outputs)
 
+    def measure(self, x: Sequence[Array]) -> None:
+        """Sets the ranges to what values span on samples, for inference, with rounded kernels.
+
+        Args:
+          x: one array `[n, ...]` per input.
+        """
+        spans = _Spans(self._setup)
+        inputs = list(zip(x, functional(self.model).inputs, strict=True))
+        for start in range(0, len(x[0]), PREDICT_BATCH):
+            given = [
+                keras.ops.convert_to_tensor(array[start : start + PREDICT_BATCH], tensor.dtype)
+                for array, tensor in inputs
+            ]
+            with keras.StatelessScope(list(self._rounded_kernels()), initialize_variables=False):
+                walk(self._graph, given, spans.visit, training=False)
+        ranges = np.array(self.ranges)
+        for row, (low, high) in spans.found.items():
+            ranges[row] = (low, high) if low < high else (0.0, 1.0)
+        self.ranges.assign(ranges)
+
     def _rounded_kernels(self) -> Iterator[tuple[Any, Tensor]]:
         for kernel, axes in kernels_in(self.model, per_channel_dense=self._setup.per_channel_dense):
             yield kernel, fake_quantize_kernel(kernel.value, axes)
@@ -153,6 +175,22 @@ class _Setup:
     @cached_property
     def by_place(self) -> dict[Place, Point]:
         return {point.place: point for point in self.points}
+
+
+class _Spans:
+    """Collects what the values that are followed span, and rounds none."""
+
+    def __init__(self, setup: _Setup) -> None:
+        self._by_place = setup.by_place
+        self.found: dict[int, tuple[float, float]] = {}
+
+    def visit(self, place: Place, value: Tensor) -> Tensor:
+        point = self._by_place.get(place)
+        if point is not None and point.watched:
+            array = np.asarray(value, np.float32)
+            low, high = self.found.get(point.row, (0.0, 0.0))
+            self.found[point.row] = min(low, float(array.min())), max(high, float(array.max()))
+        return value
 
 
 class _Following:

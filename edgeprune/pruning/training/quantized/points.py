@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 from edgeprune.conversion.from_keras import (
-    MAX_CALIBRATION_SAMPLES,
     calibration,
     convert,
     quantized,
@@ -27,7 +26,6 @@ from edgeprune.conversion.int8.values import activation_values, shared_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import Tensor, read_calls
 from edgeprune.keras_model.converter_copy import for_converter
-from edgeprune.keras_model.interface import PREDICT_BATCH
 from edgeprune.keras_model.layers import Model, functional
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.training.quantized.model import Point
@@ -59,21 +57,11 @@ class FilePoints:
     names: Mapping[Place, str]
     """What people call these values."""
 
-    def first_ranges(self, model: Model, x: Sequence[Array]) -> Array:
-        """`[rows, 2]`: the least and the largest value of each range on samples.
-
-        Args:
-          model: the plain model, with the weights that training starts from.
-          x: one array `[n, ...]` per input.
-        """
-        spans = _spans(model, x, {point.place for point in self.points if point.watched})
-        found = np.zeros((len(set(self.rows.values())), 2))
-        for point in self.points:
-            low, high = spans.get(point.place, (0.0, 0.0))
-            found[point.row] = min(found[point.row, 0], low), max(found[point.row, 1], high)
+    def fixed_ranges(self) -> Array:
+        """`[rows, 2]`: the ranges that never change; from 0 to 1 where they are to be measured."""
+        found = np.tile([0.0, 1.0], (len(set(self.rows.values())), 1))
         for row, span in self.fixed.items():
             found[row] = span.low, span.high
-        found[found[:, 0] == found[:, 1], 1] = 1.0
         return found
 
     def ranges_in_file(
@@ -199,25 +187,6 @@ def _values(model: Model, x: Sequence[Array]) -> dict[Place, Array]:
         return value
 
     _run(for_converter(model, unroll=False), x, visit)
-    return found
-
-
-def _spans(
-    model: Model, x: Sequence[Array], wanted: Collection[Place]
-) -> dict[Place, tuple[float, float]]:
-    """The least and the largest of some values of a model on samples, in batches."""
-    found: dict[Place, tuple[float, float]] = {}
-
-    def visit(place: Place, value: Tensor) -> Tensor:
-        if place in wanted:
-            array = np.asarray(value, np.float32)
-            low, high = found.get(place, (0.0, 0.0))
-            found[place] = min(low, float(array.min())), max(high, float(array.max()))
-        return value
-
-    count = min(len(x[0]), MAX_CALIBRATION_SAMPLES)
-    for start in range(0, count, PREDICT_BATCH):
-        _run(model, [array[start : min(start + PREDICT_BATCH, count)] for array in x], visit)
     return found
 
 
