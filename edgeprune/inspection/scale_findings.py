@@ -125,7 +125,8 @@ def _real_steps(tensor: Tensor) -> Array | None:
     """`[channels, values]`: steps from zero of each weight, one row if there is one scale."""
     axes = len(tensor.shape)
     usable = tensor.constant and not tensor.sparse and tensor.dtype in _TYPES and axes > 1
-    if not usable or not tensor.scales.size:
+    scales = tensor.scales
+    if not usable or not scales.size or not (np.isfinite(scales) & (scales > 0)).all():
         return None
     values = tensor.values()
     if values is None:

@@ -14,8 +14,10 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.finding import Finding
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.inspection.scale_findings import RULE, scale_findings
+from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import read_beside
+from tests.support.tflite_builder import dense_net
 
 RNG = np.random.default_rng(0)
 
@@ -79,3 +81,15 @@ def test_a_range_is_suspicious_from_a_hundred_times_the_quantile_on(
     made = graph.tensors[graph.subgraphs[0].operators[-1].outputs[0]].name
     assert len(list(scale_findings(graph, [ActivationTail(made, -1.0, times, 1.0)]))) == found
     assert not list(scale_findings(graph, [ActivationTail("of another file", -1.0, times, 1.0)]))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_scales_that_scale_nothing_are_not_divided_by(tmp_path: Path, scale: float) -> None:
+    # The fuzzer made one of them 0, as which every value is 0 and so is their quantile.
+    weights = RNG.integers(-127, 128, (24, 64)).astype(np.int8)
+    path = dense_net(tmp_path / "m.tflite", weights, "int8", per_channel=True)
+    draft = load(path)
+    (tensor,) = [t for t in draft.model.subgraphs[0].tensors if len(t.quantization.scale) > 1][:1]
+    tensor.quantization.scale = np.full(24, scale, np.float32)
+    write(draft, path)
+    assert suspicious(path) == []
