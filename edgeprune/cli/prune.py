@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,7 @@ def prune_command(
     asked["activation"] = activation or "keep"
     found = given or _planned(loaded, model, profile, source, asked | {"samples": samples})
     _require_same_device(found, profile, plan_path)
+    how = _aware_where_dense(how, found, loaded)
     pruned, caught = _carried_out(loaded, found, profile, source, samples, how)
     save_model(pruned, output)
     _keep_plan(found, pruned, output)
@@ -229,6 +231,15 @@ def _planned(
         return inputs.plan_as_asked(
             loaded, path, profile, x=source, look_around=False, progress=tell, **asked
         )
+
+
+def _aware_where_dense(how: Training | None, found: Plan, model: Any) -> Training | None:
+    """Training for int8 alone, where the route prunes nothing; as it was asked for elsewhere."""
+    from edgeprune.keras_model.layers import can_rebuild
+
+    if how is None or found.pruned or found.numerics != "int8" or not can_rebuild(model):
+        return how
+    return replace(how, quantize_aware=True) if how.quantize_aware is None else how
 
 
 def _carried_out(

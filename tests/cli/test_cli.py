@@ -251,6 +251,9 @@ def test_quantisation_aware_training_leaves_ranges_that_export_takes(
     plain = run(*trains, "--device", "ethos-u85", "--no-quantize-aware", "-o", "q.keras")
     assert plain.returncode == 0, plain.stderr
     assert "q.ranges.json" not in files(tmp_path)
+    dense = run(*trains, "--device", "android-phone", "--route", "int8", "-o", "r.keras")
+    assert dense.returncode == 0, dense.stderr
+    assert "r.ranges.json" in files(tmp_path)
 
 
 def test_a_sparse_file_goes_there_and_back(run: Run, tmp_path: Path) -> None:
