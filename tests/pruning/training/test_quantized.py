@@ -32,8 +32,8 @@ from edgeprune.keras_model.copies import copy_model
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune
-from edgeprune.pruning.fake_quantization import fake_quantize_kernel
 from edgeprune.pruning.training.quantized.aware import Awareness, aware_profile, try_aware
+from edgeprune.pruning.training.quantized.fake_quantization import fake_quantize_kernel
 from edgeprune.pruning.training.quantized.model import Point, QuantizedModel, kernels_in
 from edgeprune.pruning.training.quantized.walk import INPUTS, Place, name_of, walk
 from edgeprune.pruning.training.schedule import ConstantSparsity

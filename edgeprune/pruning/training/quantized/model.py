@@ -20,12 +20,12 @@ from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import CallGraph, Tensor, read_calls
 from edgeprune.keras_model.interface import PREDICT_BATCH
 from edgeprune.keras_model.layers import Layer, Model, functional, layers_inside
-from edgeprune.pruning.fake_quantization import (
+from edgeprune.pruning.training.masked_kernel import KERAS_PACKAGE
+from edgeprune.pruning.training.quantized.fake_quantization import (
     channel_axes,
     fake_quantize,
     fake_quantize_kernel,
 )
-from edgeprune.pruning.training.masked_kernel import KERAS_PACKAGE
 from edgeprune.pruning.training.quantized.walk import Place, walk
 
 MOMENTUM = 0.99

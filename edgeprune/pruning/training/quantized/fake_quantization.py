@@ -12,7 +12,6 @@ TensorFlow Lite, https://ai.google.dev/edge/litert/models/quantization_spec.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,8 +19,6 @@ import tensorflow as tf
 
 LARGEST_WEIGHT = 127
 """The largest integer of a kernel; -128 is left out, so that zero is the middle."""
-STEPS = 255
-"""Steps from the lowest to the highest int8 value of an activation."""
 _CHANNEL_AXES = {
     "Dense": (-1,),
     "Conv1D": (-1,),
@@ -34,29 +31,6 @@ _CHANNEL_AXES = {
 """The axes of a Keras kernel that tell its output channels apart, by the kind of layer."""
 _SMALLEST = 1e-30
 """Keeps quotients finite where all weights of a channel are 0."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """What an activation's int8 values span; contains 0."""
-
-    minimum: float
-    maximum: float
-
-    @property
-    def scale(self) -> float:
-        """The real number of one step; 0 for an empty range."""
-        return (self.maximum - self.minimum) / STEPS
-
-    @property
-    def zero_point(self) -> int:
-        """The int8 value of 0."""
-        return round(-128 - self.minimum / self.scale) if self.scale else 0
-
-
-def range_of(minimum: float, maximum: float) -> Range:
-    """The narrowest range that holds two numbers and 0."""
-    return Range(min(0.0, minimum), max(0.0, maximum))
 
 
 def channel_axes(kind: str, *, per_channel_dense: bool) -> tuple[int, ...]:
