@@ -1,7 +1,6 @@
 """Measures the ranges of a float file's activations on calibration samples.
 
-The samples run in a LiteRT child, with XNNPACK. It keeps no values between its operators, so that
-the file that runs has every activation among its outputs.
+The samples run in a LiteRT child, with XNNPACK.
 """
 
 from __future__ import annotations
@@ -11,17 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgeprune.conversion.int8.child import launcher
 from edgeprune.conversion.int8.equalise import passages
-from edgeprune.conversion.int8.ranges import Range, Ranges, activations
-from edgeprune.conversion.same_padding import write_out_padding
+from edgeprune.conversion.int8.exposed import expose
+from edgeprune.conversion.int8.ranges import Range, Ranges
 from edgeprune.core.arrays import Array
-from edgeprune.targets.child import run_worker, worker_model
+from edgeprune.targets.child import run_worker
 from edgeprune.tflite.format import draft as tflite_draft
-from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.format.signature import input_ports
 
 TIME_LIMIT_S = 3600.0
 """Time limit in seconds; large networks take minutes."""
@@ -65,28 +60,23 @@ def measure(floating: bytes, samples: Mapping[str, Array], *, counted: int = COU
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         path = Path(name, "float.tflite")
         draft = tflite_draft.from_bytes(floating, path)
-        measured = activations(draft.graph)
         channels = sorted({index for each in passages(draft) for index in each.path})
-        draft = write_out_padding(draft)
-        main = draft.model.subgraphs[0]
-        main.outputs = np.array([*main.outputs, *sorted({*measured} - {*main.outputs})], np.int32)
-        draft.model.signatureDefs = []
-        tflite_draft.write(draft, path)
-        ports = [(port.name, port.tensor) for port in input_ports(draft.graph)]
-        model = {
-            **worker_model(tflite_file.read(path)),
-            "input_tensors": [tensor for _, tensor in ports],
-            "output_tensors": list(measured),
+        file = expose(draft, path)
+        job = {
+            "runtime": "LiteRT",
+            "models": [file.model],
+            "channels": channels,
+            "counted": counted,
         }
-        job = {"runtime": "LiteRT", "models": [model], "channels": channels, "counted": counted}
-        inputs = [[samples[name] for name, _ in ports]]
+        inputs = [[samples[name] for name in file.inputs]]
         reply = run_worker(
             job, inputs, launcher=launcher(), script=_WORKER, time_limit_s=TIME_LIMIT_S
         )
-    names = [draft.graph.tensors[index].name for index in measured]
     extremes, least, *ends = reply.outputs
     return Measured(
-        _named(names, extremes), _named(names, least), dict(zip(channels, ends, strict=True))
+        _named(file.names, extremes),
+        _named(file.names, least),
+        dict(zip(channels, ends, strict=True)),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from edgeprune.conversion.int8.candidates import Candidate, Kind, comparable
 from edgeprune.conversion.int8.child import launcher
 from edgeprune.core.arrays import Array
-from edgeprune.core.layer_noise import LayerNoise
+from edgeprune.core.layer_noise import LayerNoise, noisiest
 from edgeprune.targets.child import WorkerError, run_child
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
@@ -85,8 +85,7 @@ class Mended:
     @property
     def noisiest(self) -> tuple[LayerNoise, ...]:
         """The three layers with the lowest ratio, that one first."""
-        known = [(row.snr_db, row) for row in self.noise if row.snr_db is not None]
-        return tuple(row for _, row in sorted(known, key=lambda pair: pair[0])[:3])
+        return noisiest(self.noise, 3)
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's entry "int8"."""

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.conversion.int8.child import launcher
+from edgeprune.conversion.int8.exposed import expose
 from edgeprune.conversion.int8.ranges import Range, Ranges, activations
-from edgeprune.conversion.same_padding import write_out_padding
 from edgeprune.core.arrays import Array
-from edgeprune.targets.child import run_worker, worker_model
+from edgeprune.targets.child import run_worker
 from edgeprune.tflite.format import draft as tflite_draft
-from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.format.signature import input_ports
 
 _STEPS = 255
 """Steps of an int8 range."""
@@ -35,30 +33,16 @@ def activation_values(floating: bytes, samples: Mapping[str, Array]) -> dict[str
     """
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         path = Path(name, "float.tflite")
-        draft = tflite_draft.from_bytes(floating, path)
-        wanted = activations(draft.graph)
-        ports = [(port.name, port.tensor) for port in input_ports(draft.graph)]
-        draft = write_out_padding(draft)
-        main = draft.model.subgraphs[0]
-        main.outputs = np.array([*main.outputs, *sorted({*wanted} - {*main.outputs})], np.int32)
-        draft.model.signatureDefs = []
-        tflite_draft.write(draft, path)
-        graph = tflite_file.read(path)
-        model = {
-            **worker_model(graph),
-            "input_tensors": [tensor for _, tensor in ports],
-            "output_tensors": list(wanted),
-        }
+        file = expose(tflite_draft.from_bytes(floating, path), path)
         job = {
             "kind": "run",
             "runtime": "LiteRT",
             "threads": 1,
             "delegates": True,
-            "models": [model],
+            "models": [file.model],
         }
-        reply = run_worker(job, [[samples[name] for name, _ in ports]], launcher=launcher())
-    names = [graph.tensors[index].name for index in wanted]
-    return dict(zip(names, reply.outputs, strict=True))
+        reply = run_worker(job, [[samples[name] for name in file.inputs]], launcher=launcher())
+    return dict(zip(file.names, reply.outputs, strict=True))
 
 
 def shared_ranges(
