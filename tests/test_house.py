@@ -17,6 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "__main__", "tfmot"}),
     frozenset({"cli"}),
     frozenset({"report"}),
+    frozenset({"searching"}),
     frozenset({"planning"}),
     frozenset({"inspection"}),
     frozenset({"pruning"}),
