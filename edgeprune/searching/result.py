@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeprune.core.amounts import cost_text
-from edgeprune.core.grid import Cell, Grid, Printable, brief, grid
+from edgeprune.core.grid import Cell, Grid, Printable, grid
 from edgeprune.searching.attempts import Attempt
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import HalfAccuracy
@@ -132,7 +132,10 @@ class Front:
         """The points, the cheapest first, and the dense files below them."""
         dense = [each for each in self.references if each.name not in _names(self.points)]
         rows = (self._cells(each) for each in (*self.points, *dense))
-        return grid(self.title, _COLUMNS, rows, self.verdict()).compact()
+        dearest = self._dearest
+        beside = f">of dense {dearest.numerics}" if dearest else ">of dense"
+        headings = (*_COLUMNS[:5], beside, *_COLUMNS[5:])
+        return grid(self.title, headings, rows, self.verdict()).compact()
 
     def _cells(self, point: Point) -> tuple[Cell, ...]:
         accuracy = point.accuracy
@@ -143,16 +146,27 @@ class Front:
             point.how or "-",
             cost_text(point.cost, self.unit) + (" expected" if point.expected else ""),
             self._ratio(point),
-            "-" if accuracy is None else brief(accuracy.selected_on),
-            "-" if accuracy is None else brief(accuracy.reported_on),
+            "-" if accuracy is None else _score(accuracy.selected_on),
+            "-" if accuracy is None else _score(accuracy.reported_on),
             "-" if not accuracy or not accuracy.ci95 else "{:.3f} to {:.3f}".format(*accuracy.ci95),
             "-" if point.size_bytes is None else f"{point.size_bytes / 1024:.0f}",
         )
 
+    @property
+    def _dearest(self) -> Point | None:
+        return max(self.references, key=lambda each: each.cost, default=None)
+
     def _ratio(self, point: Point) -> str:
         """Its cost as a part of that of the dearest dense file."""
-        dearest = max((each.cost for each in self.references), default=0)
-        return f"{point.cost / dearest:.2f}" if dearest else "-"
+        dearest = self._dearest
+        return f"{point.cost / dearest.cost:.2f}" if dearest and dearest.cost else "-"
+
+
+def _score(value: float | None) -> str:
+    """An accuracy or metric: three places, or four digits of large values."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def _names(points: Iterable[Point]) -> set[str]:
@@ -160,8 +174,8 @@ def _names(points: Iterable[Point]) -> set[str]:
 
 
 _COLUMNS = (
-    *("ship", "=device", "=route", "pruned", ">cost", ">of dense", ">accuracy, selecting half"),
-    *(">other half", ">95 % interval", ">KiB"),
+    *("ship", "=device", "=route", "pruned", ">cost"),
+    *(">accuracy, selecting half", ">other half", ">95 % interval", ">KiB"),
 )
 
 
