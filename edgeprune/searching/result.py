@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,12 @@ class Front:
         return None if self.ship is None else self.points[self.ship]
 
     @property
+    def beaten(self) -> tuple[Point, ...]:
+        """The dense files that are no points of the front."""
+        points = {point.name for point in self.points}
+        return tuple(each for each in self.references if each.name not in points)
+
+    @property
     def title(self) -> str:
         """Its devices, and by what they are measured."""
         by = self.target or "the cost table"
@@ -130,8 +136,7 @@ class Front:
 
     def grid(self) -> Grid:
         """The points, the cheapest first, and the dense files below them."""
-        dense = [each for each in self.references if each.name not in _names(self.points)]
-        rows = (self._cells(each) for each in (*self.points, *dense))
+        rows = (self._cells(each) for each in (*self.points, *self.beaten))
         dearest = self._dearest
         beside = f">of dense {dearest.numerics}" if dearest else ">of dense"
         headings = (*_COLUMNS[:5], beside, *_COLUMNS[5:])
@@ -167,10 +172,6 @@ def _score(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
-
-
-def _names(points: Iterable[Point]) -> set[str]:
-    return {point.name for point in points}
 
 
 _COLUMNS = (
