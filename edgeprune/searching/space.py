@@ -22,6 +22,8 @@ from edgeprune.targets.find import find_target, measures_device
 from edgeprune.targets.measuring import default_target, readiness_for, require_ready
 from edgeprune.targets.target import OnCores, Remote
 
+SPACE_SCHEMA = 1
+"""Version of what a search tries, and in what rounds: workers of one search have the same."""
 SIZE_UNIT = "bytes"
 """The unit of a front where nothing tells what an inference costs: bytes of the file."""
 CHANNEL_COSTS = (0.8, 0.65, 0.52, 0.42, 0.33)
