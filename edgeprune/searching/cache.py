@@ -36,7 +36,7 @@ class Cache:
         try:
             record = json.loads(self._path(kind, made_from).read_text(encoding="utf-8"))
             sha256 = record.pop("sha256")
-        except (OSError, ValueError, RecursionError, AttributeError, KeyError):
+        except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
             return None
         sound = record.get("schema") == _SCHEMA and sha256 == digest.of_json(record)
         return record.get("content") if sound else None
