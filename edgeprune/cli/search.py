@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,12 +17,13 @@ from edgeprune.cli.completion import complete_devices, complete_routes
 from edgeprune.cli.output import print_json
 from edgeprune.core.durations import read_duration
 from edgeprune.core.errors import InputError
+from edgeprune.core.work_note import parent_and_notes
 from edgeprune.targets.measurement import Settings
 
 if TYPE_CHECKING:
     from edgeprune.core.data import Scale
     from edgeprune.searching.command import Given
-    from edgeprune.searching.search import Standing
+    from edgeprune.searching.run import Standing
 
 
 def read_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -182,7 +184,9 @@ def search_command(
     from edgeprune.report.search import PAGES
     from edgeprune.searching.asked import Asked
     from edgeprune.searching.budget import Budget
-    from edgeprune.searching.search import Audience, run_search
+    from edgeprune.searching.crashes import Crashes
+    from edgeprune.searching.run import Audience
+    from edgeprune.searching.search import run_search
 
     asked = Asked(
         model=model,
@@ -206,9 +210,11 @@ def search_command(
         settings=settings,
         given=given,
     )
+    crashes = Crashes(Path(tempfile.gettempdir())) if parent_and_notes() else None
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         shown = Shown(tell, seconds)
-        found = run_search(asked, output, Audience(shown.progress, shown.told, PAGES))
+        audience = Audience(shown.progress, shown.told, PAGES)
+        found = run_search(asked, output, audience, crashes)
     if as_json:
         print_json(found.to_json())
     else:

@@ -14,9 +14,13 @@ TASK = Task(1, Candidate("phone", "int8"), Stage.ONE_SHOT)
 
 
 def test_a_task_is_under_way_while_it_is_evaluated_also_if_it_fails(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fails"), Crashes(tmp_path).evaluating(TASK):
-        assert (tmp_path / UNDER_WAY).read_text() == TASK.key
-        raise ValueError("fails")
+    def fail() -> None:
+        with Crashes(tmp_path).evaluating(TASK):
+            assert (tmp_path / UNDER_WAY).read_text() == TASK.key
+            raise ValueError("fails")
+
+    with pytest.raises(ValueError, match="fails"):
+        fail()
     assert not (tmp_path / UNDER_WAY).exists()
 
 
