@@ -83,7 +83,7 @@ def run_search(
         yardsticks = {route.device: route.front for route in space.routes}
         evaluation = Evaluation(subject, cache, yardsticks)
         for key, died in (crashes.taken() if crashes else {}).items():
-            study.lost(key, died)
+            study.lost(key, died.rstrip("."))
         log = Log(_seconds_before(folder, study))
         begun = time.monotonic()
         audience.progress("judging the dense model", 0, 1)
