@@ -24,17 +24,25 @@ class Crashes:
 
     folder: Path
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether an earlier process began this search."""
+        return (self.folder / _BEGAN).exists()
+
     def began(self) -> float:
         """When the first of these processes began, by `time.monotonic`."""
         path = self.folder / _BEGAN
-        if not path.exists():
+        if not self.goes_on:
             path.write_text(repr(time.monotonic()), encoding="utf-8")
         return float(path.read_text(encoding="utf-8"))
 
     def taken(self) -> dict[str, str]:
-        """Why earlier processes died, by the key of the task; told once."""
+        """Why earlier processes died, by the key of the task; told once.
+
+        What `compare` left in the same folder has no such key.
+        """
         found = {}
-        for path in sorted(self.folder.glob(f"{CRASH}*")):
+        for path in sorted(self.folder.glob(f"{CRASH}*:*")):
             found[path.name.removeprefix(CRASH)] = path.read_text(encoding="utf-8")
             path.unlink()
         return found

@@ -27,7 +27,10 @@ def test_a_task_is_under_way_while_it_is_evaluated_also_if_it_fails(tmp_path: Pa
 def test_a_crash_is_told_once_and_the_time_goes_on_from_the_first_process(tmp_path: Path) -> None:
     began = Crashes(tmp_path).began()
     (tmp_path / f"{CRASH}{TASK.key}").write_text("SIGSEGV")
+    (tmp_path / f"{CRASH}0").write_text("of a device that was compared")
     again = Crashes(tmp_path)
+    assert again.goes_on
     assert again.taken() == {TASK.key: "SIGSEGV"}
     assert again.taken() == {}
     assert again.began() == began
+    assert (tmp_path / f"{CRASH}0").exists()
