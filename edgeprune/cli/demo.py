@@ -41,7 +41,7 @@ def demo_command(
     """Train a small network on handwritten digits, then compare three devices, and search.
 
     Each is measured by its own instrument, and the last lines say what to ship: of each device, and
-    what a search of about a minute found on the first phone. What an earlier demo left in DIR is
+    what a search of about a minute found for the Edge TPU. What an earlier demo left in DIR is
     reused.
     """
     from edgeprune.core.files import make_output_folder
