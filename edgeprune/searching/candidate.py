@@ -122,3 +122,13 @@ class Outcome:
                 }
             )
         return cls(**{**found, "failed_checks": tuple(found["failed_checks"])})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task that is over: with an outcome, or failed for good."""
+
+    task: Task
+    outcome: Outcome | None
+    error: str = ""
+    """Why there is no outcome."""
