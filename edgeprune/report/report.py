@@ -18,9 +18,10 @@ from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
-from edgeprune.report.ranking import RankedBy, Ranking, cost_change, rank, ranking_costs
+from edgeprune.report.ranking import Ranking, cost_change, rank
 from edgeprune.targets.checks import Verdict
 from edgeprune.targets.find import times_this_computer
+from edgeprune.targets.inference_cost import RankedBy, ranking_costs
 from edgeprune.targets.measurement import Measurement, Measurements
 from edgeprune.targets.modelled_cycles import fewer_cycles_text
 
