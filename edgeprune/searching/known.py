@@ -88,7 +88,7 @@ class Known:
 
     def failed_below(self, route: RouteSpace, level: float) -> float | None:
         """The highest level of a route below another at which a candidate failed for good."""
-        found = (level_of(each) for each in self._failed if _belongs(each, route))
+        found = (level_of(each) for each in self._failed if belongs(each, route))
         return max((each for each in found if each < level), default=None)
 
     @cached_property
@@ -102,7 +102,7 @@ class Known:
             self._tried(route, candidate, stage, outcome)
             for route in self.space.routes
             for candidate, (stage, outcome) in furthest.items()
-            if _belongs(candidate, route)
+            if belongs(candidate, route)
         )
 
     def _tried(
@@ -232,7 +232,7 @@ class Known:
                 return route.at(1 - level, epochs)
 
 
-def _belongs(candidate: Candidate, route: RouteSpace) -> bool:
+def belongs(candidate: Candidate, route: RouteSpace) -> bool:
     """Whether a candidate is of a route; a dense model may have a pruned route's name."""
     dense = candidate.sparsity == 0 or (route.dense and not route.values)
     named = (candidate.device, candidate.route) == (route.device, route.route)

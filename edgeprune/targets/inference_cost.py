@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from edgeprune.core.amounts import count_text
+
 if TYPE_CHECKING:
     from edgeprune.targets.measurement import Measurement
 
@@ -22,8 +24,6 @@ RANKED_BY: Mapping[Unit, RankedBy] = MappingProxyType(
     }
 )
 """What files are ranked by, the best first."""
-SMALL_COUNT = 100_000
-"""Counts below it are written out."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,7 @@ class InferenceCost:
     @property
     def number(self) -> str:
         """The value for people, large counts in millions."""
-        if self.unit == "ms":
-            return f"{self.value:.3f}"
-        if self.value < SMALL_COUNT:
-            return f"{self.value:,.0f}"
-        millions = self.value / 1e6
-        return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
+        return f"{self.value:.3f}" if self.unit == "ms" else count_text(self.value)
 
     @property
     def ranked_by(self) -> RankedBy:
