@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from edgeprune.conversion.lift import layers as lifted
+
 L = keras.layers
 
 
@@ -142,6 +144,20 @@ def _joined(take: Callable[[Any], list[Any]]) -> Callable[[], Any]:
     return make
 
 
+def _with_constants() -> Any:
+    """What a .tflite file holds beside kernels: numbers per channel, channels of constants."""
+    image = _image()
+    x = L.Conv2D(16, 1, name="first")(image)
+    x = lifted.ConstantOperand("multiply", (16,), name="scale")(x)
+    x = lifted.ConstantOperand("subtract", (1, 8, 16), left=True, name="shift")(x)
+    x = lifted.ConstantOperand("add", (8, 8, 1), name="place")(x)
+    x = lifted.ChannelPad(2, 3, 0.5, name="pad")(x)
+    x = lifted.LegacyResize((5, 11), "bilinear", align_corners=True)(x)
+    held = lifted.HeldConstant((5, 11, 4), name="held")(x)
+    x = L.Concatenate()([held, x])
+    return keras.Model(image, L.Conv2D(4, 1, name="last")(x))
+
+
 def _mixer() -> Any:
     """A Dense along positions lets channels pass by."""
     tokens = keras.Input((10, 8))
@@ -194,6 +210,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "shuffle": _shuffle,
     "ShuffleNet": _shuffle_net,
     "BlazeFace": _blaze_face,
+    "constants of a file": _with_constants,
     "split": _joined(lambda x: keras.ops.split(x, 4, axis=-1)),
     "split, unequal": _joined(lambda x: keras.ops.split(x, [4, 10], axis=3)),
     "split positions": _joined(lambda x: keras.ops.split(x, 2, axis=1)),
