@@ -13,9 +13,11 @@ import pytest
 
 from edgeprune.core.errors import InputError
 from edgeprune.searching.candidate import Candidate, Outcome, Stage, Task
+from edgeprune.searching.opening import NAME, Heart
 from edgeprune.searching.space import Space
 from edgeprune.searching.storage_url import StorageUrl, file_url, read_url
-from edgeprune.searching.study import MOST_DEATHS, NAME, Heart, Study
+from edgeprune.searching.study import Study
+from edgeprune.searching.trials import MOST_DEATHS
 from tests.support.pretended_search import Formula, phone_space
 
 IDENTITY = {"model": "a" * 64, "data": "b" * 64, "seed": "0"}
