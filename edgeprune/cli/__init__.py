@@ -49,6 +49,9 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         "routes": (
             "Measure every route of a device, dense and pruned, to see which pays before training."
         ),
+        "search": (
+            "Search routes, sparsities and training for the fastest file that keeps the accuracy."
+        ),
         "targets": "List the instruments: which are ready, and what installs the others.",
         "validate": "Check that a file loads, computes what it should and fits the device.",
     }
@@ -159,6 +162,8 @@ def cli() -> None:
     A .tflite file that you have, whoever made it:
       edgeprune inspect model.tflite --device xnnpack-arm64   what is in it, and what is wrong
       edgeprune encode  model.tflite --device xnnpack-arm64 -o sparse.tflite
+    Or have the fastest file found that keeps the accuracy:
+      edgeprune search model.keras --devices android-phone --data data.npz --max-drop 0.01 -o found
     Or all of it for several devices, with a report:
       edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
 
