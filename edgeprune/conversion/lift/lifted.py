@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,25 +73,32 @@ class Obstacle:
     name: str
     reason: str
 
-    def __str__(self) -> str:
-        where = f"operator {self.operator} ({self.name})" if self.operator >= 0 else self.name
-        return f"{where}: {self.reason}"
-
 
 MOST_LISTED = 8
-"""Obstacles that a message lists one by one."""
+"""Kinds of obstacles that a message lists, and operators that it lists of each."""
 
 
 class Unliftable(InputError):  # noqa: N818  the name says what is wrong with the file
     """A .tflite file that no Keras model can be built from."""
 
     def __init__(self, path: Path, obstacles: Sequence[Obstacle]) -> None:
-        listed = "; ".join(map(str, obstacles[:MOST_LISTED]))
-        more = len(obstacles) - MOST_LISTED
-        listed += f"; and {more} more" if more > 0 else ""
         super().__init__(
-            f"{path}: expected a file whose operators all have a counterpart in Keras. Received: "
-            f"{listed}. Give the model as a .keras file, or convert it again without these "
-            "operators; 'edgeprune encode' takes the file as it is."
+            f"{path}: expected operators that all have a counterpart in Keras. Received: "
+            f"{'; '.join(_listed(obstacles))}. Give the model as a .keras file, or convert it "
+            "again without these operators; 'edgeprune encode' takes the file as it is."
         )
         self.obstacles = tuple(obstacles)
+
+
+def _listed(obstacles: Sequence[Obstacle]) -> Iterator[str]:
+    """Obstacles in words, those of one kind together."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for obstacle in obstacles:
+        kinds.setdefault((obstacle.name, obstacle.reason), []).append(obstacle.operator)
+    for (name, reason), numbers in list(kinds.items())[:MOST_LISTED]:
+        listed = ", ".join(map(str, numbers[:MOST_LISTED]))
+        listed += f" and {len(numbers) - MOST_LISTED} more" if len(numbers) > MOST_LISTED else ""
+        where = f"operator{'s' if len(numbers) > 1 else ''} {listed} ({name})"
+        yield f"{name if numbers[0] < 0 else where}: {reason}"
+    if len(kinds) > MOST_LISTED:
+        yield f"and {len(kinds) - MOST_LISTED} other kinds"

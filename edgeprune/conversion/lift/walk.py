@@ -147,11 +147,13 @@ class _Walk:
           BlockedError: it cannot be lifted.
         """
         entry = None if operator.custom else LIFTS.get(operator.op)
-        if entry is None:
+        foldable = not operator.custom and operator.op in ("SHAPE", *FOLDS)
+        lost = bool(self.lost.intersection(operator.inputs))
+        if entry is None and not (foldable and lost):
             raise BlockedError(
                 "a custom operator" if operator.custom else "there is no counterpart for it"
             )
-        if self.lost.intersection(operator.inputs):
+        if entry is None or lost:
             self.lost.update(operator.outputs)
             return
         for index in operator.outputs:

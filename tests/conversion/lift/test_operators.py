@@ -304,6 +304,7 @@ CASES: Mapping[str, Make] = {
     "gather in two axes": one(
         "GATHER", [(1, 4, 2), ints([3, 0], [1, 1])], [(1, 2, 2, 2)], schema.GatherOptionsT(axis=1)
     ),
+    "reverse": one("REVERSE_V2", [IMAGE, ints(1)], [IMAGE], schema.ReverseV2OptionsT()),
     "tile": one("TILE", [IMAGE, ints(1, 2, 1, 3)], [(1, 14, 9, 12)], schema.TileOptionsT()),
     "tile the batch": one("TILE", [(1, 4), ints(3, 1)], [(3, 4)], schema.TileOptionsT()),
     "softmax": one("SOFTMAX", [(1, 5)], [(1, 5)], schema.SoftmaxOptionsT(beta=1.0)),

@@ -168,6 +168,14 @@ def _split(_: Subgraph, operator: Operator, given: Given) -> list[Array]:
     return list(np.split(values, operator.options.numSplits, int(axis.reshape(-1)[0])))
 
 
+def _split_by_sizes(_: Subgraph, __: Operator, given: Given) -> list[Array]:
+    values, sizes, axis = (np.asarray(each) for each in given)
+    at = int(axis.reshape(-1)[0])
+    known = sum(int(size) for size in sizes if size >= 0)
+    lengths = [int(size) if size >= 0 else values.shape[at] - known for size in sizes]
+    return list(np.split(values, np.cumsum(lengths)[:-1], at))
+
+
 def _divided(first: Array, second: Array) -> Array:
     if first.dtype.kind in "iu":
         return np.trunc(first / second)
@@ -216,10 +224,12 @@ FOLDS: Mapping[str, Fold] = {
     "REDUCE_MIN": _reduced(np.min),
     "REDUCE_PROD": _reduced(np.prod),
     "RESHAPE": _reshaped,
+    "REVERSE_V2": _one(lambda x, axes: np.flip(x, [int(axis) for axis in axes])),
     "RSQRT": _one(lambda x: 1 / np.sqrt(x)),
     "SIN": _one(np.sin),
     "SLICE": _sliced,
     "SPLIT": _split,
+    "SPLIT_V": _split_by_sizes,
     "SQRT": _one(np.sqrt),
     "SQUARE": _one(np.square),
     "SQUEEZE": _squeezed,

@@ -153,3 +153,9 @@ def gather(site: Site) -> Any:
     if places.size and (places.min() < 0 or places.max() >= site.shape(0)[axis]):
         raise BlockedError("it takes positions outside of its input")
     return site.compute("", keras.ops.take, site.tensor(0), places.tolist(), axis=axis)
+
+
+def reverse(site: Site) -> Any:
+    """REVERSE_V2 along constant axes."""
+    axes = [site.axis(axis, len(site.shape(0))) for axis in site.numbers(1, "axes")]
+    return site.compute("", keras.ops.flip, site.tensor(0), axis=axes)

@@ -37,6 +37,7 @@ from edgeprune.conversion.lift.operators.shaping import (
 from edgeprune.conversion.lift.operators.slicing import (
     gather,
     part,
+    reverse,
     split,
     split_by_sizes,
     strided_part,
@@ -123,6 +124,7 @@ LIFTS: Mapping[str, Lift] = {
     "RESHAPE": reshape,
     "RESIZE_BILINEAR": resize("bilinear"),
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
+    "REVERSE_V2": reverse,
     "ROUND": by_operation("round"),
     "RSQRT": by_operation("rsqrt"),
     "SELECT": select,
