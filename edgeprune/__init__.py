@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.wrap import prune_low_magnitude
     from edgeprune.report.compare import compare
     from edgeprune.report.routes import routes
+    from edgeprune.report.search import search
     from edgeprune.targets.measuring import measure
 
 _MODULES = {
@@ -50,6 +51,7 @@ _MODULES = {
     "prune_low_magnitude": "pruning.training.wrap",
     "prune_one_shot": "pruning.carry_out",
     "routes": "report.routes",
+    "search": "report.search",
     "strip_pruning": "pruning.training.strip",
     "train_pruned": "pruning.carry_out",
     "validate": "inspection.validate_file",
@@ -76,6 +78,7 @@ __all__ = [
     "prune_low_magnitude",
     "prune_one_shot",
     "routes",
+    "search",
     "strip_pruning",
     "train_pruned",
     "validate",

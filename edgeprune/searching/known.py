@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgeprune.searching.candidate import Candidate, Finished, Outcome, Stage
+from edgeprune.searching.candidate import Candidate, Finished, HalfAccuracy, Outcome, Stage
 from edgeprune.searching.space import RouteSpace, Space
 
 FIXED_LEVEL = 0.5
@@ -88,7 +88,7 @@ class Known:
 
     def failed_below(self, route: RouteSpace, level: float) -> float | None:
         """The highest level of a route below another at which a candidate failed for good."""
-        found = (level_of(each) for each in self._failed if _belongs(each, route))
+        found = (level_of(each) for each in self._failed if belongs(each, route))
         return max((each for each in found if each < level), default=None)
 
     @cached_property
@@ -102,17 +102,26 @@ class Known:
             self._tried(route, candidate, stage, outcome)
             for route in self.space.routes
             for candidate, (stage, outcome) in furthest.items()
-            if _belongs(candidate, route)
+            if belongs(candidate, route)
         )
 
     def _tried(
         self, route: RouteSpace, candidate: Candidate, stage: Stage, outcome: Outcome
     ) -> Tried:
-        accuracy = outcome.accuracy.selected_on if outcome.accuracy else None
+        accuracy = self._comparable(outcome.accuracy) if outcome.accuracy else None
         if accuracy is not None and self.space.minimize:
             accuracy = -accuracy
         level = 1.0 if route.dense else level_of(candidate)
         return Tried(route, candidate, stage, outcome, level, accuracy)
+
+    def _comparable(self, found: HalfAccuracy) -> float:
+        """Accuracy on all of the selecting half, also of a file that ran on some samples of it.
+
+        It is then taken to lose there what it loses on those samples.
+        """
+        if self.dense_accuracy is None or found.dense is None:
+            return found.selected_on
+        return self.dense_accuracy + found.selected_on - found.dense[0]
 
     @cached_property
     def references(self) -> tuple[Tried, ...]:
@@ -232,7 +241,7 @@ class Known:
                 return route.at(1 - level, epochs)
 
 
-def _belongs(candidate: Candidate, route: RouteSpace) -> bool:
+def belongs(candidate: Candidate, route: RouteSpace) -> bool:
     """Whether a candidate is of a route; a dense model may have a pruned route's name."""
     dense = candidate.sparsity == 0 or (route.dense and not route.values)
     named = (candidate.device, candidate.route) == (route.device, route.route)
