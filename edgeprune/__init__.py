@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.strip import strip_pruning
     from edgeprune.pruning.training.wrap import prune_low_magnitude
     from edgeprune.report.compare import compare
+    from edgeprune.report.loading.snippet import snippet
     from edgeprune.report.routes import routes
     from edgeprune.targets.measuring import measure
 
@@ -50,6 +51,7 @@ _MODULES = {
     "prune_low_magnitude": "pruning.training.wrap",
     "prune_one_shot": "pruning.carry_out",
     "routes": "report.routes",
+    "snippet": "report.loading.snippet",
     "strip_pruning": "pruning.training.strip",
     "train_pruned": "pruning.carry_out",
     "validate": "inspection.validate_file",
@@ -76,6 +78,7 @@ __all__ = [
     "prune_low_magnitude",
     "prune_one_shot",
     "routes",
+    "snippet",
     "strip_pruning",
     "train_pruned",
     "validate",

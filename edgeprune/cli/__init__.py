@@ -49,6 +49,10 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         "routes": (
             "Measure every route of a device, dense and pruned, to see which pays before training."
         ),
+        "snippet": (
+            "Show the code that loads a .tflite file on a device, fills its inputs and reads its "
+            "outputs."
+        ),
         "targets": "List the instruments: which are ready, and what installs the others.",
         "validate": "Check that a file loads, computes what it should and fits the device.",
     }
@@ -158,6 +162,8 @@ def cli() -> None:
     A .tflite file that you have, whoever made it:
       edgeprune inspect model.tflite --device xnnpack-arm64   what is in it, and what is wrong
       edgeprune encode  model.tflite --device xnnpack-arm64 -o sparse.tflite
+    What you ship, in your program:
+      edgeprune snippet model.tflite --device android-phone   how an app loads it, in Kotlin
     Or all of it for several devices, with a report:
       edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
 

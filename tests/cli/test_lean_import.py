@@ -32,7 +32,7 @@ LIBRARIES = (
 )
 COMMANDS = (
     *("compare", "demo", "densify", "devices", "encode", "export", "inspect", "measure", "plan"),
-    *("prune", "routes", "targets", "targets install", "targets calibrate", "validate"),
+    *("prune", "routes", "snippet", "targets", "targets install", "targets calibrate", "validate"),
 )
 
 NOT_FOR_A_LOOK = (
