@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeprune.report.compare import compare
     from edgeprune.report.loading.snippet import snippet
     from edgeprune.report.routes import routes
+    from edgeprune.report.search import search
     from edgeprune.targets.measuring import measure
 
 _MODULES = {
@@ -51,6 +52,7 @@ _MODULES = {
     "prune_low_magnitude": "pruning.training.wrap",
     "prune_one_shot": "pruning.carry_out",
     "routes": "report.routes",
+    "search": "report.search",
     "snippet": "report.loading.snippet",
     "strip_pruning": "pruning.training.strip",
     "train_pruned": "pruning.carry_out",
@@ -78,6 +80,7 @@ __all__ = [
     "prune_low_magnitude",
     "prune_one_shot",
     "routes",
+    "search",
     "snippet",
     "strip_pruning",
     "train_pruned",
