@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from edgeprune.report.loading import firmware
 from edgeprune.report.loading.snippet import snippet, snippets
 from edgeprune.report.loading.source_text import class_name, comment, function_prefix, literal
 from edgeprune.report.loading.ways import LANGUAGES, languages_of, ways_of
+from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.vela.target import VELA_PACKAGE
 from edgeprune.tflite.class_names import read_class_names
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -346,3 +349,15 @@ def test_all_languages_of_a_device_come_the_usual_first(tmp_path: Path) -> None:
     found = snippets(path, load_profile("xnnpack-arm64"), None)
     assert [each.language for each in found] == ["kotlin", "java", "cpp", "python"]
     assert found[0] == snippet(path, "xnnpack-arm64")
+
+
+def test_the_page_of_a_report_has_the_same_code_in_every_language(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "m.tflite", names=["<script>", "b", "c"])
+    found = snippets(path, load_profile("xnnpack-arm64"), None)
+    device = DeviceReport("xnnpack-arm64", "it skips zeros", loading=found)
+    page = Report("m.keras", (device,)).to_html()
+    shown = [unescape(code) for code in re.findall("<code>(.*?)</code>", page, re.DOTALL)]
+    assert shown == [part.text for each in found for part in each.parts]
+    assert "<summary>C++: CMakeLists.txt, main.cc</summary>" in page
+    assert page.count("<h3>How to load it</h3>") == 1
+    assert "How to load it" not in Report("m.keras", (replace(device, loading=()),)).to_html()

@@ -56,6 +56,9 @@ _PARTS: Mapping[tuple[Way, Language], tuple[tuple[str, str], ...]] = MappingProx
     }
 )
 """Templates, and what their files are called: `{type}` and `{name}` are after the .tflite file."""
+_TITLES: Mapping[Language, str] = MappingProxyType(
+    {"kotlin": "Kotlin", "java": "Java", "cpp": "C++", "python": "Python", "c": "C"}
+)
 _MARKS: Mapping[str, str] = MappingProxyType({".py": "#", ".sh": "#", ".txt": "#"})
 """How a comment begins, by the ending of a file; the others have `//`."""
 
@@ -84,6 +87,11 @@ class Snippet:
     needs: tuple[str, ...]
     """What has to be there for the file to run, in sentences."""
     parts: tuple[Part, ...]
+
+    @property
+    def title(self) -> str:
+        """The language as people write it."""
+        return _TITLES[self.language]
 
     @property
     def text(self) -> str:
@@ -137,7 +145,7 @@ def snippet(
     profile = load_profile(device)
     ways = ways_of(profile, _products(device, profile))
     way, chosen = choose_language(profile.name, ways, language)
-    return _write(Path(model), profile, route, way, chosen)
+    return _write(_load(Path(model), profile, route, way), profile.name, way, chosen)
 
 
 def snippets(model: Path, profile: DeviceProfile, route: str | None) -> tuple[Snippet, ...]:
@@ -147,8 +155,9 @@ def snippets(model: Path, profile: DeviceProfile, route: str | None) -> tuple[Sn
       TfliteError, TargetError: as `snippet`.
     """
     ways = ways_of(profile)
-    chosen = (choose_language(profile.name, ways, each) for each in languages_of(ways))
-    return tuple(_write(model, profile, route, way, language) for way, language in chosen)
+    chosen = [choose_language(profile.name, ways, each) for each in languages_of(ways)]
+    loaded = {way: _load(model, profile, route, way) for way in dict(chosen)}
+    return tuple(_write(loaded[way], profile.name, way, language) for way, language in chosen)
 
 
 def _products(device: str | Path | DeviceProfile, profile: DeviceProfile) -> Sequence[Hardware]:
@@ -159,9 +168,19 @@ def _products(device: str | Path | DeviceProfile, profile: DeviceProfile) -> Seq
     return matches.get(profile.name, ())
 
 
-def _write(
-    path: Path, profile: DeviceProfile, route: str | None, way: Way, language: Language
-) -> Snippet:
+@dataclass(frozen=True)
+class _Loaded:
+    """A file and what templates are filled with, whatever the language."""
+
+    facts: FileFacts
+    route: str
+    needs: tuple[str, ...]
+    names: Mapping[str, str]
+    """What files of code are called after it."""
+    context: Mapping[str, Any]
+
+
+def _load(path: Path, profile: DeviceProfile, route: str | None, way: Way) -> _Loaded:
     graph = tflite_file.read(path)
     on_route = on_route_of(graph, profile, route)
     facts = facts_of(graph)
@@ -179,21 +198,24 @@ def _write(
         "delegate": _delegate(facts, on_route),
         **(_linked(graph, profile) if way == "firmware" else {}),
         "android": way == "app",
-        "language": language,
         "threads": THREADS,
         "labels_in_code": len(facts.named) <= MAX_LABELS,
     }
+    return _Loaded(facts, on_route.route.name, needs, names, context)
+
+
+def _write(loaded: _Loaded, device: str, way: Way, language: Language) -> Snippet:
     parts = (
-        Part(name.format_map(names), _render(template, language, context))
+        Part(name.format_map(loaded.names), _render(template, language, loaded.context))
         for template, name in _PARTS[way, language]
     )
     return Snippet(
-        model=str(path),
-        device=profile.name,
-        route=on_route.route.name,
+        model=str(loaded.facts.graph.path),
+        device=device,
+        route=loaded.route,
         language=language,
-        needs=needs,
-        parts=tuple(part for part in parts if part.text.strip()),
+        needs=loaded.needs,
+        parts=tuple(parts),
     )
 
 
@@ -239,4 +261,4 @@ def _render(template: str, language: Language, context: Mapping[str, Any]) -> st
     )
     environment.filters["comment"], environment.filters["note"] = comment, note
     environment.filters["text"] = lambda text: literal(text, language)
-    return environment.get_template(f"{template}.jinja").render(context)
+    return environment.get_template(f"{template}.jinja").render(language=language, **context)
