@@ -226,9 +226,35 @@ class Known:
         own = self._by_candidate.get(candidate)
         if (own is not None and own.accuracy is not None) or route.dense:
             return own.accuracy if own else None
-        found = self.family(route)
-        points = [(each.level, each.accuracy) for each in found if each.accuracy is not None]
-        return interpolate(points, level_of(candidate))
+        level = level_of(candidate)
+        points = self._accuracies(route)
+        if any(each.route == route and each.accuracy is not None for each in self.family(route)):
+            return interpolate(points, level)
+        return self._by_others(route, level)
+
+    def _accuracies(self, route: RouteSpace) -> list[tuple[float, float]]:
+        """Levels and accuracies of a family; a dense model that was not judged has the best one."""
+        known = ((each, each.accuracy) for each in self.family(route))
+        found = ((e, self.top if a is None and e.route.dense else a) for e, a in known)
+        return [(each.level, accuracy) for each, accuracy in found if accuracy is not None]
+
+    def _by_others(self, route: RouteSpace, level: float) -> float | None:
+        """The accuracy at a level if as much is lost as on another route of the same kind."""
+        dense = next(iter(self._accuracies(route)), None)
+        for other in self.space.pruned:
+            judged = any(
+                each.route == other and each.accuracy is not None for each in self.family(other)
+            )
+            if (
+                judged
+                and other != route
+                and (other.device, other.kind) == (route.device, route.kind)
+            ):
+                points = self._accuracies(other)
+                found = interpolate(points, level)
+                if found is not None and dense is not None:
+                    return dense[1] - (points[0][1] - found)
+        return None
 
     def new(self, route: RouteSpace, level: float, epochs: int = 0) -> Candidate | None:
         """The candidate of a level; None on a route where nothing is to choose."""

@@ -5,7 +5,9 @@ Pure. Every function gives what it still wants, and nothing once that is finishe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgeprune.searching.candidate import Candidate, Stage
 from edgeprune.searching.known import Known
@@ -19,19 +21,48 @@ NEAR = 1.05
 """What an instrument's cost of a file with other weights may be off by."""
 FAR_BELOW = 6.0
 """Drops, in units of that asked for, from which an estimated candidate is left out."""
-BEATEN_BY = 1.0
+BEATEN_BY = 0.5
 """Accuracy, in units of the drop asked for, by which an estimate is not trusted."""
 MOST_AT_ONCE = 8
 """Candidates of a front that are evaluated in full before their outcomes are looked at."""
 
 
 def references(known: Known) -> tuple[Wanted, ...]:
-    """The dense models, in every number format of the devices, in full."""
+    """The dense models, in every number format of the devices, in full.
+
+    Of those whose accuracy takes an emulated core, the cost alone.
+    """
+    return tuple(
+        (each, stage)
+        for route in known.space.references
+        for stage in (Stage.INSTRUMENT if route.emulated else Stage.ONE_SHOT,)
+        for each in route.tried_first()
+        if not known.was_asked(each, stage)
+        and (stage >= Stage.ONE_SHOT or _unknown_cost(known, each))
+    )
+
+
+def slow_references(known: Known) -> tuple[Wanted, ...]:
+    """The dense models that run on an emulated core, in full."""
     found = (each for route in known.space.references for each in route.tried_first())
-    return tuple((each, Stage.ONE_SHOT) for each in found if not known.was_asked(each, _FULL))
+    return tuple(
+        (each, Stage.ONE_SHOT) for each in found if not known.was_asked(each, Stage.ONE_SHOT)
+    )
 
 
-_FULL = Stage.ONE_SHOT
+def needed_references(known: Known) -> tuple[Wanted, ...]:
+    """Those of them which no dense model beats in cost that keeps the accuracy."""
+    limit = _cheapest_dense(known)
+    costs = {
+        each: known.cost_of(route, each)
+        for route in known.space.references
+        for each in route.tried_first()
+    }
+    return tuple(
+        (each, stage)
+        for each, stage in slow_references(known)
+        if limit is None or (costs[each] or limit) < limit
+    )
 
 
 def first_costs(known: Known) -> tuple[Wanted, ...]:
@@ -87,57 +118,80 @@ def _cheapest_dense(known: Known) -> float | None:
 
 
 def parts(known: Known) -> tuple[Wanted, ...]:
-    """Two candidates of each route that may win, on a part of the samples.
+    """Two candidates of each kind of route that may win, on a part of the samples.
 
-    That tells routes apart. With one route only, or without labels, there is nothing to tell.
+    That tells routes apart: of one kind the cheapest route tells what the others lose. With one
+    route only, or without labels, there is nothing to tell.
     """
     rivals = [(route, _competitive(known, route, NEAR)) for route in known.space.pruned]
     rivals = [(route, found) for route, found in rivals if found]
-    if len(rivals) < 2 or not any(each.accuracy is not None for each in known.references):
+    judged = any(each.accuracy is not None for each in known.references)
+    if len(rivals) < 2 or not judged:
         return ()
+    first = {
+        (route.device, route.kind): (route, found)
+        for route, found in sorted(rivals, key=lambda rival: -_least_cost(known, *rival))
+    }
     return tuple(
         (each, Stage.PART)
-        for route, found in rivals
+        for route, found in first.values()
         if not any(known.was_asked(each, Stage.PART) for each in route.tried_first())
         for each in dict.fromkeys((found[len(found) // 4], found[3 * len(found) // 4]))
     )
 
 
+def _least_cost(known: Known, route: RouteSpace, found: Sequence[Candidate]) -> float:
+    costs = (known.cost_of(route, each) for each in found)
+    return min((each for each in costs if each is not None), default=math.inf)
+
+
 def in_full(known: Known) -> tuple[Wanted, ...]:
     """The candidates tried first that can be on the front, those near the budget first."""
+    rated = [
+        _Rated(route, each, known.cost_of(route, each), known.accuracy_of(route, each))
+        for route in known.space.routes
+        for each in route.tried_first()
+    ]
+    competitive = {
+        each for route in known.space.pruned for each in _competitive(known, route, NEAR)
+    }
     wanted = [
-        (each, known.accuracy_of(route, each))
-        for route in known.space.pruned
-        for each in _competitive(known, route, NEAR)
-        if not known.was_asked(each, Stage.ONE_SHOT) and _possible(known, route, each)
+        each
+        for each in rated
+        if each.candidate in competitive
+        and not known.was_asked(each.candidate, Stage.ONE_SHOT)
+        and _possible(known, each, rated)
     ]
     floor = known.floor
     if floor is not None:
-        wanted.sort(key=lambda each: abs((floor if each[1] is None else each[1]) - floor))
-    return tuple((each, Stage.ONE_SHOT) for each, _ in wanted[:MOST_AT_ONCE])
+        wanted.sort(
+            key=lambda each: abs((floor if each.accuracy is None else each.accuracy) - floor)
+        )
+    return tuple((each.candidate, Stage.ONE_SHOT) for each in wanted[:MOST_AT_ONCE])
 
 
-def _possible(known: Known, route: RouteSpace, candidate: Candidate) -> bool:
+@dataclass(frozen=True)
+class _Rated:
+    """A candidate with its cost and its accuracy, found or estimated; None if nothing tells."""
+
+    route: RouteSpace
+    candidate: Candidate
+    cost: float | None
+    accuracy: float | None
+
+
+def _possible(known: Known, each: _Rated, others: Sequence[_Rated]) -> bool:
     """Whether a candidate may be on the front, and near enough to the budget to be of use."""
-    accuracy = known.accuracy_of(route, candidate)
-    cost = known.cost_of(route, candidate)
-    if accuracy is None or cost is None:
+    if each.accuracy is None or each.cost is None:
         return True
-    if known.floor is not None and accuracy < known.floor - FAR_BELOW * known.scale:
+    if known.floor is not None and each.accuracy < known.floor - FAR_BELOW * known.scale:
         return False
-    margin = BEATEN_BY * known.scale
+    enough = each.accuracy + BEATEN_BY * known.scale
     return not any(
-        at <= cost and best >= accuracy + margin for at, best in _others(known, route, candidate)
+        other.route != each.route
+        and other.cost is not None
+        and other.accuracy is not None
+        and other.cost <= each.cost
+        and other.accuracy >= enough
+        for other in others
     )
-
-
-def _others(known: Known, route: RouteSpace, candidate: Candidate) -> Iterator[tuple[float, float]]:
-    """Costs and accuracies of other routes' candidates, found or estimated."""
-    for other in known.space.routes:
-        if other == route:
-            continue
-        for each in other.tried_first():
-            cost = known.cost_of(other, each)
-            accuracy = known.accuracy_of(other, each)
-            if cost is not None and accuracy is not None and each != candidate:
-                yield cost, accuracy
