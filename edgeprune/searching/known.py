@@ -228,9 +228,10 @@ class Known:
             return own.accuracy if own else None
         level = level_of(candidate)
         points = self._accuracies(route)
-        if any(each.route == route and each.accuracy is not None for each in self.family(route)):
+        if points and points[-1][0] <= level:
             return interpolate(points, level)
-        return self._by_others(route, level)
+        found = self._by_others(route, points, level)
+        return interpolate(points, level) if found is None else found
 
     def _accuracies(self, route: RouteSpace) -> list[tuple[float, float]]:
         """Levels and accuracies of a family; a dense model that was not judged has the best one."""
@@ -238,22 +239,20 @@ class Known:
         found = ((e, self.top if a is None and e.route.dense else a) for e, a in known)
         return [(each.level, accuracy) for each, accuracy in found if accuracy is not None]
 
-    def _by_others(self, route: RouteSpace, level: float) -> float | None:
-        """The accuracy at a level if as much is lost as on another route of the same kind."""
-        dense = next(iter(self._accuracies(route)), None)
+    def _by_others(
+        self, route: RouteSpace, points: Sequence[tuple[float, float]], level: float
+    ) -> float | None:
+        """The accuracy at a level below all points, if as much is lost as on a like route."""
+        if not points:
+            return None
+        last, accuracy = points[-1]
         for other in self.space.pruned:
-            judged = any(
-                each.route == other and each.accuracy is not None for each in self.family(other)
-            )
-            if (
-                judged
-                and other != route
-                and (other.device, other.kind) == (route.device, route.kind)
-            ):
-                points = self._accuracies(other)
-                found = interpolate(points, level)
-                if found is not None and dense is not None:
-                    return dense[1] - (points[0][1] - found)
+            if other == route or (other.device, other.kind) != (route.device, route.kind):
+                continue
+            known = self._accuracies(other)
+            above, below = interpolate(known, last), interpolate(known, level)
+            if known[-1:] and known[-1][0] < last and above is not None and below is not None:
+                return accuracy - (above - below)
         return None
 
     def new(self, route: RouteSpace, level: float, epochs: int = 0) -> Candidate | None:

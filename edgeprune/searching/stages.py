@@ -16,7 +16,7 @@ from edgeprune.searching.space import RouteSpace
 Wanted = tuple[Candidate, Stage]
 
 TRUST = 1.3
-"""What a table's cost may be off by, as a factor: KERNELS compares counts and tables."""
+"""What a table's cost may be off by, as a factor."""
 NEAR = 1.05
 """What an instrument's cost of a file with other weights may be off by."""
 FAR_BELOW = 6.0
@@ -66,15 +66,16 @@ def needed_references(known: Known) -> tuple[Wanted, ...]:
 
 
 def first_costs(known: Known) -> tuple[Wanted, ...]:
-    """What an instrument has to say before tables are trusted: two candidates of each route.
+    """What an instrument has to say before tables are trusted: two candidates of each kind.
 
-    Those are the dearest and the cheapest that the tables leave in, of routes that have none yet.
+    Those are the dearest and the cheapest that the tables leave in, of the route that is expected
+    to be the cheapest of its kind.
     """
     return tuple(
         (each, Stage.INSTRUMENT)
-        for route in known.space.pruned
+        for route, found in _one_of_each_kind(known)
         if not any(each.route == route for each in known.tried)
-        for each in _ends(_competitive(known, route, TRUST))
+        for each in _ends(found)
         if not known.was_asked(each, Stage.INSTRUMENT) and _unknown_cost(known, each)
     )
 
@@ -88,16 +89,29 @@ def _ends(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(dict.fromkeys((*found[:1], *found[-1:])))
 
 
-def _competitive(known: Known, route: RouteSpace, trust: float) -> tuple[Candidate, ...]:
+def _rivals(known: Known) -> list[tuple[RouteSpace, tuple[Candidate, ...]]]:
+    """The routes that may win, each with those of its candidates that may."""
+    found = [(route, _competitive(known, route)) for route in known.space.pruned]
+    return [(route, candidates) for route, candidates in found if candidates]
+
+
+def _one_of_each_kind(known: Known) -> list[tuple[RouteSpace, tuple[Candidate, ...]]]:
+    """The cheapest of the routes that may win of each kind: it tells what the others lose."""
+    by_cost = sorted(_rivals(known), key=lambda rival: _least_cost(known, *rival))
+    first: dict[tuple[str, str], tuple[RouteSpace, tuple[Candidate, ...]]] = {}
+    for route, found in by_cost:
+        first.setdefault((route.device, route.kind), (route, found))
+    return list(first.values())
+
+
+def _competitive(known: Known, route: RouteSpace) -> tuple[Candidate, ...]:
     """The candidates of a route that may cost no more than the cheapest dense model that will do.
 
-    Args:
-      known: the front.
-      route: a pruned route.
-      trust: the factor by which costs may be off.
+    Costs of a kind of route of which nothing was measured may be off by more.
     """
     limits = [_cheapest_dense(known), known.space.budget.max_cost]
     limit = min((each for each in limits if each is not None), default=None)
+    trust = NEAR if any(each.route.kind == route.kind for each in known.tried) else TRUST
     costs = ((each, known.cost_of(route, each)) for each in route.tried_first())
     return tuple(
         each for each, cost in costs if limit is None or cost is None or cost <= trust * limit
@@ -120,21 +134,14 @@ def _cheapest_dense(known: Known) -> float | None:
 def parts(known: Known) -> tuple[Wanted, ...]:
     """Two candidates of each kind of route that may win, on a part of the samples.
 
-    That tells routes apart: of one kind the cheapest route tells what the others lose. With one
-    route only, or without labels, there is nothing to tell.
+    That tells routes apart. With one route only, or without labels, there is nothing to tell.
     """
-    rivals = [(route, _competitive(known, route, NEAR)) for route in known.space.pruned]
-    rivals = [(route, found) for route, found in rivals if found]
     judged = any(each.accuracy is not None for each in known.references)
-    if len(rivals) < 2 or not judged:
+    if len(_rivals(known)) < 2 or not judged:
         return ()
-    first = {
-        (route.device, route.kind): (route, found)
-        for route, found in sorted(rivals, key=lambda rival: -_least_cost(known, *rival))
-    }
     return tuple(
         (each, Stage.PART)
-        for route, found in first.values()
+        for route, found in _one_of_each_kind(known)
         if not any(known.was_asked(each, Stage.PART) for each in route.tried_first())
         for each in dict.fromkeys((found[len(found) // 4], found[3 * len(found) // 4]))
     )
@@ -152,9 +159,7 @@ def in_full(known: Known) -> tuple[Wanted, ...]:
         for route in known.space.routes
         for each in route.tried_first()
     ]
-    competitive = {
-        each for route in known.space.pruned for each in _competitive(known, route, NEAR)
-    }
+    competitive = {each for route in known.space.pruned for each in _competitive(known, route)}
     wanted = [
         each
         for each in rated

@@ -44,7 +44,7 @@ def in_full(known: Known) -> list[Finished]:
     ]
 
 
-def test_the_first_round_is_the_references_that_run_here_and_two_counted_costs_of_each_route() -> (
+def test_the_first_round_is_the_references_that_run_here_and_two_counted_costs_of_each_kind() -> (
     None
 ):
     formula = Formula(phone_space(), error=TABLES)
@@ -55,8 +55,6 @@ def test_the_first_round_is_the_references_that_run_here_and_two_counted_costs_o
         ("int8", None, Stage.ONE_SHOT),
         ("int8-channels", 0.8, Stage.INSTRUMENT),
         ("int8-channels", 0.33, Stage.INSTRUMENT),
-        ("float16-channels", 0.8, Stage.INSTRUMENT),
-        ("float16-channels", 0.33, Stage.INSTRUMENT),
         ("sparse", 0.5, Stage.INSTRUMENT),
         ("sparse", 0.28, Stage.INSTRUMENT),
     ]
