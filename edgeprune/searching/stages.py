@@ -17,7 +17,7 @@ Wanted = tuple[Candidate, Stage]
 
 TRUST = 1.3
 """What a table's cost may be off by, as a factor."""
-NEAR = 1.05
+NEAR = 1.02
 """What an instrument's cost of a file with other weights may be off by."""
 FAR_BELOW = 6.0
 """Drops, in units of that asked for, from which an estimated candidate is left out."""
