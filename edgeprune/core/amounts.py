@@ -14,14 +14,23 @@ def count_text(value: float) -> str:
     return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
 
 
-def cost_text(value: float, unit: str) -> str:
-    """What an inference costs, with its unit: `0.512 ms`, `1.23 M instructions`, `120 KiB`.
+def amount_text(value: float, unit: str) -> str:
+    """What an inference costs, without its unit: `0.512`, `1.23 M`; KiB for bytes.
 
     Args:
       value: in the unit.
       unit: "ms", "bytes", or what is counted.
     """
     if unit == "bytes":
-        return f"{value / 1024:.0f} KiB"
-    number = f"{value:.3f}" if unit == "ms" else count_text(value)
-    return f"{number} {unit}"
+        return f"{value / 1024:.0f}"
+    return f"{value:.3f}" if unit == "ms" else count_text(value)
+
+
+def cost_text(value: float, unit: str) -> str:
+    """The same with its unit: `0.512 ms`, `1.23 M instructions`, `120 KiB`."""
+    return f"{amount_text(value, unit)} {shown_unit(unit)}"
+
+
+def shown_unit(unit: str) -> str:
+    """The unit that `amount_text` is in."""
+    return "KiB" if unit == "bytes" else unit

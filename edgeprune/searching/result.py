@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgeprune.core.amounts import cost_text
+from edgeprune.core.amounts import amount_text, shown_unit
 from edgeprune.core.grid import Cell, Grid, Printable, grid
 from edgeprune.searching.attempts import Attempt
 from edgeprune.searching.budget import Budget
@@ -146,7 +146,7 @@ class Front:
         rows = (self._cells(each) for each in (*self.points, *self.beaten))
         dearest = self._dearest
         beside = f">of dense {dearest.numerics}" if dearest else ">of dense"
-        headings = (*_COLUMNS[:5], beside, *_COLUMNS[5:])
+        headings = (*_COLUMNS[:4], f">{shown_unit(self.unit)}", beside, *_COLUMNS[4:])
         return grid(self.title, headings, rows, self.verdict()).compact()
 
     def _cells(self, point: Point) -> tuple[Cell, ...]:
@@ -156,7 +156,7 @@ class Front:
             point.device if len(self.devices) > 1 else "",
             f"dense {point.numerics}" if point.dense else point.route,
             point.how or "-",
-            cost_text(point.cost, self.unit) + (" expected" if point.expected else ""),
+            amount_text(point.cost, self.unit) + (" expected" if point.expected else ""),
             self._ratio(point),
             "-" if accuracy is None else _score(accuracy.selected_on),
             "-" if accuracy is None else _score(accuracy.reported_on),
@@ -182,8 +182,8 @@ def _score(value: float | None) -> str:
 
 
 _COLUMNS = (
-    *("ship", "=device", "=route", "pruned", ">cost"),
-    *(">accuracy, selecting half", ">other half", ">95 % interval", ">KiB"),
+    *("ship", "=device", "=route", "pruned"),
+    *(">accuracy", ">other half", ">95 % interval", ">file, KiB"),
 )
 
 
