@@ -23,6 +23,7 @@ RUNTIMES = (
     "tflite_runtime",
     "ai_edge_litert.interpreter",
     "matplotlib",
+    "optuna",
     "ethosu",
     "tflite_micro",
     "sklearn",
@@ -43,7 +44,16 @@ COMMANDS = (
         "measure",
         "plan",
     ),
-    *("prune", "routes", "snippet", "targets", "targets install", "targets calibrate", "validate"),
+    *(
+        "prune",
+        "routes",
+        "search",
+        "snippet",
+        "targets",
+        "targets install",
+        "targets calibrate",
+        "validate",
+    ),
 )
 
 NOT_FOR_A_LOOK = (
