@@ -160,7 +160,7 @@ class Front:
             self._ratio(point),
             "-" if accuracy is None else _score(accuracy.selected_on),
             "-" if accuracy is None else _score(accuracy.reported_on),
-            "-" if not accuracy or not accuracy.ci95 else "{:.3f} to {:.3f}".format(*accuracy.ci95),
+            "-" if not accuracy or not accuracy.ci95 else "{:.3f}-{:.3f}".format(*accuracy.ci95),
             "-" if point.size_bytes is None else f"{point.size_bytes / 1024:.0f}",
         )
 
