@@ -174,6 +174,19 @@ class Site:
             raise BlockedError(f"its {what} depends on the inputs")
         return values
 
+    def bias(self, position: int, outputs: int) -> list[Array]:
+        """The bias `[outputs]` in a list, as weights of a layer are; empty where there is none.
+
+        Raises:
+          BlockedError: it has another length, or depends on the inputs.
+        """
+        if position >= self.count:
+            return []
+        values = self.needed(position, "bias").reshape(-1)
+        if values.size != outputs:
+            raise BlockedError(f"its bias has {values.size} values for {outputs} outputs")
+        return [values]
+
     def numbers(self, position: int, what: str) -> list[int]:
         """As `needed`, flat whole numbers."""
         return [int(value) for value in self.needed(position, what).reshape(-1)]
@@ -296,14 +309,14 @@ class Site:
         values: Sequence[Array],
         *,
         kernel: int = 1,
-        bias: int | None = None,
+        bias: int = 2,
         transposed: bool = False,
     ) -> None:
         """Notes a new layer's weights: their values, and which of the inputs they come from."""
         if layer.name in self.building.weights:
             return
         inputs, kind = self.operator.inputs, type(layer).__name__
-        biased = None if bias is None else inputs[bias]
+        biased = inputs[bias] if len(values) > 1 else None
         found = Weights(self.operator.index, inputs[kernel], biased, kind, transposed)
         self.building.weights[layer.name] = found
         self.building.values.append((layer, values))

@@ -79,6 +79,8 @@ def prelu(site: Site) -> KerasTensor:
     if slopes.ndim > len(rest) or not rest:
         raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
     slopes = slopes.reshape((1,) * (len(rest) - slopes.ndim) + slopes.shape)
+    if any(size not in (1, n) for size, n in zip(slopes.shape, rest, strict=True)):
+        raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
     shared = [axis + 1 for axis, size in enumerate(slopes.shape) if size == 1]
     layer = keras.layers.PReLU(
         alpha_initializer="zeros", shared_axes=shared or None, name=site.name
