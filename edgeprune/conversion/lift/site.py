@@ -14,7 +14,7 @@ from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Constant, Weights
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.layers import Layer
-from edgeprune.tflite.format.graph import Graph, Operator, Subgraph
+from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, item_bits
 
 KerasTensor = Any
 """A symbolic tensor of Keras."""
@@ -91,8 +91,12 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
     None for a tensor without stored values. Integers without scales stay as they are.
     """
     tensor = subgraph.tensors[index] if index >= 0 else None
-    values = tensor.values() if tensor is not None else None
-    if tensor is None or values is None:
+    if tensor is None or index in subgraph.makers or index in subgraph.inputs:
+        return None
+    values = tensor.values()
+    if 0 in tensor.shape and item_bits(tensor.dtype) is not None:
+        values = np.empty(tensor.shape, real_type(tensor.dtype))
+    if values is None:
         return None
     if tensor.dtype in ("float16", "bfloat16"):
         return values.astype(np.float32)
@@ -185,21 +189,25 @@ class Site:
         values = self.constant(position)
         if values is None:
             raise BlockedError(f"its input {position} is left out")
-        return self._held(values, position)
+        if self.whole:
+            return self.held(position)
+        if not values.ndim or values.shape[0] != 1:
+            raise BatchNeededError
+        return self._held(position, values[0], whole=False)
 
-    def _held(self, values: Array, position: int) -> KerasTensor:
+    def held(self, position: int) -> KerasTensor:
+        """A constant input as it is, without an axis for samples, held by a layer."""
+        return self._held(position, self.needed(position, "constant"), whole=True)
+
+    def _held(self, position: int, values: Array, *, whole: bool) -> KerasTensor:
         anchors = [at for at in range(self.count) if self.is_live(at)]
         if not anchors:
             raise BlockedError("all of its inputs are constant")
-        if not self.whole and (not values.ndim or values.shape[0] != 1):
-            raise BatchNeededError
-        shape = values.shape if self.whole else values.shape[1:]
-        layer = HeldConstant(
-            shape, whole=self.whole, dtype=values.dtype.name, name=self.new_name("constant")
-        )
+        name = self.new_name("constant")
+        layer = HeldConstant(values.shape, whole=whole, dtype=values.dtype.name, name=name)
         made = self.apply(layer, self.tensor(anchors[0]))
         self.hold(layer, position, "value")
-        self.building.values.append((layer, [values.reshape(shape)]))
+        self.building.values.append((layer, [values]))
         return made
 
     def shape(self, position: int) -> Shape:

@@ -93,6 +93,8 @@ class _Walk:
     def _input(self, port: Port) -> Any:
         tensor = self.graph.tensors[port.tensor]
         reason = _unusable(tensor)
+        if any(size < 0 for size in tensor.shape_signature[1:]):
+            reason = f"its sizes {list(tensor.shape_signature)} are set at run time"
         if reason:
             self._refuse(Obstacle(-1, f"input {tensor.name!r}", reason), (port.tensor,))
             return None

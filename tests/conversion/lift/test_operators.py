@@ -305,6 +305,13 @@ CASES: Mapping[str, Make] = {
         "GATHER", [(1, 4, 2), ints([3, 0], [1, 1])], [(1, 2, 2, 2)], schema.GatherOptionsT(axis=1)
     ),
     "reverse": one("REVERSE_V2", [IMAGE, ints(1)], [IMAGE], schema.ReverseV2OptionsT()),
+    "gather many": one(
+        "GATHER",
+        [(1, 4, 2), np.arange(600, dtype=np.int32) % 4],
+        [(1, 600, 2)],
+        schema.GatherOptionsT(axis=1),
+    ),
+    "sum so far": one("CUMSUM", [IMAGE, ints(2)], [IMAGE], schema.CumsumOptionsT()),
     "tile": one("TILE", [IMAGE, ints(1, 2, 1, 3)], [(1, 14, 9, 12)], schema.TileOptionsT()),
     "tile the batch": one("TILE", [(1, 4), ints(3, 1)], [(3, 4)], schema.TileOptionsT()),
     "softmax": one("SOFTMAX", [(1, 5)], [(1, 5)], schema.SoftmaxOptionsT(beta=1.0)),

@@ -22,12 +22,21 @@ def reshape(site: Site) -> Live:
     return to_shape(site, _source(site), _target(site))
 
 
-def as_declared(site: Site) -> Live:
-    """SQUEEZE and EXPAND_DIMS, whose result is only another shape."""
-    declared = site.declared()
-    if declared is None:
-        raise BlockedError("its output has sizes that the file leaves open")
-    return to_shape(site, _source(site), declared)
+def squeeze(site: Site) -> Live:
+    """SQUEEZE: the named axes of length 1 left out, or all of them."""
+    shape, named = site.shape(0), getattr(site.options, "squeezeDims", None)
+    axes = [int(axis) % len(shape) for axis in named] if named is not None and len(named) else None
+    left = [
+        size for axis, size in enumerate(shape) if not (size == 1 if axes is None else axis in axes)
+    ]
+    return to_shape(site, _source(site), left)
+
+
+def expand_dims(site: Site) -> Live:
+    """EXPAND_DIMS: one new axis."""
+    shape, axis = site.shape(0), site.numbers(1, "axis")[0]
+    at = axis % (len(shape) + 1)
+    return to_shape(site, _source(site), (*shape[:at], 1, *shape[at:]))
 
 
 def _source(site: Site) -> Live:

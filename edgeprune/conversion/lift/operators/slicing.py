@@ -13,8 +13,8 @@ from edgeprune.conversion.lift.operators.matrix import look_up
 from edgeprune.conversion.lift.operators.shaping import to_shape
 from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, Live, Shape, Site
 
-MOST_INDICES = 4096
-"""Positions that a GATHER may name; they become part of the Keras graph."""
+MOST_INDICES = 256
+"""Positions that become part of the Keras graph; more of them are held by a layer."""
 
 
 def part(site: Site) -> Live:
@@ -147,11 +147,11 @@ def gather(site: Site) -> Any:
         raise BlockedError("it gathers for each sample by itself")
     indices = site.needed(1, "positions")
     axis = site.axis(site.options.axis, len(site.shape(0)))
-    if indices.size > MOST_INDICES:
-        raise BlockedError(f"it takes {indices.size} positions")
     places = np.asarray(indices).astype(int)
     if places.size and (places.min() < 0 or places.max() >= site.shape(0)[axis]):
         raise BlockedError("it takes positions outside of its input")
+    if indices.size > MOST_INDICES:
+        return site.compute("", keras.ops.take, site.tensor(0), site.held(1), axis=axis)
     return site.compute("", keras.ops.take, site.tensor(0), places.tolist(), axis=axis)
 
 

@@ -26,12 +26,13 @@ from edgeprune.conversion.lift.operators.padding import mirror_pad, pad
 from edgeprune.conversion.lift.operators.pooling import average_pool, max_pool, reduction
 from edgeprune.conversion.lift.operators.resizing import resize
 from edgeprune.conversion.lift.operators.shaping import (
-    as_declared,
     batch_to_space,
     depth_to_space,
+    expand_dims,
     reshape,
     space_to_batch,
     space_to_depth,
+    squeeze,
     transpose,
 )
 from edgeprune.conversion.lift.operators.slicing import (
@@ -48,6 +49,7 @@ from edgeprune.conversion.lift.operators.unary import (
     by_layer,
     by_operation,
     cast,
+    cumulative_sum,
     gelu,
     l2_normalization,
     leaky_relu,
@@ -74,6 +76,7 @@ LIFTS: Mapping[str, Lift] = {
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "COS": by_operation("cos"),
+    "CUMSUM": cumulative_sum,
     "DEPTHWISE_CONV_2D": depthwise,
     "DEPTH_TO_SPACE": depth_to_space,
     "DIV": binary("divide"),
@@ -81,7 +84,7 @@ LIFTS: Mapping[str, Lift] = {
     "EMBEDDING_LOOKUP": embedding_lookup,
     "EQUAL": binary("equal"),
     "EXP": by_operation("exp"),
-    "EXPAND_DIMS": as_declared,
+    "EXPAND_DIMS": expand_dims,
     "FLOOR": by_operation("floor"),
     "FLOOR_DIV": binary("floor_divide"),
     "FLOOR_MOD": binary("mod"),
@@ -140,7 +143,7 @@ LIFTS: Mapping[str, Lift] = {
     "SQRT": by_operation("sqrt"),
     "SQUARE": by_operation("square"),
     "SQUARED_DIFFERENCE": squared_difference,
-    "SQUEEZE": as_declared,
+    "SQUEEZE": squeeze,
     "STRIDED_SLICE": strided_part,
     "SUB": binary("subtract"),
     "SUM": reduction("sum"),

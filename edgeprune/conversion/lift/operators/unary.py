@@ -102,11 +102,19 @@ def arg_max(site: Site) -> Any:
     return site.compute("", keras.ops.cast, found, site.out_dtype())
 
 
+def cumulative_sum(site: Site) -> Any:
+    """CUMSUM along a constant axis, each value with itself."""
+    if site.options.exclusive or site.options.reverse:
+        raise BlockedError("it sums values before or behind each")
+    axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
+    return site.compute("", keras.ops.cumsum, site.tensor(0), axis=axis)
+
+
 def select(site: Site) -> Any:
     """SELECT and SELECT_V2: values by a condition."""
-    shapes = [site.shape(position) for position in range(3)]
+    shapes = [site.shape(position) for position in range(3) if site.is_live(position)]
     alike = len({len(shape) for shape in shapes}) == 1
-    if not site.whole and not (alike and len({shape[0] for shape in shapes}) == 1):
+    if not site.whole and not (alike and len({shape[:1] for shape in shapes}) == 1):
         raise BatchNeededError
     condition, first, second = (_plain(site, position) for position in range(3))
     return site.compute("", keras.ops.where, condition, first, second)
