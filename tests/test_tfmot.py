@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def test_the_classic_script_runs(tmp_path: Path) -> None:
 
 def test_every_name_is_there() -> None:
     assert set(vars(tfmot.sparsity.keras)) == NAMES
+
+
+def test_the_page_for_users_of_tfmot_explains_every_name() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "tfmot.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == NAMES
     assert tfmot.sparsity.keras.PruningSchedule is schedule.Schedule
 
 

@@ -18,7 +18,7 @@ import click
 
 from edgeprune.cli import stopping, streams, terminal, watched
 from edgeprune.cli.output import print_error
-from edgeprune.core.errors import EdgepruneError
+from edgeprune.core.errors import EdgepruneError, kind_of
 from edgeprune.core.spelling import suggestion
 
 _COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -107,6 +107,7 @@ class _Edgeprune(click.Group):
                 return super().invoke(context)
         except EdgepruneError as error:
             terminal.fail(str(error))
+            terminal.point_to_help(kind_of(error))
             if as_json:
                 print_error(type(error).__name__, str(error))
             context.exit(error.exit_code)

@@ -28,6 +28,7 @@ from edgeprune.core.work_note import CRASH, MARKER, UNDER_WAY, read_note
 
 assert sys.platform != "win32"  # noqa: S101  for the type checker: nothing imports it there
 
+_KIND = "crash"
 _CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"})
 TIME_TO_NOTICE_S = 1.5
 """After a signal, the time in which native code has to return; then the child is killed."""
@@ -146,5 +147,6 @@ def _death(arguments: Sequence[str], number: int, noted: str) -> str | None:
 
 def _fail(arguments: Sequence[str], message: str) -> None:
     if "--json" in arguments:
-        click.echo(json.dumps({"error": {"kind": "crash", "message": message}}))
+        click.echo(json.dumps({"error": {"kind": _KIND, "message": message}}))
     terminal.fail(message)
+    terminal.point_to_help(_KIND)

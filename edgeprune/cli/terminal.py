@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edgeprune.core.grid import Grid, Printable
 
 LOG_VARIABLE = "EDGEPRUNE_LOG"
+HELP_PAGE = "docs/troubleshooting.md"
+"""The page with a heading for every kind of error."""
 NARROWEST = 100
 """Columns to write for when the output is not a terminal."""
 _LEAST_WIDTH = 6
@@ -106,6 +108,11 @@ def warn(messages: Iterable[str]) -> None:
 def fail(message: str) -> None:
     """Writes an error to standard error."""
     say(f"Error: {message}", "red")
+
+
+def point_to_help(kind: str) -> None:
+    """Says on standard error where errors of a kind are explained."""
+    say(f"See {HELP_PAGE}#{kind.lower()}", "dim")
 
 
 @contextlib.contextmanager

@@ -72,6 +72,12 @@ class CheckError(EdgepruneError):
     exit_code = 1
 
 
+def kind_of(error: EdgepruneError) -> str:
+    """The name of an error's class in the tree above; others are told apart by code alone."""
+    own = (each.__name__ for each in type(error).__mro__ if each.__module__ == __name__)
+    return next(own)
+
+
 class QualityWarning(UserWarning):
     """The result is valid, but less accurate than it could be."""
 

@@ -39,6 +39,8 @@ class Live:
 
     tensor: KerasTensor
     shape: Shape
+    imaginary: KerasTensor = None
+    """Of complex numbers, whose real parts are `tensor`; None for all others."""
 
 
 class Building:
@@ -114,8 +116,10 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
         along[axis] = -1
     scales = tensor.scales.reshape(along)
     shift = np.resize(zeros, tensor.scales.size).reshape(along)
-    real: Array = ((values.astype(np.int64) - shift) * scales.astype(np.float64)).astype(np.float32)
-    return real
+    # Products of numbers with few digits are exact in float64, and rounded once in float32 alone.
+    wide = np.float32 if values.itemsize <= 2 else np.float64
+    real: Array = (values.astype(wide) - shift.astype(wide)) * scales.astype(wide)
+    return real.astype(np.float32, copy=False)
 
 
 class _Defaults:
@@ -170,6 +174,19 @@ class Site:
             raise BlockedError(f"its {what} depends on the inputs")
         return values
 
+    def bias(self, position: int, outputs: int) -> list[Array]:
+        """The bias `[outputs]` in a list, as weights of a layer are; empty where there is none.
+
+        Raises:
+          BlockedError: it has another length, or depends on the inputs.
+        """
+        if position >= self.count:
+            return []
+        values = self.needed(position, "bias").reshape(-1)
+        if values.size != outputs:
+            raise BlockedError(f"its bias has {values.size} values for {outputs} outputs")
+        return [values]
+
     def numbers(self, position: int, what: str) -> list[int]:
         """As `needed`, flat whole numbers."""
         return [int(value) for value in self.needed(position, what).reshape(-1)]
@@ -185,7 +202,10 @@ class Site:
           BlockedError: it is left out.
         """
         if self.is_live(position):
-            return self.building.live[self.operator.inputs[position]].tensor
+            live = self.value(position)
+            if live.imaginary is not None:
+                raise BlockedError("it computes with complex numbers")
+            return live.tensor
         values = self.constant(position)
         if values is None:
             raise BlockedError(f"its input {position} is left out")
@@ -194,6 +214,10 @@ class Site:
         if not values.ndim or values.shape[0] != 1:
             raise BatchNeededError
         return self._held(position, values[0], whole=False)
+
+    def value(self, position: int) -> Live:
+        """An input that depends on the model's inputs, complex or not."""
+        return self.building.live[self.operator.inputs[position]]
 
     def held(self, position: int) -> KerasTensor:
         """A constant input as it is, without an axis for samples, held by a layer."""
@@ -285,14 +309,14 @@ class Site:
         values: Sequence[Array],
         *,
         kernel: int = 1,
-        bias: int | None = None,
+        bias: int = 2,
         transposed: bool = False,
     ) -> None:
         """Notes a new layer's weights: their values, and which of the inputs they come from."""
         if layer.name in self.building.weights:
             return
         inputs, kind = self.operator.inputs, type(layer).__name__
-        biased = None if bias is None else inputs[bias]
+        biased = inputs[bias] if len(values) > 1 else None
         found = Weights(self.operator.index, inputs[kernel], biased, kind, transposed)
         self.building.weights[layer.name] = found
         self.building.values.append((layer, values))

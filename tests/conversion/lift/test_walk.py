@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.lift.lifted import Constant, Unliftable, Weights
+from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.files import load_model, save_model
@@ -186,6 +188,22 @@ def test_rows_beside_the_batch_are_reshaped_for_each_sample(tmp_path: Path) -> N
     np.testing.assert_allclose(made, samples.reshape(3, 6, 4) @ values(5, 4).T, rtol=1e-5)
 
 
+@pytest.mark.parametrize("last", ["COMPLEX_ABS", "REAL", "IMAG"])
+def test_a_spectrum_is_computed_in_parts(last: str, tmp_path: Path) -> None:
+    net = Net()
+    x, y = net.tensor("x", (1, 1, 8)), net.tensor("y", (1, 5))
+    whole, flat = net.tensor("s", (1, 1, 5), "complex64"), net.tensor("f", (1, 5), "complex64")
+    net.operator("RFFT2D", [x, net.constant("n", ints(1, 8))], [whole], 1, schema.Rfft2dOptionsT())
+    net.operator("SQUEEZE", [whole], [flat], 1, schema.SqueezeOptionsT(squeezeDims=ints(1)))
+    net.operator(last, [flat], [y])
+    lifted = lift(net.save(tmp_path / "spectrum.tflite", [x], [y]))
+    samples = values(2, 1, 8)
+    spectrum = np.fft.rfft(samples[:, 0])
+    expected = {"COMPLEX_ABS": abs(spectrum), "REAL": spectrum.real, "IMAG": spectrum.imag}
+    np.testing.assert_allclose(lifted.model(samples), expected[last], atol=1e-5)
+    assert prove(lifted) < 1e-5
+
+
 def test_every_operator_that_is_in_the_way_is_named(tmp_path: Path) -> None:
     net = Net()
     x, a, b, c, y = (net.tensor(name, (1, 4)) for name in "xabcy")
@@ -212,6 +230,51 @@ def test_an_int8_file_is_refused_by_its_tensors(tmp_path: Path) -> None:
     path = net.save(tmp_path / "int8.tflite", [x], [y])
     with pytest.raises(Unliftable, match=r"input 'image': 'image' is quantized \(int8\)"):
         lift(path)
+
+
+def oversized(path: Path) -> Path:
+    return single(path, "RELU", [(1, 1 << 30)], [(1, 1 << 30)])
+
+
+def short_bias(path: Path) -> Path:
+    options = schema.FullyConnectedOptionsT()
+    return single(path, "FULLY_CONNECTED", [(1, 5), values(3, 5), values(2)], [(1, 3)], options)
+
+
+def outside(path: Path) -> Path:
+    return single(path, "TRANSPOSE", [(1, 4), ints(0, 7)], [(1, 4)], schema.TransposeOptionsT())
+
+
+def open_sizes(path: Path) -> Path:
+    net = Net()
+    x, y = net.tensor("x", (1, 1, 1, 3)), net.tensor("y", (1, 1, 1, 3))
+    net.graph.tensors[x].shapeSignature = ints(1, -1, -1, 3)
+    net.operator("RELU", [x], [y])
+    return net.save(path, [x], [y])
+
+
+def nothing_out(path: Path) -> Path:
+    net = Net()
+    x, y = net.tensor("x", (1, 3)), net.tensor("y", (1, 3))
+    net.operator("RELU", [x], [y])
+    return net.save(path, [x], [])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (oversized, r"input 'in/0': it takes 1073741824 values"),
+        (short_bias, r"operator 0 \(FULLY_CONNECTED\): its bias has 2 values for 3 outputs"),
+        (outside, r"operator 0 \(TRANSPOSE\)"),
+        (open_sizes, r"input 'x': its sizes \[1, -1, -1, 3\] are set at run time"),
+        (nothing_out, r"the file: it has no input or no output"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_the_reason(
+    make: Callable[[Path], Path], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Unliftable, match=rf"odd.tflite: .*{reason}"):
+        lift(make(tmp_path / "odd.tflite"))
 
 
 def test_a_shape_that_is_not_the_files_is_refused(tmp_path: Path) -> None:

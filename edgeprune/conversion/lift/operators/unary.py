@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeprune.conversion.lift.operators.spectrum import real_part
 from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Site
 from edgeprune.keras_model.layers import Layer
 
@@ -78,6 +79,8 @@ def prelu(site: Site) -> KerasTensor:
     if slopes.ndim > len(rest) or not rest:
         raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
     slopes = slopes.reshape((1,) * (len(rest) - slopes.ndim) + slopes.shape)
+    if any(size not in (1, n) for size, n in zip(slopes.shape, rest, strict=True)):
+        raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
     shared = [axis + 1 for axis, size in enumerate(slopes.shape) if size == 1]
     layer = keras.layers.PReLU(
         alpha_initializer="zeros", shared_axes=shared or None, name=site.name
@@ -90,6 +93,8 @@ def prelu(site: Site) -> KerasTensor:
 
 def cast(site: Site) -> Any:
     """CAST; towards zero, from real numbers to whole ones."""
+    if site.is_live(0) and site.value(0).imaginary is not None and site.out_dtype() == "float32":
+        return real_part(site)
     if site.out_dtype() == str(site.tensor(0).dtype):
         return site.tensor(0)
     return site.compute("", keras.ops.cast, site.tensor(0), site.out_dtype())

@@ -1,4 +1,4 @@
-"""By what the steps of a comparison are known again: model, data, profile, options, versions.
+"""By what the work of a comparison or a search is known again: model, data, profile, versions.
 
 Content counts, not names or dates: a model that is moved or saved again is the same one.
 """
@@ -14,16 +14,17 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.conversion.given import Given
 from edgeprune.conversion.manifest import hash_model, installed_versions
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale
+from edgeprune.core.digest import Fingerprint
 from edgeprune.core.sources import AnySource, Table
 from edgeprune.keras_model.files import lost_compilation
 from edgeprune.keras_model.layers import Model
 from edgeprune.profiles.kernel_costs import costs_of
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.training.settings import Training
-from edgeprune.report.kept import Fingerprint
 from edgeprune.targets.find import find_target, own_targets
 from edgeprune.targets.host import HOST
 from edgeprune.targets.measurement import Settings
@@ -50,16 +51,16 @@ def of_samples(data: AnySource) -> str:
     return digest.of_json([digest.of_arrays(data.x), digest.of_arrays(data.labels)])
 
 
-def of_inputs(model: Model, data: AnySource, scale: Scale) -> Fingerprint:
+def of_inputs(given: Given, data: AnySource, scale: Scale) -> Fingerprint:
     """What every file is made from, whatever the device.
 
     Args:
-      model: the dense model.
+      given: the dense model.
       data: the samples that it is pruned and calibrated on.
       scale: how they were asked to be scaled; files keep it.
     """
     return {
-        "model": of_model(model),
+        "model": of_model(given.model) if given.lifted is None else given.sha256,
         "data": digest.of_json([of_samples(data), scale]),
         "versions": of_versions(),
     }

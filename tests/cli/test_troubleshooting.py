@@ -1,0 +1,61 @@
+"""Every kind of error has a heading in the page that the last line on the terminal points to."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgeprune.cli import cli, terminal
+from edgeprune.core import errors
+from edgeprune.core.errors import CheckError, DataError, EdgepruneError, kind_of
+from edgeprune.targets.child import WorkerError
+
+PAGE = Path(__file__).parents[2] / terminal.HELP_PAGE
+
+
+def headings() -> set[str]:
+    return set(re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_every_error_and_warning_has_a_heading() -> None:
+    kinds = {
+        name
+        for name, value in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(value, (EdgepruneError, errors.QualityWarning))
+    }
+    assert len(kinds) > 10
+    assert kinds | {"Crash", "UsageError"} <= headings()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (DataError("x"), "DataError"),
+        (CheckError("x"), "CheckError"),
+        (WorkerError("x"), "CheckError"),
+        (EdgepruneError("x"), "EdgepruneError"),
+    ],
+)
+def test_the_kind_of_an_error_is_its_class_in_the_tree(error: EdgepruneError, kind: str) -> None:
+    assert kind_of(error) == kind
+
+
+def test_the_last_line_of_a_failed_command_points_to_the_heading(tmp_path: Path) -> None:
+    path = tmp_path / "no.tflite"
+    done = CliRunner().invoke(cli, ["inspect", str(path)])
+    *message, last = done.stderr.splitlines()
+    assert done.exit_code == 2
+    assert last == "See docs/troubleshooting.md#tfliteerror"
+    assert "no.tflite" in "".join(message)
+
+
+def test_a_document_holds_the_message_without_the_pointer(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["inspect", str(tmp_path / "no.tflite"), "--json"])
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == "TfliteError"
+    assert "troubleshooting" not in error["message"]

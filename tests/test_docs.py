@@ -1,0 +1,179 @@
+"""The documentation: its commands are run, and what is made from data is made."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import edgeprune
+from edgeprune.cli import cli
+from edgeprune.profiles.folder import profile_names
+from edgeprune.profiles.profile import load_profile, shipped_profiles
+from tests.support.docs import Fence, fences, missing_lines, shown_commands
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+OTHER_LANGUAGES = ("diff", "html", "kotlin", "java", "cpp", "c", "cmake", "groovy", "sh", "toml")
+"""Languages of blocks that are not run: what installs, needs a board, or is code of others."""
+COLUMNS = "110"
+"""The width of the terminal that pages show."""
+
+
+def blocks(page: Path) -> list[Fence]:
+    return list(fences(page.read_text(encoding="utf-8")))
+
+
+def edgeprune_lines() -> Iterator[tuple[str, list[str]]]:
+    """Every line of a block that calls the program: where it is, and its words."""
+    for page in PAGES:
+        for fence in blocks(page):
+            if fence.language in {"", "console", "sh"}:
+                text = fence.text.replace("\\\n", " ")
+                for line in re.findall(r"^(?:\$ )?(edgeprune .*)$", text, re.MULTILINE):
+                    words = shlex.split(line, comments=True)
+                    yield f"{page.name}:{fence.line}: {line}", words[1:]
+
+
+@pytest.mark.parametrize(("place", "words"), list(edgeprune_lines()))
+def test_every_command_in_the_pages_exists_with_its_options(place: str, words: list[str]) -> None:
+    command: click.Command | None = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        inner = command.get_command(context, words[0])
+        if inner is None:  # `devices` takes words in the place of a command
+            break
+        command, words = inner, words[1:]
+    assert command is not None
+    assert command is not cli or words[0].startswith("-"), f"{place}: no such command"
+    known = {name for each in command.get_params(context) for name in each.opts}
+    asked = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    assert asked <= known | {"--json"}, place
+
+
+def test_blocks_are_run_or_say_what_else_they_are() -> None:
+    known = {"", "console", "python", *OTHER_LANGUAGES}
+    assert {fence.language for page in PAGES for fence in blocks(page)} <= known
+
+
+def test_every_command_of_a_console_is_the_programs() -> None:
+    shown = [
+        each.command
+        for page in PAGES
+        for fence in blocks(page)
+        if fence.language == "console"
+        for each in shown_commands(fence)
+    ]
+    assert len(shown) > 10
+    assert [command for command in shown if not command.startswith("edgeprune ")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def test_commands_print_what_the_pages_show_and_their_programs_run(
+    page: Path, docs_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(docs_folder)
+    names: dict[str, Any] = {}
+    for fence in blocks(page):
+        if fence.language == "console":
+            check_console(page.name, fence)
+        elif fence.language == "python" and page.parent != ROOT:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(fence.text, page.name, "exec"), names)  # noqa: S102
+
+
+def check_console(page: str, fence: Fence) -> None:
+    for shown in shown_commands(fence):
+        arguments = shlex.split(shown.command)[1:]
+        done = CliRunner(env={"COLUMNS": COLUMNS}).invoke(cli, arguments)
+        said = f"{page}:{shown.line}: {shown.command}\n{done.output}"
+        assert done.exit_code == 0, said
+        assert missing_lines(shown.printed, done.output) == [], said
+
+
+@pytest.fixture(scope="module")
+def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.docs_folder import make_folder
+
+    folder = tmp_path_factory.mktemp("docs")
+    make_folder(folder)
+    return folder
+
+
+@pytest.fixture
+def docs_folder(made_folder: Path, tmp_path: Path) -> Path:
+    """A folder with the files that pages work with, for one page alone."""
+    for path in made_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("expected", "missing"),
+    [
+        (["a 1.25x b"], []),
+        (["│a │ 7 x │"], ["│a │ 7 x │"]),
+        (["second", "a 2x b"], ["a 2x b"]),
+        (["a 2x", "...", "second line"], []),
+        (["third"], ["third"]),
+    ],
+)
+def test_lines_are_compared_in_order_with_other_numbers_and_drawings(
+    expected: list[str], missing: list[str]
+) -> None:
+    assert missing_lines(expected, "┃ a   3,000x b ┃\nthe second line") == missing
+
+
+def test_a_command_goes_on_behind_a_backslash_and_prints_up_to_the_next() -> None:
+    [fence] = fences("text\n```console\n$ one \\\n    two\nprinted\n\n$ three\n```\n")
+    first, second = shown_commands(fence)
+    assert (fence.line, first.command, first.printed) == (2, "one two", ("printed",))
+    assert (second.command, second.printed) == ("three", ())
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    path = ROOT / "scripts" / "docs_hooks.py"
+    spec = importlib.util.spec_from_file_location("docs_hooks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_device_has_a_page_with_its_routes_limits_sources_and_products(
+    hooks: ModuleType,
+) -> None:
+    pages = dict(hooks.pages(shipped_profiles()))
+    assert set(pages) == {f"devices/{name}.md" for name in (*profile_names(), "index")}
+    for name in profile_names():
+        page, profile = pages[f"devices/{name}.md"], load_profile(name)
+        names = {route.name for route in profile.offered} | {each.name for each in profile.hardware}
+        assert {each for each in names if hooks.text(each) not in page} == set()
+        sources = {rule.source for route in profile.offered for rule in route.rules}
+        assert {each for each in sources if hooks.text(each) not in page} == set()
+        assert f"({name}.md)" in pages["devices/index.md"]
+
+
+def test_text_of_a_profile_is_shown_as_it_is_in_a_cell(hooks: ModuleType) -> None:
+    assert hooks.text("a|b <c> STM32F7* x_y.\nz") == r"a&#124;b &lt;c> STM32F7\* x\_y. z"
+    assert hooks.table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+
+
+def test_the_reference_has_every_name_of_the_package() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^::: edgeprune\.(\w+)$", page, re.MULTILINE)) == set(edgeprune.__all__)
