@@ -24,9 +24,13 @@ from edgeprune.profiles.profile import load_profile, shipped_profiles
 from tests.support.docs import Fence, fences, missing_lines, shown_commands
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-OTHER_LANGUAGES = ("diff", "html", "kotlin", "java", "cpp", "c", "cmake", "groovy", "sh", "toml")
-"""Languages of blocks that are not run: what installs, needs a board, or is code of others."""
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+OTHER_LANGUAGES = frozenset(
+    {"c", "cmake", "cpp", "diff", "groovy", "html", "java", "json", "kotlin", "py", "sh", "text"}
+    | {"toml"}
+)
+"""Languages of blocks that are not run: what installs, needs a board or PyTorch (`py`), or is code
+that others compile."""
 COLUMNS = "110"
 """The width of the terminal that pages show."""
 
@@ -63,7 +67,7 @@ def test_every_command_in_the_pages_exists_with_its_options(place: str, words: l
 
 
 def test_blocks_are_run_or_say_what_else_they_are() -> None:
-    known = {"", "console", "python", *OTHER_LANGUAGES}
+    known = OTHER_LANGUAGES | {"", "console", "python"}
     assert {fence.language for page in PAGES for fence in blocks(page)} <= known
 
 
@@ -96,7 +100,7 @@ def test_commands_print_what_the_pages_show_and_their_programs_run(
 
 def check_console(page: str, fence: Fence) -> None:
     for shown in shown_commands(fence):
-        arguments = shlex.split(shown.command)[1:]
+        arguments = shlex.split(shown.command, comments=True)[1:]
         done = CliRunner(env={"COLUMNS": COLUMNS}).invoke(cli, arguments)
         said = f"{page}:{shown.line}: {shown.command}\n{done.output}"
         assert done.exit_code == 0, said
@@ -177,3 +181,32 @@ def test_text_of_a_profile_is_shown_as_it_is_in_a_cell(hooks: ModuleType) -> Non
 def test_the_reference_has_every_name_of_the_package() -> None:
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^::: edgeprune\.(\w+)$", page, re.MULTILINE)) == set(edgeprune.__all__)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    version = re.search(r"^version = \"(.+)\"$", read("pyproject.toml"), re.MULTILINE)
+    assert version is not None
+    assert f"\nversion: {version[1]}\n" in read("CITATION.cff")
+
+
+def test_links_between_pages_lead_to_files_and_headings() -> None:
+    broken = [
+        f"{page.name}: {link}"
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if not link.startswith(("http", "devices/")) and not is_there(page, link)
+    ]
+    assert broken == []
+
+
+def is_there(page: Path, link: str) -> bool:
+    name, _, heading = link.partition("#")
+    path = page.parent / name if name else page
+    if not path.exists() or not heading:
+        return path.exists()
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return heading in {re.sub(r"[^\w-]+", "-", title.lower()).strip("-") for title in titles}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
             "Store every sparse weight of a file densely again; it computes the same, bit for bit."
         ),
         "devices": "List the devices: what each is and the pattern that pays there.",
+        "doctor": "Print what a report of a fault needs: versions, instruments, memory, caches.",
         "encode": (
             "Store the weights of an existing file sparsely, where the device's runtimes read that."
         ),
@@ -48,6 +49,13 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         ),
         "routes": (
             "Measure every route of a device, dense and pruned, to see which pays before training."
+        ),
+        "search": (
+            "Search routes, sparsities and training for the fastest file that keeps the accuracy."
+        ),
+        "snippet": (
+            "Show the code that loads a .tflite file on a device, fills its inputs and reads its "
+            "outputs."
         ),
         "targets": "List the instruments: which are ready, and what installs the others.",
         "validate": "Check that a file loads, computes what it should and fits the device.",
@@ -134,11 +142,32 @@ def _explained(as_json: bool) -> Iterator[None]:
         raise click.UsageError(message, error.ctx) from error
 
 
+def _print_versions(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Ends the program with its version and those of the runtimes, none of which is imported."""
+    if not asked or context.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    from edgeprune.targets.surroundings import found_runtimes
+
+    terminal.show(f"edgeprune, version {version('edgeprune')}")
+    for runtime in found_runtimes():
+        terminal.show(str(runtime))
+    context.exit()
+
+
 @click.group(
     cls=_Edgeprune,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(package_name="edgeprune")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Show the versions of edgeprune and of the runtimes, and exit.",
+)
 def cli() -> None:
     """Prune a Keras 3 model for a device and get a .tflite file that is measured on it.
 
@@ -159,6 +188,10 @@ def cli() -> None:
     A .tflite file that you have, whoever made it:
       edgeprune inspect model.tflite --device xnnpack-arm64   what is in it, and what is wrong
       edgeprune encode  model.tflite --device xnnpack-arm64 -o sparse.tflite
+    Or have the fastest file found that keeps the accuracy:
+      edgeprune search model.keras --devices android-phone --data data.npz --max-drop 0.01 -o found
+    What you ship, in your program:
+      edgeprune snippet model.tflite --device android-phone   how an app loads it, in Kotlin
     Or all of it for several devices, with a report:
       edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
 

@@ -18,6 +18,7 @@ from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
+from edgeprune.report.loading.snippet import Snippet
 from edgeprune.report.pages import render
 from edgeprune.report.ranking import Ranking, cost_change, rank
 from edgeprune.targets.checks import Verdict
@@ -78,6 +79,8 @@ class DeviceReport(Printable):
     name: str = ""
     """What its files are called; empty for the device's own name."""
     route: str | None = None
+    loading: tuple[Snippet, ...] = ()
+    """Code that loads the file to ship, by language, the usual one first."""
 
     @property
     def title(self) -> str:

@@ -49,7 +49,8 @@ def fronts_of(facts: Facts, finished: Sequence[Finished]) -> tuple[Front, ...]:
 def _front(facts: Facts, key: FrontKey, finished: Sequence[Finished]) -> Front:
     space = facts.space.of_front(key)
     limits = facts.limits(key)
-    tried = Known(space, {}, finished).tried
+    dense = facts.dense.selected_on if facts.dense else None
+    tried = Known(space, {}, finished, dense).tried
     full = [each for each in tried if each.stage >= Stage.ONE_SHOT]
     failed = [each for each in finished if each.outcome is None and _is_of(each, space)]
     references = [each for each in full if each.route.dense]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgeprune.searching.candidate import Candidate, Finished, Outcome, Stage
+from edgeprune.searching.candidate import Candidate, Finished, HalfAccuracy, Outcome, Stage
 from edgeprune.searching.space import RouteSpace, Space
 
 FIXED_LEVEL = 0.5
@@ -108,11 +108,20 @@ class Known:
     def _tried(
         self, route: RouteSpace, candidate: Candidate, stage: Stage, outcome: Outcome
     ) -> Tried:
-        accuracy = outcome.accuracy.selected_on if outcome.accuracy else None
+        accuracy = self._comparable(outcome.accuracy) if outcome.accuracy else None
         if accuracy is not None and self.space.minimize:
             accuracy = -accuracy
         level = 1.0 if route.dense else level_of(candidate)
         return Tried(route, candidate, stage, outcome, level, accuracy)
+
+    def _comparable(self, found: HalfAccuracy) -> float:
+        """Accuracy on all of the selecting half, also of a file that ran on some samples of it.
+
+        It is then taken to lose there what it loses on those samples.
+        """
+        if self.dense_accuracy is None or found.dense is None:
+            return found.selected_on
+        return self.dense_accuracy + found.selected_on - found.dense[0]
 
     @cached_property
     def references(self) -> tuple[Tried, ...]:

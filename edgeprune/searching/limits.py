@@ -46,22 +46,36 @@ class Limits:
     """Whether accuracy is a fraction of samples, of which differences are told in points."""
 
     def drop(self, found: HalfAccuracy | None, half: Half = "selected_on") -> float | None:
-        """What a file loses against the dense float model on one half; below 0 if it gains."""
+        """What a file loses against the dense float model on the same samples of one half.
+
+        Below 0 if it gains; None where one of both is not known.
+        """
         of = getattr(found, half, None)
-        dense = getattr(self.dense, half, None)
+        dense = self._dense_on(half, found)
         if of is None or dense is None:
             return None
         return float(of - dense if self.minimize else dense - of)
 
-    def needed(self, half: Half) -> float | None:
-        """The accuracy that is just good enough on one half; None if none is asked for."""
-        found = []
-        dense = getattr(self.dense, half, None)
+    def needed(self, half: Half, found: HalfAccuracy | None = None) -> float | None:
+        """The accuracy that is just good enough on one half; None if none is asked for.
+
+        Args:
+          half: which one.
+          found: that of a file, which may have run on some of the samples only.
+        """
+        limits = []
+        dense = self._dense_on(half, found)
         if self.budget.max_drop is not None and dense is not None:
-            found.append(dense + (1 if self.minimize else -1) * self.budget.max_drop)
+            limits.append(dense + (1 if self.minimize else -1) * self.budget.max_drop)
         if self.budget.min_accuracy is not None:
-            found.append(self.budget.min_accuracy)
-        return (min if self.minimize else max)(found, default=None)
+            limits.append(self.budget.min_accuracy)
+        return (min if self.minimize else max)(limits, default=None)
+
+    def _dense_on(self, half: Half, found: HalfAccuracy | None) -> float | None:
+        """The dense float model's on the samples that a file ran on, else on all of the half."""
+        if found is not None and found.dense is not None:
+            return found.dense[0 if half == "selected_on" else 1]
+        return getattr(self.dense, half, None)
 
     def small_enough(self, outcome: Outcome) -> bool:
         """Whether a file is within the bytes that are allowed."""
@@ -73,7 +87,8 @@ class Limits:
         return tuple(self._shortfalls(outcome))
 
     def _shortfalls(self, outcome: Outcome) -> Iterator[Shortfall]:
-        accuracy, needed = outcome.accuracy, self.needed("selected_on")
+        accuracy = outcome.accuracy
+        needed = self.needed("selected_on", accuracy)
         if accuracy is None and self.budget.needs_labels:
             yield Shortfall("its accuracy is not known", 1.0)
         if accuracy is not None and needed is not None:

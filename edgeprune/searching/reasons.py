@@ -67,7 +67,7 @@ def doubt(accuracy: HalfAccuracy | None, limits: Limits) -> str:
       accuracy: of a file that keeps the limits on the selecting half.
       limits: what is asked for.
     """
-    needed = limits.needed("reported_on")
+    needed = limits.needed("reported_on", accuracy)
     if needed is None or accuracy is None or accuracy.ci95 is None or accuracy.reported_on is None:
         return ""
     low, high = accuracy.ci95

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeprune.core.amounts import cost_text
@@ -112,6 +112,13 @@ class Front:
         by = self.target or "the cost table"
         core = f" ({self.core})" if self.core else ""
         return f"{', '.join(self.devices)}: {self.unit} by {by}{core}"
+
+    def without_files(self) -> Front:
+        """The same where its files are kept nowhere."""
+        points = tuple(replace(each, file=None) for each in self.points)
+        return replace(
+            self, points=points, nearest=self.nearest and replace(self.nearest, file=None)
+        )
 
     def verdict(self) -> str:
         """One line: what to ship, or that nothing is, and why."""

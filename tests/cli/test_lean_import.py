@@ -31,8 +31,19 @@ LIBRARIES = (
     *(*RUNTIMES, "ai_edge_litert", "jinja2", "numpy", "pydantic", "rapidfuzz", "rich", "scipy"),
 )
 COMMANDS = (
-    *("compare", "demo", "densify", "devices", "encode", "export", "inspect", "measure", "plan"),
-    *("prune", "routes", "targets", "targets install", "targets calibrate", "validate"),
+    *(
+        "compare",
+        "demo",
+        "densify",
+        "devices",
+        "doctor",
+        "encode",
+        "export",
+        "inspect",
+        "measure",
+        "plan",
+    ),
+    *("prune", "routes", "snippet", "targets", "targets install", "targets calibrate", "validate"),
 )
 
 NOT_FOR_A_LOOK = (
@@ -128,6 +139,8 @@ def test_no_commands_help_imports_a_library_beside_click() -> None:
         ("devices", ("ai_edge_litert", "numpy", "edgeprune.targets.find", "edgeprune.core.plan")),
         ("devices --json", ("rich",)),
         ("devices pixel 8", ("ai_edge_litert", "numpy", "rapidfuzz", "edgeprune.core.plan")),
+        ("doctor", ("rich", "optuna")),
+        ("--version", ("rich", "optuna")),
         ("targets", ("pydantic", "edgeprune.profiles.profile")),
         ("inspect m.tflite", ("pydantic", *NOT_FOR_A_LOOK)),
         ("inspect m.tflite --device xnnpack-arm64", NOT_FOR_A_LOOK),

@@ -187,3 +187,16 @@ def test_trials_count_full_ones_without_the_dense_files() -> None:
     dear = finished(Candidate("phone", "sparse", cost=0.6), Outcome(4.6e6), Stage.INSTRUMENT)
     found = trials_of(phone_space(), [FLOAT, pruned(0.5, 0.795), failed, dear])
     assert (found.done, found.dropped, found.failed) == (1, 1, 1)
+
+
+def test_a_file_that_ran_on_some_samples_is_held_against_the_dense_model_on_those() -> None:
+    """Those of half precision run on a few: there the dense model may be better or worse."""
+    few = HalfAccuracy(0.70, 0.70, (0.6, 0.8), (256, 256), "emulated", dense=(0.705, 0.72))
+    half = Candidate("phone", "float16-channels", cost=0.5)
+    kept = finished(half, Outcome(2e6, accuracy=few, sha256="h"), Stage.ONE_SHOT)
+    found = front(Budget(max_drop=0.01), FLOAT, kept)
+    assert found.shipped is not None
+    assert found.shipped.name == "phone float16-channels, cost 0.5"
+    assert found.shipped.drop == pytest.approx(0.005)
+    better = pruned(0.7, 0.79)
+    assert len(front(Budget(), FLOAT, kept, better).points) == 3

@@ -19,6 +19,7 @@ from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, item_bits
 KerasTensor = Any
 """A symbolic tensor of Keras."""
 Shape: TypeAlias = tuple[int, ...]
+_LONGEST_NAME = 120
 
 
 class BlockedError(Exception):
@@ -84,7 +85,8 @@ class Building:
 def layer_name(tensor: str) -> str:
     """A name that Keras takes for a layer: the first part of a fused tensor's name, no slashes."""
     first = tensor.split(";")[0].removeprefix("StatefulPartitionedCall/")
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", first).strip("_.-") or "tensor"
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", first).strip("_.-")
+    return plain[:_LONGEST_NAME] or "tensor"
 
 
 def restored(subgraph: Subgraph, index: int) -> Array | None:

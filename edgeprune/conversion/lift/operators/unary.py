@@ -100,6 +100,21 @@ def cast(site: Site) -> Any:
     return site.compute("", keras.ops.cast, site.tensor(0), site.out_dtype())
 
 
+def one_hot(site: Site) -> Any:
+    """ONE_HOT of 1 and 0 along a new last axis."""
+    depth, on, off = (float(site.needed(at, "numbers").reshape(-1)[0]) for at in (1, 2, 3))
+    if (on, off) != (1, 0) or site.options.axis not in (-1, len(site.shape(0))):
+        raise BlockedError("it makes other numbers than 1 and 0, or not along the last axis")
+    dtype = site.out_dtype()
+    return site.compute("", keras.ops.one_hot, site.tensor(0), int(depth), dtype=dtype)
+
+
+def top_k(site: Site) -> Any:
+    """TOPK_V2: the largest values along the last axis, and their places."""
+    site.axis(-1, len(site.shape(0)))
+    return site.compute("", keras.ops.top_k, site.tensor(0), site.numbers(1, "number")[0])
+
+
 def arg_max(site: Site) -> Any:
     """ARG_MAX along a constant axis."""
     axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
