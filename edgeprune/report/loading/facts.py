@@ -86,6 +86,11 @@ class TensorFacts:
         return self.by.std if isinstance(self.by, ChannelScale) else (self.by[1],) * self.channels
 
     @property
+    def even(self) -> bool:
+        """Whether all channels are scaled alike."""
+        return len({*self.means}) == len({*self.stds}) == 1
+
+    @property
     def bgr(self) -> bool:
         """Whether it takes blue first."""
         return isinstance(self.by, ChannelScale) and self.by.bgr

@@ -41,8 +41,8 @@ def _runtime(runtime: Chosen | None) -> Iterator[str]:
         later = " or later" if runtime.library and len(runtime.fitting) > 1 else ""
         asked = " and ".join(each.version for each in runtime.fitting)
         yield (
-            f"{runtime.name} {runtime.least}{later}: it has every operator of this file in its "
-            f"version (known of {asked})."
+            f"{runtime.name} {runtime.least}{later}, which has every operator of this file in its "
+            f"version (asked of {asked})."
         )
     for miss in runtime.misses:
         yield f"{miss.runtime} does not run it: {miss}."
