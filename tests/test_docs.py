@@ -100,7 +100,7 @@ def test_commands_print_what_the_pages_show_and_their_programs_run(
 
 def check_console(page: str, fence: Fence) -> None:
     for shown in shown_commands(fence):
-        arguments = shlex.split(shown.command)[1:]
+        arguments = shlex.split(shown.command, comments=True)[1:]
         done = CliRunner(env={"COLUMNS": COLUMNS}).invoke(cli, arguments)
         said = f"{page}:{shown.line}: {shown.command}\n{done.output}"
         assert done.exit_code == 0, said

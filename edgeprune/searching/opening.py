@@ -139,8 +139,11 @@ def _write_alone(engine: Engine) -> None:
 
 def require_same(
     url: StorageUrl, storage: RDBStorage, identity: Mapping[str, str], space: Space
-) -> None:
+) -> Mapping[str, str]:
     """Checks that a storage holds this search, or none yet.
+
+    Returns:
+      What identifies it.
 
     Raises:
       InputError: it holds another one; names what differs.
@@ -159,10 +162,11 @@ def require_same(
             f"{' and the same '.join(differs)}. Repeat the command that began it, or name "
             "another output folder or storage."
         )
+    return here
 
 
-def open_study(storage: RDBStorage, space: Space) -> optuna.Study:
-    """Optuna's study, with the names that its dashboard shows."""
+def open_study(storage: RDBStorage, space: Space, identity: Mapping[str, str]) -> optuna.Study:
+    """Optuna's study, with the names and attributes that its dashboard shows."""
     better = StudyDirection.MINIMIZE if space.minimize else StudyDirection.MAXIMIZE
     with quietly():
         study = optuna.create_study(
@@ -173,6 +177,8 @@ def open_study(storage: RDBStorage, space: Space) -> optuna.Study:
             load_if_exists=True,
         )
         study.set_metric_names(["cost", "accuracy"])
+    for name in identity.keys() - study.user_attrs.keys():
+        study.set_user_attr(name, identity[name])
     return study
 
 

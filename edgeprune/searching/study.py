@@ -43,7 +43,7 @@ from edgeprune.searching.opening import (
 )
 from edgeprune.searching.space import Space
 from edgeprune.searching.storage_url import StorageUrl
-from edgeprune.searching.trials import by_key, finished, task_of, waiting, was_lost
+from edgeprune.searching.trials import by_key, finished, is_task, task_of, waiting, was_lost
 
 T = TypeVar("T")
 
@@ -93,8 +93,8 @@ class Study:
         with told(url):
             require_reached(url)
             storage = make_storage(url, heart or Heart())
-            require_same(url, storage, identity, space)
-            return cls(url, storage, open_study(storage, space), space)
+            whole = require_same(url, storage, identity, space)
+            return cls(url, storage, open_study(storage, space, whole), space)
 
     def enqueue(self, tasks: Sequence[Task]) -> None:
         """Writes those of the tasks that are neither finished nor waiting nor running."""
@@ -234,7 +234,9 @@ class Study:
         return self._storage.engine
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)
+        """The trials of tasks; people may add others on a dashboard, which are left alone."""
+        found = self._study.get_trials(deepcopy=False, states=states or None)
+        return [trial for trial in found if is_task(trial)]
 
     def _do(self, work: Callable[[], T]) -> T:
         """Does something in the storage; several times if it is away for a moment.

@@ -66,6 +66,11 @@ def _one_of(values: Iterable[str]) -> BaseDistribution:
     return CategoricalDistribution(tuple(sorted(set(values))))
 
 
+def is_task(trial: FrozenTrial) -> bool:
+    """Whether a trial was written for a task."""
+    return "task" in trial.user_attrs
+
+
 def task_of(trial: FrozenTrial) -> Task:
     """The task that a trial was written for."""
     content = trial.user_attrs["task"]
@@ -77,8 +82,7 @@ def by_key(trials: Sequence[FrozenTrial]) -> Mapping[str, list[FrozenTrial]]:
     """The trials of each task, the lowest number first."""
     found: dict[str, list[FrozenTrial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
-        if "task" in trial.user_attrs:
-            found.setdefault(task_of(trial).key, []).append(trial)
+        found.setdefault(task_of(trial).key, []).append(trial)
     return found
 
 

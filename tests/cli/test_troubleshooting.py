@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import edgeprune
 from edgeprune.cli import cli, terminal
 from edgeprune.core import errors
 from edgeprune.core.errors import CheckError, DataError, EdgepruneError, kind_of
@@ -30,6 +31,15 @@ def test_every_error_and_warning_has_a_heading() -> None:
     }
     assert len(kinds) > 10
     assert kinds | {"Crash", "UsageError"} <= headings()
+
+
+def test_every_message_that_is_quoted_is_one_of_the_packages() -> None:
+    quoted = re.findall(r'^\| "(.+?)" \|', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    sources = Path(edgeprune.__file__).parent.rglob("*.py")
+    written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    known = re.sub(r'"\s*\n\s*f?"', "", written)  # a text goes on in the next line
+    assert len(quoted) > 50
+    assert [each for each in quoted if each not in known] == []
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_dashboards_see_cost_and_accuracy_and_what_was_tried(study: Study, url: 
     found = optuna.load_study(study_name=NAME, storage=url.text)
     assert [direction.name for direction in found.directions] == ["MINIMIZE", "MAXIMIZE"]
     assert found.metric_names == ["cost", "accuracy"]
+    assert found.user_attrs["model"] == IDENTITY["model"]
     (best,) = found.best_trials
     assert best.values == [1.28e6, pytest.approx(0.7784)]
     assert best.params == {
@@ -168,6 +169,17 @@ def test_dashboards_see_cost_and_accuracy_and_what_was_tried(study: Study, url: 
         "epochs": 0,
         "stage": "one_shot",
     }
+
+
+def test_a_trial_that_a_person_added_on_a_dashboard_is_left_alone(
+    study: Study, url: StorageUrl
+) -> None:
+    optuna.load_study(study_name=NAME, storage=url.text).enqueue_trial({"device": "phone"})
+    study.enqueue([FIRST])
+    taken = study.take(0)
+    assert taken is not None
+    assert taken.task == FIRST
+    assert states(url) == ["WAITING", "RUNNING"]
 
 
 def test_another_search_in_the_storage_is_refused_with_what_differs(url: StorageUrl) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,13 @@ import psycopg
 INSTALL = "tests of shared storages need PostgreSQL: apt-get install postgresql-15"
 USER, PASSWORD, DATABASE = "ann", "pass/w@rd s3cret", "search"
 _QUOTED = "pass%2Fw%40rd%20s3cret"
-_UNPRIVILEGED = "nobody"
-"""Who runs it where the tests run as root, for whom PostgreSQL does not start."""
+
+
+def _other_user() -> str | None:
+    """Who runs it where the tests run as root, for whom PostgreSQL does not start."""
+    if sys.platform == "win32":
+        return None
+    return "nobody" if os.geteuid() == 0 else None
 
 
 def _programs() -> Path | None:
@@ -40,8 +46,8 @@ def postgresql_server() -> Iterator[str]:
     assert programs is not None, INSTALL
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        if os.geteuid() == 0:
-            shutil.chown(folder, _UNPRIVILEGED)
+        if user := _other_user():
+            shutil.chown(folder, user)
         _run(
             folder,
             programs / "initdb",
@@ -75,13 +81,12 @@ def postgresql_server() -> Iterator[str]:
 
 def _run(folder: Path, *command: str | Path) -> None:
     """Runs a program of the server's; what a daemon keeps open is not waited for."""
-    user = _UNPRIVILEGED if os.geteuid() == 0 else None
     words = [str(word) for word in command]
     with (folder / f"{Path(words[0]).name}.out").open("wb") as output:
         done = subprocess.run(
             words,
             cwd=folder,
-            user=user,
+            user=_other_user(),
             stdout=output,
             stderr=output,
             env={"LC_ALL": "C"},

@@ -75,6 +75,7 @@ def test_the_version_is_followed_by_the_runtimes() -> None:
     assert others == [str(each) for each in found_runtimes()]
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -94,6 +95,7 @@ def test_no_text_names_a_users_folder(
     assert impersonal(text) == shown
 
 
+@pytest.mark.linux
 def test_a_home_folder_that_is_the_root_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)

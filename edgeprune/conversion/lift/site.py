@@ -39,6 +39,8 @@ class Live:
 
     tensor: KerasTensor
     shape: Shape
+    imaginary: KerasTensor = None
+    """Of complex numbers, whose real parts are `tensor`; None for all others."""
 
 
 class Building:
@@ -114,8 +116,10 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
         along[axis] = -1
     scales = tensor.scales.reshape(along)
     shift = np.resize(zeros, tensor.scales.size).reshape(along)
-    real: Array = ((values.astype(np.int64) - shift) * scales.astype(np.float64)).astype(np.float32)
-    return real
+    # Products of numbers with few digits are exact in float64, and rounded once in float32 alone.
+    wide = np.float32 if values.itemsize <= 2 else np.float64
+    real: Array = (values.astype(wide) - shift.astype(wide)) * scales.astype(wide)
+    return real.astype(np.float32, copy=False)
 
 
 class _Defaults:
@@ -185,7 +189,10 @@ class Site:
           BlockedError: it is left out.
         """
         if self.is_live(position):
-            return self.building.live[self.operator.inputs[position]].tensor
+            live = self.value(position)
+            if live.imaginary is not None:
+                raise BlockedError("it computes with complex numbers")
+            return live.tensor
         values = self.constant(position)
         if values is None:
             raise BlockedError(f"its input {position} is left out")
@@ -194,6 +201,10 @@ class Site:
         if not values.ndim or values.shape[0] != 1:
             raise BatchNeededError
         return self._held(position, values[0], whole=False)
+
+    def value(self, position: int) -> Live:
+        """An input that depends on the model's inputs, complex or not."""
+        return self.building.live[self.operator.inputs[position]]
 
     def held(self, position: int) -> KerasTensor:
         """A constant input as it is, without an axis for samples, held by a layer."""

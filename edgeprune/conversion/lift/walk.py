@@ -177,11 +177,14 @@ class _Walk:
 
     def _note(self, site: Site, number: int, value: Any) -> None:
         """Keeps an output, whose shape has to be the one in the file."""
-        index, declared = site.operator.outputs[number], site.declared(number)
-        live = value if isinstance(value, Live) else Live(value, _shape_of(value, site, declared))
-        if declared is not None and live.shape != declared:
-            raise BlockedError(f"it gives {list(live.shape)}, the file has {list(declared)}")
+        index = site.operator.outputs[number]
+        tensor = self.graph.tensors[index]
+        live = value if isinstance(value, Live) else Live(value, _shape_of(value, site, tensor))
+        if not _agree(live.shape, tensor):
+            raise BlockedError(f"it gives {list(live.shape)}, the file has {list(tensor.shape)}")
         self.building.live[index] = live
+        if live.imaginary is not None:
+            return
         history = live.tensor._keras_history
         before = history.operation._inbound_nodes[: history.node_index]
         earlier = sum(len(node.output_tensors) for node in before)
@@ -223,7 +226,16 @@ def _unusable(tensor: Tensor) -> str:
     return ""
 
 
-def _shape_of(value: Any, site: Site, declared: Shape | None) -> Shape:
+def _agree(shape: Shape, tensor: Tensor) -> bool:
+    """Whether a tensor has a shape, as far as the file says what it has."""
+    said = tensor.shape_signature
+    if not said:
+        return True
+    pairs = zip(shape, said, strict=False)
+    return len(shape) == len(said) and all(size == known or known < 0 for size, known in pairs)
+
+
+def _shape_of(value: Any, site: Site, tensor: Tensor) -> Shape:
     """A Keras tensor's shape as the file has it.
 
     Raises:
@@ -231,7 +243,8 @@ def _shape_of(value: Any, site: Site, declared: Shape | None) -> Shape:
     """
     shape = tuple(value.shape)
     if not site.whole and shape:
-        first = declared[0] if declared else site.shape(_first_live(site))[0]
+        is_known = tensor.shape_signature[:1] > (0,)
+        first = tensor.shape[0] if is_known else site.shape(_first_live(site))[0]
         shape = (first, *shape[1:])
     if None in shape:
         raise BlockedError(f"the sizes of its output are not known: {list(shape)}")

@@ -10,6 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.lift.lifted import Constant, Unliftable, Weights
+from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.files import load_model, save_model
@@ -184,6 +185,22 @@ def test_rows_beside_the_batch_are_reshaped_for_each_sample(tmp_path: Path) -> N
     samples = values(3, 2, 3, 4)
     made = np.asarray(lifted.model(samples))
     np.testing.assert_allclose(made, samples.reshape(3, 6, 4) @ values(5, 4).T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("last", ["COMPLEX_ABS", "REAL", "IMAG"])
+def test_a_spectrum_is_computed_in_parts(last: str, tmp_path: Path) -> None:
+    net = Net()
+    x, y = net.tensor("x", (1, 1, 8)), net.tensor("y", (1, 5))
+    whole, flat = net.tensor("s", (1, 1, 5), "complex64"), net.tensor("f", (1, 5), "complex64")
+    net.operator("RFFT2D", [x, net.constant("n", ints(1, 8))], [whole], 1, schema.Rfft2dOptionsT())
+    net.operator("SQUEEZE", [whole], [flat], 1, schema.SqueezeOptionsT(squeezeDims=ints(1)))
+    net.operator(last, [flat], [y])
+    lifted = lift(net.save(tmp_path / "spectrum.tflite", [x], [y]))
+    samples = values(2, 1, 8)
+    spectrum = np.fft.rfft(samples[:, 0])
+    expected = {"COMPLEX_ABS": abs(spectrum), "REAL": spectrum.real, "IMAG": spectrum.imag}
+    np.testing.assert_allclose(lifted.model(samples), expected[last], atol=1e-5)
+    assert prove(lifted) < 1e-5
 
 
 def test_every_operator_that_is_in_the_way_is_named(tmp_path: Path) -> None:

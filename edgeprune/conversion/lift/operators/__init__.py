@@ -10,6 +10,7 @@
     pooling      windows, and reductions over axes
     shaping      reshape, transpose, and what moves between space, depth and batch
     slicing      parts of tensors
+    spectrum     RFFT2D and complex numbers
     joining      concatenation, stacks, tiles
     resizing     images of another size
     folding      what is computed from constants alone, in NumPy

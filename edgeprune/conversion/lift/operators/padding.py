@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from edgeprune.conversion.lift.layers import ChannelPad
+from edgeprune.conversion.lift.operators.pool_padding import border_of
 from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Site
 
 _REFLECT = 0
@@ -18,6 +19,10 @@ def pad(site: Site) -> KerasTensor:
     pads = _pads(site)
     value = _value(site)
     given = site.tensor(0)
+    border = border_of(site, pads, value)
+    if border == "mirrored":
+        return site.compute("", keras.ops.pad, given, pads, mode="symmetric")
+    value = 0.0 if border == "zeros" else value
     inner, last = pads[1:-1], pads[-1]
     channels = len(pads) in (3, 4) and any(last)
     around = any(map(any, inner))

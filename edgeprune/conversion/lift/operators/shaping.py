@@ -19,7 +19,7 @@ from edgeprune.conversion.lift.site import (
 
 def reshape(site: Site) -> Live:
     """RESHAPE; the new shape is a constant, or in the options, or what the file declares."""
-    return to_shape(site, _source(site), _target(site))
+    return _reshaped(site, _target(site))
 
 
 def squeeze(site: Site) -> Live:
@@ -29,14 +29,24 @@ def squeeze(site: Site) -> Live:
     left = [
         size for axis, size in enumerate(shape) if not (size == 1 if axes is None else axis in axes)
     ]
-    return to_shape(site, _source(site), left)
+    return _reshaped(site, left)
 
 
 def expand_dims(site: Site) -> Live:
     """EXPAND_DIMS: one new axis."""
     shape, axis = site.shape(0), site.numbers(1, "axis")[0]
     at = axis % (len(shape) + 1)
-    return to_shape(site, _source(site), (*shape[:at], 1, *shape[at:]))
+    return _reshaped(site, (*shape[:at], 1, *shape[at:]))
+
+
+def _reshaped(site: Site, shape: Sequence[int]) -> Live:
+    """Reshapes the input, both parts of complex numbers."""
+    imaginary = site.value(0).imaginary if site.is_live(0) else None
+    if imaginary is None:
+        return to_shape(site, _source(site), shape)
+    real = to_shape(site, Live(site.value(0).tensor, site.shape(0)), shape)
+    other = to_shape(site, Live(imaginary, site.shape(0)), shape, "imaginary")
+    return Live(real.tensor, real.shape, other.tensor)
 
 
 def _source(site: Site) -> Live:

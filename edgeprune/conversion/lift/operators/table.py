@@ -43,6 +43,12 @@ from edgeprune.conversion.lift.operators.slicing import (
     split_by_sizes,
     strided_part,
 )
+from edgeprune.conversion.lift.operators.spectrum import (
+    complex_abs,
+    imaginary_part,
+    real_part,
+    real_spectrum,
+)
 from edgeprune.conversion.lift.operators.unary import (
     arg_max,
     by_activation,
@@ -73,6 +79,7 @@ LIFTS: Mapping[str, Lift] = {
     "BROADCAST_TO": broadcast_to,
     "CAST": cast,
     "CEIL": by_operation("ceil"),
+    "COMPLEX_ABS": complex_abs,
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "COS": by_operation("cos"),
@@ -94,6 +101,7 @@ LIFTS: Mapping[str, Lift] = {
     "GREATER": binary("greater"),
     "GREATER_EQUAL": binary("greater_equal"),
     "HARD_SWISH": by_activation("hard_silu"),
+    "IMAG": imaginary_part,
     "L2_NORMALIZATION": l2_normalization,
     "LEAKY_RELU": leaky_relu,
     "LESS": binary("less"),
@@ -117,6 +125,7 @@ LIFTS: Mapping[str, Lift] = {
     "PADV2": pad,
     "POW": binary("power"),
     "PRELU": prelu,
+    "REAL": real_part,
     "REDUCE_MAX": reduction("max"),
     "REDUCE_MIN": reduction("min"),
     "REDUCE_PROD": reduction("prod"),
@@ -128,6 +137,7 @@ LIFTS: Mapping[str, Lift] = {
     "RESIZE_BILINEAR": resize("bilinear"),
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
     "REVERSE_V2": reverse,
+    "RFFT2D": real_spectrum,
     "ROUND": by_operation("round"),
     "RSQRT": by_operation("rsqrt"),
     "SELECT": select,

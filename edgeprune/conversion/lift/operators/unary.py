@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeprune.conversion.lift.operators.spectrum import real_part
 from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Site
 from edgeprune.keras_model.layers import Layer
 
@@ -90,6 +91,8 @@ def prelu(site: Site) -> KerasTensor:
 
 def cast(site: Site) -> Any:
     """CAST; towards zero, from real numbers to whole ones."""
+    if site.is_live(0) and site.value(0).imaginary is not None and site.out_dtype() == "float32":
+        return real_part(site)
     if site.out_dtype() == str(site.tensor(0).dtype):
         return site.tensor(0)
     return site.compute("", keras.ops.cast, site.tensor(0), site.out_dtype())
