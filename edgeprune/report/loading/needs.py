@@ -70,7 +70,7 @@ def _accelerator(facts: FileFacts, profile: DeviceProfile) -> Iterator[str]:
     if delegate is not None:
         yield f"The delegate {delegate.library}, and the file compiled for it."
         if delegate.operator not in facts.customs:
-            made = delegate.compiled.format(stem=facts.stem)
+            made = delegate.compiled.replace("{stem}", facts.stem)
             yield f"This file is not compiled yet; the compiler writes {made}."
     if profile.vela is not None:
         yield "TensorFlow Lite Micro with the Ethos-U driver, and the file compiled for the NPU."
