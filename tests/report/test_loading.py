@@ -183,6 +183,7 @@ def test_the_runtime_is_the_last_that_the_device_lists_and_the_first_that_does(
     assert 'pip install "ai-edge-litert>=2.3.0" numpy pillow' in python
     cpp = snippet(path, "raspberry-pi-5", language="cpp").parts[0].text
     assert "GIT_REPOSITORY https://github.com/google-ai-edge/LiteRT.git\n  GIT_TAG v2.3.0\n" in cpp
+    assert "CMAKE_CXX_STANDARD 20" in cpp
     net = Net()
     x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
     net.operator("RELU", [x], [y], 99)
@@ -200,6 +201,7 @@ def test_a_delegate_is_loaded_with_the_file_that_its_compiler_writes(tmp_path: P
     assert 'TfLiteExternalDelegateOptionsDefault("libedgetpu.so.1")' in cpp
     assert '#include "tensorflow/lite/interpreter.h"' in cpp
     assert "GIT_TAG v2.14.0" in cpp
+    assert "CMAKE_CXX_STANDARD 17" in cpp
     net = Net()
     x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
     net.operator("CUSTOM", [x], [y], custom_code=b"edgetpu-custom-op")
