@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.strip import strip_pruning
     from edgeprune.pruning.training.wrap import prune_low_magnitude
     from edgeprune.report.compare import compare
+    from edgeprune.report.loading.snippet import snippet
     from edgeprune.report.routes import routes
+    from edgeprune.report.search import search
     from edgeprune.targets.measuring import measure
 
 _MODULES = {
@@ -50,6 +52,8 @@ _MODULES = {
     "prune_low_magnitude": "pruning.training.wrap",
     "prune_one_shot": "pruning.carry_out",
     "routes": "report.routes",
+    "search": "report.search",
+    "snippet": "report.loading.snippet",
     "strip_pruning": "pruning.training.strip",
     "train_pruned": "pruning.carry_out",
     "validate": "inspection.validate_file",
@@ -76,6 +80,8 @@ __all__ = [
     "prune_low_magnitude",
     "prune_one_shot",
     "routes",
+    "search",
+    "snippet",
     "strip_pruning",
     "train_pruned",
     "validate",

@@ -70,3 +70,15 @@ def test_a_question_about_a_name_is_found_however_it_is_written(source: str, cou
 def test_every_instrument_says_what_it_is_able_to_do(capability: str, names: set[str]) -> None:
     able = {name for name in TARGETS if getattr(find_target(name).capabilities, capability)}
     assert able == names
+
+
+def test_every_instrument_but_one_says_how_much_work_an_inference_is() -> None:
+    assert {name: find_target(name).capabilities.cost_unit for name in TARGETS} == {
+        "host": "ms",
+        "arm64-emulated": "instructions",
+        "tflm": None,
+        "vela": "cycles",
+        "edgetpu-model": "cycles",
+        "ssh": "ms",
+        "adb": "ms",
+    }

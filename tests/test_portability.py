@@ -40,6 +40,7 @@ def test_every_module_is_imported_without_what_only_posix_has(tmp_path: Path) ->
     run_without_posix(tmp_path, "imports")
 
 
+@pytest.mark.slow
 def test_files_are_looked_at_encoded_checked_and_measured_without_it(tmp_path: Path) -> None:
     fully_connected(tmp_path / "m.tflite", WEIGHTS)
     dense_net(tmp_path / "zeros.tflite", prune(np.ones((64, 128)), 0.95, (1, 4)))

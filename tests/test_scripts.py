@@ -67,16 +67,25 @@ def test_pyenvs_versions_count_unless_only_the_path_does(tmp_path: Path) -> None
     assert find_python("--on-path", "3.99", path="", pyenv=tmp_path) == (1, "")
 
 
-@pytest.fixture
-def bench_int8(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    loader = SourceFileLoader("bench_int8", str(SCRIPTS / "bench_int8"))
-    spec = spec_from_loader("bench_int8", loader)
+    loader = SourceFileLoader(name, str(SCRIPTS / name))
+    spec = spec_from_loader(name, loader)
     assert spec is not None
     module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bench_int8", module)
+    monkeypatch.setitem(sys.modules, name, module)
     loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def bench_int8(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script("bench_int8", monkeypatch)
+
+
+@pytest.fixture
+def bench_search(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script("bench_search", monkeypatch)
 
 
 def test_a_number_of_the_int8_table_is_made_once(bench_int8: ModuleType, tmp_path: Path) -> None:
@@ -121,3 +130,47 @@ def test_below_a_row_of_the_int8_table_stands_each_part_of_the_export(
         ["bias", "correction", "0.0004", "->", "0.0002,", "not", "kept"],
     ]
     assert bench_int8.parts_of(tmp_path / "none.manifest.json") == []
+
+
+def test_a_front_is_interpolated_between_its_points_over_the_logarithm_of_their_costs(
+    bench_search: ModuleType,
+) -> None:
+    front = [(0.8, 400.0), (0.6, 100.0), (0.55, 150.0)]  # the last is beaten by the second
+    assert bench_search.front_cost(front, 0.6) == pytest.approx(100)
+    assert bench_search.front_cost(front, 0.7) == pytest.approx(200)
+    assert bench_search.front_cost(front, 0.81) == float("inf")
+    assert bench_search.front_cost(front, 0.59) is None
+    assert bench_search.front_cost([], 0.5) is None
+
+
+def test_a_search_of_the_benchmark_goes_on_where_it_stopped_and_is_run_once(
+    bench_search: ModuleType, tmp_path: Path
+) -> None:
+    record, runs = tmp_path / "time.json", tmp_path / "runs"
+    code = "import sys; open(sys.argv[1], 'a').write('.'); sys.exit(int(sys.argv[2]))"
+    command = [sys.executable, "-c", code, str(runs)]
+    with pytest.raises(SystemExit, match="goes on"):
+        bench_search.timed(record, [[*command, "130"], [*command, "0"]])
+    interrupted = json.loads(record.read_text())["minutes"]
+    assert bench_search.timed(record, [[*command, "1"], [*command, "0"]]) > interrupted > 0
+    assert runs.read_text() == "...."
+    bench_search.timed(record, [[*command, "2"]])
+    assert runs.read_text() == "...."
+
+
+def test_the_file_to_ship_of_the_benchmark_stands_beside_dense_int8(
+    bench_search: ModuleType,
+) -> None:
+    accuracy = {"selected_on": 0.79, "reported_on": 0.785, "ci95": [0.77, 0.8]}
+    point = {"accuracy": accuracy, "drop": 0.009, "cost": 120.0, "command": "edgeprune prune"}
+    front = {
+        "references": [{"route": "float32", "cost": 900.0}, {"route": "int8", "cost": 200.0}],
+        "points": [{"cost": 1.0}, point],
+        "ship": 1,
+        "unit": "instructions",
+        "reason": "the cheapest",
+    }
+    written = "\n".join(bench_search.shipped({"fronts": [front]}))
+    assert "0.600 of the instructions of dense int8" in written
+    assert "drop +0.90 points" in written
+    assert "78.50 %" in written

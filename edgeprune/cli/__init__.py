@@ -50,6 +50,13 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         "routes": (
             "Measure every route of a device, dense and pruned, to see which pays before training."
         ),
+        "search": (
+            "Search routes, sparsities and training for the fastest file that keeps the accuracy."
+        ),
+        "snippet": (
+            "Show the code that loads a .tflite file on a device, fills its inputs and reads its "
+            "outputs."
+        ),
         "targets": "List the instruments: which are ready, and what installs the others.",
         "validate": "Check that a file loads, computes what it should and fits the device.",
     }
@@ -181,6 +188,10 @@ def cli() -> None:
     A .tflite file that you have, whoever made it:
       edgeprune inspect model.tflite --device xnnpack-arm64   what is in it, and what is wrong
       edgeprune encode  model.tflite --device xnnpack-arm64 -o sparse.tflite
+    Or have the fastest file found that keeps the accuracy:
+      edgeprune search model.keras --devices android-phone --data data.npz --max-drop 0.01 -o found
+    What you ship, in your program:
+      edgeprune snippet model.tflite --device android-phone   how an app loads it, in Kotlin
     Or all of it for several devices, with a report:
       edgeprune compare model.keras --devices xnnpack-arm64,edge-tpu --data data.npz -o report
 

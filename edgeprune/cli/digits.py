@@ -22,8 +22,8 @@ from edgeprune.core.files import write_file
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import save_model
 from edgeprune.keras_model.layers import Model
-from edgeprune.report import fingerprint
 from edgeprune.report.kept import Kept, Store
+from edgeprune.searching import fingerprint
 
 DEVICES = ("xnnpack-arm64", "arm-neon-int8", "edge-tpu")
 _STEP = "+digits"

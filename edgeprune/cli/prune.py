@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,12 +233,9 @@ def _planned(
 
 
 def _aware_where_dense(how: Training | None, found: Plan, model: Any) -> Training | None:
-    """Training for int8 alone, where the route prunes nothing; as it was asked for elsewhere."""
-    from edgeprune.keras_model.layers import can_rebuild
+    from edgeprune.pruning.carry_out import aware_where_dense
 
-    if how is None or found.pruned or found.numerics != "int8" or not can_rebuild(model):
-        return how
-    return replace(how, quantize_aware=True) if how.quantize_aware is None else how
+    return how and aware_where_dense(how, found, model)
 
 
 def _carried_out(

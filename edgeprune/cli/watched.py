@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from edgeprune.core.work_note import parent_and_notes
 
-_WITH_TENSORFLOW = frozenset({"plan", "prune", "export", "compare", "demo", "routes"})
+_WITH_TENSORFLOW = frozenset({"plan", "prune", "export", "compare", "demo", "routes", "search"})
 _KERAS_FILES = (".keras", ".h5")
 _PR_SET_PDEATHSIG = 1
 

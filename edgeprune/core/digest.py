@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from edgeprune.core.arrays import Array
+
+Fingerprint: TypeAlias = Mapping[str, str]
+"""Digests of what something is made from, by what a person would call it."""
 
 
 def of_parts(parts: Iterable[Any]) -> str:

@@ -7,7 +7,7 @@ that, so they run on an emulated one, which is slow, on some of the samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -99,17 +99,37 @@ def _accuracy(
     if len(ports) != 1 or len(ports[0].shape) != 2:
         shapes = "; ".join(f"{port.name} {list(port.shape)}" for port in ports)
         raise DataError(f"{path}: accuracy needs one output [1, classes]. Received: {shapes}.")
-    run, emulated = _runner(graph, profile)
-    chosen = data.some(samples) if emulated else data
-    labels, outputs, runtime = [], [], ""
-    for chunk in chosen.chunks(_chunk_size(data, EMULATED_CHUNK if emulated else LARGEST_CHUNK)):
-        labels.append(_class_labels(chunk.y))
-        reply = run(ordered(list(chunk.x)))
-        outputs.append(_best(reply.outputs[0]))
-        runtime = reply.facts["runtime"]
+    labels, outputs, runtime, emulated = [], [], "", False
+    for chunk in run_labelled(graph, profile, data, ordered, samples):
+        labels.append(class_labels(chunk.y))
+        outputs.append(_best(chunk.outputs[0]))
+        runtime, emulated = chunk.runtime, chunk.emulated
     named = np.concatenate(labels)
     right = _classes(np.concatenate(outputs)) == named
     return Accuracy(float(np.mean(right)), len(named), runtime, emulated, right)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a file answers to some samples."""
+
+    y: Array | tuple[Array, ...] | None
+    """Their labels, as `Data` has them."""
+    outputs: tuple[Array, ...]
+    """One array `[n, ...]` per output, in the order of the file."""
+    runtime: str
+    emulated: bool
+
+
+def run_labelled(
+    graph: Graph, profile: DeviceProfile, data: Source, ordered: Order, samples: int
+) -> Iterator[Answers]:
+    """Runs a file on samples, bit by bit; arguments and errors are those of `accuracy`."""
+    run, emulated = _runner(graph, profile)
+    chosen = data.some(samples) if emulated else data
+    for chunk in chosen.chunks(_chunk_size(data, EMULATED_CHUNK if emulated else LARGEST_CHUNK)):
+        reply = run(ordered(list(chunk.x)))
+        yield Answers(chunk.y, tuple(reply.outputs), reply.facts["runtime"], emulated)
 
 
 def model_accuracy(model: Any, data: Source) -> Accuracy:
@@ -126,7 +146,7 @@ def model_accuracy(model: Any, data: Source) -> Accuracy:
 
     labels, outputs = [], []
     for chunk in data.chunks(_chunk_size(data, LARGEST_CHUNK)):
-        labels.append(_class_labels(chunk.y))
+        labels.append(class_labels(chunk.y))
         outputs.append(_best(predict(model, list(chunk.x))[0]))
     named = np.concatenate(labels)
     right = _classes(np.concatenate(outputs)) == named
@@ -184,7 +204,12 @@ def _chunk_size(data: Source, largest: int) -> int:
     return max(1, min(largest, CHUNK_BYTES // max(1, one)))
 
 
-def _class_labels(y: Array | tuple[Array, ...] | None) -> Array:
+def class_labels(y: Array | tuple[Array, ...] | None) -> Array:
+    """Labels as class numbers, `[n]`.
+
+    Raises:
+      DataError: there are none, or they are something else.
+    """
     if y is None:
         raise DataError("accuracy needs labels: an array 'y' [n] of class numbers.")
     if isinstance(y, tuple):

@@ -60,6 +60,7 @@ def rebuild(
     model: Model,
     replace: Callable[[Layer], Layer],
     shapes: Mapping[str, Sequence[tuple[int | None, ...]]] = MappingProxyType({}),
+    call: Callable[..., Any] | None = None,
 ) -> Model:
     """A new model with the same graph, in which `replace(layer)` replaces each layer.
 
@@ -71,13 +72,15 @@ def rebuild(
       replace: makes the new layer; called with every layer and operation except inputs.
       shapes: new input shapes of nested models, without the batch axis, by their path; all other
         models keep theirs.
+      call: given the new layer and what the old one was called with; returns what it gives. By
+        default calls the layer. Not asked in a Sequential model.
 
     Raises:
       ModelError: the graph cannot be built with those layers, or compiled as before.
     """
     try:
         with keras.saving.custom_object_scope(_compiled_with(model)):
-            copy = _clone(model, replace, shapes, "", {})
+            copy = _clone(model, replace, shapes, call, "", {})
     except (NotImplementedError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{model.name}: this model cannot be built again from its layers ({error}). If its "
@@ -120,6 +123,7 @@ def _clone(
     model: Model,
     replace: Callable[[Layer], Layer],
     shapes: Mapping[str, Sequence[tuple[int | None, ...]]],
+    call: Callable[..., Any] | None,
     prefix: str,
     made: dict[int, Layer],
 ) -> Model:
@@ -130,7 +134,7 @@ def _clone(
             nested = is_model(layer) and can_rebuild(layer)
             path = f"{prefix}{layer.name}"
             made[id(layer)] = (
-                _clone(layer, replace, shapes, f"{path}/", made) if nested else replace(layer)
+                _clone(layer, replace, shapes, call, f"{path}/", made) if nested else replace(layer)
             )
         return made[id(layer)]
 
@@ -142,7 +146,11 @@ def _clone(
             for shape, tensor in zip(given, model.inputs, strict=True)
         ]
         inputs = keras.tree.pack_sequence_as(model.input, tensors)
-    return keras.models.clone_model(model, input_tensors=inputs, clone_function=new)
+    if isinstance(model, keras.Sequential):
+        return keras.models.clone_model(model, input_tensors=inputs, clone_function=new)
+    return keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=new, call_function=call
+    )
 
 
 def _restore_names(model: Model, copy: Model) -> None:

@@ -36,7 +36,7 @@ from edgeprune.pruning.channels.plan_removal import (
 from edgeprune.tflite.format.graph import Graph
 
 UNIT = "instructions"
-_ITEM_BYTES: Mapping[Numerics, int] = MappingProxyType(
+ITEM_BYTES: Mapping[Numerics, int] = MappingProxyType(
     {"float32": 4, "float16": 2, "float16-arithmetic": 2, "dynamic-range": 1, "int8": 1}
 )
 """Bytes of one weight in a file."""
@@ -237,7 +237,7 @@ class RouteCosts:
             made = plan_removal(self._mapped, profile, made, rules=self._rules)
         if route.packing is not None and made.expected is not None:
             return made.expected.pruned
-        return _ITEM_BYTES[route.numerics] * sum(map(weights_left, made.layers))
+        return ITEM_BYTES[route.numerics] * sum(map(weights_left, made.layers))
 
 
 def with_faster(made: Plan, costs: RouteCosts) -> Plan:

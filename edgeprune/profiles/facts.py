@@ -61,6 +61,21 @@ class VelaSettings(Table):
     """Where these settings come from."""
 
 
+class Delegate(Table):
+    """What hands a file's operators to an accelerator, for `snippet`."""
+
+    library: Text
+    """The shared library that a program loads, as the loader of its system finds it."""
+    operator: Text
+    """The custom operator that the compiler leaves in a file for the accelerator."""
+    compile: Text
+    """The command that compiles a file for the accelerator; `{model}` is the file."""
+    compiled: Text
+    """What the compiler calls its file; `{stem}` is the name of the file without its ending."""
+    source: Text
+    """The document that says so."""
+
+
 class TflmSettings(Table):
     """What the instrument `tflm` has to know of a device."""
 

@@ -31,6 +31,7 @@ from edgeprune.core.terms import (
 )
 from edgeprune.profiles.channel_cost import NO_CHANNEL_COST, ChannelCost
 from edgeprune.profiles.facts import (
+    Delegate,
     Fact,
     Limit,
     Limits,
@@ -124,6 +125,8 @@ class DeviceProfile(Table):
     """What a file has to fit into."""
     channel_cost: ChannelCost = NO_CHANNEL_COST
     """What removal of channels is weighed by."""
+    delegate: Delegate | None = None
+    """What hands operators to the accelerator, where a program has to load it."""
     tflm: TflmSettings | None = None
     """What the instrument `tflm` has to know."""
     vela: VelaSettings | None = None

@@ -19,7 +19,7 @@ from edgeprune.core.sources import Table, open_source
 from edgeprune.keras_model.activations import replace_activations
 from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.layer_info import describe_layers
-from edgeprune.keras_model.layers import LayerMap, Model, map_layers
+from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.keras_model.padding import make_symmetric
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.profiles.profile import DeviceProfile
@@ -161,6 +161,13 @@ def _with_validation(training: Training, ports: Ports) -> Training:
     opened = open_source(given, ports)
     ready = opened.readable() if isinstance(opened, Data | Table) else opened
     return replace(training, validation=ready)
+
+
+def aware_where_dense(training: Training, plan: Plan, model: Model) -> Training:
+    """Training for int8 alone, where the route prunes nothing; as it was asked for elsewhere."""
+    if plan.pruned or plan.numerics != "int8" or not can_rebuild(model):
+        return training
+    return replace(training, quantize_aware=True) if training.quantize_aware is None else training
 
 
 def prune_one_shot(

@@ -9,7 +9,7 @@ from typing import Any
 from edgeprune.core.files import Artifact
 from edgeprune.core.grid import Grid, grid
 from edgeprune.core.terms import Numerics
-from edgeprune.report.ranking import cost_of
+from edgeprune.targets.inference_cost import cost_of
 from edgeprune.targets.measurement import Measurement
 
 BASELINES: tuple[Numerics, ...] = ("float32", "float16-arithmetic", "int8")

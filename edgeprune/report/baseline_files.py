@@ -11,16 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.terms import Numerics
 from edgeprune.inspection.accuracy import accuracy
+from edgeprune.inspection.input_order import in_file_order
 from edgeprune.profiles.dense import dense_on
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.report.baseline import BASELINES, Baseline
-from edgeprune.report.judging import are_elsewhere, in_file_order, judged_by, targets_for
+from edgeprune.report.judging import are_elsewhere, judged_by
 from edgeprune.report.kept import Kept
 from edgeprune.report.making import Job, export_dense
 from edgeprune.report.report import DeviceReport
 from edgeprune.report.results import moved_artifact, moved_measurement
 from edgeprune.targets.find import runs_numerics
-from edgeprune.targets.measuring import measure_each
+from edgeprune.targets.measuring import measure_each, targets_for
 
 _STEP = "+baselines"
 
@@ -125,7 +126,7 @@ def _with_accuracy(job: Job, profile: DeviceProfile, found: Baseline) -> Baselin
         return found
     path = found.artifact.path
     try:
-        named = accuracy(path, profile, job.split.test, in_file_order(job, path))
+        named = accuracy(path, profile, job.split.test, in_file_order(job.model, path))
     except EdgepruneError as error:
         reason = "; ".join(filter(None, [found.reason, f"no accuracy: {error}"]))
         return replace(found, reason=reason)

@@ -86,7 +86,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
             Chart(
                 "Accuracy",
                 "Fraction of held-out samples named correctly, in the real runtime.",
-                _svg(partial(_plot_accuracy, devices=named)),
+                to_svg(partial(_plot_accuracy, devices=named)),
             )
         )
     if written:
@@ -94,7 +94,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
             Chart(
                 "Size",
                 "The file (pale), and the same file after gzip (solid).",
-                _svg(partial(_plot_size, devices=written)),
+                to_svg(partial(_plot_size, devices=written)),
             ),
         ]
     charts += _cost_charts(rankings)
@@ -103,7 +103,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
         Chart(
             f"Sparsity per layer: {device.title}",
             "Fraction of the weights that the device profile counts that are zeroed or removed.",
-            _svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
+            to_svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
         )
         for device in devices
         if device.layers
@@ -117,14 +117,14 @@ def _int8_charts(device: Plotted) -> Iterator[Chart]:
         yield Chart(
             f"Accuracy, float and quantized: {device.title}",
             "Fraction of the same samples named correctly, on its 95 % interval.",
-            _svg(partial(_plot_accuracies, rows=device.accuracies[::-1]), height=2.2),
+            to_svg(partial(_plot_accuracies, rows=device.accuracies[::-1]), height=2.2),
         )
     rows = [row for row in device.noise if row.snr_db is not None]
     if rows:
         yield Chart(
             f"Signal to noise per layer in int8: {device.title}",
             f"The lower, the more a layer loses. {HOW_TO_SKIP}",
-            _svg(partial(_plot_noise, rows=rows[::-1]), height=1.0 + 0.22 * len(rows)),
+            to_svg(partial(_plot_noise, rows=rows[::-1]), height=1.0 + 0.22 * len(rows)),
         )
 
 
@@ -134,7 +134,7 @@ def _cost_charts(rankings: Sequence[Ranking]) -> list[Chart]:
         Chart(
             ranking.title,
             f"{_MEANING[ranking.unit]} {_source(ranking)}",
-            _svg(partial(_plot_costs, ranking=ranking)),
+            to_svg(partial(_plot_costs, ranking=ranking)),
         )
         for ranking in rankings
     ]
@@ -146,8 +146,13 @@ def _source(ranking: Ranking) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
-    """Draws onto fresh axes and returns the `<svg>` element, text kept as text."""
+def to_svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
+    """Draws onto fresh axes and returns the `<svg>` element, text kept as text.
+
+    Args:
+      plot: draws.
+      height: of the figure, which is 6.4 wide, in inches.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

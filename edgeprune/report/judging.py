@@ -9,28 +9,25 @@ from typing import Any
 
 from edgeprune.core import digest
 from edgeprune.core.arrays import Array
-from edgeprune.core.data import signature_name
+from edgeprune.core.digest import Fingerprint
 from edgeprune.core.errors import DataError, EdgepruneError, TargetError
 from edgeprune.core.files import Artifact
 from edgeprune.core.sources import AnySource
 from edgeprune.inspection.accuracy import Accuracy, accuracy, model_accuracy
+from edgeprune.inspection.input_order import in_file_order
 from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
 from edgeprune.keras_model.files import as_model
-from edgeprune.keras_model.interface import input_specs
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.report import fingerprint
 from edgeprune.report.accuracies import AccuracyRow, accuracy_rows
 from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
-from edgeprune.report.kept import Fingerprint
 from edgeprune.report.making import Job, Tell
 from edgeprune.report.report import DeviceReport
-from edgeprune.targets.find import find_target, measures_device
-from edgeprune.targets.measuring import default_target, measure_each, readiness_for
+from edgeprune.searching import fingerprint
+from edgeprune.targets.find import find_target
+from edgeprune.targets.measuring import measure_each, targets_for
 from edgeprune.targets.missing import not_measured
 from edgeprune.targets.target import Remote
-from edgeprune.tflite.format.file import read as read_tflite
-from edgeprune.tflite.format.signature import signature_specs
 
 
 def judge_files(
@@ -55,7 +52,7 @@ def judge_files(
         report = replace(report, expected=expected_by(report.plan, [job.settings.runtime]))
     try:
         profile = entry.profile
-        test, ordered = job.split.test, in_file_order(job, pruned.path)
+        test, ordered = job.split.test, in_file_order(job.model, pruned.path)
         tell("validate")
         reference = job.folder / f"{entry.name}.keras"
         x = ordered(list(test.some(CHECKED_SAMPLES).x))
@@ -145,17 +142,6 @@ def _measured(job: Job, entry: Entry, report: DeviceReport, files: Sequence[Path
     )
 
 
-def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]:
-    """The instruments to measure a device with: of those asked for its own, else its default.
-
-    Empty where there is none: this computer is no device but those that are such a computer.
-    """
-    if asked:
-        return tuple(name for name in asked if measures_device(name, profile))
-    default = default_target(profile)
-    return (default,) if default and readiness_for(default, profile).ready else ()
-
-
 def judged_by(
     job: Job, profile: DeviceProfile, used: Sequence[str], files: Sequence[str]
 ) -> Fingerprint:
@@ -188,10 +174,3 @@ def _unmeasured(job: Job, profile: DeviceProfile, report: DeviceReport) -> Devic
     remedy = why if job.targets else not_measured(profile)
     said = f"Not measured: {remedy}. This computer only ran the file: its time says nothing here."
     return replace(report, not_measured=remedy, notes=(*report.notes, said))
-
-
-def in_file_order(job: Job, path: Path) -> Callable[[list[Array]], list[Array]]:
-    """What puts one array per input into the order that the file's signature has."""
-    names = [signature_name(spec.name) for spec in input_specs(job.model)]
-    order = [spec.name for spec in signature_specs(read_tflite(path))]
-    return lambda arrays: [arrays[names.index(name)] for name in order]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from edgeprune.core import digest
+from edgeprune.core.digest import Fingerprint
 from edgeprune.core.files import make_output_folder, write_file
 from edgeprune.core.lock import held
 
@@ -24,9 +25,6 @@ FOLDER = ".edgeprune"
 has, begins what else is in a step's name."""
 LOCK = "lock"
 _SCHEMA = 1
-
-Fingerprint: TypeAlias = Mapping[str, str]
-"""Digests of what a step is made from, by what a person would call it."""
 
 
 def for_people(date: str) -> str:

@@ -11,6 +11,7 @@ from edgeprune.conversion.convert import Exported, export
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale, Split
+from edgeprune.core.digest import Fingerprint
 from edgeprune.core.errors import EdgepruneError, InputError, quality_warnings
 from edgeprune.core.files import Artifact, describe_file
 from edgeprune.core.plan import LayerSparsity, Plan
@@ -26,12 +27,12 @@ from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.checkpoint import FILE, remove_checkpoint
 from edgeprune.pruning.training.settings import Training
-from edgeprune.report import fingerprint
 from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
-from edgeprune.report.kept import Fingerprint, Kept, Store
+from edgeprune.report.kept import Kept, Store
 from edgeprune.report.notes import plan_notes, storage_notes
 from edgeprune.report.report import DeviceReport
+from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 from edgeprune.tflite.metadata import manifest_path
 

@@ -11,18 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.core import digest
+from edgeprune.core.digest import Fingerprint
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.files import Artifact
 from edgeprune.profiles.dense import dense_on
-from edgeprune.report import fingerprint
 from edgeprune.report.baseline import Baseline
 from edgeprune.report.baseline_files import make_baselines
 from edgeprune.report.entry import Entry
-from edgeprune.report.judging import are_elsewhere, judge_files, judged_by, targets_for
-from edgeprune.report.kept import Fingerprint, Kept, for_people
+from edgeprune.report.judging import are_elsewhere, judge_files, judged_by
+from edgeprune.report.kept import Kept, for_people
+from edgeprune.report.loading.snippet import snippets
 from edgeprune.report.making import FILE_ENDINGS, Job, Tell, export_dense, make_files
 from edgeprune.report.report import DeviceReport
 from edgeprune.report.results import from_content, to_content
+from edgeprune.searching import fingerprint
+from edgeprune.targets.measuring import targets_for
 
 _TRAINING, _JUDGED = "+training-", "+judged"
 
@@ -52,7 +55,21 @@ def report_device(
         tell("baselines")
         beside = baselines or make_baselines(job, entry.offered, report)
         report = replace(report, baselines=beside)
-    return replace(report, history=_history(report, why_made, why_judged))
+    report = replace(report, history=_history(report, why_made, why_judged))
+    return _with_loading(report, entry)
+
+
+def _with_loading(report: DeviceReport, entry: Entry) -> DeviceReport:
+    """The report with the code that loads the file to ship, where its checks passed."""
+    ship = report.ship
+    if ship is None or report.artifact is None:
+        return report
+    path = ship.artifact or report.artifact.path
+    try:
+        loading = snippets(path, entry.offered, entry.profile.route.name)
+    except EdgepruneError as error:
+        return replace(report, notes=(*report.notes, f"No code that loads it: {error}"))
+    return replace(report, loading=loading)
 
 
 def _files(job: Job, entry: Entry, tell: Tell) -> tuple[DeviceReport, str]:

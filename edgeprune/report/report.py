@@ -18,9 +18,12 @@ from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
-from edgeprune.report.ranking import RankedBy, Ranking, cost_change, rank, ranking_costs
+from edgeprune.report.loading.snippet import Snippet
+from edgeprune.report.pages import render
+from edgeprune.report.ranking import Ranking, cost_change, rank
 from edgeprune.targets.checks import Verdict
 from edgeprune.targets.find import times_this_computer
+from edgeprune.targets.inference_cost import RankedBy, ranking_costs
 from edgeprune.targets.measurement import Measurement, Measurements
 from edgeprune.targets.modelled_cycles import fewer_cycles_text
 
@@ -76,6 +79,8 @@ class DeviceReport(Printable):
     name: str = ""
     """What its files are called; empty for the device's own name."""
     route: str | None = None
+    loading: tuple[Snippet, ...] = ()
+    """Code that loads the file to ship, by language, the usual one first."""
 
     @property
     def title(self) -> str:
@@ -299,16 +304,8 @@ class Report(Printable):
 
     def to_html(self) -> str:
         """One page that needs nothing else, its plots inside."""
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        environment = Environment(
-            loader=PackageLoader("edgeprune.report", "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        return environment.get_template("report.html").render(
+        return render(
+            "report.html",
             report=self,
             charts=plot_report(self.devices, self.rankings),
             change_grid=change_grid,

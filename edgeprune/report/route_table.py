@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from edgeprune.core.grid import Grid, Printable, grid
 from edgeprune.core.terms import Numerics
-from edgeprune.report.ranking import RANKED_BY, Unit, cost_change, cost_in, cost_of, ranking_costs
+from edgeprune.report.ranking import cost_change
+from edgeprune.targets.inference_cost import RANKED_BY, Unit, cost_in, cost_of, ranking_costs
 from edgeprune.targets.measurement import Measurement
 
 Need: TypeAlias = Literal["data", "labels", "training"]

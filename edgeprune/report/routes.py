@@ -27,7 +27,6 @@ from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import Route
 from edgeprune.report.entry import unmet as why_unmet
 from edgeprune.report.headline import gain_of
-from edgeprune.report.ranking import cost_of
 from edgeprune.report.route_files import (
     CALIBRATION_SAMPLES,
     RouteFiles,
@@ -36,6 +35,7 @@ from edgeprune.report.route_files import (
 )
 from edgeprune.report.route_table import Need, RouteResult, Routes
 from edgeprune.targets.find import measures_device
+from edgeprune.targets.inference_cost import cost_of
 from edgeprune.targets.measurement import Measurement, Settings, speedup_over
 from edgeprune.targets.measuring import (
     default_target,

@@ -80,6 +80,9 @@ class HalfAccuracy:
     """How many samples of each half were run."""
     runtime: str
     """Where the file ran, with its version."""
+    dense: tuple[float, float | None] | None = None
+    """The same of the dense float model on the very samples that the file ran on: of half-precision
+    files these are a few of each half."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,17 @@ class Outcome:
                     **accuracy,
                     "ci95": (pair[0], pair[1]) if pair else None,
                     "samples": (low, high),
+                    "dense": tuple(accuracy["dense"]) if accuracy.get("dense") else None,
                 }
             )
         return cls(**{**found, "failed_checks": tuple(found["failed_checks"])})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task that is over: with an outcome, or failed for good."""
+
+    task: Task
+    outcome: Outcome | None
+    error: str = ""
+    """Why there is no outcome."""

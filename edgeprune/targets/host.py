@@ -63,7 +63,7 @@ class Host:
     """
 
     name = _NAME
-    capabilities = Capabilities(every_numerics=True, this_computer=True)
+    capabilities = Capabilities(every_numerics=True, this_computer=True, cost_unit="ms")
 
     def readiness(self) -> Readiness:
         """Ready if a runtime is installed; names those that are, and what adds the others."""

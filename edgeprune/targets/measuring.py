@@ -215,6 +215,17 @@ def default_target(profile: DeviceProfile) -> str | None:
     return next(names, None)
 
 
+def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]:
+    """The instruments to measure a device with: of those asked for its own, else its default.
+
+    Empty where there is none: this computer is no device but those that are such a computer.
+    """
+    if asked:
+        return tuple(name for name in asked if measures_device(name, profile))
+    default = default_target(profile)
+    return (default,) if default and readiness_for(default, profile).ready else ()
+
+
 def readiness_for(name: str, profile: DeviceProfile) -> Readiness:
     """Whether a target can be used for a device: one that emulates cores may lack the device's."""
     target = find_target(name)

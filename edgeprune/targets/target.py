@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from edgeprune.core.arrays import Array
@@ -49,6 +49,8 @@ class Capabilities:
     repeatable: bool = False
     """Whether it says the same again, on any machine: it counts, compiles or models, and has no
     clock."""
+    cost_unit: Literal["ms", "instructions", "cycles"] | None = None
+    """In what it says how much work one inference is; None if it says nothing of that."""
 
 
 class Remote:

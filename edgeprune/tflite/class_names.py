@@ -1,4 +1,4 @@
-"""The names of classes in a .tflite file, as the TensorFlow Lite Task libraries read them.
+"""The names of classes in a .tflite file, as the TensorFlow Lite Task libraries keep them.
 
 A flatbuffer in the metadata entry TFLITE_METADATA says of every input and output what it is; the
 file `labels.txt`, which it names for the output, lies in a ZIP archive behind the model, not
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -30,6 +32,8 @@ _PARSER = "1.0.0"
 _NORMALIZATION = 1
 _IMAGE, _RGB, _GREY = 2, 1, 2
 _DESCRIPTION, _AXIS_LABELS = 1, 2
+_MOST_BYTES = 1 << 20
+"""Of a label file that is read; a million classes have no snippet."""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 """The time of the label file, so that the same model gives the same bytes."""
 
@@ -69,6 +73,21 @@ def with_class_names(
     entry.name, entry.buffer = ENTRY, len(draft.model.buffers) - 1
     draft.model.metadata = [*(draft.model.metadata or []), entry]
     return replace(draft, appended=_archive(names))
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """The names in the label file behind a model, by number; empty where there is none to read.
+
+    Args:
+      path: a .tflite file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(LABELS) as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return ()
+    text = content.decode("utf-8", "replace")
+    return tuple(text.splitlines()) if len(content) <= _MOST_BYTES else ()
 
 
 def _archive(names: Sequence[str]) -> bytes:

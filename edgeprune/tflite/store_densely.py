@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -17,6 +18,9 @@ from edgeprune.tflite.format.draft_indices import drop_tensors, named_by_signatu
 from edgeprune.tflite.format.file import Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import SparseTensor
 from edgeprune.tflite.storage_plan import DIRECT_VERSION
+
+Sparse: TypeAlias = tuple[tuple[int, frozenset[int]], ...]
+"""Each subgraph's index, and its sparse tensors by theirs."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,35 @@ def densify_file(source: Path, output: Path) -> DensifyResult:
     opened = load(source)
     names = [*unpack_weights(opened)]
     draft = reread(opened) if names else opened
+    sparse = make_dense(draft)
+    names += [draft.graph.subgraphs[i].tensors[k].name for i, part in sparse for k in sorted(part)]
+    remove_densify(draft, sparse)
+    size = write_or_copy(draft, output, changed=bool(names))
+    return DensifyResult(source, output, opened.graph.size_bytes, size, tuple(names))
+
+
+def make_dense(draft: Draft) -> Sparse:
+    """Gives sparse tensors their dense bytes, in place; DENSIFY operators stay until they are
+    removed by `remove_densify`, and so do the indices of all tensors.
+
+    Raises:
+      TfliteError: a DENSIFY operator whose output is not what its input is when dense.
+    """
+    found = []
     for index, subgraph in enumerate(draft.graph.subgraphs):
         sparse = set()
         for tensor in subgraph.tensors:
             if tensor.encoding is not None:
                 _store_dense(draft, index, tensor, tensor.encoding)
                 sparse.add(tensor.index)
-                names.append(tensor.name)
-        _remove_densify(draft, index, sparse)
-    size = write_or_copy(draft, output, changed=bool(names))
-    return DensifyResult(source, output, opened.graph.size_bytes, size, tuple(names))
+        found.append((index, frozenset(sparse)))
+    return tuple(found)
+
+
+def remove_densify(draft: Draft, sparse: Sparse) -> None:
+    """Removes the DENSIFY operators of tensors that `make_dense` made dense, in place."""
+    for index, tensors in sparse:
+        _remove_densify(draft, index, tensors)
 
 
 def _store_dense(draft: Draft, subgraph_index: int, tensor: Tensor, encoding: SparseTensor) -> None:
@@ -116,7 +139,7 @@ def _dense_version(subgraph: Subgraph, operator: Operator) -> int:
     return 1
 
 
-def _remove_densify(draft: Draft, subgraph_index: int, sparse: set[int]) -> None:
+def _remove_densify(draft: Draft, subgraph_index: int, sparse: frozenset[int]) -> None:
     """Removes DENSIFY operators of the given tensors, and tensors that nothing else refers to."""
     subgraph = draft.model.subgraphs[subgraph_index]
     before = draft.graph.subgraphs[subgraph_index]
@@ -126,4 +149,4 @@ def _remove_densify(draft: Draft, subgraph_index: int, sparse: set[int]) -> None
     needed |= named_by_signatures(draft.graph, subgraph_index)
     subgraph.operators = [subgraph.operators[operator.index] for operator in kept]
     sources = {index for operator in removed for index in operator.inputs}
-    drop_tensors(draft.model, subgraph_index, sparse & sources - needed)
+    drop_tensors(draft.model, subgraph_index, {*(sparse & sources - needed)})

@@ -149,6 +149,7 @@ def test_a_shell_waits_for_no_library_beside_click(environment: dict[str, str]) 
     assert heavy & set(modules.split()) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(product_names())))
 def test_what_is_offered_for_a_product_means_that_product(name: str) -> None:
     for typed in typed_names(name):

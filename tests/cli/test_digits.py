@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune.cli import digits
-from edgeprune.report import fingerprint
+from edgeprune.searching import fingerprint
 
 
 @pytest.fixture

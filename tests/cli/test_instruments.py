@@ -30,6 +30,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_without_a_network_it_says_so_and_goes_on(
     offline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ COMMANDS = (
         "measure",
         "plan",
     ),
-    *("prune", "routes", "targets", "targets install", "targets calibrate", "validate"),
+    *("prune", "routes", "snippet", "targets", "targets install", "targets calibrate", "validate"),
 )
 
 NOT_FOR_A_LOOK = (

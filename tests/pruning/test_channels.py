@@ -187,8 +187,11 @@ def frozen_by(middle: Any) -> str:
         (Halved(), "there is no rule for the custom layer 'Halved'"),
         (L.Softmax(), "a softmax reads all channels at once"),
         (L.Activation("softmax"), "its activation 'softmax' reads all channels at once"),
-        (lambda x: x[..., :8], "a slice takes channels by their position"),
-        (lambda x: keras.ops.split(x, 2, axis=-1)[0], "a split takes channels by their position"),
+        (lambda x: x[..., 0][..., None], "it takes single channels by their position"),
+        (lambda x: x[..., ::3], "it takes channels at a step that does not divide them evenly"),
+        (lambda x: keras.ops.take(x, [1, 0], -1), "it takes single channels by their position"),
+        (lambda x: keras.ops.pad(x, ((0, 0),) * 3 + ((1, 1),), "reflect"), "it mirrors channels"),
+        (lambda x: keras.ops.reshape(x, (-1, 4, 8, 16)), "it splits or joins samples"),
         (lambda x: L.Attention()([x, x]), "attention compares its channels one by one"),
         (lambda x: keras.ops.cumsum(x, axis=-1), "there is no rule for the operation 'Cumsum'"),
         (lambda x: x * np.ones(16, np.float32), "a value for each channel"),
@@ -278,6 +281,16 @@ def test_layers_that_go_together_must_be_asked_for_the_same() -> None:
     made = plan(model, "xnnpack-x86")
     with pytest.raises(PlanError, match="removed together"):
         prune_one_shot(model, with_sparsity(made, conv_in=0.5, conv_2=0.25))
+
+
+@pytest.mark.parametrize(("name", "path"), [("BlazeFace", "wide"), ("ShuffleNet", "in_1")])
+def test_a_layer_that_makes_several_groups_loses_what_was_planned(name: str, path: str) -> None:
+    model = NETWORKS[name]()
+    made = plan(model, "xnnpack-x86", sparsity=0.5)
+    assert path in {row.path for row in made.pruned}
+    smaller = map_layers(prune_one_shot(model, made)).layers
+    for row in made.pruned:
+        assert tuple(kernel_variable(smaller[row.path]).shape) == row.after
 
 
 def test_a_layer_left_out_keeps_all_that_goes_with_it() -> None:

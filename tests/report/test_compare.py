@@ -274,6 +274,8 @@ def test_the_page_needs_no_network_and_shows_every_plot(tmp_path: Path) -> None:
     ):
         assert f"<h3>{title}</h3>" in page
     assert page.count("<svg") == 6
+    assert "<h3>How to load it</h3>" in page
+    assert "load_delegate(&#34;libedgetpu.so.1&#34;)" in page
     loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']+)""", page)
     assert [link for link in loaded if not link.startswith("#")] == []
     assert "Channels were taken out of 2 layers" in page

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.report.ranking import cost_change, cost_of, rank, ranking_costs
+from edgeprune.report.ranking import cost_change, rank
+from edgeprune.targets.inference_cost import cost_of, ranking_costs
 from edgeprune.targets.latency import Latency
 from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.modelled_cycles import ModelledCycles

@@ -19,9 +19,10 @@ from edgeprune.core import digest
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.profiles.folder import profile_folder
-from edgeprune.report import fingerprint, one_device
+from edgeprune.report import one_device
 from edgeprune.report.compare import compare
 from edgeprune.report.report import DeviceReport, Report
+from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 
 pytestmark = pytest.mark.slow

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from edgeprune.conversion.lift import layers as lifted
+
 L = keras.layers
 
 
@@ -102,6 +104,60 @@ def _shuffle() -> Any:
     return keras.Model(image, L.Conv2D(4, 1, name="last")(x))
 
 
+def _shuffle_net() -> Any:
+    """ShuffleNet's unit: half of the channels pass by, then all change places."""
+    ops = keras.ops
+    image = _image()
+    x = L.Conv2D(32, 1, name="first")(image)
+    for index in range(2):
+        kept, worked = ops.split(x, 2, axis=-1)
+        worked = L.Conv2D(16, 1, name=f"in_{index}")(worked)
+        worked = L.DepthwiseConv2D(3, padding="same", name=f"depth_{index}")(worked)
+        worked = L.Conv2D(16, 1, name=f"out_{index}")(worked)
+        x = L.Concatenate()([kept, worked])
+        x = ops.reshape(x, (-1, 8, 8, 2, 16))
+        x = ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3)), (-1, 8, 8, 32))
+    return keras.Model(image, L.Conv2D(4, 1, name="last")(x))
+
+
+def _blaze_face() -> Any:
+    """BlazeFace's residual: what is narrower gets zeros for the channels that it lacks."""
+    image = _image()
+    x = L.Conv2D(24, 1, name="first")(image)
+    y = L.DepthwiseConv2D(3, 2, padding="same", name="depth")(x)
+    y = L.Conv2D(28, 1, name="wide")(y)
+    padded = keras.ops.pad(L.MaxPooling2D()(x), [[0, 0], [0, 0], [0, 0], [0, 4]])
+    x = L.ReLU()(L.Add()([y, padded]))
+    return keras.Model(image, L.Conv2D(4, 1, name="last")(x))
+
+
+def _joined(take: Callable[[Any], list[Any]]) -> Callable[[], Any]:
+    """A convolution, parts of what it makes, and a convolution that reads them all."""
+
+    def make() -> Any:
+        image = _image()
+        x = L.Conv2D(16, 3, padding="same", name="first")(image)
+        parts = take(x)
+        read = [L.Conv2D(4, 1, name=f"last_{index}")(part) for index, part in enumerate(parts)]
+        return keras.Model(image, read)
+
+    return make
+
+
+def _with_constants() -> Any:
+    """What a .tflite file holds beside kernels: numbers per channel, channels of constants."""
+    image = _image()
+    x = L.Conv2D(16, 1, name="first")(image)
+    x = lifted.ConstantOperand("multiply", (16,), name="scale")(x)
+    x = lifted.ConstantOperand("subtract", (1, 8, 16), left=True, name="shift")(x)
+    x = lifted.ConstantOperand("add", (8, 8, 1), name="place")(x)
+    x = lifted.ChannelPad(2, 3, 0.5, name="pad")(x)
+    x = lifted.LegacyResize((5, 11), "bilinear", align_corners=True)(x)
+    held = lifted.HeldConstant((5, 11, 4), name="held")(x)
+    x = L.Concatenate()([held, x])
+    return keras.Model(image, L.Conv2D(4, 1, name="last")(x))
+
+
 def _mixer() -> Any:
     """A Dense along positions lets channels pass by."""
     tokens = keras.Input((10, 8))
@@ -152,6 +208,33 @@ NETWORKS: dict[str, Callable[[], Any]] = {
         [keras.Input((6,)), L.Dense(16, name="first"), L.RepeatVector(3), L.Dense(4)]
     ),
     "shuffle": _shuffle,
+    "ShuffleNet": _shuffle_net,
+    "BlazeFace": _blaze_face,
+    "constants of a file": _with_constants,
+    "split": _joined(lambda x: keras.ops.split(x, 4, axis=-1)),
+    "split, unequal": _joined(lambda x: keras.ops.split(x, [4, 10], axis=3)),
+    "split positions": _joined(lambda x: keras.ops.split(x, 2, axis=1)),
+    "slices": _joined(lambda x: [x[..., :6], x[:, 1:7, :, 3:-2], x[..., -3:], x[:, :, 2:]]),
+    "slices of positions": _joined(lambda x: [x[:, ::2, 3:], x[:, 1, None, :, 2:]]),
+    "slices at a step": _joined(lambda x: [x[..., ::2], x[..., 1::2], x[..., 3::4]]),
+    "slice operation": _joined(
+        lambda x: [keras.ops.slice(x, (0, 1, 0, 3), (2, 4, 8, 9)), x[..., 5:]]
+    ),
+    "flip": _joined(lambda x: [keras.ops.flip(x, axis=(1, -1)), x]),
+    "take positions": _joined(lambda x: [keras.ops.take(x, [3, 1], axis=1), x]),
+    "stack": _joined(
+        lambda x: keras.ops.unstack(keras.ops.stack([x, L.ReLU()(x)], axis=1), axis=1)
+    ),
+    "tile": _joined(lambda x: [keras.ops.tile(x, (1, 2, 1, 3))]),
+    "pad": _joined(lambda x: [keras.ops.pad(x, ((0, 0), (1, 2), (0, 0), (3, 2)))]),
+    "mirror positions": _joined(
+        lambda x: [keras.ops.pad(x, ((0, 0), (1, 2), (2, 1), (0, 0)), mode="reflect")]
+    ),
+    "new and dropped axes": _joined(
+        lambda x: [keras.ops.squeeze(keras.ops.expand_dims(x, 1), axis=1), x]
+    ),
+    "depth to space": _joined(lambda x: [keras.ops.depth_to_space(x, 2)]),
+    "space to depth": _joined(lambda x: [keras.ops.space_to_depth(x, 2)]),
     "mixer": _mixer,
     "shared": _shared,
     "nested": _nested,

@@ -183,6 +183,11 @@ class Trunk:
         options = schema.ReducerOptionsT(keepDims=keep)
         return self.op("MEAN", [x, self.integers(list(axes))], shape, options)
 
+    def transpose(self, x: int, order: Sequence[int]) -> int:
+        shape = [self.shapes[x][axis] for axis in order]
+        options = schema.TransposeOptionsT()
+        return self.op("TRANSPOSE", [x, self.integers(list(order))], shape, options)
+
     def reshape(self, x: int, shape: Sequence[int]) -> int:
         target = self.integers(list(shape))
         options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
@@ -537,6 +542,26 @@ def _reversed_mean(trunk: Trunk, x: int) -> Sequence[int]:
     return [trunk.fc(trunk.mean(x, axes=(2, 1)), 10)]
 
 
+def _turned_mean(keep: bool = False, also: bool = False) -> Head:
+    """PyTorch's mean over the last two axes of `[n, c, h, w]`, in front of a classifier."""
+
+    def head(trunk: Trunk, x: int) -> Sequence[int]:
+        turned = trunk.transpose(x, (0, 3, 1, 2))
+        mean = trunk.mean(turned, keep=keep, axes=(2, 3))
+        flat = trunk.reshape(mean, (1, trunk.shapes[x][3])) if keep else mean
+        return [trunk.fc(flat, 10), *([trunk.mean(turned, axes=(1,))] if also else [])]
+
+    return head
+
+
+def _wide_bias(trunk: Trunk, x: int) -> Sequence[int]:
+    """A classifier whose bias has an axis for samples."""
+    made = trunk.fc(trunk.mean(x), 10)
+    operator = trunk.net.graph.operators[-1]
+    operator.inputs[2] = trunk.constant(np.linspace(-1, 1, 10).reshape(1, 10))
+    return [made]
+
+
 def _kept_mean_flat_output(trunk: Trunk, x: int) -> Sequence[int]:
     return [trunk.reshape(trunk.mean(x, keep=True), (1, trunk.shapes[x][3]))]
 
@@ -676,6 +701,10 @@ FAMILY: tuple[Network, ...] = (
     Network("doubled", (ON, OFF), middle=_doubled),
     Network("excited_twice", (ON, ON), middle=_excited_twice),
     Network("end_reversed_mean", (ON, ON), head=_reversed_mean),
+    Network("end_turned_mean", (OFF, OFF), head=_turned_mean()),
+    Network("end_turned_kept_mean", (OFF, OFF), head=_turned_mean(keep=True)),
+    Network("end_turned_mean_of_two", (OFF, OFF), head=_turned_mean(also=True)),
+    Network("end_wide_bias", (ON, ON), head=_wide_bias),
     Network("end_kept_mean_flat_output", (ON, ON), head=_kept_mean_flat_output),
     Network("end_kept_mean_two_ways", (ON, BAD), head=_kept_mean_two_ways),
     Network("end_kept_mean_logistic", (ON, BAD), head=_kept_mean_logistic),

@@ -17,7 +17,6 @@ from edgeprune.core.terms import CORE_FEATURES, CORE_SINCE_QEMU, Core
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
-from edgeprune.report.judging import targets_for
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, ready
 from edgeprune.targets.arm64_emulated.choose import (
     emulator_of,
@@ -29,7 +28,7 @@ from edgeprune.targets.arm64_emulated.emulator import cached_emulator
 from edgeprune.targets.arm64_emulated.latest import LatestEmulator, cached_latest
 from edgeprune.targets.arm64_emulated.llvm_mca import LlvmMca
 from edgeprune.targets.arm64_emulated.target import installed_versions
-from edgeprune.targets.measuring import measure, readiness_for
+from edgeprune.targets.measuring import measure, readiness_for, targets_for
 from edgeprune.targets.missing import not_measured
 from tests.support.stand_in_emulators import (
     LATEST_LITERT,

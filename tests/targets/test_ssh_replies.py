@@ -180,6 +180,7 @@ def test_a_connection_that_is_cut_anywhere_is_an_error(
     assert "the connection broke" in said or "expected a reply" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "deed"),
     [

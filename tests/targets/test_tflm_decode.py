@@ -63,6 +63,7 @@ def test_a_packed_file_computes_bit_for_bit_what_the_plain_one_does(
     np.testing.assert_array_equal(after.outputs[0], before.outputs[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixed", "deep", "read twice"])
 def test_the_arena_is_what_was_foretold_to_the_byte(kind: str, tmp_path: Path) -> None:
     plain = net_of(kind, tmp_path / "m.tflite")
@@ -85,6 +86,7 @@ def arena_bytes(path: Path) -> int:
     return int(TFLM.run(graph, generated_inputs(graph, 1)).facts["allocations"]["total"])
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_arena_is_kept_and_the_rest_is_packed(tmp_path: Path) -> None:
     plain = deep_net(tmp_path / "m.tflite")
     free = pack_file(plain, tmp_path / "free.tflite")
@@ -104,6 +106,7 @@ def test_a_limit_of_the_arena_is_kept_and_the_rest_is_packed(tmp_path: Path) -> 
     assert (tmp_path / "none.tflite").read_bytes() == plain.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_limit_of_the_profile_holds_where_none_is_asked_for(tmp_path: Path) -> None:
     plain, output = deep_net(tmp_path / "m.tflite"), tmp_path / "p.tflite"
     free = write_packed(plain, output, DECODE)
@@ -151,6 +154,7 @@ def by_name(checks: Any) -> dict[str, Check]:
     return {check.name.partition(" (")[0]: check for check in checks}
 
 
+@pytest.mark.slow
 def test_validate_compares_with_the_plain_file_and_says_who_reads_it(tmp_path: Path) -> None:
     verdict = validate(exported(tmp_path), CORTEX)
     assert verdict.ok
@@ -161,6 +165,7 @@ def test_validate_compares_with_the_plain_file_and_says_who_reads_it(tmp_path: P
     assert "code of DECODE" in checks["flash"].message
 
 
+@pytest.mark.slow
 def test_validate_sees_a_plain_file_that_is_not_the_one_that_was_packed(tmp_path: Path) -> None:
     path = exported(tmp_path)
     draft = load(plain_path(path))
@@ -172,6 +177,7 @@ def test_validate_sees_a_plain_file_that_is_not_the_one_that_was_packed(tmp_path
     assert "w1" in found.message
 
 
+@pytest.mark.slow
 def test_without_the_plain_file_the_weights_are_packed_again(tmp_path: Path) -> None:
     path = exported(tmp_path)
     plain_path(path).unlink()
@@ -180,6 +186,7 @@ def test_without_the_plain_file_the_weights_are_packed_again(tmp_path: Path) -> 
     assert "packed again" in found.message
 
 
+@pytest.mark.slow
 def test_a_coding_that_is_not_read_is_found_and_fails(tmp_path: Path) -> None:
     path = exported(tmp_path)
     draft = load(path)
@@ -196,6 +203,7 @@ def test_a_coding_that_is_not_read_is_found_and_fails(tmp_path: Path) -> None:
     assert {"packed", "packed-unread"} <= rules
 
 
+@pytest.mark.slow
 def test_a_packed_file_is_wrong_for_a_device_without_tflite_micro(tmp_path: Path) -> None:
     path = exported(tmp_path)
     found = by_name(validate(path, "arm-neon-int8").checks)
@@ -218,6 +226,7 @@ def test_inspect_shows_packed_weights_with_their_zeros(tmp_path: Path) -> None:
     assert [finding.rule for finding in found.findings] == ["packed"]
 
 
+@pytest.mark.slow
 def test_measure_counts_code_and_both_arenas_and_keeps_time_apart(tmp_path: Path) -> None:
     path = exported(tmp_path)
     packed_file, plain = measure([path, plain_path(path)], CORTEX)
@@ -233,6 +242,7 @@ def test_measure_counts_code_and_both_arenas_and_keeps_time_apart(tmp_path: Path
     assert plain.host_time_ratio is None
 
 
+@pytest.mark.slow
 def test_the_code_of_a_slim_build_is_what_the_user_says(tmp_path: Path) -> None:
     assert DECODE.packing is not None
     slim = DECODE.packing.model_copy(update={"code_bytes": Limit(value=3_200, source="my build")})
@@ -254,6 +264,7 @@ def test_accuracy_of_a_packed_file_is_that_of_the_plain_one(tmp_path: Path) -> N
     assert accuracy(path, CORTEX, data) == accuracy(plain, CORTEX, data)
 
 
+@pytest.mark.slow
 def test_a_reference_may_be_packed(tmp_path: Path) -> None:
     path = exported(tmp_path)
     checks = by_name(validate(plain_path(path), CORTEX, reference=path).checks)

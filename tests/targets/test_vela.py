@@ -147,6 +147,7 @@ def test_the_npu_skips_two_of_four_and_every_other_layer_says_why_not(tmp_path: 
     assert "2:4" not in older.layers[0].note
 
 
+@pytest.mark.slow
 def test_a_layer_that_waits_for_memory_says_so(tmp_path: Path) -> None:
     """A wide 1x1 convolution on one pixel: as many weights as multiplications."""
     path = chain(tmp_path / "m.tflite", [("CONV_2D", two_of_four((512, 1, 1, 512)))], size=1)
@@ -229,6 +230,7 @@ def test_operators_left_on_the_cpu_are_named_with_the_reason(tmp_path: Path) -> 
     assert "CUMSUM 'sum'" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_what_the_npu_does_not_compute_at_all_fails(tmp_path: Path) -> None:
     from tests.support.tflite_builder import convolution_net
 
@@ -244,6 +246,7 @@ def with_limits(**limits: int) -> DeviceProfile:
     return U55.model_copy(update={"limits": U55.limits.model_copy(update=changed)})
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_fails_with_the_number_and_the_limit(tmp_path: Path) -> None:
     path = chain(tmp_path / "m.tflite", [("CONV_2D", dense(32, 3, 3, 16))])
     memory = measured(path, U55).memory
@@ -330,6 +333,7 @@ def test_a_broken_line_of_the_table_is_passed_over() -> None:
     assert row.access_cycles == {"SRAM": 6, "DRAM": 7, "on-chip flash": 8, "off-chip flash": 9}
 
 
+@pytest.mark.slow
 def test_validate_asks_the_compiler(tmp_path: Path) -> None:
     path = chain(tmp_path / "m.tflite", [("CONV_2D", two_of_four((16, 3, 3, 16)))])
     verdict = validate(path, U85)

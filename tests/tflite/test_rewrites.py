@@ -59,6 +59,9 @@ REWRITTEN = {
     "end_kept_mean_logistic": {"plain-means"},
     "end_dense_behind_kept_mean": {"plain-means"},
     "end_avgpool": {"plain-means"},
+    "end_turned_mean": {"unturned-means"},
+    "end_turned_kept_mean": {"unturned-means"},
+    "end_wide_bias": {"flat-biases"},
 }
 """Every member of the family that rewriting makes sparse, and what it takes."""
 

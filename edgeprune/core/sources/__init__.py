@@ -7,8 +7,10 @@ is gone through from its beginning.
 
 from edgeprune.core.sources.open import (
     AnySource,
+    hold_out,
     open_source,
     open_split,
+    open_with_test,
     read_data,
     read_split,
     samples_of,
@@ -20,8 +22,10 @@ __all__ = [
     "AnySource",
     "Stream",
     "Table",
+    "hold_out",
     "open_source",
     "open_split",
+    "open_with_test",
     "read_data",
     "read_split",
     "samples_of",

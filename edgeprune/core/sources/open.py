@@ -115,16 +115,44 @@ def open_split(
     Raises:
       DataError: as `open_source`, or a stream can be gone through only once.
     """
+    everything, test = open_with_test(given, ports, validation=validation, scale=scale)
+    return hold_out(everything) if test is None else Split(everything, test)
+
+
+def open_with_test(
+    given: Any, ports: Ports, *, validation: Any = None, scale: Scale = "auto"
+) -> tuple[AnySource, AnySource | None]:
+    """Opens samples and the test set that goes with them, if there is one of its own.
+
+    Args:
+      given: as `open_split` takes it.
+      ports: what the model takes.
+      validation: as of `open_split`.
+      scale: as of `open_source`.
+
+    Returns:
+      The samples, and the test set; None where neither `validation` nor arrays of `given` are one.
+
+    Raises:
+      DataError: as `open_split`.
+    """
     opened = _opened(given, scale)
     everything = _source(opened, ports)
     if isinstance(everything, Stream):
         _require_again(everything)
     if validation is not None:
-        test = open_source(validation, ports, scale=scale)
-        return Split(everything, _in_memory(test))
+        return everything, _in_memory(open_source(validation, ports, scale=scale))
     named = opened.value
     if isinstance(named, _Named) and any(name.endswith(_TEST) for name in named.arrays):
-        return Split(everything, _source(opened, ports, suffix=_TEST))
+        return everything, _source(opened, ports, suffix=_TEST)
+    return everything, None
+
+
+def hold_out(everything: AnySource) -> Split[AnySource]:
+    """Every fifth sample as the test set; with fewer than five samples both sets are all of them.
+
+    Of a stream, the test set is read at once.
+    """
     if isinstance(everything, Stream):
         held_out = replace(everything, held_out=True)
         return Split(replace(everything, held_out=False), held_out.some(MAX_TEST_SAMPLES))

@@ -40,7 +40,11 @@ class Column(Protocol):
         ...
 
     def identity(self, rows: Rows) -> Iterator[Any]:
-        """Bytes by which the same samples are known again."""
+        """Bytes by which the same samples are known again on this machine."""
+        ...
+
+    def content(self, rows: Rows) -> Iterator[Any]:
+        """Bytes by which the same samples are known again on any machine."""
         ...
 
 
@@ -74,6 +78,10 @@ class ArrayColumn:
         step = max(1, _DIGESTED_BYTES // max(1, self.array[:1].nbytes))
         for start in range(0, len(rows), step):
             yield np.ascontiguousarray(rows_of(self.array, rows[start : start + step])).data
+
+    def content(self, rows: Rows) -> Iterator[Any]:
+        """The same as `identity`."""
+        yield from self.identity(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +179,11 @@ class Table:
         yield repr([spec.scale_by(self.scale) for spec in self.specs]).encode()
         for column in (*self.columns, *map(ArrayColumn, self.stored_labels)):
             yield from column.identity(self._stored(slice(None)))
+
+    def content(self, rows: Rows | slice = slice(None)) -> Iterator[Any]:
+        """Bytes of the inputs of some samples, the same on every machine that has them."""
+        for column in self.columns:
+            yield from column.content(self._stored(rows))
 
     def _stored(self, rows: Rows | slice) -> Rows:
         chosen = np.arange(len(self)) if self.chosen is None else self.chosen

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from edgeprune.pruning.channels import merging, mixing, passing, shaping
+from edgeprune.pruning.channels import constants, merging, mixing, passing, selecting, shaping
 from edgeprune.pruning.channels.rule import ChannelRule
 
 _ELEMENTWISE = (
@@ -69,9 +69,35 @@ OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         **dict.fromkeys(_MERGING_OPERATIONS.split(), merging.elementwise_merge),
         **dict.fromkeys(("Mean", "Sum", "Max", "Min", "Amax", "Amin"), passing.reduction),
         "Concatenate": merging.concatenate,
+        "GetItem": selecting.get_item,
+        "Slice": selecting.slice_of,
+        "Split": selecting.split,
+        "Take": selecting.take,
+        "Flip": selecting.flip,
+        "Stack": selecting.stack,
+        "Unstack": selecting.unstack,
+        "Tile": selecting.tile,
+        "Pad": selecting.pad,
+        "Reshape": shaping.reshape,
+        "ExpandDims": shaping.reshape,
+        "Squeeze": shaping.squeeze,
+        "Transpose": shaping.transpose,
+        "DepthToSpace": shaping.depth_to_space,
+        "SpaceToDepth": shaping.space_to_depth,
     }
 )
 """Rules by class name, for the operations behind `keras.ops` functions."""
+
+LIFTED_RULES: Mapping[str, ChannelRule] = MappingProxyType(
+    {
+        "ConstantOperand": constants.constant_operand,
+        "HeldConstant": constants.held_constant,
+        "ChannelPad": constants.channel_pad,
+        "LegacyResize": passing.spatial,
+    }
+)
+"""Rules by class name, for the layers of `conversion/lift/layers.py`."""
+_LIFTED = "edgeprune.conversion.lift."
 
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -80,9 +106,6 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "Attention": "attention compares its channels one by one",
         "AdditiveAttention": "attention compares its channels one by one",
         "Softmax": "a softmax reads all channels at once",
-        "Split": "a split takes channels by their position",
-        "GetItem": "a slice takes channels by their position",
-        "Slice": "a slice takes channels by their position",
         "Lambda": "a Lambda can do anything",
         "Normalization": "its statistics are part of its configuration",
     }
@@ -101,6 +124,8 @@ def rule_for(operation: Any, own: Mapping[type, ChannelRule]) -> ChannelRule | s
         if kind is given:
             return rule
     name = kind.__name__
+    if kind.__module__.startswith(_LIFTED) and name in LIFTED_RULES:
+        return LIFTED_RULES[name]
     if not kind.__module__.startswith("keras."):
         return f"there is no rule for the custom layer '{name}'"
     is_function = kind.__module__.startswith("keras.src.ops.")

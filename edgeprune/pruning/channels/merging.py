@@ -24,7 +24,7 @@ def elementwise_merge(call: LayerCall) -> Coupling:
       CannotFollowError: a constant with several values, one number per sample, or tensors whose
         channels do not align.
     """
-    if any(np.size(constant) > 1 for constant in _constants(call)):
+    if any(np.size(constant) > 1 for constant in constants_of(call)):
         raise CannotFollowError("it takes a constant with a value for each channel")
     axis, channels = _common_axis(call.inputs)
     wide = [tensor for tensor in call.inputs if tensor.labels.size == channels]
@@ -37,7 +37,8 @@ def elementwise_merge(call: LayerCall) -> Coupling:
     )
 
 
-def _constants(call: LayerCall) -> list[Any]:
+def constants_of(call: LayerCall) -> list[Any]:
+    """The arguments of a call that are neither tensors of the model nor texts and switches."""
     return [
         argument
         for argument in call.arguments

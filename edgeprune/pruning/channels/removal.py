@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.copies import copy_layer, rebuild
 from edgeprune.keras_model.layers import Layer, LayerMap, map_layers
-from edgeprune.pruning.channels.rule import ChannelTensor, Labels
+from edgeprune.pruning.channels.rule import ChannelTensor, Labels, Size, Window
 from edgeprune.pruning.channels.trace import Trace, TracedWeight
 
 Kept = npt.NDArray[np.bool_]
 """bool `[channels]` by label; True keeps."""
+
+Key = TypeVar("Key")
 
 InputsLeft: TypeAlias = Mapping[tuple[str, int], tuple[int, Labels]]
 """By the key of a layer's call: the channel axis of its first input, counted with the batch axis,
@@ -45,30 +48,62 @@ def build_smaller(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
     Raises:
       ModelError: a layer cannot be rebuilt with fewer channels.
     """
-    sizes = {path: _sizes(found, kept) for path, found in trace.sizes.items()}
+    sizes = {path: _changed(found, kept) for path, found in trace.sizes.items()}
+    arguments = {path: _changed(found, kept) for path, found in trace.arguments.items()}
+    paths = {id(call.operation): call.path for call in trace.graph.calls}
     shapes = {
         path: [_shape(tensor, kept) for tensor in tensors] for path, tensors in trace.inputs.items()
     }
+    moved: dict[int, Mapping[int, Any]] = {}
 
     def replace(layer: Layer) -> Layer:
-        changed = sizes.get(mapped.path_of(layer) or "", {})
-        return _resized(layer, changed) if changed else copy_layer(layer)
+        path = mapped.path_of(layer) or paths.get(id(layer), "")
+        changed = sizes.get(path)
+        new = _resized(layer, changed) if changed else copy_layer(layer)
+        moved[id(new)] = arguments.get(path, {})
+        return new
 
-    smaller = map_layers(rebuild(mapped.model, replace, shapes))
+    def call(layer: Layer, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = _with_arguments((args, kwargs), moved.get(id(layer), {}))
+        return layer(*args, **kwargs)
+
+    smaller = map_layers(rebuild(mapped.model, replace, shapes, call))
     _carry_weights(mapped, smaller, trace, kept)
     return smaller
 
 
-def _sizes(found: Mapping[str, Labels | ChannelTensor], kept: Kept) -> dict[str, Any]:
-    """The entries of a layer's configuration that change."""
-    changed: dict[str, Any] = {}
-    for key, labels in found.items():
-        if isinstance(labels, ChannelTensor):
-            if not kept[labels.labels].all():
-                changed[key] = _shape(labels, kept)
-        elif not kept[labels].all():
-            changed[key] = int(kept[labels].sum())
-    return changed
+def _changed(found: Mapping[Key, Size], kept: Kept) -> dict[Key, Any]:
+    """The entries that are others once channels are removed."""
+    whole = np.ones_like(kept)
+    return {
+        key: _value(size, kept)
+        for key, size in found.items()
+        if _value(size, kept) != _value(size, whole)
+    }
+
+
+def _value(size: Size, kept: Kept) -> Any:
+    match size:
+        case np.ndarray():
+            return int(kept[size].sum())
+        case ChannelTensor():
+            return _shape(size, kept)
+        case Window():
+            return slice(_value(size.start, kept), _value(size.stop, kept), size.step)
+        case tuple():
+            return [_value(entry, kept) for entry in size]
+    return size
+
+
+def _with_arguments(given: tuple[Any, Any], changed: Mapping[int, Any]) -> tuple[Any, Any]:
+    """The arguments of a call, some of them others, by their index."""
+    if not changed:
+        return given
+    flat = keras.tree.flatten(given)
+    arguments: tuple[Any, Any] = keras.tree.pack_sequence_as(
+        given, [changed.get(index, value) for index, value in enumerate(flat)]
+    )
+    return arguments
 
 
 def _shape(tensor: ChannelTensor, kept: Kept) -> tuple[int | None, ...]:

@@ -35,6 +35,20 @@ class ChannelTensor:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A `slice` along channels, whose ends move as channels are removed in front of them."""
+
+    start: Size
+    stop: Size
+    step: int = 1
+
+
+Size: TypeAlias = "Labels | ChannelTensor | Window | int | tuple[Size, ...] | None"
+"""What depends on channels in a configuration or an argument: labels mean how many of them are
+left, a tensor its shape then; numbers stay, and a tuple stands for a list of such entries."""
+
+
+@dataclass(frozen=True)
 class WeightAxis:
     """An axis of a weight along which channels lie."""
 
@@ -88,9 +102,11 @@ class Coupling:
 
     outputs: tuple[ChannelTensor, ...]
     weights: tuple[WeightAxis, ...] = ()
-    sizes: Mapping[str, Labels | ChannelTensor] = field(default_factory=dict)
-    """Entries of the layer's configuration that depend on channels: for labels their number, for a
-    tensor its shape, after removal."""
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    """Entries of the layer's configuration that depend on channels."""
+    arguments: Mapping[int, Size] = field(default_factory=dict)
+    """Arguments of an operation's only call that depend on channels, by their index in
+    `LayerCall.arguments`."""
     united: tuple[tuple[Labels, Labels], ...] = ()
     """Pairs of arrays of one shape; channels at the same position must be removed together."""
     frozen: tuple[tuple[Labels, str], ...] = ()

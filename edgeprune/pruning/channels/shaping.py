@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from edgeprune.pruning.channels.rule import (
     Labels,
     LayerCall,
     SampleShape,
+    Size,
+    channel_axis,
     only_input,
+    require_axis,
 )
 
 MAX_POSITIONS = 1 << 24
@@ -38,10 +42,13 @@ def reshape(call: LayerCall) -> Coupling:
     groups of channels are shuffled.
 
     Raises:
-      CannotFollowError: a size is not known, or there are more than `MAX_POSITIONS` values.
+      CannotFollowError: a size is not known, there are more than `MAX_POSITIONS` values, or
+        samples are split or joined.
     """
     source = only_input(call)
     before, after = _known(source.shape), _known(call.outputs[0])
+    if math.prod(before) != math.prod(after):
+        raise CannotFollowError("it splits or joins samples")
     spread = [1] * len(before)
     spread[source.axis] = -1
     everywhere = np.broadcast_to(source.labels.reshape(spread), before).reshape(after)
@@ -49,8 +56,18 @@ def reshape(call: LayerCall) -> Coupling:
     axis = axes[-1] if axes else len(after) - 1
     labels, united = _along(everywhere, axis, len(axes) > 1)
     made = ChannelTensor(after, axis, labels)
-    sizes = {"target_shape": made} if hasattr(call.layer, "target_shape") else {}
-    return Coupling((made,), sizes=sizes, united=united)
+    return Coupling((made,), sizes=_shapes(call.layer, made), united=united)
+
+
+def _shapes(layer: Any, made: ChannelTensor) -> dict[str, Size]:
+    """The shape in a configuration: that of a layer, or with a batch axis of an operation."""
+    if hasattr(layer, "target_shape"):
+        return {"target_shape": made}
+    if hasattr(layer, "newshape"):
+        sizes: list[Size] = [layer.newshape[0], *made.shape]
+        sizes[made.axis + 1] = made.labels
+        return {"newshape": tuple(sizes)}
+    return {}
 
 
 def _known(shape: SampleShape) -> tuple[int, ...]:
@@ -78,9 +95,64 @@ def _along(
 
 def permute(call: LayerCall) -> Coupling:
     """Permutes the axes, the channel axis among them."""
+    return _permuted(call, list(call.layer.dims))
+
+
+def transpose(call: LayerCall) -> Coupling:
+    """`keras.ops.transpose`, which permutes the axes, the channel axis among them.
+
+    Raises:
+      CannotFollowError: it permutes samples too.
+    """
+    axes = list(call.layer.axes or ())
+    if axes[:1] != [0]:
+        raise CannotFollowError("it permutes samples with other axes")
+    return _permuted(call, axes[1:])
+
+
+def _permuted(call: LayerCall, dims: list[int]) -> Coupling:
     source = only_input(call)
-    axis = list(call.layer.dims).index(source.axis + 1)
+    axis = dims.index(source.axis + 1)
     return Coupling((ChannelTensor(call.outputs[0], axis, source.labels),))
+
+
+def squeeze(call: LayerCall) -> Coupling:
+    """Drops axes of size 1 that are named.
+
+    Raises:
+      CannotFollowError: as `reshape`, or the axes are not named.
+    """
+    if call.layer.axis is None:
+        raise CannotFollowError("it drops every axis of size 1, whichever that is")
+    return reshape(call)
+
+
+def depth_to_space(call: LayerCall) -> Coupling:
+    """Channels lie in `block * block` rows, which lose the same positions.
+
+    Raises:
+      CannotFollowError: channels lie along another axis.
+    """
+    source = only_input(call)
+    require_axis(source, channel_axis(call.layer, len(source.shape)))
+    rows = source.labels.reshape(call.layer.block_size**2, -1)
+    first = np.broadcast_to(rows[0], rows.shape)
+    return Coupling(
+        (ChannelTensor(call.outputs[0], source.axis, rows[0]),),
+        united=((first.reshape(-1), rows.reshape(-1)),),
+    )
+
+
+def space_to_depth(call: LayerCall) -> Coupling:
+    """Channels occur once for every position of a block.
+
+    Raises:
+      CannotFollowError: channels lie along another axis.
+    """
+    source = only_input(call)
+    require_axis(source, channel_axis(call.layer, len(source.shape)))
+    labels = np.tile(source.labels, call.layer.block_size**2)
+    return Coupling((ChannelTensor(call.outputs[0], source.axis, labels),))
 
 
 def repeat(call: LayerCall) -> Coupling:

@@ -24,7 +24,9 @@ from edgeprune.pruning.channels.rule import (
     LayerCall,
     Matrix,
     SampleShape,
+    Size,
     WeightAxis,
+    Window,
 )
 
 IS_INPUT = "it is an input of the model"
@@ -68,8 +70,11 @@ class Trace:
     """The outputs of every call, by its key."""
     inputs: Mapping[str, tuple[ChannelTensor, ...]]
     """The inputs of every nested model, by its path."""
-    sizes: Mapping[str, Mapping[str, Labels | ChannelTensor]]
-    """By the path of a layer, the entries of its configuration that depend on channels."""
+    sizes: Mapping[str, Mapping[str, Size]]
+    """By the path of a layer or operation, the entries of its configuration that depend on
+    channels."""
+    arguments: Mapping[str, Mapping[int, Size]]
+    """By the path of an operation, the arguments of its call that depend on channels."""
     made_by: Mapping[str, Labels]
     """The channels that each layer makes, by its path."""
     frozen: Mapping[int, str]
@@ -94,7 +99,8 @@ class _Tracer:
         self._tensors: dict[tuple[str, int], tuple[ChannelTensor, ...]] = {}
         self._outputs: dict[tuple[str, int], tuple[ChannelTensor, ...]] = {}
         self._inputs: dict[str, tuple[ChannelTensor, ...]] = {}
-        self._sizes: dict[str, Mapping[str, Labels | ChannelTensor]] = {}
+        self._sizes: dict[str, Mapping[str, Size]] = {}
+        self._arguments: dict[str, Mapping[int, Size]] = {}
 
     def trace(self) -> Trace:
         shapes = [tuple(tensor.shape[1:]) for tensor in self._mapped.model.inputs]
@@ -188,6 +194,8 @@ class _Tracer:
             self._unite(known.axis.labels, axis.labels)
         if coupling.sizes:
             self._sizes[path] = coupling.sizes
+        if coupling.arguments:
+            self._arguments[path] = coupling.arguments
         self._united += coupling.united
         self._frozen += [(labels, f"{path}: {reason}") for labels, reason in coupling.frozen]
         self._matrices += [
@@ -207,11 +215,10 @@ class _Tracer:
             for label in np.unique(whole[labels]).tolist():
                 frozen.setdefault(label, reason)
 
-        def tensor(given: ChannelTensor) -> ChannelTensor:
-            return replace(given, labels=whole[given.labels])
-
-        def size_of(given: Labels | ChannelTensor) -> Labels | ChannelTensor:
-            return tensor(given) if isinstance(given, ChannelTensor) else whole[given]
+        def tensors(
+            found: Mapping[tuple[str, int], tuple[ChannelTensor, ...]],
+        ) -> dict[tuple[str, int], tuple[ChannelTensor, ...]]:
+            return {key: tuple(_resolved_tensor(t, whole) for t in of) for key, of in found.items()}
 
         return Trace(
             channels=count,
@@ -223,17 +230,42 @@ class _Tracer:
                 replace(found, matrix=_resolved_matrix(found.matrix, whole))
                 for found in self._matrices
             ),
-            tensors={key: tuple(map(tensor, found)) for key, found in self._tensors.items()},
-            outputs={key: tuple(map(tensor, found)) for key, found in self._outputs.items()},
-            inputs={path: tuple(map(tensor, found)) for path, found in self._inputs.items()},
+            tensors=tensors(self._tensors),
+            outputs=tensors(self._outputs),
+            inputs={
+                path: tuple(_resolved_tensor(t, whole) for t in found)
+                for path, found in self._inputs.items()
+            },
             sizes={
-                path: {key: size_of(labels) for key, labels in found.items()}
+                path: {key: _resolved_size(size, whole) for key, size in found.items()}
                 for path, found in self._sizes.items()
+            },
+            arguments={
+                path: {at: _resolved_size(size, whole) for at, size in found.items()}
+                for path, found in self._arguments.items()
             },
             made_by={path: whole[labels] for path, labels in self._made.items()},
             frozen=frozen,
             graph=self._graph,
         )
+
+
+def _resolved_tensor(tensor: ChannelTensor, whole: Labels) -> ChannelTensor:
+    return replace(tensor, labels=whole[tensor.labels])
+
+
+def _resolved_size(size: Size, whole: Labels) -> Size:
+    match size:
+        case np.ndarray():
+            return whole[size]
+        case ChannelTensor():
+            return _resolved_tensor(size, whole)
+        case Window():
+            start, stop = (_resolved_size(end, whole) for end in (size.start, size.stop))
+            return Window(start, stop, size.step)
+        case tuple():
+            return tuple(_resolved_size(entry, whole) for entry in size)
+    return size
 
 
 def _resolved_matrix(matrix: Matrix, whole: Labels) -> Matrix:

@@ -39,7 +39,7 @@ WHERE = "--benchmark-binary PATH names TensorFlow's benchmark_model, built for t
 class Adb(Remote):
     """Times files on an Android device with TensorFlow's benchmark program."""
 
-    capabilities = Capabilities(every_numerics=True)
+    capabilities = Capabilities(every_numerics=True, cost_unit="ms")
 
     def __init__(self, address: str) -> None:
         """Takes a serial number as `adb devices` lists it; empty if only one is connected."""

@@ -53,7 +53,9 @@ _TIME_LIMIT_S = 1800.0
 class Arm64Emulated(OnCores):
     """Runs files in the aarch64 runtimes under QEMU and counts the instructions of an inference."""
 
-    capabilities = Capabilities(sparse_networks=True, every_numerics=True, repeatable=True)
+    capabilities = Capabilities(
+        sparse_networks=True, every_numerics=True, repeatable=True, cost_unit="instructions"
+    )
 
     def readiness(self) -> Readiness:
         """Ready if it was set up; says how if not."""

@@ -37,7 +37,7 @@ CHIP, CPU = "Edge TPU", "CPU"
 class EdgeTpuModel:
     """Says what the Edge TPU compiler makes of files, by itself or by its model."""
 
-    capabilities = Capabilities(repeatable=True)
+    capabilities = Capabilities(repeatable=True, cost_unit="cycles")
 
     def readiness(self) -> Readiness:
         """Always ready; says whether the compiler itself is here."""

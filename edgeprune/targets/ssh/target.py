@@ -29,7 +29,7 @@ _DESCRIPTION_LIMIT_S = 60.0
 class Ssh(Remote):
     """Runs files on a board with whichever runtime is installed there."""
 
-    capabilities = Capabilities(every_numerics=True)
+    capabilities = Capabilities(every_numerics=True, cost_unit="ms")
 
     def __init__(self, address: str) -> None:
         """Takes an address `[user@]host[:port]`; with an empty one it can only say what it is.

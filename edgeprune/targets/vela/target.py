@@ -34,7 +34,9 @@ VELA_PACKAGE = Package(_NAME, "ethos-u-vela", "5.2.0")
 class Vela:
     """Compiles files for the NPU of a profile, or for another one that was named."""
 
-    capabilities = Capabilities(says_flash=True, finds_zeros=True, repeatable=True)
+    capabilities = Capabilities(
+        says_flash=True, finds_zeros=True, repeatable=True, cost_unit="cycles"
+    )
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
         self.accelerator = accelerator

@@ -19,14 +19,17 @@ from edgeprune.tflite.gate.node import well_formed
 from edgeprune.tflite.rewrites.constants import constants_first
 from edgeprune.tflite.rewrites.edit import Edit
 from edgeprune.tflite.rewrites.endings import end_in_plain_means
+from edgeprune.tflite.rewrites.flat_biases import flatten_biases
 from edgeprune.tflite.rewrites.flip import flip
 from edgeprune.tflite.rewrites.mirror import mirror_by_rows, reverse_at_once, reverse_singly
 from edgeprune.tflite.rewrites.pointwise import stride_depthwise
 from edgeprune.tflite.rewrites.stem_channels import widen_stems
 from edgeprune.tflite.rewrites.strides import pad_strides
 from edgeprune.tflite.rewrites.swish import halve_swish
+from edgeprune.tflite.rewrites.turned_means import turn_means_back
 
 REWRITES: Mapping[str, Callable[[Edit], int]] = {
+    "unturned-means": turn_means_back,
     "constants-first": constants_first,
     "plain-means": end_in_plain_means,
     "widened-stem": widen_stems,
@@ -37,11 +40,12 @@ REWRITES: Mapping[str, Callable[[Edit], int]] = {
     "symmetric-padding": pad_strides,
     "reversed-by-axis": reverse_singly,
     "halved-swish": halve_swish,
+    "flat-biases": flatten_biases,
 }
 """Every rewrite by the name that reports use, in the order in which they are applied."""
 
-_LAST = ("reversed-by-axis", "halved-swish")
-_FASTER = ("reversed-at-once", "mirrored-by-rows", "reversed-by-axis", "halved-swish")
+_LAST = ("reversed-by-axis", "halved-swish", "flat-biases")
+_FASTER = ("reversed-at-once", "mirrored-by-rows", *_LAST)
 """Those for networks that run sparsely already, of which some only compute right after them."""
 _MIRRORS = frozenset({"mirrored-image", "reversed-at-once", "mirrored-by-rows"})
 

@@ -16,7 +16,7 @@ from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.training.schedule import ConstantSparsity
 from edgeprune.pruning.training.settings import Training
-from edgeprune.report import fingerprint
+from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 from tests.support.profiles import profile
 

@@ -1,4 +1,4 @@
-"""By what the steps of a comparison are known again: model, data, profile, options, versions.
+"""By what the work of a comparison or a search is known again: model, data, profile, versions.
 
 Content counts, not names or dates: a model that is moved or saved again is the same one.
 """
@@ -17,13 +17,13 @@ from typing import Any
 from edgeprune.conversion.manifest import hash_model, installed_versions
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale
+from edgeprune.core.digest import Fingerprint
 from edgeprune.core.sources import AnySource, Table
 from edgeprune.keras_model.files import lost_compilation
 from edgeprune.keras_model.layers import Model
 from edgeprune.profiles.kernel_costs import costs_of
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.training.settings import Training
-from edgeprune.report.kept import Fingerprint
 from edgeprune.targets.find import find_target, own_targets
 from edgeprune.targets.host import HOST
 from edgeprune.targets.measurement import Settings

@@ -1,0 +1,60 @@
+"""A file whose weights of whole numbers are floats: what a lift of it computes with.
+
+Hybrid operators round activations to whole numbers as well. That is a speed-up of the runtime, and
+no part of what the file says; a lifted model has to be compared without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeprune.conversion.lift.site import restored
+from edgeprune.tflite.format import draft as tflite_draft
+from edgeprune.tflite.format.draft import Draft, raw_bytes
+from edgeprune.tflite.format.graph import RESTORING, Graph, Tensor
+
+
+def hybrid_weights(graph: Graph) -> tuple[int, ...]:
+    """The quantized constants of the main subgraph that operators read beside real values."""
+    subgraph = graph.subgraphs[0]
+    return tuple(
+        tensor.index
+        for tensor in subgraph.tensors
+        if tensor.constant
+        and tensor.scales.size
+        and not tensor.dtype.startswith("float")
+        and any(
+            operator.op not in RESTORING for operator, _ in subgraph.readers.get(tensor.index, ())
+        )
+    )
+
+
+def with_float_weights(draft: Draft) -> Draft:
+    """Turns hybrid weights into floats, in place; returns the draft."""
+    for index in hybrid_weights(draft.graph):
+        _make_float(draft, draft.graph.tensors[index])
+    return draft
+
+
+def _make_float(draft: Draft, tensor: Tensor) -> None:
+    model = draft.model
+    edited: Any = model.subgraphs[0].tensors[tensor.index]
+    values = restored(draft.graph.subgraphs[0], tensor.index)
+    if values is None:
+        return
+    model.buffers.append(schema.BufferT(data=raw_bytes(np.asarray(values, np.float32))))
+    edited.buffer = len(model.buffers) - 1
+    edited.type = schema.TensorType.FLOAT32
+    edited.quantization = edited.sparsity = None
+
+
+def write_exposed(draft: Draft, tensors: Sequence[int], path: Path) -> None:
+    """Writes a file whose outputs are the given tensors, and which has no signature."""
+    draft.model.subgraphs[0].outputs = np.array(tensors, np.int32)
+    draft.model.signatureDefs = []
+    tflite_draft.write(draft, path)

@@ -1,0 +1,104 @@
+"""What a lift gives: a Keras model to compute with, and where each of its parts is in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.core.errors import InputError
+from edgeprune.keras_model.layers import Model
+from edgeprune.tflite.format.graph import Graph
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The kernel and bias of a layer, as tensors of subgraph 0 that its operator reads.
+
+    Both are what the operator reads: the bytes may lie behind DEQUANTIZE or DENSIFY, see
+    `Subgraph.constant_behind`.
+    """
+
+    operator: int
+    """Index of the operator."""
+    kernel: int
+    bias: int | None
+    kind: str
+    """Class of the Keras layer: Conv2D, DepthwiseConv2D, Conv2DTranspose, Dense or Embedding."""
+    transposed: bool = False
+    """Whether a Dense kernel is stored `[in, out]`, as BATCH_MATMUL does, not `[out, in]`."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant other than a kernel or bias that a layer was made with."""
+
+    operator: int
+    """Index of the operator."""
+    tensor: int
+    """Index of the tensor that the operator reads it from; it may be computed from constants."""
+    weight: str
+    """Attribute of the layer that holds it as a variable; empty where the configuration does, as of
+    pads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lifted:
+    """A .tflite file as a Keras model that computes the same.
+
+    The model's inputs and outputs come in the order of the file's signature, as arrays do for
+    `targets`. Its batch axis is open where the file allows it, else as in the file.
+    """
+
+    path: Path
+    graph: Graph
+    model: Model
+    operators: Mapping[str, int]
+    """By the name of a layer or operation: index of the operator of subgraph 0 it stands for. An
+    operator may need several layers; input layers are not there."""
+    tensors: Mapping[int, tuple[str, int]]
+    """By the index of an activation of subgraph 0: the layer or operation that computes it, and
+    which of its outputs, counted over all calls of it. Several tensors may be one value."""
+    weights: Mapping[str, Weights]
+    """By the name of the layer. A layer that several operators share has the first one's."""
+    constants: Mapping[str, Constant]
+    """By the name of the layer."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """An operator that cannot be lifted, or a tensor (then `operator` is -1), and why."""
+
+    operator: int
+    name: str
+    reason: str
+
+
+MOST_LISTED = 8
+"""Kinds of obstacles that a message lists, and operators that it lists of each."""
+
+
+class Unliftable(InputError):  # noqa: N818  the name says what is wrong with the file
+    """A .tflite file that no Keras model can be built from."""
+
+    def __init__(self, path: Path, obstacles: Sequence[Obstacle]) -> None:
+        super().__init__(
+            f"{path}: expected operators that all have a counterpart in Keras. Received: "
+            f"{'; '.join(_listed(obstacles))}. Give the model as a .keras file, or convert it "
+            "again without these operators; 'edgeprune encode' takes the file as it is."
+        )
+        self.obstacles = tuple(obstacles)
+
+
+def _listed(obstacles: Sequence[Obstacle]) -> Iterator[str]:
+    """Obstacles in words, those of one kind together."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for obstacle in obstacles:
+        kinds.setdefault((obstacle.name, obstacle.reason), []).append(obstacle.operator)
+    for (name, reason), numbers in list(kinds.items())[:MOST_LISTED]:
+        listed = ", ".join(map(str, numbers[:MOST_LISTED]))
+        listed += f" and {len(numbers) - MOST_LISTED} more" if len(numbers) > MOST_LISTED else ""
+        where = f"operator{'s' if len(numbers) > 1 else ''} {listed} ({name})"
+        yield f"{name if numbers[0] < 0 else where}: {reason}"
+    if len(kinds) > MOST_LISTED:
+        yield f"and {len(kinds) - MOST_LISTED} other kinds"

@@ -1,0 +1,130 @@
+"""Operators on each value by itself, activations among them, and those along the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeprune.conversion.lift.operators.spectrum import real_part
+from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Site
+from edgeprune.keras_model.layers import Layer
+
+
+def by_layer(make: Callable[[str], Layer]) -> Callable[[Site], KerasTensor]:
+    """The entry of an operator that is a layer, made with a name."""
+
+    def lift(site: Site) -> KerasTensor:
+        return site.apply(make(site.name), site.tensor(0))
+
+    return lift
+
+
+def by_activation(activation: str) -> Callable[[Site], KerasTensor]:
+    """The entry of an operator that is an activation of Keras."""
+    return by_layer(lambda name: keras.layers.Activation(activation, name=name))
+
+
+def by_operation(operation: str) -> Callable[[Site], KerasTensor]:
+    """The entry of an operator that is an operation of `keras.ops`."""
+
+    def lift(site: Site) -> Any:
+        return site.compute("", getattr(keras.ops, operation), site.tensor(0))
+
+    return lift
+
+
+def leaky_relu(site: Site) -> KerasTensor:
+    """LEAKY_RELU."""
+    slope = float(site.options.alpha)
+    return site.apply(keras.layers.LeakyReLU(slope, name=site.name), site.tensor(0))
+
+
+def gelu(site: Site) -> Any:
+    """GELU, exact or approximate."""
+    approximate = bool(site.options.approximate)
+    return site.compute("", keras.ops.gelu, site.tensor(0), approximate=approximate)
+
+
+def softmax(site: Site) -> Any:
+    """SOFTMAX along the last axis, of values times beta."""
+    given = site.tensor(0)
+    if site.options.beta != 1:
+        given = site.compute("scaled", keras.ops.multiply, given, float(site.options.beta))
+    site.axis(-1, len(site.shape(0)))
+    return site.apply(keras.layers.Softmax(name=site.name), given)
+
+
+def log_softmax(site: Site) -> Any:
+    """LOG_SOFTMAX along the last axis."""
+    return site.compute("", keras.ops.log_softmax, site.tensor(0), axis=-1)
+
+
+def l2_normalization(site: Site) -> KerasTensor:
+    """L2_NORMALIZATION along the last axis."""
+    site.axis(-1, len(site.shape(0)))
+    return site.apply(keras.layers.UnitNormalization(axis=-1, name=site.name), site.tensor(0))
+
+
+def prelu(site: Site) -> KerasTensor:
+    """PRELU with a constant slope, shared along the axes where it has length 1."""
+    slopes, shape = site.needed(1, "slope"), site.shape(0)
+    if slopes.ndim == len(shape):
+        if slopes.shape[0] != 1:
+            raise BatchNeededError if not site.whole else BlockedError("its slope has a batch axis")
+        slopes = slopes[0]
+    rest = shape[1:]
+    if slopes.ndim > len(rest) or not rest:
+        raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
+    slopes = slopes.reshape((1,) * (len(rest) - slopes.ndim) + slopes.shape)
+    shared = [axis + 1 for axis, size in enumerate(slopes.shape) if size == 1]
+    layer = keras.layers.PReLU(
+        alpha_initializer="zeros", shared_axes=shared or None, name=site.name
+    )
+    made = site.apply(layer, site.tensor(0))
+    site.hold(layer, 1, "alpha")
+    site.building.values.append((layer, [slopes]))
+    return made
+
+
+def cast(site: Site) -> Any:
+    """CAST; towards zero, from real numbers to whole ones."""
+    if site.is_live(0) and site.value(0).imaginary is not None and site.out_dtype() == "float32":
+        return real_part(site)
+    if site.out_dtype() == str(site.tensor(0).dtype):
+        return site.tensor(0)
+    return site.compute("", keras.ops.cast, site.tensor(0), site.out_dtype())
+
+
+def arg_max(site: Site) -> Any:
+    """ARG_MAX along a constant axis."""
+    axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
+    found = site.compute("place", keras.ops.argmax, site.tensor(0), axis=axis)
+    return site.compute("", keras.ops.cast, found, site.out_dtype())
+
+
+def cumulative_sum(site: Site) -> Any:
+    """CUMSUM along a constant axis, each value with itself."""
+    if site.options.exclusive or site.options.reverse:
+        raise BlockedError("it sums values before or behind each")
+    axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
+    return site.compute("", keras.ops.cumsum, site.tensor(0), axis=axis)
+
+
+def select(site: Site) -> Any:
+    """SELECT and SELECT_V2: values by a condition."""
+    shapes = [site.shape(position) for position in range(3) if site.is_live(position)]
+    alike = len({len(shape) for shape in shapes}) == 1
+    if not site.whole and not (alike and len({shape[:1] for shape in shapes}) == 1):
+        raise BatchNeededError
+    condition, first, second = (_plain(site, position) for position in range(3))
+    return site.compute("", keras.ops.where, condition, first, second)
+
+
+def _plain(site: Site, position: int) -> Any:
+    values = site.constant(position)
+    if values is not None and values.size == 1:
+        return np.asarray(values).reshape(-1)[0].item()
+    return site.tensor(position)

@@ -1,0 +1,270 @@
+"""Goes through the operators of a file and builds the Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeprune.conversion.lift.layers import HeldConstant
+from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
+from edgeprune.conversion.lift.operators.folding import FOLDS, fold
+from edgeprune.conversion.lift.operators.table import LIFTS
+from edgeprune.conversion.lift.site import (
+    BatchNeededError,
+    BlockedError,
+    Building,
+    Live,
+    Shape,
+    Site,
+    real_type,
+)
+from edgeprune.keras_model.layers import Model
+from edgeprune.tflite.format import file as tflite_file
+from edgeprune.tflite.format.graph import Graph, Operator, Tensor
+from edgeprune.tflite.format.signature import Port, input_ports, output_ports
+
+_OPAQUE = ("string", "resource", "variant")
+_LONGEST_REASON = 200
+
+
+def lift(path: Path) -> Lifted:
+    """Rebuilds a .tflite file as a Keras model that computes the same.
+
+    The batch axis is left open, unless an operator works along it.
+
+    Raises:
+      TfliteError: the file is not sound.
+      Unliftable: operators in it have no counterpart in Keras; names each, and why.
+    """
+    graph = tflite_file.read(path)
+    try:
+        return _Walk(graph, whole=not _open_batch(graph)).lifted()
+    except BatchNeededError:
+        return _Walk(graph, whole=True).lifted()
+
+
+def _open_batch(graph: Graph) -> bool:
+    """Whether all inputs and outputs have one sample along their first axis."""
+    return all(graph.tensors[index].shape[:1] == (1,) for index in graph.inputs)
+
+
+class _Walk:
+    """One pass over the operators; `obstacles` are collected, so that all are named."""
+
+    def __init__(self, graph: Graph, *, whole: bool) -> None:
+        self.graph = graph
+        self.building = Building(graph, whole=whole)
+        self.obstacles: list[Obstacle] = []
+        self.lost: set[int] = set()
+        """Tensors that are not known, since an operator before them could not be lifted."""
+
+    def lifted(self) -> Lifted:
+        """Builds the model.
+
+        Raises:
+          Unliftable: as `lift`.
+          BatchNeededError: the batch cannot be open.
+        """
+        inputs = [self._input(port) for port in input_ports(self.graph)]
+        for operator in self.graph.operators:
+            self._step(operator)
+        outputs = [] if self.obstacles else list(self._outputs())
+        if self.obstacles:
+            raise Unliftable(self.graph.path, self.obstacles)
+        model = _model(inputs, outputs, self.graph)
+        for layer, values in self.building.values:
+            layer.set_weights(values)
+        done = self.building
+        return Lifted(
+            path=self.graph.path,
+            graph=self.graph,
+            model=model,
+            operators=MappingProxyType(_within(model, done.operators)),
+            tensors=MappingProxyType(done.tensors),
+            weights=MappingProxyType(done.weights),
+            constants=MappingProxyType(done.constants),
+        )
+
+    def _input(self, port: Port) -> Any:
+        tensor = self.graph.tensors[port.tensor]
+        reason = _unusable(tensor)
+        if any(size < 0 for size in tensor.shape_signature[1:]):
+            reason = f"its sizes {list(tensor.shape_signature)} are set at run time"
+        if reason:
+            self._refuse(Obstacle(-1, f"input {tensor.name!r}", reason), (port.tensor,))
+            return None
+        name = self.building.unique_name(port.name)
+        dtype = real_type(tensor.dtype)
+        whole = self.building.whole
+        shape = tensor.shape if whole else (None, *tensor.shape[1:])
+        made = keras.Input(batch_shape=shape, dtype=dtype, name=name)
+        self.building.live[port.tensor] = Live(made, tensor.shape)
+        self.building.tensors[port.tensor] = (name, 0)
+        return made
+
+    def _refuse(self, obstacle: Obstacle, outputs: tuple[int, ...]) -> None:
+        self.obstacles.append(obstacle)
+        self.lost.update(outputs)
+
+    def _step(self, operator: Operator) -> None:
+        if not operator.outputs or min(operator.outputs) < 0:
+            self._refuse(Obstacle(operator.index, operator.op, "it has no output"), ())
+            return
+        try:
+            if not self._folded(operator):
+                self._add(operator)
+        except BlockedError as error:
+            self._refuse(Obstacle(operator.index, operator.op, str(error)), operator.outputs)
+
+    def _folded(self, operator: Operator) -> bool:
+        """Computes an operator that depends on constants alone; whether it was one."""
+        known = self.building.known
+        if operator.op == "SHAPE" and not operator.custom:
+            live = self.building.live.get(operator.inputs[0])
+            if live is None:
+                return False
+            known[operator.outputs[0]] = np.array(live.shape, np.int32)
+            return True
+        if operator.op not in FOLDS or not operator.inputs:
+            return False
+        given = [self.building.constant(index) for index in operator.inputs]
+        pairs = zip(operator.inputs, given, strict=True)
+        if any(values is None and index >= 0 for index, values in pairs):
+            return False
+        made = fold(self.graph.subgraphs[0], operator, given)
+        if made is None:
+            return False
+        known.update(zip(operator.outputs, made, strict=False))
+        return True
+
+    def _add(self, operator: Operator) -> None:
+        """Adds the layers of an operator.
+
+        Raises:
+          BlockedError: it cannot be lifted.
+        """
+        entry = None if operator.custom else LIFTS.get(operator.op)
+        foldable = not operator.custom and operator.op in ("SHAPE", *FOLDS)
+        lost = bool(self.lost.intersection(operator.inputs))
+        if entry is None and not (foldable and lost):
+            raise BlockedError(
+                "a custom operator" if operator.custom else "there is no counterpart for it"
+            )
+        if entry is None or lost:
+            self.lost.update(operator.outputs)
+            return
+        for index in operator.outputs:
+            reason = _unusable(self.graph.tensors[index])
+            if reason:
+                raise BlockedError(reason)
+        name = self.building.unique_name(self.graph.tensors[operator.outputs[0]].name)
+        site = Site(operator, self.building, name)
+        try:
+            made = entry(site)
+        except (ValueError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split())[:_LONGEST_REASON]
+            raise BlockedError(f"Keras refuses it ({said})") from error
+        values = list(made) if isinstance(made, list | tuple) else [made]
+        if len(values) != len(operator.outputs):
+            raise BlockedError(f"it has {len(operator.outputs)} outputs instead of {len(values)}")
+        for number, value in enumerate(values):
+            self._note(site, number, value)
+
+    def _note(self, site: Site, number: int, value: Any) -> None:
+        """Keeps an output, whose shape has to be the one in the file."""
+        index = site.operator.outputs[number]
+        tensor = self.graph.tensors[index]
+        live = value if isinstance(value, Live) else Live(value, _shape_of(value, site, tensor))
+        if not _agree(live.shape, tensor):
+            raise BlockedError(f"it gives {list(live.shape)}, the file has {list(tensor.shape)}")
+        self.building.live[index] = live
+        if live.imaginary is not None:
+            return
+        history = live.tensor._keras_history
+        before = history.operation._inbound_nodes[: history.node_index]
+        earlier = sum(len(node.output_tensors) for node in before)
+        self.building.tensors[index] = (history.operation.name, earlier + history.tensor_index)
+
+    def _outputs(self) -> Iterator[Any]:
+        for port in output_ports(self.graph):
+            live = self.building.live.get(port.tensor)
+            if live is None:
+                yield self._constant_output(port)
+                continue
+            if not self.building.whole and live.shape[:1] != (1,):
+                raise BatchNeededError
+            yield live.tensor
+
+    def _constant_output(self, port: Port) -> Any:
+        """An output that no input reaches."""
+        values = self.building.constant(port.tensor)
+        anchor = next(iter(self.building.live.values()), None)
+        if values is None or anchor is None:
+            self.obstacles.append(Obstacle(-1, f"output {port.name!r}", "nothing computes it"))
+            return None
+        if not self.building.whole:
+            raise BatchNeededError
+        name = self.building.unique_name(port.name)
+        layer = HeldConstant(values.shape, whole=True, dtype=values.dtype.name, name=name)
+        made = layer(anchor.tensor)
+        self.building.values.append((layer, [values]))
+        self.building.tensors[port.tensor] = (name, 0)
+        return made
+
+
+def _unusable(tensor: Tensor) -> str:
+    """Why Keras cannot compute a tensor; empty if it can."""
+    if tensor.dtype in _OPAQUE:
+        return f"{tensor.name!r} holds {tensor.dtype}"
+    if tensor.scales.size and not tensor.dtype.startswith("float"):
+        return f"{tensor.name!r} is quantized ({tensor.dtype})"
+    return ""
+
+
+def _agree(shape: Shape, tensor: Tensor) -> bool:
+    """Whether a tensor has a shape, as far as the file says what it has."""
+    said = tensor.shape_signature
+    if not said:
+        return True
+    pairs = zip(shape, said, strict=False)
+    return len(shape) == len(said) and all(size == known or known < 0 for size, known in pairs)
+
+
+def _shape_of(value: Any, site: Site, tensor: Tensor) -> Shape:
+    """A Keras tensor's shape as the file has it.
+
+    Raises:
+      BlockedError: Keras does not know a size.
+    """
+    shape = tuple(value.shape)
+    if not site.whole and shape:
+        is_known = tensor.shape_signature[:1] > (0,)
+        first = tensor.shape[0] if is_known else site.shape(_first_live(site))[0]
+        shape = (first, *shape[1:])
+    if None in shape:
+        raise BlockedError(f"the sizes of its output are not known: {list(shape)}")
+    return shape
+
+
+def _first_live(site: Site) -> int:
+    return next(at for at in range(site.count) if site.is_live(at))
+
+
+def _model(inputs: list[Any], outputs: list[Any], graph: Graph) -> Model:
+    name = f"lifted_{graph.path.stem}".replace("/", "_")
+    return keras.Model(
+        inputs[0] if len(inputs) == 1 else inputs,
+        outputs[0] if len(outputs) == 1 else outputs,
+        name=name,
+    )
+
+
+def _within(model: Model, operators: dict[str, int]) -> dict[str, int]:
+    """The layers and operations that are part of the model, since an output depends on them."""
+    parts = {operation.name for operation in model.operations}
+    return {name: index for name, index in operators.items() if name in parts}

@@ -1,0 +1,116 @@
+"""Runs a file that weights were written back into beside the pruned Keras model, its twin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.core.arrays import Array
+from edgeprune.core.errors import TfliteError
+from edgeprune.keras_model.interface import infer
+from edgeprune.keras_model.layers import Model
+from edgeprune.targets.child import WorkerError
+from edgeprune.targets.host import HOST, installed_runtimes
+from edgeprune.targets.inputs import generated_inputs
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.format.signature import input_ports
+
+_SAMPLES = 2
+_TOLERANCE = 1e-4
+"""Largest difference between a file and its twin, relative to the largest value of that output."""
+_INTEGER_TOLERANCE = 5e-2
+"""The same where activations are rounded to 8 bits at run time, since weights are integers."""
+_BEYOND_GIVEN, _MOST = 3, 3e-3
+"""How many times further from its twin a file may be than the given file is from the lifted model,
+and how far at most: kernels add up in another order than Keras does."""
+
+
+def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
+    """Runs a file in every installed runtime, and compares its outputs with those of its twin.
+
+    Raises:
+      TfliteError: a runtime does not run it, or it computes something else.
+    """
+    inputs = generated_inputs(written, _SAMPLES)
+    wanted = outputs_of(twin, written, inputs)
+    for runtime in installed_runtimes():
+        found = _run(lifted, written, inputs, runtime)
+        error = largest_error(found, wanted)
+        if not error <= _TOLERANCE and not error <= _limit(lifted, inputs, runtime):
+            raise TfliteError(
+                f"{lifted.path}: expected a file that computes what the pruned model does, to "
+                f"{_TOLERANCE:g} of its outputs. Received: outputs of {runtime} that differ by "
+                f"{error:.2g}. Nothing was written; leave layers out with --skip to find the one "
+                "at fault, and report it with this file."
+            )
+
+
+def _run(lifted: Lifted, graph: Graph, inputs: list[Array], runtime: str) -> tuple[Array, ...]:
+    try:
+        return HOST.run(graph, inputs, runtime).outputs
+    except WorkerError as error:
+        raise TfliteError(
+            f"{lifted.path}: expected a file that {runtime} {installed_runtimes()[runtime]} runs "
+            f"with its new weights. Received: one that it does not run ({error}). Nothing was "
+            "written."
+        ) from error
+
+
+def _limit(lifted: Lifted, inputs: list[Array], runtime: str) -> float:
+    """What difference is no fault of the new weights, by that between the given file and Keras."""
+    if _rounds_activations(lifted.graph):
+        return _INTEGER_TOLERANCE
+    given = _run(lifted, lifted.graph, inputs, runtime)
+    own = largest_error(given, outputs_of(lifted.model, lifted.graph, inputs))
+    return min(_BEYOND_GIVEN * own, _MOST)
+
+
+def _rounds_activations(graph: Graph) -> bool:
+    """Whether an operator takes floats and integer weights: it rounds the floats as it runs."""
+    return any(
+        graph.tensors[operator.inputs[0]].dtype == "float32"
+        and graph.tensors[operator.inputs[1]].scales.size
+        for operator in graph.operators
+        if len(operator.inputs) > 1 and min(operator.inputs[:2]) >= 0
+    )
+
+
+def outputs_of(model: Model, graph: Graph, inputs: list[Array]) -> tuple[Array, ...]:
+    """What a lifted model, or a pruned one, makes of samples for its file.
+
+    Args:
+      model: its inputs and outputs come in the order of the file's signature.
+      graph: the file.
+      inputs: as `generated_inputs` makes them, in that order too.
+
+    Returns:
+      One array `[n, ...]` per output.
+    """
+    ports = input_ports(graph)
+    given = [_with_batch(graph, port.tensor, x) for port, x in zip(ports, inputs, strict=True)]
+    rows = [infer(model, [array[row] for array in given]) for row in range(len(inputs[0]))]
+    return tuple(
+        np.stack([np.asarray(part) for part in parts]) for parts in zip(*rows, strict=True)
+    )
+
+
+def _with_batch(graph: Graph, index: int, samples: Array) -> Array:
+    """Samples as the file takes them one by one: `[n, batch, ...]`."""
+    shape = graph.tensors[index].shape
+    return samples.reshape(len(samples), *((1, *samples.shape[1:]) if shape[:1] == (1,) else shape))
+
+
+def largest_error(found: tuple[Array, ...], wanted: tuple[Array, ...]) -> float:
+    """The largest difference relative to the largest value of its output; integers do not count."""
+    return max((_error(one, other) for one, other in zip(found, wanted, strict=True)), default=0.0)
+
+
+def _error(found: Array, wanted: Array) -> float:
+    if found.size != wanted.size:
+        return float("inf")
+    if found.dtype.kind != "f" or not wanted.size:
+        return 0.0
+    right = wanted.reshape(found.shape).astype(np.float64)
+    scale = float(np.abs(right).max()) or 1.0
+    error = float(np.abs(found.astype(np.float64) - right).max() / scale)
+    return error if np.isfinite(error) else float("inf")

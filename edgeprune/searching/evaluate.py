@@ -1,0 +1,265 @@
+"""Evaluating candidates: what each costs, and how good it is.
+
+Findings are kept by all that they hang on, so that a search that goes on, or another one of the
+same model and data, finds them again.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeprune.core import digest
+from edgeprune.core.digest import Fingerprint
+from edgeprune.core.errors import CheckError, EdgepruneError, InputError, TargetError
+from edgeprune.core.progress import Progress, no_progress
+from edgeprune.inspection.input_order import in_file_order
+from edgeprune.inspection.metric import Metric
+from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
+from edgeprune.planning.route_cost import UNIT, expect_dense
+from edgeprune.searching import fingerprint
+from edgeprune.searching.boards import Job, measure_jobs
+from edgeprune.searching.cache import Cache
+from edgeprune.searching.candidate import Candidate, HalfAccuracy, Outcome, Stage, Task
+from edgeprune.searching.expected import BYTES, ExpectedCosts
+from edgeprune.searching.judging import Judge
+from edgeprune.searching.making import Clock, Made, make
+from edgeprune.searching.subject import Subject
+from edgeprune.targets.inference_cost import RANKED_BY, cost_in
+from edgeprune.tflite.format.file import read
+
+
+class Yardstick(Protocol):
+    """What the files of a device are measured by."""
+
+    @property
+    def target(self) -> str | None:
+        """The instrument, with its address if it has one; None where cost tables tell."""
+
+    @property
+    def unit(self) -> str:
+        """Of costs: "ms", "instructions", "cycles" or "bytes"."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluates the candidates of a search on this computer."""
+
+    subject: Subject
+    cache: Cache
+    yardsticks: Mapping[str, Yardstick]
+    """By the name of the device."""
+    _judged: list[HalfAccuracy | None] = field(default_factory=list)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What judges files."""
+        return Judge(self.subject)
+
+    def dense(self) -> HalfAccuracy | None:
+        """How good the dense float model is on both halves; None where there are no labels.
+
+        Raises:
+          DataError: the metric cannot be told of its outputs.
+        """
+        if not self._judged:
+            self._judged.append(self.judge.of_dense())
+        return self._judged[0]
+
+    @cached_property
+    def _tables(self) -> ExpectedCosts:
+        return ExpectedCosts(self.subject)
+
+    def expected(self, candidates: Sequence[Candidate]) -> dict[str, float | None]:
+        """What candidates are expected to cost, by their keys; None where nothing tells.
+
+        The same model and profiles give the same costs on every machine.
+        """
+        made_from = {
+            **self._always,
+            "candidates": digest.of_json([[each.key, self._unit(each)] for each in candidates]),
+            "profiles": digest.of_json(
+                [fingerprint.of_profile(each) for each in self.subject.profiles.values()]
+            ),
+        }
+        found = self.cache.find("expected", made_from)
+        if not isinstance(found, dict):
+            found = {each.key: self._tables.of(each, self._unit(each)) for each in candidates}
+            self.cache.keep("expected", made_from, found)
+        return found
+
+    def evaluate(self, task: Task, progress: Progress = no_progress) -> Outcome:
+        """What comes of a candidate at a stage.
+
+        Args:
+          task: the candidate and the stage.
+          progress: told what is done.
+
+        Raises:
+          TargetError: the instrument cannot be used or reached, whatever the candidate.
+          EdgepruneError: the candidate's file cannot be made, run or judged.
+        """
+        candidate, stage = task.candidate, task.stage
+        if stage is Stage.TABLE:
+            return self._by_table(candidate)
+        made_from = self._made_from(candidate, stage)
+        known = self._known(made_from)
+        if known is not None:
+            return known
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            outcome = self._evaluated(candidate, stage, Path(folder), progress)
+        self.cache.keep("outcomes", made_from, outcome.to_json())
+        gc.collect()  # models hold on to themselves, and a search makes many
+        return outcome
+
+    def _by_table(self, candidate: Candidate) -> Outcome:
+        cost = self.expected([candidate])[candidate.key]
+        if cost is None:
+            raise InputError(
+                f"{candidate.device}, {candidate.route}: expected a cost table. Received: none "
+                "that tells what it costs. Use an instrument: edgeprune targets"
+            )
+        return Outcome(cost, expected=True)
+
+    def _known(self, made_from: Fingerprint) -> Outcome | None:
+        """What an earlier evaluation found, without its seconds, if its file is still there."""
+        content = self.cache.find("outcomes", made_from)
+        if content is None:
+            return None
+        found = replace(Outcome.from_json(content), seconds={})
+        gone = found.sha256 is not None and not self.cache.has_file(found.sha256)
+        return None if gone else found
+
+    def _evaluated(
+        self, candidate: Candidate, stage: Stage, folder: Path, progress: Progress
+    ) -> Outcome:
+        clock = Clock()
+        path = folder / f"{candidate.device}-{candidate.route}.tflite"
+        made = make(self.subject, candidate, stage, path, clock, progress)
+        failed: tuple[str, ...] = ()
+        if stage >= Stage.ONE_SHOT:
+            progress("validating", 0, 1)
+            with clock.of("validate"):
+                failed = self._failed_checks(made)
+        progress("measuring", 0, 1)
+        with clock.of("measure"):
+            cost, expected = self._cost(made, progress)
+        accuracy = None
+        if stage >= Stage.PART:
+            progress("running labelled samples", 0, 1)
+            with clock.of("accuracy"):
+                accuracy = self._accuracy(made, both=stage >= Stage.ONE_SHOT)
+        if stage >= Stage.ONE_SHOT:
+            self.cache.keep_file(made.artifact)
+        return Outcome(
+            cost=cost,
+            expected=expected,
+            accuracy=accuracy,
+            size_bytes=made.artifact.size_bytes,
+            sha256=made.artifact.sha256 if stage >= Stage.ONE_SHOT else None,
+            reached=made.reached,
+            failed_checks=failed,
+            seconds=dict(clock.seconds),
+        )
+
+    def _failed_checks(self, made: Made) -> tuple[str, ...]:
+        samples = self.subject.samples.some(CHECKED_SAMPLES)
+        ordered = in_file_order(self.subject.model, made.artifact.path)
+        verdict = validate(
+            made.artifact.path,
+            made.profile,
+            reference=made.model,
+            x=ordered(list(samples.x)),
+        )
+        failed = tuple(check.message for check in verdict.checks if not check.ok)
+        if failed and not verdict.ran:
+            raise CheckError(f"{made.artifact.path.name}: does not run: {'; '.join(failed)}")
+        return failed
+
+    def _cost(self, made: Made, progress: Progress) -> tuple[float, bool]:
+        """The cost of a file in the unit of its front, and whether a table says it."""
+        yardstick = self.yardsticks[made.profile.name]
+        if yardstick.unit == BYTES:
+            return float(made.artifact.size_bytes), False
+        if yardstick.target is None:
+            return self._cost_by_table(made), True
+        job = Job(made.artifact.path, made.profile, yardstick.target)
+        settings = replace(
+            self.subject.settings, artifacts=made.artifact.path.parent, tell=progress
+        )
+        found = measure_jobs([job], settings)[job]
+        if isinstance(found, EdgepruneError):
+            raise found
+        unit = next((each for each in RANKED_BY if each == yardstick.unit), None)
+        cost = cost_in(found, unit) if unit else None
+        if cost is None:
+            raise TargetError(
+                f"Target '{yardstick.target}': expected {yardstick.unit} of one inference of "
+                f"{made.artifact.path.name}. Received: a measurement without. Choose another "
+                "target."
+            )
+        return cost.value, False
+
+    def _cost_by_table(self, made: Made) -> float:
+        plan = made.plan
+        if plan is not None and plan.pruned:
+            told = plan.expected if plan.expected and plan.expected.unit == UNIT else None
+            cost = told.pruned if told else None
+        else:
+            cost = expect_dense(read(made.artifact.path), made.profile)
+        if cost is None:
+            raise InputError(
+                f"{made.profile.name}, {made.profile.route.name}: expected a cost table that tells "
+                "what this pattern costs. Received: none. Use an instrument: edgeprune targets"
+            )
+        return cost
+
+    def _accuracy(self, made: Made, *, both: bool) -> HalfAccuracy | None:
+        try:
+            return self.judge.of_file(made.artifact.path, made.profile, both=both)
+        except TargetError as error:  # no core for half precision: other candidates need none
+            raise InputError(f"No accuracy, without which it is not chosen: {error}") from error
+
+    def _unit(self, candidate: Candidate) -> str:
+        return self.yardsticks[candidate.device].unit
+
+    @cached_property
+    def _always(self) -> dict[str, str]:
+        return {"model": self.subject.model_sha256, "versions": fingerprint.of_versions()}
+
+    def _made_from(self, candidate: Candidate, stage: Stage) -> Fingerprint:
+        """All that an outcome hangs on."""
+        subject, profile = self.subject, self.subject.profile(candidate.device)
+        yardstick = self.yardsticks[candidate.device]
+        used = [yardstick.target] if yardstick.target else []
+        training = fingerprint.of_training(subject.training) if candidate.epochs else None
+        metric = _identity(subject.metric) if subject.metric else None
+        how = [str(subject.scale), subject.most, subject.seed, training, metric]
+        return {
+            **self._always,
+            "data": subject.data_sha256,
+            "candidate": candidate.key,
+            "stage": stage.name,
+            "profile": fingerprint.of_profile(profile),
+            "options": digest.of_json(how),
+            "unit": yardstick.unit,
+            "instruments": fingerprint.of_instruments(profile, used),
+            "way of measuring": fingerprint.of_settings(subject.settings, used),
+        }
+
+
+def _identity(metric: Metric) -> list[Any]:
+    """By what a metric is known again; one whose code is in no file is never the same."""
+    try:
+        path = inspect.getsourcefile(metric.function)
+    except TypeError:
+        path = None
+    content = digest.of_file(Path(path)) if path else None
+    return [metric.name, metric.minimize, content or str(uuid.uuid4())]

@@ -1,0 +1,228 @@
+"""What is searched for: a model, its samples and how they are used, all looked at before any work.
+
+Labels are for judging files: one half of the labelled samples selects among candidates, the other
+reports. Samples to prune and calibrate by need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.core import digest
+from edgeprune.core.data import Data, Ports, Scale
+from edgeprune.core.errors import DataError, ProfileError
+from edgeprune.core.sources import (
+    AnySource,
+    Stream,
+    Table,
+    hold_out,
+    open_with_test,
+)
+from edgeprune.inspection.accuracy import class_labels
+from edgeprune.inspection.metric import Metric, open_metric
+from edgeprune.keras_model.files import as_model, name_of
+from edgeprune.keras_model.layers import Model
+from edgeprune.keras_model.ports import ports_of
+from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.pruning.reconstruct.samples import most_samples
+from edgeprune.pruning.training.settings import Training
+from edgeprune.searching.budget import Budget
+from edgeprune.searching.fingerprint import of_model
+from edgeprune.searching.halves import Labelled, in_halves
+from edgeprune.targets.measurement import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model, its samples, and what holds for every candidate."""
+
+    model: Model
+    name: str
+    """Its path, or its own name."""
+    profiles: Mapping[str, DeviceProfile]
+    """By name, each with all its routes."""
+    train: AnySource
+    """Samples that are pruned by and trained on, with or without labels."""
+    samples: Data
+    """Those of them that one shot takes, in memory and without labels."""
+    selecting: Labelled | None
+    """Labelled samples that candidates are chosen by; None where there are no labels."""
+    reporting: Labelled | None
+    """Labelled samples that chosen files are reported on."""
+    metric: Metric | None
+    """In place of accuracy."""
+    scale: Scale
+    training: Training | None
+    """How candidates with epochs train, but for their number; defaults if None."""
+    most: int | None
+    """Most samples that one shot takes; the default if None."""
+    settings: Settings
+    """How to measure."""
+    seed: int
+    model_sha256: str
+    data_sha256: str
+
+    def profile(self, device: str) -> DeviceProfile:
+        """The profile of a device.
+
+        Raises:
+          ProfileError: it is none of those that are searched on.
+        """
+        if device not in self.profiles:
+            raise ProfileError(
+                f"Expected one of the devices of this search: {', '.join(self.profiles)}. "
+                f"Received: {device}."
+            )
+        return self.profiles[device]
+
+
+def open_subject(
+    model: Any,
+    data: Any,
+    devices: Sequence[str | Path | DeviceProfile],
+    *,
+    budget: Budget,
+    validation_data: Any = None,
+    metric: str | Callable[[Any, Any], Any] | None = None,
+    minimize: bool = False,
+    scale: Scale = "auto",
+    samples: int | None = None,
+    training: Training | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+) -> Subject:
+    """Opens everything that a search is made from, and looks at it.
+
+    Labelled samples are `validation_data`, else `x_test` and `y_test` of the data; where neither is
+    there and the data has labels, every fifth sample of it, which is then used for nothing else.
+
+    Args:
+      model: a built Keras model, or the path of its file.
+      data: samples of any kind that `open_source` takes.
+      devices: profiles, their names, or paths of users' own `.toml` files.
+      budget: what a file may cost, which says whether labels are needed.
+      validation_data: labelled samples, as `data`.
+      metric: `module:function`, `path/to/file.py:function` or a function of labels and outputs,
+        which takes the place of accuracy; more is better.
+      minimize: whether less of the metric is better.
+      scale: what uint8 data is scaled by.
+      samples: most samples that one shot takes; the default if None.
+      training: how candidates with epochs train.
+      settings: how to measure.
+      seed: of the search and of training.
+
+    Raises:
+      DataError: the budget needs labels and there are none, they are no classes and there is no
+        metric, or the metric cannot be called.
+      InputError: the model, the data or a device cannot be read; `samples` is no number.
+    """
+    profiles = {found.name: found for found in map(load_profile, devices)}
+    measure = None if metric is None else open_metric(metric, minimize=minimize)
+    most = most_samples(samples)
+    loaded = as_model(model)
+    ports = ports_of(loaded)
+    train, test = _with_labels(data, ports, validation_data, scale)
+    if test is None and budget.needs_labels:
+        raise DataError(_no_labels(data))
+    halves: tuple[Labelled | None, Labelled | None] = (None, None)
+    if test is not None:
+        if measure is None:
+            _require_classes(test, ports)
+        halves = in_halves(test)
+    return Subject(
+        model=loaded,
+        name=name_of(model),
+        profiles=profiles,
+        train=train,
+        samples=replace(train.some(most), y=None),
+        selecting=halves[0],
+        reporting=halves[1],
+        metric=measure,
+        scale=scale,
+        training=training,
+        most=samples,
+        settings=settings or Settings(),
+        seed=seed,
+        model_sha256=of_model(loaded),
+        data_sha256=digest.of_json([_content(each) for each in (train, test) if each is not None]),
+    )
+
+
+def _with_labels(
+    data: Any, ports: Ports, validation: Any, scale: Scale
+) -> tuple[AnySource, Labelled | None]:
+    """The samples to prune and train by, and the labelled ones; None where there are no labels."""
+    everything, test = open_with_test(data, ports, validation=validation, scale=scale)
+    if test is None and _is_labelled(everything):
+        split = hold_out(everything)
+        everything, test = split.train, split.test
+    everything = everything if isinstance(everything, Stream) else everything.readable()
+    if test is None or isinstance(test, Stream) or not test.labelled:
+        return everything, None
+    return everything, test.readable()
+
+
+def _is_labelled(source: AnySource) -> bool:
+    return source.some(1).labelled if isinstance(source, Stream) else source.labelled
+
+
+def _no_labels(data: Any) -> str:
+    subject = str(data) if isinstance(data, str | Path) else "data"
+    return (
+        f"{subject}: a lowest accuracy or a largest drop needs labelled samples that the model was "
+        "not trained on. Expected x_test and y_test in the data, or --validation-data with labels. "
+        "Received: no labels. Add them, or leave out --max-drop and --min-accuracy."
+    )
+
+
+def _require_classes(test: Labelled, ports: Ports) -> None:
+    """Checks that accuracy can be told: one output with scores, and labels that name one.
+
+    Raises:
+      DataError: it cannot; says how to give a metric.
+    """
+    if ports.scores is None:
+        raise DataError(
+            "Accuracy needs a model with one output [n, classes]. Received: "
+            f"{', '.join(ports.outputs)} of another form. {_GIVE_METRIC}"
+        )
+    try:
+        labels = class_labels(test.y)
+    except DataError as error:
+        raise DataError(f"{error} {_GIVE_METRIC}") from error
+    classes = max(2, ports.scores)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"Expected labels from 0 to {classes - 1}, since the model has {ports.scores} outputs. "
+            f"Received: {labels.min()} to {labels.max()}. {_GIVE_METRIC}"
+        )
+
+
+_GIVE_METRIC = "For other models and labels, name what judges them: --metric module:function."
+
+
+def _content(source: AnySource) -> list[str]:
+    """Digests of inputs, labels and scales, the same on every machine that has the samples.
+
+    Those of a stream count in any order, since it may be shuffled each time.
+    """
+    if isinstance(source, Table):
+        scales = repr([spec.scale_by(source.scale) for spec in source.specs])
+        return [digest.of_parts(source.content()), digest.of_arrays(source.labels), scales]
+    if isinstance(source, Data):
+        return [digest.of_arrays(source.x), digest.of_arrays(source.labels)]
+    total = 0
+    for chunk in source.chunks(_CHUNK):
+        for row in range(len(chunk)):
+            one = chunk.take(np.array([row]))
+            total += int(digest.of_arrays((*one.x, *one.labels)), 16)
+    return [f"{total % (1 << 256):x}"]
+
+
+_CHUNK = 256
+"""Samples of a stream that are read at a time."""

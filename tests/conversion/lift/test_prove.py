@@ -1,0 +1,102 @@
+"""A lifted model is held against the interpreter before it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeprune.conversion.lift.lifted import Unliftable
+from edgeprune.conversion.lift.prove import difference, prove
+from edgeprune.conversion.lift.walk import lift
+from edgeprune.core.errors import TfliteError
+from tests.support.lift_cases import ints, single, values
+from tests.support.tflite_builder import Net, dense_net
+
+
+def two_layers(path: Path) -> Path:
+    """Two FULLY_CONNECTED with a RELU between, of 5, 4 and 3 values."""
+    net = Net()
+    x, hidden, cut, y = (
+        net.tensor(name, shape)
+        for name, shape in [("x", (1, 5)), ("first", (1, 4)), ("cut", (1, 4)), ("last", (1, 3))]
+    )
+    weights = net.constant("w1", values(4, 5)), net.constant("w2", values(3, 4))
+    net.operator("FULLY_CONNECTED", [x, weights[0], -1], [hidden])
+    net.operator("RELU", [hidden], [cut])
+    net.operator("FULLY_CONNECTED", [cut, weights[1], -1], [y])
+    return net.save(path, [x], [y])
+
+
+def test_a_model_that_computes_the_same_is_proven(tmp_path: Path) -> None:
+    assert prove(lift(two_layers(tmp_path / "two.tflite"))) < 1e-6
+
+
+def test_the_first_operator_that_computes_something_else_is_named(tmp_path: Path) -> None:
+    lifted = lift(two_layers(tmp_path / "two.tflite"))
+    layer = lifted.model.get_layer("last")
+    layer.set_weights([layer.get_weights()[0] * 1.01])
+    with pytest.raises(Unliftable, match=r"two.tflite: .*operator 2 \(FULLY_CONNECTED\)") as failed:
+        prove(lifted)
+    assert [each.operator for each in failed.value.obstacles] == [2]
+
+
+def test_what_only_given_inputs_show_is_found(tmp_path: Path) -> None:
+    lifted = lift(single(tmp_path / "six.tflite", "RELU6", [(1, 5)], [(1, 5)]))
+    x = keras.Input((5,))
+    wrong = dataclasses.replace(
+        lifted, model=keras.Model(x, keras.layers.ReLU(name="block_RELU6")(x))
+    )
+    assert prove(wrong) < 1e-6
+    with pytest.raises(Unliftable, match=r"operator 0 \(RELU6\)"):
+        prove(wrong, [np.full((2, 5), 9, np.float32)])
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic-range"])
+def test_weights_are_proven_as_the_values_they_stand_for(kind: str, tmp_path: Path) -> None:
+    weights = np.round(values(8, 16) * 20)
+    lifted = lift(dense_net(tmp_path / "dense.tflite", weights, kind, per_channel=True))
+    assert prove(lifted) < 1e-6
+    (found,) = lifted.weights.values()
+    assert found.kind == "Dense"
+    scale = 0.01 if kind == "dynamic-range" else 1
+    np.testing.assert_allclose(lifted.model.layers[-1].get_weights()[0], weights.T * scale, 1e-6)
+
+
+def test_a_whole_tensor_without_an_open_batch_is_proven(tmp_path: Path) -> None:
+    path = single(
+        tmp_path / "turned.tflite",
+        "TRANSPOSE",
+        [(3, 5), ints(1, 0)],
+        [(5, 3)],
+        schema.TransposeOptionsT(),
+    )
+    assert prove(lift(path)) == 0
+
+
+def test_a_file_that_the_interpreter_refuses_is_an_input_error(tmp_path: Path) -> None:
+    path = single(tmp_path / "odd.tflite", "RELU", [(1, 5)], [(1, 5)], version=99)
+    with pytest.raises(TfliteError, match=r"odd.tflite: expected a file that LiteRT runs"):
+        prove(lift(path))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "apart"),
+    [
+        ([1.0, 2.0], [1.0, 2.5], 0.2),
+        ([1.0, np.nan], [1.0, np.nan], 0.0),
+        ([1.0, np.inf], [1.0, 2.0], np.inf),
+        ([0.5], [0.0], 0.5),
+        ([1.0], [1.0, 2.0], np.inf),
+        (np.arange(200), np.where(np.arange(200) == 7, 8, np.arange(200)), 0.0),
+        (np.arange(9), np.where(np.arange(9) == 7, 8, np.arange(9)), np.inf),
+    ],
+)
+def test_differences_are_counted_of_the_largest_value(
+    ours: list[float], theirs: list[float], apart: float
+) -> None:
+    assert difference(np.asarray(ours), np.asarray(theirs)) == pytest.approx(apart)

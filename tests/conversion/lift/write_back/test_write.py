@@ -1,0 +1,157 @@
+"""Weights of a pruned model, written back into the file that it was lifted from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.walk import lift
+from edgeprune.conversion.lift.write_back.write import write_back
+from edgeprune.core.errors import EdgepruneError, TfliteError
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.interface import predict
+from edgeprune.keras_model.layers import map_layers
+from edgeprune.planning.plan_model import plan
+from edgeprune.pruning.channels.plan_removal import remove_planned
+from edgeprune.targets.host import HOST
+from edgeprune.tflite.format.file import Graph, read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
+from tests.support.lift_networks import Kind, residual
+from tests.support.runtimes import RUNTIMES
+from tests.support.tflite_builder import dense_net, prune
+
+X = np.random.default_rng(1).uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
+
+
+def with_weights(lifted: Lifted, **scaled: float) -> Any:
+    """A copy of a lifted model in which all weights of some layers are multiplied."""
+    model = copy_model(lifted.model)
+    for name, factor in scaled.items():
+        layer = model.get_layer(name)
+        layer.set_weights([factor * value for value in layer.get_weights()])
+    return model
+
+
+def constants(graph: Graph) -> dict[str, bytes]:
+    return {tensor.name: tensor.data.tobytes() for tensor in graph.tensors if tensor.constant}
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic-range"])
+def test_a_file_with_new_weights_computes_what_the_pruned_model_does(
+    kind: Kind, tmp_path: Path
+) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite", kind))
+    pruned = with_weights(lifted, stem=0.5, deep=2, wide=-1, narrow=0.3, scores=1.5)
+    written = write_back(lifted, pruned, tmp_path / "out.tflite").path
+    wanted = predict(pruned, [X])[0]
+    tolerance = {"float32": 1e-4, "float16": 2e-3, "dynamic-range": 5e-2}[kind]
+    for runtime in RUNTIMES:
+        found = HOST.run(read(written), [X], runtime).outputs[0].reshape(wanted.shape)
+        assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+def test_what_no_weight_touches_stays_as_it_was(tmp_path: Path) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    written = read(write_back(lifted, with_weights(lifted, wide=2), tmp_path / "out.tflite").path)
+    before, after = constants(lifted.graph), constants(written)
+    assert {name for name in before if before[name] != after[name]} == {"wide/w", "wide/b"}
+    assert written.metadata == lifted.graph.metadata
+    assert written.signatures == lifted.graph.signatures
+    assert written.description == lifted.graph.description
+    assert [o.op for o in written.operators] == [o.op for o in lifted.graph.operators]
+
+
+def test_a_model_as_it_was_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = residual(tmp_path / "m.tflite")
+    lifted = lift(path)
+    written = write_back(lifted, copy_model(lifted.model), tmp_path / "out.tflite")
+    assert written.path.read_bytes() == path.read_bytes()
+
+
+def test_layers_that_share_a_constant_go_on_sharing_it_where_their_values_are_equal(
+    tmp_path: Path,
+) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    pruned = with_weights(lifted, stem=0.5, fc1=0.5)
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    assert len(written.tensors) == len(lifted.graph.tensors)
+
+
+def test_layers_that_share_a_constant_get_one_each_where_their_values_differ(
+    tmp_path: Path,
+) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    pruned = with_weights(lifted, stem=0.5)
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    shared = constants(lifted.graph)["shared_bias"]
+    assert constants(written)["shared_bias"] == shared
+    assert constants(written)["shared_bias/stem"] != shared
+
+
+def test_dynamic_range_weights_get_scales_of_the_new_values(tmp_path: Path) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite", "dynamic-range"))
+    written = read(write_back(lifted, with_weights(lifted, wide=3), tmp_path / "out.tflite").path)
+    before, after = (
+        {tensor.name: tensor for tensor in graph.tensors}["wide/w"].scales
+        for graph in (lifted.graph, written)
+    )
+    assert after == pytest.approx(3 * before, rel=1e-5)
+
+
+def test_removed_channels_make_tensors_and_lengths_smaller(tmp_path: Path) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    mapped = map_layers(lifted.model)
+    made = plan(lifted.model, "xnnpack-x86", sparsity=0.5, only="narrow|fc1", look_around=False)
+    pruned = remove_planned(mapped, made).model
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    shapes = {tensor.name: tensor.shape for tensor in written.tensors}
+    assert shapes["narrow"] == (1, 8, 8, 8)
+    assert shapes["flat"] == (1, 512)
+    assert shapes["fc1/w"] == (8, 512)
+    assert shapes["scores"] == (1, 5)
+    lengths = written.tensors[written.operators[7].inputs[1]].values()
+    assert lengths is not None
+    assert lengths.tolist() == [-1, 512]
+
+
+def test_sparse_weights_come_out_dense(tmp_path: Path) -> None:
+    weights = prune(np.random.default_rng(0).normal(size=(16, 32)).astype(np.float32), 0.8, (1, 4))
+    dense = dense_net(tmp_path / "dense.tflite", weights)
+    path = tmp_path / "sparse.tflite"
+    encode_file(dense, EncodingRules(direct_float32_from=0.1), path)
+    lifted = lift(path)
+    assert any(tensor.sparse for tensor in lifted.graph.tensors)
+    written = read(write_back(lifted, with_weights(lifted, y=2), tmp_path / "out.tflite").path)
+    assert not any(tensor.sparse for tensor in written.tensors)
+    assert written.operators[0].version == 1
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    weights = {name: part for name, part in lifted.weights.items() if name != "wide"}
+    forgetful = replace(lifted, weights=weights)
+    output = tmp_path / "out.tflite"
+    with pytest.raises(TfliteError, match="outputs of .* that differ by"):
+        write_back(forgetful, with_weights(lifted, wide=2), output)
+    assert not output.exists()
+
+
+def test_a_file_that_was_replaced_meanwhile_is_refused(tmp_path: Path) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    dense_net(tmp_path / "m.tflite", np.ones((4, 4), np.float32))
+    with pytest.raises(TfliteError, match="expected the file that was read before"):
+        write_back(lifted, lifted.model, tmp_path / "out.tflite")
+
+
+def test_a_model_without_a_layer_of_the_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite"))
+    other = copy_model(lifted.model)
+    other.get_layer("wide").name = "else"
+    with pytest.raises(EdgepruneError, match="without 'wide'"):
+        write_back(lifted, other, tmp_path / "out.tflite")
