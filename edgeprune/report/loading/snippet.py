@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from edgeprune.inspection.route_of_file import on_route_of
+from edgeprune.conversion.route_of_file import on_route_of
 from edgeprune.profiles.devices import devices
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.profile import DeviceProfile, load_profile, named_profile
