@@ -28,7 +28,7 @@ def read_routes(_: click.Context, __: click.Parameter, value: str | None) -> tup
 
 
 @click.command("compare")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @click.option(
     "--devices",
     required=True,

@@ -12,6 +12,7 @@ from edgeprune.core.device_matrix import device_shape
 from edgeprune.core.errors import DataError, PlanError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
+from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import infer
 from edgeprune.keras_model.layers import kernel_variable, map_layers
 from edgeprune.keras_model.sparsity import reached_sparsity
@@ -97,6 +98,17 @@ def test_without_dead_channels_a_network_computes_the_same(name: str) -> None:
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * scale)
     assert smaller.count_params() < model.count_params()
     assert list(map_layers(smaller).layers) == list(map_layers(model).layers)
+
+
+def test_slices_of_a_copy_of_the_traced_network_follow_what_is_removed() -> None:
+    model = lively(NETWORKS["slices"])
+    traced = trace(map_layers(model))
+    kept = half_gone(traced, find_groups(traced))
+    smaller = build_smaller(map_layers(model), traced, kept).model
+    other = build_smaller(map_layers(copy_model(model)), traced, kept).model
+    x = inputs_of(model)
+    for first, second in zip(infer(smaller, x), infer(other, x), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() -> None:

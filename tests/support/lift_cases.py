@@ -38,7 +38,7 @@ def single(
     made: Sequence[tuple[int, ...]],
     options: Any = None,
     version: int = 1,
-    dtype: str = "float32",
+    dtype: str | Sequence[str] = "float32",
 ) -> Path:
     """One operator.
 
@@ -49,7 +49,7 @@ def single(
       made: the shapes of the outputs.
       options: its options.
       version: of the operator.
-      dtype: of the outputs.
+      dtype: of the outputs, or one for each.
     """
     net = Net()
     inputs: list[int] = []
@@ -62,7 +62,9 @@ def single(
             free.append(inputs[-1])
         else:
             inputs.append(net.constant(f"constant/{number}", each))
-    outputs = [net.tensor(f"block/{op};and more", shape, dtype) for shape in made]
+    dtypes = [dtype] * len(made) if isinstance(dtype, str) else dtype
+    pairs = zip(made, dtypes, strict=True)
+    outputs = [net.tensor(f"block/{op};and more", shape, each) for shape, each in pairs]
     net.operator(op, inputs, outputs, version, options)
     return net.save(path, free, outputs)
 

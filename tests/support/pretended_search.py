@@ -148,10 +148,12 @@ def together(
     chance = random.Random(seed)  # noqa: S311
     finished: list[Finished] = []
     running: list[Task] = []
-    while tasks := next_tasks(space, expected, finished):
+    tasks = next_tasks(space, expected, finished)
+    while tasks:
         free = [task for task in tasks if task not in running]
         if free and len(running) < workers and chance.random() < 0.7:
             running.append(free[chance.randrange(len(free))])
         elif running:
             finished.append(formula.finish(running.pop(chance.randrange(len(running)))))
+            tasks = next_tasks(space, expected, finished)
     return finished

@@ -19,6 +19,7 @@ from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, item_bits
 KerasTensor = Any
 """A symbolic tensor of Keras."""
 Shape: TypeAlias = tuple[int, ...]
+_LONGEST_NAME = 120
 
 
 class BlockedError(Exception):
@@ -84,7 +85,8 @@ class Building:
 def layer_name(tensor: str) -> str:
     """A name that Keras takes for a layer: the first part of a fused tensor's name, no slashes."""
     first = tensor.split(";")[0].removeprefix("StatefulPartitionedCall/")
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", first).strip("_.-") or "tensor"
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", first).strip("_.-")
+    return plain[:_LONGEST_NAME] or "tensor"
 
 
 def restored(subgraph: Subgraph, index: int) -> Array | None:
@@ -173,6 +175,19 @@ class Site:
         if values is None:
             raise BlockedError(f"its {what} depends on the inputs")
         return values
+
+    def bias(self, position: int, outputs: int) -> list[Array]:
+        """The bias `[outputs]` in a list, as weights of a layer are; empty where there is none.
+
+        Raises:
+          BlockedError: it has another length, or depends on the inputs.
+        """
+        if position >= self.count:
+            return []
+        values = self.needed(position, "bias").reshape(-1)
+        if values.size != outputs:
+            raise BlockedError(f"its bias has {values.size} values for {outputs} outputs")
+        return [values]
 
     def numbers(self, position: int, what: str) -> list[int]:
         """As `needed`, flat whole numbers."""
@@ -296,14 +311,14 @@ class Site:
         values: Sequence[Array],
         *,
         kernel: int = 1,
-        bias: int | None = None,
+        bias: int = 2,
         transposed: bool = False,
     ) -> None:
         """Notes a new layer's weights: their values, and which of the inputs they come from."""
         if layer.name in self.building.weights:
             return
         inputs, kind = self.operator.inputs, type(layer).__name__
-        biased = None if bias is None else inputs[bias]
+        biased = inputs[bias] if len(values) > 1 else None
         found = Weights(self.operator.index, inputs[kernel], biased, kind, transposed)
         self.building.weights[layer.name] = found
         self.building.values.append((layer, values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import numpy as np
 
 from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
-from edgeprune.conversion.lift.operators.folding import FOLDS, fold
+from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
@@ -30,6 +31,8 @@ from edgeprune.tflite.format.signature import Port, input_ports, output_ports
 
 _OPAQUE = ("string", "resource", "variant")
 _LONGEST_REASON = 200
+_REFUSALS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What Keras raises where shapes and options of a damaged file do not fit together."""
 
 
 def lift(path: Path) -> Lifted:
@@ -73,6 +76,8 @@ class _Walk:
         inputs = [self._input(port) for port in input_ports(self.graph)]
         for operator in self.graph.operators:
             self._step(operator)
+        if not self.graph.outputs or not self.graph.inputs:
+            self._refuse(Obstacle(-1, "the file", "it has no input or no output"), ())
         outputs = [] if self.obstacles else list(self._outputs())
         if self.obstacles:
             raise Unliftable(self.graph.path, self.obstacles)
@@ -95,6 +100,8 @@ class _Walk:
         reason = _unusable(tensor)
         if any(size < 0 for size in tensor.shape_signature[1:]):
             reason = f"its sizes {list(tensor.shape_signature)} are set at run time"
+        elif not 0 < math.prod(tensor.shape) <= MOST_VALUES:
+            reason = f"it takes {math.prod(tensor.shape)} values"
         if reason:
             self._refuse(Obstacle(-1, f"input {tensor.name!r}", reason), (port.tensor,))
             return None
@@ -166,7 +173,7 @@ class _Walk:
         site = Site(operator, self.building, name)
         try:
             made = entry(site)
-        except (ValueError, TypeError, AttributeError) as error:
+        except _REFUSALS as error:
             said = " ".join(str(error).split())[:_LONGEST_REASON]
             raise BlockedError(f"Keras refuses it ({said})") from error
         values = list(made) if isinstance(made, list | tuple) else [made]
@@ -180,6 +187,8 @@ class _Walk:
         index = site.operator.outputs[number]
         tensor = self.graph.tensors[index]
         live = value if isinstance(value, Live) else Live(value, _shape_of(value, site, tensor))
+        if not 0 < math.prod(live.shape) <= MOST_VALUES:
+            raise BlockedError(f"it gives {list(live.shape)}")
         if not _agree(live.shape, tensor):
             raise BlockedError(f"it gives {list(live.shape)}, the file has {list(tensor.shape)}")
         self.building.live[index] = live

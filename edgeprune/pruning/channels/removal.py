@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.errors import ModelError
+from edgeprune.keras_model.calls import read_calls
 from edgeprune.keras_model.copies import copy_layer, rebuild
 from edgeprune.keras_model.layers import Layer, LayerMap, map_layers
 from edgeprune.pruning.channels.rule import ChannelTensor, Labels, Size, Window
@@ -38,7 +39,7 @@ def build_smaller(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
     """Builds a model without the channels that are not kept; the weights left do not change.
 
     Args:
-      mapped: the traced model; not changed.
+      mapped: the traced model or a copy of it; not changed.
       trace: the trace of the model.
       kept: bool `[channels]` by label; True keeps.
 
@@ -50,7 +51,8 @@ def build_smaller(mapped: LayerMap, trace: Trace, kept: Kept) -> LayerMap:
     """
     sizes = {path: _changed(found, kept) for path, found in trace.sizes.items()}
     arguments = {path: _changed(found, kept) for path, found in trace.arguments.items()}
-    paths = {id(call.operation): call.path for call in trace.graph.calls}
+    # The model may be a copy of the traced one: its operations are others with the same paths.
+    paths = {id(call.operation): call.path for call in read_calls(mapped.model).calls}
     shapes = {
         path: [_shape(tensor, kept) for tensor in tensors] for path, tensors in trace.inputs.items()
     }

@@ -312,6 +312,13 @@ CASES: Mapping[str, Make] = {
         schema.GatherOptionsT(axis=1),
     ),
     "sum so far": one("CUMSUM", [IMAGE, ints(2)], [IMAGE], schema.CumsumOptionsT()),
+    "largest": one(
+        "TOPK_V2",
+        [(1, 3, 5), ints(2)],
+        [(1, 3, 2), (1, 3, 2)],
+        schema.TopKV2OptionsT(),
+        dtype=("float32", "int32"),
+    ),
     "tile": one("TILE", [IMAGE, ints(1, 2, 1, 3)], [(1, 14, 9, 12)], schema.TileOptionsT()),
     "tile the batch": one("TILE", [(1, 4), ints(3, 1)], [(3, 4)], schema.TileOptionsT()),
     "softmax": one("SOFTMAX", [(1, 5)], [(1, 5)], schema.SoftmaxOptionsT(beta=1.0)),

@@ -14,8 +14,12 @@ from edgeprune.conversion.lift.lifted import Unliftable
 from edgeprune.conversion.lift.prove import difference, prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.core.errors import TfliteError
+from edgeprune.tflite.format.draft import pack
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.storage_plan import EncodingRules
+from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.lift_cases import ints, single, values
-from tests.support.tflite_builder import Net, dense_net
+from tests.support.tflite_builder import Net, dense_net, prune
 
 
 def two_layers(path: Path) -> Path:
@@ -65,6 +69,58 @@ def test_weights_are_proven_as_the_values_they_stand_for(kind: str, tmp_path: Pa
     assert found.kind == "Dense"
     scale = 0.01 if kind == "dynamic-range" else 1
     np.testing.assert_allclose(lifted.model.layers[-1].get_weights()[0], weights.T * scale, 1e-6)
+
+
+@pytest.mark.parametrize("rules", [EncodingRules(), EncodingRules(direct_float32_from=0.1)])
+def test_sparse_weights_are_lifted_as_dense_ones(rules: EncodingRules, tmp_path: Path) -> None:
+    weights = prune(values(16, 64), 0.8, (1, 4))
+    encoded = tmp_path / "sparse.tflite"
+    encode_file(dense_net(tmp_path / "dense.tflite", weights), rules, encoded)
+    assert any(tensor.sparse for tensor in read(encoded).tensors)
+    lifted = lift(encoded)
+    np.testing.assert_array_equal(lifted.model.layers[-1].get_weights()[0], weights.T)
+    assert prove(lifted) < 1e-6
+
+
+def test_a_convolution_between_blocks_of_space_is_proven(tmp_path: Path) -> None:
+    net = Net()
+    x, blocks, mixed, y = (
+        net.tensor(name, shape)
+        for name, shape in [
+            ("x", (1, 7, 5, 3)),
+            ("blocks", (4, 6, 5, 3)),
+            ("mixed", (4, 4, 3, 2)),
+            ("y", (1, 7, 5, 2)),
+        ]
+    )
+    sizes = net.constant("sizes", ints(2, 2))
+    pads = net.constant("pads", ints([2, 3], [2, 3]))
+    crops = net.constant("crops", ints([0, 1], [0, 1]))
+    weights = net.constant("w", values(2, 3, 3, 3)), net.constant("b", values(2))
+    options = schema.Conv2DOptionsT(padding=1, strideH=1, strideW=1)
+    options.dilationHFactor = options.dilationWFactor = 1
+    net.operator("SPACE_TO_BATCH_ND", [x, sizes, pads], [blocks])
+    net.operator("CONV_2D", [blocks, *weights], [mixed], 1, options)
+    net.operator("BATCH_TO_SPACE_ND", [mixed, sizes, crops], [y])
+    lifted = lift(net.save(tmp_path / "atrous.tflite", [x], [y]))
+    assert lifted.model.input_shape == (None, 7, 5, 3)
+    assert prove(lifted) < 1e-6
+
+
+def test_rows_of_a_table_and_inputs_in_the_signatures_order_are_proven(tmp_path: Path) -> None:
+    net = Net()
+    ids, scale = net.tensor("ids", (1, 4), "int32"), net.tensor("scale", (1, 4, 3))
+    rows, y = net.tensor("rows", (1, 4, 3)), net.tensor("y", (1, 4, 3))
+    table = net.constant("table", values(5, 3))
+    net.operator("GATHER", [table, ids], [rows], 1, schema.GatherOptionsT(axis=0))
+    net.operator("MUL", [rows, scale], [y], 1, schema.MulOptionsT())
+    path = net.save(tmp_path / "table.tflite", [ids, scale], [y])
+    net.graph.inputs = ints(scale, ids)
+    path.write_bytes(pack(net.model))
+    lifted = lift(path)
+    assert [tensor.name for tensor in lifted.model.inputs] == ["x0", "x1"]
+    assert lifted.weights["rows"].kind == "Embedding"
+    assert prove(lifted) < 1e-6
 
 
 def test_a_whole_tensor_without_an_open_batch_is_proven(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -229,6 +230,51 @@ def test_an_int8_file_is_refused_by_its_tensors(tmp_path: Path) -> None:
     path = net.save(tmp_path / "int8.tflite", [x], [y])
     with pytest.raises(Unliftable, match=r"input 'image': 'image' is quantized \(int8\)"):
         lift(path)
+
+
+def oversized(path: Path) -> Path:
+    return single(path, "RELU", [(1, 1 << 30)], [(1, 1 << 30)])
+
+
+def short_bias(path: Path) -> Path:
+    options = schema.FullyConnectedOptionsT()
+    return single(path, "FULLY_CONNECTED", [(1, 5), values(3, 5), values(2)], [(1, 3)], options)
+
+
+def outside(path: Path) -> Path:
+    return single(path, "TRANSPOSE", [(1, 4), ints(0, 7)], [(1, 4)], schema.TransposeOptionsT())
+
+
+def open_sizes(path: Path) -> Path:
+    net = Net()
+    x, y = net.tensor("x", (1, 1, 1, 3)), net.tensor("y", (1, 1, 1, 3))
+    net.graph.tensors[x].shapeSignature = ints(1, -1, -1, 3)
+    net.operator("RELU", [x], [y])
+    return net.save(path, [x], [y])
+
+
+def nothing_out(path: Path) -> Path:
+    net = Net()
+    x, y = net.tensor("x", (1, 3)), net.tensor("y", (1, 3))
+    net.operator("RELU", [x], [y])
+    return net.save(path, [x], [])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (oversized, r"input 'in/0': it takes 1073741824 values"),
+        (short_bias, r"operator 0 \(FULLY_CONNECTED\): its bias has 2 values for 3 outputs"),
+        (outside, r"operator 0 \(TRANSPOSE\)"),
+        (open_sizes, r"input 'x': its sizes \[1, -1, -1, 3\] are set at run time"),
+        (nothing_out, r"the file: it has no input or no output"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_the_reason(
+    make: Callable[[Path], Path], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Unliftable, match=rf"odd.tflite: .*{reason}"):
+        lift(make(tmp_path / "odd.tflite"))
 
 
 def test_a_shape_that_is_not_the_files_is_refused(tmp_path: Path) -> None:

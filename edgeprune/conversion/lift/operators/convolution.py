@@ -27,7 +27,7 @@ def convolution(site: Site) -> KerasTensor:
         groups = channels // weights.shape[3]
         return keras.layers.Conv2D(weights.shape[0], groups=groups, **options)
 
-    return _windows(site, make, weights.transpose(1, 2, 3, 0))
+    return _windows(site, make, weights.transpose(1, 2, 3, 0), weights.shape[0])
 
 
 def depthwise(site: Site) -> KerasTensor:
@@ -43,7 +43,7 @@ def depthwise(site: Site) -> KerasTensor:
         return keras.layers.DepthwiseConv2D(depth_multiplier=multiplier, **options)
 
     kernel = weights.reshape(*weights.shape[1:3], channels, multiplier)
-    return _windows(site, make, kernel, square=True)
+    return _windows(site, make, kernel, weights.shape[3], square=True)
 
 
 def _weights(site: Site) -> Array:
@@ -54,7 +54,7 @@ def _weights(site: Site) -> Array:
 
 
 def _windows(
-    site: Site, make: Callable[..., Layer], kernel: Array, *, square: bool = False
+    site: Site, make: Callable[..., Layer], kernel: Array, outputs: int, *, square: bool = False
 ) -> KerasTensor:
     """Calls the layer of a kernel `[h, w, ...]`.
 
@@ -69,7 +69,7 @@ def _windows(
     given = site.tensor(0)
     if apart and same:
         given = _padded(site, given, kernel.shape[:2], strides, dilation)
-    bias = site.constant(2)
+    bias = site.bias(2, outputs)
     layer = site.shared(
         (strides, dilation, options.padding, apart, options.fusedActivationFunction),
         lambda name: make(
@@ -78,14 +78,13 @@ def _windows(
             padding="same" if same and not apart else "valid",
             dilation_rate=dilation,
             activation=activation_name(options.fusedActivationFunction),
-            use_bias=bias is not None,
+            use_bias=bool(bias),
             kernel_initializer="zeros",
             name=name,
         ),
     )
     made = site.apply(layer, given)
-    biases = [] if bias is None else [bias.reshape(-1)]
-    site.weigh(layer, [kernel, *biases], bias=None if bias is None else 2)
+    site.weigh(layer, [kernel, *bias])
     if not apart:
         return made
     return site.apply(keras.layers.MaxPooling2D(1, strides, name=site.new_name("strides")), made)

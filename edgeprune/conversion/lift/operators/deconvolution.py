@@ -20,6 +20,8 @@ def transposed_convolution(site: Site) -> KerasTensor:
     before, after = site.shape(2), site.declared()
     if weights.ndim != 4 or len(before) != 4 or after is None or len(after) != 4:
         raise BlockedError("its output has sizes that the file leaves open")
+    if before[3] != weights.shape[3]:
+        raise BlockedError(f"{before[3]} channels do not fit weights {list(weights.shape)}")
     strides, sizes = (options.strideH, options.strideW), weights.shape[1:3]
     axes = list(zip(before[1:3], after[1:3], sizes, strides, strict=True))
     same = options.padding == _SAME and all(n * stride == m for n, m, _, stride in axes)
@@ -28,7 +30,7 @@ def transposed_convolution(site: Site) -> KerasTensor:
         _crop(n, m, size, stride, made, same=options.padding == _SAME)
         for (n, m, size, stride), made in zip(axes, made_sizes, strict=True)
     ]
-    bias = site.constant(3)
+    bias = site.bias(3, weights.shape[0])
     layer = site.shared(
         (strides, same, getattr(options, "fusedActivationFunction", 0)),
         lambda name: keras.layers.Conv2DTranspose(
@@ -37,15 +39,14 @@ def transposed_convolution(site: Site) -> KerasTensor:
             strides,
             padding="same" if same else "valid",
             activation=activation_name(getattr(options, "fusedActivationFunction", 0)),
-            use_bias=bias is not None,
+            use_bias=bool(bias),
             kernel_initializer="zeros",
             name=name,
         ),
     )
     made = site.apply(layer, site.tensor(2))
-    biases = [] if bias is None else [bias.reshape(-1)]
     kernel = weights.transpose(1, 2, 0, 3)
-    site.weigh(layer, [kernel, *biases], bias=None if bias is None else 3)
+    site.weigh(layer, [kernel, *bias], bias=3)
     if same or not any(map(any, crops)):
         return made
     return site.apply(keras.layers.Cropping2D(tuple(crops), name=site.new_name("crop")), made)

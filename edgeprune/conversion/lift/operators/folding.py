@@ -15,7 +15,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.graph import Operator, Subgraph
 
 MOST_VALUES = 1 << 27
-"""Values that a folded constant may have."""
+"""Values that a folded constant may have, and an activation of one sample."""
 
 
 Given: TypeAlias = list[Array | None]

@@ -29,20 +29,19 @@ def fully_connected(site: Site) -> KerasTensor | Live:
     given = Live(site.tensor(0), shape)
     if not keeps:
         given = to_shape(site, given, (rows, weights.shape[1]), "flat")
-    bias = site.constant(2)
+    bias = site.bias(2, weights.shape[0])
     layer = site.shared(
         options.fusedActivationFunction,
         lambda name: keras.layers.Dense(
             weights.shape[0],
             activation=activation_name(options.fusedActivationFunction),
-            use_bias=bias is not None,
+            use_bias=bool(bias),
             kernel_initializer="zeros",
             name=name,
         ),
     )
     made = site.apply(layer, given.tensor)
-    biases = [] if bias is None else [bias.reshape(-1)]
-    site.weigh(layer, [weights.T, *biases], bias=None if bias is None else 2)
+    site.weigh(layer, [weights.T, *bias])
     return Live(made, (*given.shape[:-1], weights.shape[0]))
 
 
@@ -79,6 +78,8 @@ def batch_matmul(site: Site) -> KerasTensor:
 def _dense(site: Site, weights: Array) -> KerasTensor:
     matrix = weights.reshape(weights.shape[-2:])
     matrix = matrix.T if site.options.adjY else matrix
+    if site.shape(0)[-1:] != matrix.shape[:1]:
+        raise BlockedError(f"its matrix {list(matrix.shape)} does not fit {list(site.shape(0))}")
     layer: Layer = site.shared(
         site.options.adjY,
         lambda name: keras.layers.Dense(

@@ -60,9 +60,11 @@ from edgeprune.conversion.lift.operators.unary import (
     l2_normalization,
     leaky_relu,
     log_softmax,
+    one_hot,
     prelu,
     select,
     softmax,
+    top_k,
 )
 from edgeprune.conversion.lift.site import Site
 
@@ -120,6 +122,7 @@ LIFTS: Mapping[str, Lift] = {
     "MUL": binary("multiply"),
     "NEG": by_operation("negative"),
     "NOT_EQUAL": binary("not_equal"),
+    "ONE_HOT": one_hot,
     "PACK": pack,
     "PAD": pad,
     "PADV2": pad,
@@ -159,6 +162,7 @@ LIFTS: Mapping[str, Lift] = {
     "SUM": reduction("sum"),
     "TANH": by_activation("tanh"),
     "TILE": tile,
+    "TOPK_V2": top_k,
     "TRANSPOSE": transpose,
     "TRANSPOSE_CONV": transposed_convolution,
     "UNPACK": unpack,

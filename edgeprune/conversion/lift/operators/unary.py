@@ -79,6 +79,8 @@ def prelu(site: Site) -> KerasTensor:
     if slopes.ndim > len(rest) or not rest:
         raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
     slopes = slopes.reshape((1,) * (len(rest) - slopes.ndim) + slopes.shape)
+    if any(size not in (1, n) for size, n in zip(slopes.shape, rest, strict=True)):
+        raise BlockedError(f"its slope {list(slopes.shape)} does not fit {list(shape)}")
     shared = [axis + 1 for axis, size in enumerate(slopes.shape) if size == 1]
     layer = keras.layers.PReLU(
         alpha_initializer="zeros", shared_axes=shared or None, name=site.name
@@ -96,6 +98,21 @@ def cast(site: Site) -> Any:
     if site.out_dtype() == str(site.tensor(0).dtype):
         return site.tensor(0)
     return site.compute("", keras.ops.cast, site.tensor(0), site.out_dtype())
+
+
+def one_hot(site: Site) -> Any:
+    """ONE_HOT of 1 and 0 along a new last axis."""
+    depth, on, off = (float(site.needed(at, "numbers").reshape(-1)[0]) for at in (1, 2, 3))
+    if (on, off) != (1, 0) or site.options.axis not in (-1, len(site.shape(0))):
+        raise BlockedError("it makes other numbers than 1 and 0, or not along the last axis")
+    dtype = site.out_dtype()
+    return site.compute("", keras.ops.one_hot, site.tensor(0), int(depth), dtype=dtype)
+
+
+def top_k(site: Site) -> Any:
+    """TOPK_V2: the largest values along the last axis, and their places."""
+    site.axis(-1, len(site.shape(0)))
+    return site.compute("", keras.ops.top_k, site.tensor(0), site.numbers(1, "number")[0])
 
 
 def arg_max(site: Site) -> Any:
