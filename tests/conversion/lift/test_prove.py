@@ -18,7 +18,7 @@ from edgeprune.tflite.format.draft import pack
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
-from tests.support.lift_cases import ints, single, values
+from tests.support.lift_cases import ints, reals, single, values
 from tests.support.tflite_builder import Net, dense_net, prune
 
 
@@ -105,6 +105,17 @@ def test_a_convolution_between_blocks_of_space_is_proven(tmp_path: Path) -> None
     lifted = lift(net.save(tmp_path / "atrous.tflite", [x], [y]))
     assert lifted.model.input_shape == (None, 7, 5, 3)
     assert prove(lifted) < 1e-6
+
+
+def test_what_xnnpack_alone_computes_otherwise_is_no_difference(tmp_path: Path) -> None:
+    """XNNPACK makes NaN of the inverse root of 0, which the interpreter's own kernel does not."""
+    net = Net()
+    x, zeros, y = (net.tensor(name, (1, 8)) for name in ("x", "zeros", "y"))
+    net.operator("MUL", [x, net.constant("zero", reals(0))], [zeros], 1, schema.MulOptionsT())
+    net.operator("RSQRT", [zeros], [y])
+    path = net.save(tmp_path / "root.tflite", [x], [y])
+    lifted = lift(path)
+    assert prove(lifted, [np.ones((1, 8), np.float32)]) == 0
 
 
 def test_rows_of_a_table_and_inputs_in_the_signatures_order_are_proven(tmp_path: Path) -> None:
