@@ -137,18 +137,28 @@ def difference(ours: Array, theirs: Array) -> float:
 
 
 def _first_difference(lifted: Lifted, arrays: list[Array], folder: Path) -> Obstacle | None:
-    """The first operator whose values differ; None if they do not where all are kept."""
+    """The first operator whose values differ, and those of an operator that reads them.
+
+    Values that only differ in passing do not count, such as those of a border that a pool drops.
+    None if all agree where all are kept.
+    """
     subgraph = lifted.graph.subgraphs[0]
     values = lifted_values(lifted)
     made = [index for operator in subgraph.operators for index in operator.outputs]
     wanted = [index for index in made if index in values]
     theirs = _run_exposed(lifted, wanted, arrays, folder)
     exposed = keras.Model(lifted.model.inputs, [values[index] for index in wanted])
-    for index, a, b in zip(wanted, _infer(exposed, arrays), theirs, strict=True):
-        apart = difference(a, b)
-        if apart > MOST_DIFFERENCE:
+    differences = _differences(_infer(exposed, arrays), theirs)
+    apart = {
+        index: size
+        for index, size in zip(wanted, differences, strict=True)
+        if size > MOST_DIFFERENCE
+    }
+    for index, size in apart.items():
+        readers = [made for reader, _ in subgraph.readers.get(index, ()) for made in reader.outputs]
+        if index in subgraph.outputs or apart.keys() & {*readers}:
             operator = subgraph.makers[index]
-            return Obstacle(operator.index, operator.op, said(apart))
+            return Obstacle(operator.index, operator.op, said(size))
     return None
 
 

@@ -49,6 +49,31 @@ def test_the_first_operator_that_computes_something_else_is_named(tmp_path: Path
     assert [each.operator for each in failed.value.obstacles] == [2]
 
 
+def test_a_border_that_a_pool_drops_is_not_what_differs(tmp_path: Path) -> None:
+    net = Net()
+    x, wide, best, y = (
+        net.tensor(name, shape)
+        for name, shape in [
+            ("x", (1, 4, 4, 2)),
+            ("wide", (1, 6, 6, 2)),
+            ("best", (1, 2, 2, 2)),
+            ("y", (1, 3)),
+        ]
+    )
+    pads = net.constant("pads", ints([0, 0], [1, 1], [1, 1], [0, 0]))
+    net.operator("PADV2", [x, pads, net.constant("low", reals(-3.4e38))], [wide])
+    pool = schema.Pool2DOptionsT(padding=1, strideH=2, strideW=2, filterHeight=3, filterWidth=3)
+    net.operator("MAX_POOL_2D", [wide], [best], 1, pool)
+    weights = net.constant("w", values(3, 8))
+    net.operator("FULLY_CONNECTED", [best, weights, -1], [y], 1, schema.FullyConnectedOptionsT())
+    lifted = lift(net.save(tmp_path / "border.tflite", [x], [y]))
+    assert prove(lifted) < 1e-6
+    layer = lifted.model.get_layer("y")
+    layer.set_weights([layer.get_weights()[0] * 1.01])
+    with pytest.raises(Unliftable, match=r"operator 2 \(FULLY_CONNECTED\)"):
+        prove(lifted)
+
+
 def test_what_only_given_inputs_show_is_found(tmp_path: Path) -> None:
     lifted = lift(single(tmp_path / "six.tflite", "RELU6", [(1, 5)], [(1, 5)]))
     x = keras.Input((5,))
