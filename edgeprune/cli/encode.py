@@ -40,8 +40,8 @@ def encode_command(
     """
     from edgeprune.cli import tables
     from edgeprune.conversion.finish import encode_finished
+    from edgeprune.conversion.route_of_file import on_route_of
     from edgeprune.core.files import require_folder
-    from edgeprune.inspection.route_of_file import on_route_of
     from edgeprune.tflite.format.file import read
     from edgeprune.tflite.slim import Slimming
 

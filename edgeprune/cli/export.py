@@ -13,7 +13,7 @@ from edgeprune.cli.output import network_json, print_json, say_network, say_pack
 from edgeprune.core.terms import Numerics
 
 if TYPE_CHECKING:
-    from edgeprune.conversion.convert import Exported
+    from edgeprune.conversion.exported import Exported
     from edgeprune.conversion.int8.mend import Mended
     from edgeprune.core.data import Scale
     from edgeprune.profiles.profile import DeviceProfile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @options.device
 @options.route
 @options.planned_runtime
@@ -72,9 +72,12 @@ def export_command(
     OUT.manifest.json. Where --data names its classes, as a folder of images does, their names go
     into the file too, as labels.txt in its TFLite metadata.
 
+    A .tflite file keeps its number format, and is rewritten and encoded as `encode` does. Another
+    format is made of a float file, whose operators all have a counterpart in Keras.
+
     A route that packs weights packs them last, and writes the plain file too, as OUT.plain.tflite.
     """
-    from edgeprune.core.files import require_folder
+    from edgeprune.core.files import is_tflite, require_folder
     from edgeprune.core.plan import read_plan
     from edgeprune.tflite.c_array import c_array_paths, resolver_path
     from edgeprune.tflite.metadata import manifest_path
@@ -87,20 +90,24 @@ def export_command(
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.convert import export as export_model
+    from edgeprune.conversion.export_file import to_convert
+    from edgeprune.conversion.given import as_given
     from edgeprune.conversion.plan_beside import kept_plan
     from edgeprune.conversion.trained_ranges import load_ranges
-    from edgeprune.keras_model.files import load_model
     from edgeprune.keras_model.ports import ports_of
 
-    loaded = load_model(model)
-    load_ranges(loaded, model)
+    given = None if is_tflite(model) else as_given(model)
     if found is None and route is None:
-        found = kept_plan(loaded, model, profile.name)
-    x = inputs.open_samples(data, ports_of(loaded), scale)
+        found = kept_plan(given and given.model, model, profile.name)
+    if given is None:
+        given = to_convert(model, profile, route or (found.route if found else None), numerics)
+    else:
+        load_ranges(given.model, model)
+    x = None if given is None else inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
-            loaded,
+            given or model,
             profile,
             output,
             x=x,

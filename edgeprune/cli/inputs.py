@@ -13,6 +13,7 @@ from edgeprune.cli import terminal
 from edgeprune.core.errors import quality_warnings, told_quality_warnings
 
 if TYPE_CHECKING:
+    from edgeprune.conversion.given import Given
     from edgeprune.core.data import Ports, Scale
     from edgeprune.core.plan import Plan
     from edgeprune.core.sources import AnySource
@@ -105,11 +106,11 @@ def telling_warnings() -> Iterator[None]:
         yield
 
 
-def plan_as_asked(loaded: Any, path: Path, profile: DeviceProfile, **asked: Any) -> Plan:
-    """A plan for a model that was loaded from a path, by the options that say what is asked."""
+def plan_as_asked(given: Given, profile: DeviceProfile, **asked: Any) -> Plan:
+    """A plan for a model, by the options that say what is asked."""
     from edgeprune.planning.plan_model import plan
 
-    return plan(loaded, profile, **asked).model_copy(update={"model": str(path)})
+    return plan(given, profile, **asked)
 
 
 def require_epochs(epochs: int, quantize_aware: bool | None) -> None:

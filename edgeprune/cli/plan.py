@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @options.device
 @options.route_or_auto
 @options.planned_runtime
@@ -69,16 +69,15 @@ def plan_command(
     if output is not None:
         require_folder(output)
     from edgeprune.cli import tables
-    from edgeprune.keras_model.files import load_model
+    from edgeprune.conversion.given import as_given
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.expectation import next_step
 
-    loaded = load_model(model)
-    x = inputs.open_samples(data, ports_of(loaded), scale)
+    given = as_given(model)
+    x = inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(
-            loaded,
-            model,
+            given,
             profile,
             padding=padding or "keep",
             activation=activation or "keep",

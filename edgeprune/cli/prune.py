@@ -12,6 +12,7 @@ from edgeprune.cli.output import print_json
 from edgeprune.core import errors
 
 if TYPE_CHECKING:
+    from edgeprune.conversion.given import Given
     from edgeprune.core.data import Scale
     from edgeprune.core.plan import Plan
     from edgeprune.planning.fit import Fitted
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("prune")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @options.device
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 @options.chosen_layers
 @options.allocation_options
 @options.activation
-@click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras")
+@click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.keras|.tflite")
 @options.json_document
 @click.pass_context
 def prune_command(
@@ -111,6 +112,10 @@ def prune_command(
     its activations lie beside it, as OUT.ranges.json, where `export` finds them.
 
     The plan is kept beside the model, as OUT.plan.json, where `export` finds it.
+
+    MODEL may be a .tflite file: what is pruned of it is written back into the file, as OUT.tflite,
+    dense and not rewritten; `export` finishes it for the device. Everything that weights do not
+    touch stays as it is.
     """
     asked = {
         "route": route,
@@ -131,23 +136,23 @@ def prune_command(
     inputs.require_epochs(epochs, training["quantize_aware"])
     _require_what_training_needs(epochs, data, resume)
     _require_one_validation(epochs, validation_data, training["validation"])
-    from edgeprune.core.files import require_keras_name, require_output_folder
+    from edgeprune.core.files import require_output_folder, require_output_name
     from edgeprune.core.plan import read_plan
 
     profile = inputs.read_device(device, runtime)
-    require_keras_name(output)
+    require_output_name(model, output)
     _require_place_for_plan(output)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     if epochs:
         require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
-    from edgeprune.keras_model.files import load_model, save_model
+    from edgeprune.conversion.given import as_given, keras_model_of, save_pruned
     from edgeprune.keras_model.ports import ports_of
 
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
-        loaded = load_model(model)
+        loaded = as_given(model)
     needs_labels = epochs > 0 and training["distill"] == 0
-    ports = ports_of(loaded)
+    ports = ports_of(loaded.model)
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)
     if validation_data is not None:
         training["validation"] = inputs.open_samples(validation_data, ports, scale)
@@ -155,17 +160,18 @@ def prune_command(
         epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
     )
     if how is not None:
-        _check_training(loaded, source, how)
-    fitted = _fitted(loaded, profile, source, samples, asked) if fit else None
+        _check_training(loaded.model, source, how)
+    fitted = _fitted(loaded.model, profile, source, samples, asked) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
-    asked["padding"] = padding or ("symmetric" if epochs else "keep")
+    asked["padding"] = padding or ("symmetric" if epochs and loaded.lifted is None else "keep")
     asked["activation"] = activation or "keep"
-    found = given or _planned(loaded, model, profile, source, asked | {"samples": samples})
+    found = given or _planned(loaded, profile, source, asked | {"samples": samples})
     _require_same_device(found, profile, plan_path)
-    how = _aware_where_dense(how, found, loaded)
-    pruned, caught = _carried_out(loaded, found, profile, source, samples, how)
-    save_model(pruned, output)
+    how = _aware_where_dense(how, found, loaded.model)
+    made, caught = _carried_out(loaded, found, profile, source, samples, how)
+    save_pruned(made, output)
+    pruned = keras_model_of(made)
     _keep_plan(found, pruned, output)
     _keep_ranges(pruned, output)
     if epochs and checkpoint is None:
@@ -223,12 +229,10 @@ def _check_training(loaded: Any, samples: Any, how: Training) -> None:
     check_training(loaded, samples, how)
 
 
-def _planned(
-    loaded: Any, path: Path, profile: DeviceProfile, source: Any, asked: dict[str, Any]
-) -> Plan:
+def _planned(loaded: Given, profile: DeviceProfile, source: Any, asked: dict[str, Any]) -> Plan:
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         return inputs.plan_as_asked(
-            loaded, path, profile, x=source, look_around=False, progress=tell, **asked
+            loaded, profile, x=source, look_around=False, progress=tell, **asked
         )
 
 
@@ -239,7 +243,7 @@ def _aware_where_dense(how: Training | None, found: Plan, model: Any) -> Trainin
 
 
 def _carried_out(
-    loaded: Any,
+    loaded: Given,
     found: Plan,
     profile: DeviceProfile,
     source: Any,

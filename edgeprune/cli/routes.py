@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("routes")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @options.device
 @options.aim
 @options.data_options
@@ -68,18 +68,17 @@ def routes_command(
         raise click.UsageError("--target: routes are ranked by one instrument: name one.")
     inputs.require_one_aim(asked["sparsity"], asked["cost"])
     profile = inputs.read_device(device)
-    from edgeprune.keras_model.files import load_model
+    from edgeprune.conversion.given import as_given
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.report import routes
 
     with terminal.progress_bar() as tell:
         tell(f"loading {model.name}", 0, 1)
-        loaded = load_model(model)
-        samples = inputs.open_samples(data, ports_of(loaded), scale)
+        given = as_given(model)
+        samples = inputs.open_samples(data, ports_of(given.model), scale)
         found = routes.routes(
-            loaded,
+            given,
             profile,
-            name=str(model),
             data=samples,
             scale=scale,
             target=next(iter(targets), None),

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.terms import Numerics
-from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.child import WorkerError
@@ -23,15 +22,21 @@ _CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
 
 
 def check_written(
-    model: Model, graph: Graph, profile: DeviceProfile, numerics: Numerics
+    name: str,
+    paths: tuple[str, ...],
+    graph: Graph,
+    profile: DeviceProfile,
+    numerics: Numerics | None,
 ) -> tuple[str, ...]:
     """Checks that a file is what was asked for, and that the device's runtimes run it.
 
     Args:
-      model: what the file was converted from, for the names of its layers.
+      name: what the model is called.
+      paths: the layers of the Keras model that it was converted from; tensors are named by
+        themselves where there are none.
       graph: the file.
       profile: the device.
-      numerics: the number format that was asked for.
+      numerics: the number format that was asked for; None for a file that keeps its own.
 
     Returns:
       Sentences for the user: what an int8 file computes in float without weights.
@@ -40,9 +45,8 @@ def check_written(
       ModelError: an operator that a runtime of the device does not have, one with weights that an
         int8 file holds in float, or a runtime that does not run the file.
     """
-    paths = tuple(map_layers(model).layers)
-    _require_known_operators(model, graph, profile)
-    notes = _check_int8(model, graph, paths) if numerics == "int8" else ()
+    _require_known_operators(name, graph, profile)
+    notes = _check_int8(name, graph, paths) if numerics == "int8" else ()
     with ThreadPoolExecutor() as pool:
         runtimes = HOST.runtimes(profile)
         refusals = list(pool.map(lambda runtime: _refusal(graph, runtime), runtimes))
@@ -50,7 +54,7 @@ def check_written(
         if error is not None:
             place = _place_of(error, graph, paths)
             raise ModelError(
-                f"{place or model.name}: expected a file that {runtime} "
+                f"{place or name}: expected a file that {runtime} "
                 f"{installed_runtimes()[runtime]} runs. Received: one that it does not run "
                 f"({error}). Replace {'this layer' if place else 'the layer behind it'}, or choose "
                 "another number format or device; nothing was written."
@@ -58,11 +62,11 @@ def check_written(
     return notes
 
 
-def _require_known_operators(model: Model, graph: Graph, profile: DeviceProfile) -> None:
+def _require_known_operators(name: str, graph: Graph, profile: DeviceProfile) -> None:
     misses = version_misses(graph, runtimes_of(profile))
     if misses:
         raise ModelError(
-            f"{model.name}: expected operators that the runtimes of {profile.name} have. "
+            f"{name}: expected operators that the runtimes of {profile.name} have. "
             f"Received: {'; '.join(map(str, misses))}. Replace the layer behind them, or name a "
             "newer runtime in a device profile of your own."
         )
@@ -86,13 +90,13 @@ def _place_of(error: str, graph: Graph, paths: tuple[str, ...]) -> str | None:
     return layer_of(graph.tensors[operator.outputs[0]].name, paths)
 
 
-def _check_int8(model: Model, graph: Graph, paths: tuple[str, ...]) -> tuple[str, ...]:
+def _check_int8(name: str, graph: Graph, paths: tuple[str, ...]) -> tuple[str, ...]:
     """Refuses float operators with weights; returns a sentence about those without."""
     floats = [found for subgraph in graph.subgraphs for found in _float_operators(subgraph, paths)]
     heavy = sorted({f"{op} ({place})" for op, place, weighs in floats if weighs})
     if heavy:
         raise ModelError(
-            f"{model.name}: expected an int8 file. Received: operators with weights that TFLite "
+            f"{name}: expected an int8 file. Received: operators with weights that TFLite "
             f"computes in float only: {', '.join(heavy)}. Replace these layers, or choose a device "
             "or --numerics with float32; nothing was written."
         )

@@ -8,14 +8,17 @@ support, and that every zero of the pruned kernels is still a zero in the file.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeprune.conversion.check_written import check_written
+from edgeprune.conversion.export_file import Asked, asked_of_file, export_file, with_names_of
+from edgeprune.conversion.exported import Exported
 from edgeprune.conversion.finish import (
+    encode_draft,
     require_packing,
     slimming_for,
     with_rows,
@@ -27,15 +30,15 @@ from edgeprune.conversion.from_keras import (
     convert,
     quantized,
 )
-from edgeprune.conversion.int8.mend import Mended
+from edgeprune.conversion.given import Given, as_given, file_of
 from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
-from edgeprune.conversion.manifest import hash_model, make_manifest, write_beside
+from edgeprune.conversion.manifest import make_manifest, write_beside
 from edgeprune.conversion.obstacles import unrolled_notes
+from edgeprune.conversion.route_of_file import checked_numerics
 from edgeprune.conversion.table_ids import require_exact_ids
 from edgeprune.conversion.to_int8 import Int8Maker, ready
 from edgeprune.conversion.trained_ranges import (
-    TrainedRanges,
     given_ranges,
     load_ranges,
     usable_ranges,
@@ -44,59 +47,24 @@ from edgeprune.core import device_matrix
 from edgeprune.core.activation_tail import ActivationTail
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import ChannelScale, Scale, scales_by_name
-from edgeprune.core.errors import CheckError, DataError, ModelError
-from edgeprune.core.files import Artifact, describe_file, require_folder
+from edgeprune.core.errors import CheckError, DataError
+from edgeprune.core.files import describe_file, require_folder
 from edgeprune.core.plan import Plan
 from edgeprune.core.sources import open_source
 from edgeprune.core.terms import Numerics
-from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.layers import Model, map_layers
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.keras_model.preprocessing import inputs_of
 from edgeprune.keras_model.sparsity import layer_sparsities
-from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
-from edgeprune.profiles.rules import HALF_PRECISION
 from edgeprune.targets.host import missing_runtimes, not_proven_on
-from edgeprune.targets.tflm.packing import Packed
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import embed
-from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.slim import KEEP_ALL, Slimming, slim
-from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
-from edgeprune.tflite.store_sparsely import apply_plans, fit_network
 
 CHECKED_SPARSITY = 0.1
 """Kernels with at least this fraction of zeros are checked in the file."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """The file that `export` wrote, and how it is stored."""
-
-    artifact: Artifact
-    numerics: Numerics
-    tensors: tuple[TensorPlan, ...]
-    """How each weight is stored, and why."""
-    network: Rewritten
-    """Whether the whole network runs on sparse kernels, and the rewrites applied for that."""
-    warnings: tuple[str, ...]
-    """Sentences for the user."""
-    unproven: tuple[str, ...] = ()
-    """Sentences on the device's runtimes that are not here, in which the file was not tried."""
-    trained_ranges: TrainedRanges | None = None
-    """The ranges of quantisation-aware training that an int8 file has; None without."""
-    mended: Mended | None = None
-    """What was done to an int8 file beyond what TensorFlow's quantizer does; None for other number
-    formats, and for a file that is made for its cost alone."""
-    packed: Packed | None = None
-    """What packing did, on a route that packs weights; None on the others."""
-
-    @property
-    def sparse(self) -> tuple[TensorPlan, ...]:
-        """The weights that are stored sparsely."""
-        return tuple(tensor for tensor in self.tensors if tensor.storage != "dense")
 
 
 def export(
@@ -114,15 +82,20 @@ def export(
     slimming: Slimming = KEEP_ALL,
     max_arena: int | None = None,
 ) -> Exported:
-    """Writes a Keras model as a .tflite file for a device, with a batch of 1.
+    """Writes a model as a .tflite file for a device, with a batch of 1.
 
     Weights are stored sparsely where the device's runtimes support it and it is smaller. Weights
     and biases of an int8 file are mended where that brings its outputs nearer to the model. A
     manifest is embedded in the file and written beside it. The file is checked, and run once in
     the device's runtimes that are installed, before it gets its name.
 
+    A .tflite file keeps its number format, and is rewritten and encoded as it is. Another format is
+    made of a float file only: it is lifted to Keras and converted, under the names, signature and
+    metadata of the file; the manifest says so.
+
     Args:
-      model: a built Keras model with fixed input sizes, or the path of its file.
+      model: a built Keras model with fixed input sizes, the path of its file, or that of a
+        .tflite file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
       x: calibration data of any kind that `open_source` takes; required for int8, but for a model
@@ -150,15 +123,29 @@ def export(
         runtimes do not support, or layers that would be float in an int8 file.
       CheckError: a zero of a pruned kernel was lost.
       OutputError: the file cannot be written.
+      TfliteError: a .tflite file that is not sound, or has another number format than a float one
+        and is asked for in one that it does not have.
+      Unliftable: another format is asked for, and operators are in the way.
     """
-    profile = load_profile(device).on(route or (plan.route if plan else None))
     path = Path(output)
     require_folder(path)
+    asked = _asked(model, load_profile(device), route or (plan.route if plan else None), numerics)
+    profile, chosen = asked.profile, asked.numerics
     require_packing(profile, max_arena)
-    chosen = _checked_numerics(profile, numerics)
-    given, model = model, as_model(model)
-    if isinstance(given, str | Path):
-        load_ranges(model, Path(given))
+    if asked.file is not None and asked.keeps:
+        return export_file(
+            asked.file,
+            path,
+            profile,
+            chosen,
+            plan=plan,
+            scale=scale,
+            measuring_only=measuring_only,
+            slimming=slimming,
+            max_arena=max_arena,
+        )
+    given = _opened(model)
+    model = given.model
     ports = ports_of(model)
     source = None if x is None else open_source(x, ports, scale=scale)
     if chosen == "int8" and source is None and given_ranges(model) is None:
@@ -183,14 +170,12 @@ def export(
         size = len(draft.raw)
         unchecked = check_zeros(model, draft.graph)
         require_exact_ids(model, draft.graph)
-        # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
-        rules = EncodingRules(runtimes=()) if chosen == HALF_PRECISION else rules_of(profile)
-        fitted = fit_network(draft, rules)
+        if given.lifted is not None:
+            draft = with_names_of(given.lifted, model, draft)
+        fitted, tensors = encode_draft(draft, profile, chosen)
         draft = fitted.draft
-        tensors = plan_encoding(draft.graph, rules)
-        apply_plans(draft, tensors)
         manifest = make_manifest(
-            model_sha256=hash_model(model.get_config(), model.get_weights()),
+            model_sha256=given.sha256,
             profile=profile,
             numerics=chosen,
             plan=plan,
@@ -201,13 +186,20 @@ def export(
             measuring_only=measuring_only,
             int8=mended.to_json() if mended else None,
             ranges_sha256=trained.sha256 if trained else None,
+            lifted=given.lifted is not None,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
         slim(draft.model, slimming_for(profile, slimming))
         encoded = Path(folder, path.name)  # in place of what was read: a longer name may not fit
         tflite_draft.write(draft, encoded)
-        notes = check_written(model, tflite_file.read(encoded), profile, chosen)
+        notes = check_written(
+            model.name,
+            tuple(map_layers(model).layers),
+            tflite_file.read(encoded),
+            profile,
+            chosen,
+        )
         if mended is not None and samples is not None:
             tails = measure_tails(tflite_file.read(encoded), samples)
         packed = write_finished(encoded, path, profile, max_arena)
@@ -220,6 +212,25 @@ def export(
     said = (*told, *unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
     return Exported(artifact, chosen, tensors, fitted, said, unproven, trained, mended, packed)
+
+
+def _asked(
+    model: Any, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+) -> Asked:
+    """The route and number format that are asked for, and whether a file has them already."""
+    file = file_of(model)
+    if file is not None:
+        return asked_of_file(file, offered, route, numerics)
+    profile = offered.on(route)
+    return Asked(None, profile, checked_numerics(profile, numerics), keeps=False)
+
+
+def _opened(model: Any) -> Given:
+    """The model, with the ranges that lie beside its file."""
+    given = as_given(model)
+    if isinstance(model, str | Path) and given.lifted is None:
+        load_ranges(given.model, Path(model))
+    return given
 
 
 def _no_data(profile: DeviceProfile, told: tuple[str, ...] = ()) -> str:
@@ -235,16 +246,6 @@ def _with_tails(manifest: dict[str, Any], tails: tuple[ActivationTail, ...]) -> 
     if not tails:
         return manifest
     return {**manifest, "int8": {**manifest["int8"], "activations": list(map(asdict, tails))}}
-
-
-def _checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
-    known = (profile.numerics, *profile.other_numerics)
-    if numerics is not None and numerics not in known:
-        raise ModelError(
-            f"{profile.name}: expected a number format that the device profits from, one of "
-            f"{', '.join(known)}. Received: {numerics}."
-        )
-    return numerics or profile.numerics
 
 
 def check_zeros(model: Model, graph: tflite_file.Graph) -> tuple[str, ...]:

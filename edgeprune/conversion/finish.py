@@ -11,12 +11,19 @@ from edgeprune.core.errors import ProfileError
 from edgeprune.core.files import write_file
 from edgeprune.profiles.encoding import rules_of
 from edgeprune.profiles.profile import DeviceProfile
+from edgeprune.profiles.rules import HALF_PRECISION
 from edgeprune.targets.tflm.packing import Packed, write_packed
 from edgeprune.tflite.decode.unpack import unpack_weights
-from edgeprune.tflite.format.draft import load, write_or_copy
+from edgeprune.tflite.format.draft import Draft, load, write_or_copy
+from edgeprune.tflite.rewrites import Rewritten
 from edgeprune.tflite.slim import KEEP_ALL, Slimming, slim
-from edgeprune.tflite.storage_plan import TensorPlan
-from edgeprune.tflite.store_sparsely import EncodingResult, encode_file
+from edgeprune.tflite.storage_plan import EncodingRules, TensorPlan, plan_encoding
+from edgeprune.tflite.store_sparsely import (
+    EncodingResult,
+    apply_plans,
+    encode_file,
+    fit_network,
+)
 
 
 def require_packing(profile: DeviceProfile, max_arena: int | None) -> None:
@@ -41,6 +48,27 @@ def slimming_for(profile: DeviceProfile, asked: Slimming) -> Slimming:
     """
     merge = asked.changes or profile.tflm is not None or profile.route.packing is not None
     return replace(asked, merge=merge)
+
+
+def encode_draft(
+    draft: Draft, profile: DeviceProfile, numerics: str
+) -> tuple[Rewritten, tuple[TensorPlan, ...]]:
+    """Rewrites a network for sparse kernels and stores its weights, as `encode_file` does.
+
+    Args:
+      draft: the file; edited in place where nothing is rewritten.
+      profile: the device, narrowed to a route.
+      numerics: the file's number format.
+
+    Returns:
+      The network, whose draft is to go on with, and how each weight is stored.
+    """
+    # Half-precision arithmetic on sparse weights gives NaN or ends in a crash.
+    rules = EncodingRules(runtimes=()) if numerics == HALF_PRECISION else rules_of(profile)
+    fitted = fit_network(draft, rules)
+    tensors = plan_encoding(fitted.draft.graph, rules)
+    apply_plans(fitted.draft, tensors)
+    return fitted, tensors
 
 
 def write_finished(

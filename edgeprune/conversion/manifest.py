@@ -11,11 +11,12 @@ import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprune.core.files import Artifact, write_file
+from edgeprune.core.files import Artifact, is_tflite, write_file
 from edgeprune.tflite.metadata import manifest_path
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ def make_manifest(
     measuring_only: bool = False,
     int8: Mapping[str, Any] | None = None,
     ranges_sha256: str | None = None,
+    lifted: bool = False,
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
     Args:
-      model_sha256: hash of the Keras model's architecture and weights, see `hash_model`.
+      model_sha256: hash of the Keras model's architecture and weights, see `hash_model`, or of the
+        .tflite file that was given.
       profile: the device on the route that was taken; recorded in full, since a user's own profile
         may change.
       numerics: number format of the artifact.
@@ -57,6 +60,7 @@ def make_manifest(
       int8: what was done to an int8 file beyond what the converter does; None where nothing was
         tried.
       ranges_sha256: hash of the ranges of quantisation-aware training that the file has.
+      lifted: whether a .tflite file was lifted to Keras and converted again.
     """
     return {
         "schema": MANIFEST_VERSION,
@@ -75,6 +79,7 @@ def make_manifest(
         "measuring_only": measuring_only,
         "versions": installed_versions(),
         "sizes": dict(sizes),
+        **({"lifted": True} if lifted else {}),
         **({"int8": dict(int8)} if int8 is not None else {}),
     }
 
@@ -100,6 +105,18 @@ def hash_model(config: Mapping[str, Any], weights: list[np.ndarray[Any, Any]]) -
         digest.update(f"{weight.dtype}{weight.shape}".encode())
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()
+
+
+def sha256_of(model: Any, path: Path | None) -> str:
+    """The SHA-256 that later steps know a model by: that of its .tflite file, else `hash_model`.
+
+    Args:
+      model: the Keras model.
+      path: where it was read from or written to, if anywhere.
+    """
+    if path is not None and is_tflite(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hash_model(model.get_config(), model.get_weights())
 
 
 def write_beside(artifact: Artifact, manifest: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from edgeprune.conversion.manifest import hash_model
+from edgeprune.conversion.manifest import sha256_of
 from edgeprune.core.errors import PlanError
 from edgeprune.core.files import write_file
 from edgeprune.core.plan import Plan, read_plan
@@ -22,22 +22,27 @@ def plan_beside(model: Path) -> Path | None:
 
 
 def keep_plan(plan: Plan, pruned: Model, model: Path) -> None:
-    """Writes a plan beside the file of the model that came of it.
+    """Writes a plan beside the file of the model that came of it, which is written by now.
 
     Raises:
       OutputError: the file cannot be written.
     """
     path = plan_beside(model)
     if path is not None:
-        digest = hash_model(pruned.get_config(), pruned.get_weights())
-        content = plan.model_copy(update={"pruned_sha256": digest}).to_json()
+        content = plan.model_copy(update={"pruned_sha256": sha256_of(pruned, model)}).to_json()
         write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def kept_plan(loaded: Model, model: Path, device: str) -> Plan | None:
     """The plan that a model was pruned by for a device, if it lies beside its file.
 
-    None where it is of another model or device, or cannot be read.
+    Args:
+      loaded: the Keras model; not looked at for a .tflite file.
+      model: the file.
+      device: the profile's name.
+
+    Returns:
+      None where it is of another model or device, or cannot be read.
     """
     path = plan_beside(model)
     try:
@@ -46,5 +51,4 @@ def kept_plan(loaded: Model, model: Path, device: str) -> Plan | None:
         return None
     if found is None or found.device != device:
         return None
-    same = found.pruned_sha256 == hash_model(loaded.get_config(), loaded.get_weights())
-    return found if same else None
+    return found if found.pruned_sha256 == sha256_of(loaded, model) else None

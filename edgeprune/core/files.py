@@ -14,6 +14,9 @@ from pathlib import Path
 
 from edgeprune.core.errors import OutputError, TfliteError
 
+TFLITE = ".tflite"
+"""How the names of TensorFlow Lite's files end."""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -56,7 +59,7 @@ def require_folder(path: Path) -> None:
       OutputError: its folder is missing or not writable, the name is too long, or something other
         than a regular file is there.
     """
-    found = _kind(path)
+    found = kind_of(path)
     if found == "a folder":
         raise OutputError(f"{path}: expected the name of a file to write. Received: a folder.")
     if found not in {None, "a file"}:
@@ -65,7 +68,7 @@ def require_folder(path: Path) -> None:
             "does not replace. Name a file, and send that on."
         )
     folder = path.resolve().parent if path.is_symlink() else path.parent
-    if _kind(folder) != "a folder":
+    if kind_of(folder) != "a folder":
         raise OutputError(
             f"{path}: the output folder '{folder}' does not exist. Make it first: mkdir -p {folder}"
         )
@@ -84,7 +87,7 @@ def require_output_folder(folder: Path, *names: str) -> None:
       OutputError: it is something else, it cannot be made or written to, or one of its files
         cannot be written, as `require_folder` says.
     """
-    found = _kind(folder)
+    found = kind_of(folder)
     if found is None:
         require_folder(folder)
         return
@@ -107,6 +110,11 @@ def make_output_folder(folder: Path) -> None:
         raise _not_written(folder, error) from error
 
 
+def is_tflite(model: object) -> bool:
+    """Whether a model is given as the path of a .tflite file."""
+    return isinstance(model, str | Path) and Path(model).suffix == TFLITE
+
+
 def require_keras_name(path: Path) -> None:
     """Checks that a file at `path` can be written as a Keras model.
 
@@ -116,6 +124,32 @@ def require_keras_name(path: Path) -> None:
     if path.suffix != ".keras":
         raise OutputError(f"{path}: expected an output name ending in .keras.")
     require_folder(path)
+
+
+def require_output_name(model: Path, output: Path) -> None:
+    """Checks that what is pruned of a model can be written under a name.
+
+    Raises:
+      OutputError: the name ends otherwise than the model's kind asks for, or as `require_folder`.
+    """
+    if is_tflite(model):
+        require_tflite_name(output)
+    else:
+        require_keras_name(output)
+
+
+def require_tflite_name(output: Path) -> None:
+    """Checks that what is pruned of a .tflite file can be written under a name.
+
+    Raises:
+      OutputError: it does not end in .tflite, or as `require_folder`.
+    """
+    if output.suffix != TFLITE:
+        raise OutputError(
+            f"{output}: expected an output name ending in .tflite, since what is pruned of a "
+            f".tflite file is written back into one. Received: '{output.suffix}'."
+        )
+    require_folder(output)
 
 
 def write_file(path: Path, *parts: bytes | memoryview) -> None:
@@ -191,7 +225,7 @@ _KINDS = (
 )
 
 
-def _kind(path: Path) -> str | None:
+def kind_of(path: Path) -> str | None:
     """What is at a path, symbolic links followed; None if nothing is.
 
     Raises:

@@ -32,6 +32,7 @@ from edgeprune.core.plan_verdict import (
 from edgeprune.core.schema import (
     Count,
     Fraction,
+    Index,
     Table,
     Text,
     WrittenPattern,
@@ -95,6 +96,8 @@ class LayerPlan(Table):
     """What reconstruction is expected to leave: squared error over the energy of the outputs."""
     after: tuple[Count, ...] | None = None
     """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
+    part: Index | None = None
+    """Of a file with islands, which part between them; None where the whole file is lifted."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +148,14 @@ class ActivationPlan(Table):
     after: CheaperActivation
 
 
+class Island(Table):
+    """Operators of a .tflite file that cannot be lifted to Keras."""
+
+    ops: tuple[Index, ...]
+    """Their indices."""
+    reason: Text
+
+
 class Plan(Printable, Table):
     """A device, a model and what is done with each layer."""
 
@@ -165,6 +176,8 @@ class Plan(Printable, Table):
     """Layers whose padding changes; empty keeps the model's function as it is."""
     activation: tuple[ActivationPlan, ...] = Field(default=())
     """Activations that are replaced; empty keeps the model's function as it is."""
+    islands: tuple[Island, ...] = Field(default=())
+    """What a .tflite file computes outside of Keras; empty for a file that is lifted whole."""
     network: Outlook | None = None
     """What the network as a whole can gain, on a device whose sparse kernels want it to fit."""
     expected: Expected | None = None

@@ -52,6 +52,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 MAX_COUNT = 2**63 - 1
 """The largest whole number of a table: what a device or a shape counts fits into 64 bits."""
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Index = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 _MAX_PROBLEMS = 20
 """Problems of one table that are told of; more are counted."""
 _MAX_SHOWN = 200

@@ -213,7 +213,7 @@ def _profile(
     """The profile to hold a file against; a look into a file alone does not wait for profiles."""
     if device is None:
         return None
-    from edgeprune.inspection.route_of_file import on_route_of
+    from edgeprune.conversion.route_of_file import on_route_of
     from edgeprune.profiles.profile import load_profile
 
     return on_route_of(graph, load_profile(device), route)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune.conversion.route_of_file import on_route_of
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec, Ports, scales_by_name, with_scales
 from edgeprune.core.errors import DataError, TargetError
@@ -21,7 +22,6 @@ from edgeprune.inspection.accuracy import EMULATED_SAMPLES, accuracy
 from edgeprune.inspection.packing_check import check_packing, check_readers
 from edgeprune.inspection.pattern_check import check_pattern
 from edgeprune.inspection.reference import is_other_file, run_reference
-from edgeprune.inspection.route_of_file import on_route_of
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import (

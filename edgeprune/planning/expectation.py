@@ -6,13 +6,14 @@ import math
 import shlex
 from collections.abc import Iterable
 
+from edgeprune.core.files import TFLITE
 from edgeprune.core.pattern import Channels, NofM
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.plan_verdict import Expected
 from edgeprune.planning.packing import expect_packed
 from edgeprune.profiles.profile import DeviceProfile
 
-_MODEL_FILES = (".keras", ".h5")
+_MODEL_FILES = (".keras", ".h5", TFLITE)
 _SPARSITY_TO_TRY = 0.8
 """Where a network would gain from more zeros than were asked for."""
 _EPOCHS_TO_TRY = 10
@@ -99,14 +100,16 @@ def next_step(made: Plan, profile: DeviceProfile, device: str) -> str:
       device: what `--device` takes for it.
     """
     model = made.model if made.model.endswith(_MODEL_FILES) else "model.keras"
+    kind = TFLITE if model.endswith(TFLITE) else ".keras"
     if made.pruned:
         words = ["prune", model, "--device", device, *_asked(made, profile)]
         trained = ["--epochs", str(_EPOCHS_TO_TRY)] if made.activation else []
-        return _command(*words, "--data", "data.npz", *trained, "-o", "pruned.keras")
+        return _command(*words, "--data", "data.npz", *trained, "-o", f"pruned{kind}")
     if made.route is not None and profile.on(made.route).route.dense:
         samples = ["--data", "data.npz"] if made.numerics == "int8" else []
         words = ["export", model, "--device", device, "--route", made.route]
-        return _command(*words, *samples, "-o", "model.tflite")
+        output = "exported.tflite" if kind == TFLITE else "model.tflite"
+        return _command(*words, *samples, "-o", output)
     if made.network is not None and made.network.wants_more_zeros:
         return _command("plan", model, "--device", device, "--sparsity", f"{_SPARSITY_TO_TRY:g}")
     if made.network is not None and made.network.elsewhere:

@@ -43,7 +43,7 @@ def plan(
     look_around: bool = True,
     progress: Progress = no_progress,
 ) -> Plan:
-    """Plans the pruning of a Keras model for a device; the model is not changed.
+    """Plans the pruning of a model for a device; the model is not changed.
 
     Where channels are removed, how many of each layer is weighed by the model's weights and, if it
     is there, by calibration data.
@@ -54,7 +54,7 @@ def plan(
     pay in storage.
 
     Args:
-      model: a built `keras.Model`, or the path of a `.keras` file.
+      model: a built `keras.Model`, or the path of a `.keras` or `.tflite` file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       sparsity: fraction of zeros over the profile's prunable weights; its default if None.
       cost: in place of a sparsity, the fraction of the dense model's cost in the same number format
@@ -91,12 +91,12 @@ def plan(
     """
     # These import Keras, which planning from a list does not need.
     from edgeprune.conversion.finish import require_packing
+    from edgeprune.conversion.given import as_given
     from edgeprune.keras_model.converter_copy import require_stateless
-    from edgeprune.keras_model.files import as_model, name_of
     from edgeprune.keras_model.layer_info import describe_layers
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.changes import change_functions
-    from edgeprune.planning.converted import converted
+    from edgeprune.planning.converted import converted, require_writable
     from edgeprune.planning.cost_asked import goal_within, require_fraction
     from edgeprune.planning.route_cost import RouteCosts, with_expected, with_faster
     from edgeprune.planning.subject import Subject
@@ -104,14 +104,15 @@ def plan(
     from edgeprune.pruning.reconstruct.samples import most_samples
 
     require_fraction(cost, sparsity)
-    name, model = name_of(model), as_model(model)
+    given = as_given(model)
     offered = load_profile(device).in_runtime(runtime).within_arena(max_arena)
-    known = samples_of(x, ports_of(model), most_samples(samples))
-    mapped = map_layers(model)
+    known = samples_of(x, ports_of(given.model), most_samples(samples))
+    mapped = map_layers(given.model)
     require_stateless(mapped)
     layers = describe_layers(mapped)
+    require_writable(given.lifted, padding, activation)
     changes = change_functions(mapped, offered, padding, activation)
-    file = converted(changes.model, offered)
+    file = converted(changes.model, offered, given.lifted)
     costs = RouteCosts(changes.mapped, file, layers, offered, rules, only, skip)
     aim = goal
     if route == AUTO:
@@ -131,7 +132,7 @@ def plan(
             route=route,
             only=only,
             skip=skip,
-            model=name,
+            model=given.name,
         ).model_copy(update={"padding": changes.padding, "activation": changes.activation})
 
     if cost is not None:

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune.conversion.given import Given, as_given
 from edgeprune.core.data import Data, Ports
-from edgeprune.core.errors import DataError, QualityWarning
+from edgeprune.core.errors import DataError, PlanError, QualityWarning
 from edgeprune.core.plan import Plan, check_plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import Table, open_source
 from edgeprune.keras_model.activations import replace_activations
-from edgeprune.keras_model.files import as_model
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
 from edgeprune.keras_model.padding import make_symmetric
@@ -34,7 +34,7 @@ from edgeprune.pruning.training.train import train
 
 
 def prune(
-    model: Model | str | Path,
+    model: Model | Given | str | Path,
     plan: Plan,
     data: Any = None,
     training: Training | None = None,
@@ -53,7 +53,7 @@ def prune(
     channels that it removes, then the zeros: in one shot, or while the model trains.
 
     Args:
-      model: a built Keras model, or the path of a `.keras` file; not changed.
+      model: a built Keras model, or the path of a `.keras` or `.tflite` file; not changed.
       plan: as `plan` made it or as it was edited since.
       data: samples of any kind that `open_source` takes, with or without labels.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs
@@ -70,10 +70,13 @@ def prune(
 
     Returns:
       A new, plain model with the zeros in place; where channels were removed, a smaller one with
-      the same layers. It is compiled as `model`.
+      the same layers. It is compiled as `model`. Of a .tflite file it is a `PrunedFile`, whose
+      `save` writes the file with new weights, and whose `model` is this Keras model.
 
     Raises:
-      PlanError: the plan does not fit the model.
+      PlanError: the plan does not fit the model, or changes more than the weights of a .tflite
+        file.
+      TfliteError, Unliftable: as `as_given`.
       DataError: training without data, or with labels that do not fit; one shot from batches.
       ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
         trained on, or a weight or an activation is not finite.
@@ -83,7 +86,9 @@ def prune(
       QualityWarning: what costs accuracy, such as one shot without data, with few samples or
         with other activations, or samples on which the dense model is no better than chance.
     """
-    dense = as_model(model)
+    given = as_given(model)
+    dense = given.model
+    _require_weights_alone(given, plan)
     ports = ports_of(dense)
     most = most_samples(samples)
     source = None if data is None else open_source(data, ports)
@@ -99,7 +104,7 @@ def prune(
             source = source.readable()
             warn_at_chance(dense, source.some(LOOKED_AT))
         check_training(dense, source, training)
-        return train(
+        trained = train(
             mapped,
             plan,
             source,
@@ -109,6 +114,7 @@ def prune(
             rules=rules,
             progress=progress,
         )
+        return given.pruned(trained)
     if plan.activation:
         warnings.warn(
             f"The plan replaces {len(plan.activation)} activations, which changes what the model "
@@ -119,7 +125,7 @@ def prune(
     some = None if source is None else source.some(most)
     if some is not None:
         warn_at_chance(dense, some)
-    return one_shot(
+    pruned = one_shot(
         mapped,
         plan,
         some,
@@ -129,6 +135,17 @@ def prune(
         rules=rules,
         progress=progress,
     )
+    return given.pruned(pruned)
+
+
+def _require_weights_alone(given: Given, plan: Plan) -> None:
+    """Checks that a plan for a .tflite file changes nothing that is not written back."""
+    if given.lifted is not None and (plan.padding or plan.activation):
+        raise PlanError(
+            f"{given.name}: expected a plan of weights alone, which are written back into the "
+            "file. Received: one with other padding or activations. Plan again without --padding "
+            "and --activation."
+        )
 
 
 def _changed(model: Model, plan: Plan) -> LayerMap:

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeprune.conversion.given import as_given
 from edgeprune.core.data import Data, Scale
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.sources import AnySource, Table, open_split
 from edgeprune.core.terms import Allocation, Goal
-from edgeprune.keras_model.files import as_model, name_of
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.planning.cost_asked import require_fraction
 from edgeprune.profiles.profile import DeviceProfile, load_profile
@@ -64,7 +64,7 @@ def compare(
     `report.json` and `report.html`. Every device is finished, also when another one fails.
 
     Args:
-      model_path: a `.keras` file, or a built Keras model.
+      model_path: a `.keras` or `.tflite` file, or a built Keras model.
       devices: profiles, their names, or paths of a user's own `.toml` files.
       data_path: samples of any kind that `open_source` takes.
       folder: is made if its parent exists.
@@ -112,7 +112,8 @@ def compare(
         require_ready(targets)
     output = Path(folder)
     require_output_folder(output, *_file_names(entries))
-    model, name = as_model(model_path), name_of(model_path)
+    given = as_given(model_path)
+    model = given.model
     split = open_split(data_path, ports_of(model), validation=validation_data, scale=scale)
     if training is not None:
         split = replace(split, train=_readable(split.train))
@@ -125,10 +126,10 @@ def compare(
         require_ready(targets)
     make_output_folder(output)
     store = Store(output, force)
-    pads = padding or ("symmetric" if training else "keep")
+    pads = padding or ("symmetric" if training and given.lifted is None else "keep")
     job = Job(
-        model=model,
-        name=name,
+        given=given,
+        name=given.name,
         split=split,
         samples=known,
         most_samples=samples,
@@ -144,11 +145,11 @@ def compare(
         training=training,
         progress=progress,
         store=store,
-        made_from=fingerprint.of_inputs(model, split.train, scale),
+        made_from=fingerprint.of_inputs(given, split.train, scale),
     )
     with store.held(lambda: progress(f"waiting for another run in {output}", 0, 1)):
         reports = _report_each(job, entries, memory)
-        report = Report(name, reports, split.train.scaling)
+        report = Report(given.name, reports, split.train.scaling)
         report.write(output)
     return report
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edgeprune.conversion.convert import Exported, export
+from edgeprune.conversion.convert import export
+from edgeprune.conversion.exported import Exported
+from edgeprune.conversion.given import Given, PrunedFile, exportable, keras_model_of
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale, Split
@@ -47,7 +49,7 @@ FILE_ENDINGS = (".keras", ".tflite", ".manifest.json")
 class Job:
     """What is the same for every device of one `compare`."""
 
-    model: Model
+    given: Given
     name: str
     split: Split[AnySource]
     samples: Data
@@ -69,6 +71,11 @@ class Job:
     """What earlier runs left in the folder."""
     made_from: Fingerprint
     """What the unpruned files are made from: the model, the data and how they are read."""
+
+    @property
+    def model(self) -> Model:
+        """The dense Keras model."""
+        return self.given.model
 
     @property
     def options(self) -> str:
@@ -102,7 +109,8 @@ def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceRe
         report = replace(report, plan=plan, asked=plan.asked, notes=notes)
         tell("prune")
         with quality_warnings() as warnings:
-            pruned = _prune(job, plan, entry, checkpoint)
+            made = _prune(job, plan, entry, checkpoint)
+        pruned = keras_model_of(made)
         report = replace(report, notes=(*notes, *warnings))
         save_model(pruned, job.folder / f"{entry.name}.keras")
         keep_ranges(pruned, job.folder / f"{entry.name}.keras")
@@ -110,7 +118,7 @@ def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceRe
             report, reached=reached_sparsity(pruned, plan), layers=_pruned_layers(pruned, plan)
         )
         tell("export")
-        return _with_file(report, profile, plan, _export(job, plan, entry, pruned))
+        return _with_file(report, profile, plan, _export(job, plan, entry, made))
     except EdgepruneError as error:
         return replace(report, error=str(error))
 
@@ -118,7 +126,7 @@ def make_files(job: Job, entry: Entry, checkpoint: Path, tell: Tell) -> DeviceRe
 def _plan(job: Job, entry: Entry) -> Plan:
     route = entry.profile.route
     return plan_model(
-        job.model,
+        job.given,
         entry.offered,
         sparsity=None if route.fixed or route.dense else job.sparsity,
         cost=None if why_no_cost(entry.profile) else job.cost,
@@ -133,28 +141,28 @@ def _plan(job: Job, entry: Entry) -> Plan:
     ).model_copy(update={"model": job.name})
 
 
-def _prune(job: Job, plan: Plan, entry: Entry, checkpoint: Path) -> Model:
+def _prune(job: Job, plan: Plan, entry: Entry, checkpoint: Path) -> Model | PrunedFile:
     def tell(what: str, done: int, total: int) -> None:
         job.progress(f"{entry.name}: {what}", done, total)
 
     samples = job.split.train
     if job.training is None:
         data = Data(job.samples.x)
-        return prune(job.model, plan, data, samples=job.most_samples, progress=tell)
+        return prune(job.given, plan, data, samples=job.most_samples, progress=tell)
     device = entry.profile
     asked = job.training
     if asked.quantize_aware and device.numerics != "int8":
         asked = replace(asked, quantize_aware=None)  # it is asked of the int8 devices among others
     if asked.checkpoint is not None:
-        return prune(job.model, plan, samples, asked, device=device, progress=tell)
+        return prune(job.given, plan, samples, asked, device=device, progress=tell)
     training = replace(asked, checkpoint=checkpoint)
     if (checkpoint / FILE).exists():
         try:
             again = replace(training, resume=True)
-            return prune(job.model, plan, samples, again, device=device, progress=tell)
+            return prune(job.given, plan, samples, again, device=device, progress=tell)
         except InputError:  # damaged, or of another run after all
             remove_checkpoint(checkpoint)
-    return prune(job.model, plan, samples, training, device=device, progress=tell)
+    return prune(job.given, plan, samples, training, device=device, progress=tell)
 
 
 def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
@@ -162,15 +170,16 @@ def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
     return tuple(row for row in layer_sparsities(pruned, plan) if row.path in prunable)
 
 
-def _export(job: Job, plan: Plan, entry: Entry, pruned: Model) -> Exported:
-    return export(
-        pruned,
-        entry.profile,
-        job.folder / f"{entry.name}.tflite",
-        x=job.samples,
-        plan=plan,
-        scale=job.scale,
-    )
+def _export(job: Job, plan: Plan, entry: Entry, pruned: Model | PrunedFile) -> Exported:
+    with exportable(pruned) as ready:
+        return export(
+            ready,
+            entry.profile,
+            job.folder / f"{entry.name}.tflite",
+            x=job.samples,
+            plan=plan,
+            scale=job.scale,
+        )
 
 
 def _with_file(
@@ -201,6 +210,13 @@ def export_dense(job: Job, profile: DeviceProfile) -> Artifact:
     step = f"+{name}"
     if isinstance(job.store.find(step, job.made_from), Kept):
         return describe_file(path)
-    made = export(job.model, profile, path, x=job.samples, scale=job.scale)
+    made = export(
+        job.given,
+        profile,
+        path,
+        x=job.samples,
+        route=profile.route.name,
+        scale=job.scale,
+    )
     job.store.keep(step, job.made_from, [path, manifest_path(path)], None)
     return made.artifact

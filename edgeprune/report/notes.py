@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgeprune.conversion.convert import CHECKED_SPARSITY, Exported
+from edgeprune.conversion.convert import CHECKED_SPARSITY
+from edgeprune.conversion.exported import Exported
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.planning.cost_asked import why_no_cost

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeprune.conversion.convert import export
+from edgeprune.conversion.given import Given, PrunedFile, exportable, keras_model_of
 from edgeprune.core.data import Data, Scale
 from edgeprune.core.errors import EdgepruneError, quality_warnings
 from edgeprune.core.files import Artifact
@@ -58,7 +59,7 @@ class RouteFiles:
 class RouteJob:
     """What the files of all routes are made from, and what was made of it so far."""
 
-    model: Model
+    given: Given
     name: str
     profile: DeviceProfile
     """With all its routes."""
@@ -74,7 +75,7 @@ class RouteJob:
     folder: Path
     progress: Progress
     _dense: dict[Numerics, Artifact] = field(default_factory=dict)
-    _pruned: dict[str, Model] = field(default_factory=dict)
+    _pruned: dict[str, Model | PrunedFile] = field(default_factory=dict)
     """By what of a plan changes the model."""
 
     def plan(self, route: Route) -> Plan:
@@ -84,7 +85,7 @@ class RouteJob:
           EdgepruneError: as `plan`.
         """
         made = plan_model(
-            self.model,
+            self.given,
             self.profile,
             route=route.name,
             sparsity=None if route.fixed else self.sparsity,
@@ -103,7 +104,7 @@ class RouteJob:
         """
         if numerics not in self._dense:
             on = dense_on(self.profile, numerics)
-            self._dense[numerics] = self._export(self.model, on, f"{on.route.name}.tflite", None)
+            self._dense[numerics] = self._export(self.given, on, f"{on.route.name}.tflite", None)
         return self._dense[numerics]
 
     def pruned(self, plan: Plan, route: Route) -> tuple[Artifact, float]:
@@ -115,30 +116,36 @@ class RouteJob:
         key = repr([(row.path, row.pattern, row.sparsity, row.after) for row in plan.layers])
         if key not in self._pruned:
             with quality_warnings():  # of accuracy, which is nobody's aim here
-                self._pruned[key] = prune(self.model, plan)
+                self._pruned[key] = prune(self.given, plan)
         model = self._pruned[key]
         on = self.profile.on(route.name)
         artifact = self._export(model, on, f"{route.name}.tflite", plan)
-        return artifact, reached_sparsity(model, plan)
+        return artifact, reached_sparsity(keras_model_of(model), plan)
 
     def _export(
-        self, model: Model, profile: DeviceProfile, name: str, plan: Plan | None
+        self,
+        model: Given | Model | PrunedFile,
+        profile: DeviceProfile,
+        name: str,
+        plan: Plan | None,
     ) -> Artifact:
-        return export(
-            model,
-            profile,
-            self.folder / name,
-            x=self._calibration() if profile.numerics == "int8" else None,
-            plan=plan,
-            scale=self.scale,
-            measuring_only=True,
-        ).artifact
+        with exportable(model) as ready:
+            return export(
+                ready,
+                profile,
+                self.folder / name,
+                x=self._calibration() if profile.numerics == "int8" else None,
+                plan=plan,
+                route=profile.route.name,
+                scale=self.scale,
+                measuring_only=True,
+            ).artifact
 
     def _calibration(self) -> object:
         if self.samples is not None:
             return self.samples
-        specs = input_specs(self.model)
-        return generated_samples(self.model.name, specs, CALIBRATION_SAMPLES)
+        specs = input_specs(self.given.model)
+        return generated_samples(self.given.name, specs, CALIBRATION_SAMPLES)
 
 
 def make_route_files(job: RouteJob, routes: Sequence[Route]) -> tuple[RouteFiles, ...]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune.conversion.given import as_given
 from edgeprune.core.data import Scale
 from edgeprune.core.errors import CheckError, InputError, TargetError
 from edgeprune.core.files import Artifact, make_output_folder, require_output_folder
@@ -20,7 +21,6 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.runtime import read_runtime
 from edgeprune.core.sources import samples_of
 from edgeprune.core.terms import Goal
-from edgeprune.keras_model.files import as_model, name_of
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.planning.route_cost import UNIT, expect_dense
 from edgeprune.profiles.profile import DeviceProfile, load_profile
@@ -74,7 +74,7 @@ def routes(
     before one is trained for. The files are for measuring only, and `validate` refuses them.
 
     Args:
-      model: a built Keras model, or the path of its file.
+      model: a built Keras model, or the path of its file or of a .tflite file.
       device: a profile, its name, or the path of a user's own `.toml` file.
       name: what the model is called in the result; its path or its own name if None.
       sparsity: fraction of zeros, or of weights to remove; each route's default if None. A pattern
@@ -107,14 +107,14 @@ def routes(
     able = [route for route in served if not unmet[route.name]]
     if folder is not None:
         require_output_folder(Path(folder), *(f"{route.name}.tflite" for route in able))
-    loaded = as_model(model)
+    given = as_given(model)
     samples = None
     if data is not None:
-        samples = samples_of(data, ports_of(loaded), CALIBRATION_SAMPLES, scale=scale)
+        samples = samples_of(data, ports_of(given.model), CALIBRATION_SAMPLES, scale=scale)
     with _place(folder) as place:
         job = RouteJob(
-            model=loaded,
-            name=name or name_of(model),
+            given=given,
+            name=name or given.name,
             profile=profile,
             samples=samples,
             scale=scale,

@@ -14,6 +14,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.conversion.given import Given
 from edgeprune.conversion.manifest import hash_model, installed_versions
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale
@@ -50,16 +51,16 @@ def of_samples(data: AnySource) -> str:
     return digest.of_json([digest.of_arrays(data.x), digest.of_arrays(data.labels)])
 
 
-def of_inputs(model: Model, data: AnySource, scale: Scale) -> Fingerprint:
+def of_inputs(given: Given, data: AnySource, scale: Scale) -> Fingerprint:
     """What every file is made from, whatever the device.
 
     Args:
-      model: the dense model.
+      given: the dense model.
       data: the samples that it is pruned and calibrated on.
       scale: how they were asked to be scaled; files keep it.
     """
     return {
-        "model": of_model(model),
+        "model": of_model(given.model) if given.lifted is None else given.sha256,
         "data": digest.of_json([of_samples(data), scale]),
         "versions": of_versions(),
     }

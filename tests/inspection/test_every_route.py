@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edgeprune.conversion.convert import export
+from edgeprune.conversion.route_of_file import on_route_of
 from edgeprune.core.plan import Plan
-from edgeprune.inspection.route_of_file import on_route_of
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 
+from edgeprune.conversion.lift.floating import hybrid_weights, with_float_weights
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
@@ -12,14 +18,14 @@ from edgeprune.keras_model.layers import Model
 from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.inputs import generated_inputs
+from edgeprune.tflite.format.draft import load, write
+from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.format.signature import input_ports
 
 _SAMPLES = 2
 _TOLERANCE = 1e-4
 """Largest difference between a file and its twin, relative to the largest value of that output."""
-_INTEGER_TOLERANCE = 5e-2
-"""The same where activations are rounded to 8 bits at run time, since weights are integers."""
 _BEYOND_GIVEN, _MOST = 3, 3e-3
 """How many times further from its twin a file may be than the given file is from the lifted model,
 and how far at most: kernels add up in another order than Keras does."""
@@ -28,6 +34,9 @@ and how far at most: kernels add up in another order than Keras does."""
 def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
     """Runs a file in every installed runtime, and compares its outputs with those of its twin.
 
+    Where weights are integers and runtimes round activations too, what is compared is the file with
+    the real values that the integers stand for.
+
     Raises:
       TfliteError: a runtime does not run it, or it computes something else.
     """
@@ -35,6 +44,9 @@ def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
     wanted = outputs_of(twin, written, inputs)
     for runtime in installed_runtimes():
         found = _run(lifted, written, inputs, runtime)
+        if hybrid_weights(written):
+            with _with_float_weights(written) as graph:
+                found = _run(lifted, graph, inputs, runtime)
         error = largest_error(found, wanted)
         if not error <= _TOLERANCE and not error <= _limit(lifted, inputs, runtime):
             raise TfliteError(
@@ -58,21 +70,22 @@ def _run(lifted: Lifted, graph: Graph, inputs: list[Array], runtime: str) -> tup
 
 def _limit(lifted: Lifted, inputs: list[Array], runtime: str) -> float:
     """What difference is no fault of the new weights, by that between the given file and Keras."""
-    if _rounds_activations(lifted.graph):
-        return _INTEGER_TOLERANCE
-    given = _run(lifted, lifted.graph, inputs, runtime)
+    with _with_float_weights(lifted.graph) as graph:
+        given = _run(lifted, graph, inputs, runtime)
     own = largest_error(given, outputs_of(lifted.model, lifted.graph, inputs))
     return min(_BEYOND_GIVEN * own, _MOST)
 
 
-def _rounds_activations(graph: Graph) -> bool:
-    """Whether an operator takes floats and integer weights: it rounds the floats as it runs."""
-    return any(
-        graph.tensors[operator.inputs[0]].dtype == "float32"
-        and graph.tensors[operator.inputs[1]].scales.size
-        for operator in graph.operators
-        if len(operator.inputs) > 1 and min(operator.inputs[:2]) >= 0
-    )
+@contextmanager
+def _with_float_weights(graph: Graph) -> Iterator[Graph]:
+    """A file with floats for weights that are integers; itself where it has none."""
+    if not hybrid_weights(graph):
+        yield graph
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        path = Path(folder, "floats.tflite")
+        write(with_float_weights(load(graph.path)), path)
+        yield read(path)
 
 
 def outputs_of(model: Model, graph: Graph, inputs: list[Array]) -> tuple[Array, ...]:

@@ -1,7 +1,9 @@
-"""Which of a device's routes a file was made on."""
+"""Which of a device's routes a file was made on, and in which number format it is asked for."""
 
 from __future__ import annotations
 
+from edgeprune.core.errors import ModelError
+from edgeprune.core.terms import Numerics
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.checks import numerics
 from edgeprune.tflite.format.decode_operator import holds_packed
@@ -37,3 +39,18 @@ def on_route_of(graph: Graph, profile: DeviceProfile, asked: str | None = None) 
         return (each.route.packing is not None) != packed, not each.encoding.runtimes
 
     return min(fitting, key=unlike, default=profile.on())
+
+
+def checked_numerics(profile: DeviceProfile, numerics: Numerics | None) -> Numerics:
+    """The number format that is asked for on a route; the route's if None.
+
+    Raises:
+      ModelError: the profile does not have it.
+    """
+    known = (profile.numerics, *profile.other_numerics)
+    if numerics is not None and numerics not in known:
+        raise ModelError(
+            f"{profile.name}: expected a number format that the device profits from, one of "
+            f"{', '.join(known)}. Received: {numerics}."
+        )
+    return numerics or profile.numerics

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from edgeprune.conversion.convert import export
+from edgeprune.conversion.route_of_file import on_route_of
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.pattern import Block, Channels
 from edgeprune.core.plan import read_plan
 from edgeprune.inspection.inspect_file import inspect
-from edgeprune.inspection.route_of_file import on_route_of
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan

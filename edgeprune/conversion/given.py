@@ -1,0 +1,140 @@
+"""What a verb is given as a model: a Keras model, the path of one, or that of a .tflite file.
+
+The one place that decides what a MODEL is. A .tflite file is computed with as the Keras model that
+is lifted from it; what is pruned of that is written back into the file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.prove import prove
+from edgeprune.conversion.lift.walk import lift
+from edgeprune.conversion.lift.write_back.write import write_back
+from edgeprune.conversion.manifest import sha256_of
+from edgeprune.core.errors import TfliteError
+from edgeprune.core.files import Artifact, is_tflite, kind_of, require_tflite_name
+from edgeprune.keras_model.files import load_model, name_of, save_model
+from edgeprune.keras_model.layers import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A model as a verb was given it.
+
+    `model` is the Keras model that is planned for and pruned; `lifted` is the file that it was
+    lifted from, None for a model that is Keras' own.
+    """
+
+    name: str
+    model: Model
+    lifted: Lifted | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file that was lifted, else of the model, see `hash_model`."""
+        return sha256_of(self.model, None if self.lifted is None else self.lifted.path)
+
+    def pruned(self, model: Model) -> Model | PrunedFile:
+        """What pruning gives: the smaller or sparser model, or the file that it is written into."""
+        return model if self.lifted is None else PrunedFile(self.lifted, model)
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedFile:
+    """A .tflite file with the weights of a pruned model, before it is written.
+
+    `model` is its Keras twin, which computes what the file will compute.
+    """
+
+    lifted: Lifted
+    model: Model
+
+    def save(self, path: str | Path) -> Artifact:
+        """Writes the given file with the new weights: dense, not rewritten.
+
+        Raises:
+          EdgepruneError: as `write_back`.
+        """
+        require_tflite_name(Path(path))
+        return write_back(self.lifted, self.model, Path(path))
+
+
+def as_given(model: Given | Model | str | Path) -> Given:
+    """A model as a verb takes it.
+
+    A .tflite file is lifted, and what was lifted is run beside the file.
+
+    Args:
+      model: a Keras model, or the path of a .keras, .h5 or .tflite file.
+
+    Raises:
+      ModelError: not a Keras file, as `load_model`.
+      TfliteError: not a sound .tflite file, or Keras computes something else.
+      Unliftable: it has operators without a counterpart in Keras.
+    """
+    if isinstance(model, Given):
+        return model
+    if is_tflite(model):
+        require_file(Path(model))
+        lifted = lift(Path(model))
+        prove(lifted)
+        return Given(str(model), lifted.model, lifted)
+    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    return Given(name_of(model), loaded)
+
+
+def file_of(model: Given | Model | str | Path) -> Path | None:
+    """The .tflite file that a model was given as; None for a Keras model."""
+    if isinstance(model, Given):
+        return None if model.lifted is None else model.lifted.path
+    return Path(model) if is_tflite(model) else None
+
+
+def require_file(path: Path) -> None:
+    """Checks that there is a file to read: a FIFO would be waited for.
+
+    Raises:
+      TfliteError: there is none.
+    """
+    found = kind_of(path)
+    if found != "a file":
+        received = found or "no such file"
+        raise TfliteError(f"{path}: expected a .tflite file. Received: {received}. Check the path.")
+
+
+def save_pruned(pruned: Model | PrunedFile, output: Path) -> None:
+    """Writes what pruning gave: a .keras file, or the given file with new weights.
+
+    Raises:
+      EdgepruneError: as `save_model` and `PrunedFile.save`.
+    """
+    if isinstance(pruned, PrunedFile):
+        pruned.save(output)
+    else:
+        save_model(pruned, output)
+
+
+def keras_model_of(pruned: Model | PrunedFile) -> Model:
+    """The Keras model that pruning gave, or the twin of a file."""
+    return pruned.model if isinstance(pruned, PrunedFile) else pruned
+
+
+@contextmanager
+def exportable(pruned: Given | Model | PrunedFile) -> Iterator[Given | Model | Path]:
+    """What `export` takes: a model as it is, or the path of what was pruned of a file, for a while.
+
+    Raises:
+      EdgepruneError: as `PrunedFile.save`.
+    """
+    if not isinstance(pruned, PrunedFile):
+        yield pruned
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        yield pruned.save(Path(folder, pruned.lifted.path.name)).path

@@ -1,0 +1,92 @@
+"""A .tflite file as MODEL of the commands that take a Keras model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.metadata import read_embedded
+from tests.support.lift_networks import residual
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Starts edgeprune in a folder."""
+    command = [sys.executable, "-m", "edgeprune", *arguments]
+    return subprocess.run(
+        command, cwd=folder, timeout=300, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small file, with data beside it."""
+    residual(tmp_path / "m.tflite")
+    x = np.random.default_rng(0).uniform(-1, 1, (60, 8, 8, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(60) % 5)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_file_is_planned_for_pruned_and_exported(folder: Path) -> None:
+    device = ("--device", "xnnpack-x86")
+    planned = run(folder, "plan", "m.tflite", *device, "--only", "fc1|narrow", "--json")
+    assert planned.returncode == 0, planned
+    plan = json.loads(planned.stdout)
+    assert plan["model"] == "m.tflite"
+    assert plan["islands"] == []
+    assert {row["part"] for row in plan["layers"]} == {None}
+
+    asked = ("--only", "fc1|narrow", "--data", "data.npz", "-o", "pruned.tflite", "--json")
+    pruned = run(folder, "prune", "m.tflite", *device, *asked)
+    assert pruned.returncode == 0, pruned
+    assert json.loads(pruned.stdout)["sparsity"]["reached"] > 0.4
+    assert (folder / "pruned.plan.json").is_file()
+    written = read(folder / "pruned.tflite")
+    assert written.signatures[0].inputs == {"x0": 0}
+    assert written.metadata == read(folder / "m.tflite").metadata
+
+    exported = run(folder, "export", "pruned.tflite", *device, "-o", "out.tflite")
+    assert exported.returncode == 0, exported
+    manifest = read_embedded(read(folder / "out.tflite").metadata)
+    assert manifest is not None
+    assert set(manifest["plan"]["layers"]) == {"fc1", "narrow"}
+
+
+@pytest.mark.slow
+def test_the_devices_of_a_comparison_report_accuracy_before_and_after(folder: Path) -> None:
+    asked = ("--devices", "xnnpack-x86", "--data", "data.npz", "-o", "out", "--json")
+    done = run(folder, "compare", "m.tflite", *asked)
+    assert done.returncode == 0, done
+    report = json.loads(done.stdout)
+    assert report["model"] == "m.tflite"
+    (device,) = report["devices"]
+    assert device["verdict"]["ok"]
+    assert 0 <= device["accuracy"]["dense"] <= 1
+    assert 0 <= device["accuracy"]["pruned"] <= 1
+    assert read(folder / "out" / "xnnpack-x86.tflite").signatures[0].outputs.keys() == {"y0"}
+
+
+@pytest.mark.slow
+def test_bad_files_and_endings_are_refused_and_nothing_is_written(folder: Path) -> None:
+    (folder / "cut.tflite").write_bytes((folder / "m.tflite").read_bytes()[:900])
+    before = {path.name for path in folder.iterdir()}
+    device = ("--device", "xnnpack-x86")
+    refused = {
+        "cut short": ("prune", "cut.tflite", *device, "-o", "out.tflite"),
+        "ending in .tflite": ("prune", "m.tflite", *device, "-o", "out.keras"),
+        "no such file": ("plan", "none.tflite", *device),
+        "--padding symmetric": (*("prune", "m.tflite", *device), "--padding", "symmetric")
+        + ("-o", "out.tflite"),
+    }
+    for said, arguments in refused.items():
+        done = run(folder, *arguments)
+        assert done.returncode == 2, done
+        assert "Traceback" not in done.stderr
+        assert said in done.stderr.replace("\n", " ")
+    assert {path.name for path in folder.iterdir()} == before
