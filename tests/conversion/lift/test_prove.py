@@ -18,7 +18,7 @@ from edgeprune.tflite.format.draft import pack
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
-from tests.support.lift_cases import ints, single, values
+from tests.support.lift_cases import ints, reals, single, values
 from tests.support.tflite_builder import Net, dense_net, prune
 
 
@@ -47,6 +47,31 @@ def test_the_first_operator_that_computes_something_else_is_named(tmp_path: Path
     with pytest.raises(Unliftable, match=r"two.tflite: .*operator 2 \(FULLY_CONNECTED\)") as failed:
         prove(lifted)
     assert [each.operator for each in failed.value.obstacles] == [2]
+
+
+def test_a_border_that_a_pool_drops_is_not_what_differs(tmp_path: Path) -> None:
+    net = Net()
+    x, wide, best, y = (
+        net.tensor(name, shape)
+        for name, shape in [
+            ("x", (1, 4, 4, 2)),
+            ("wide", (1, 6, 6, 2)),
+            ("best", (1, 2, 2, 2)),
+            ("y", (1, 3)),
+        ]
+    )
+    pads = net.constant("pads", ints([0, 0], [1, 1], [1, 1], [0, 0]))
+    net.operator("PADV2", [x, pads, net.constant("low", reals(-3.4e38))], [wide])
+    pool = schema.Pool2DOptionsT(padding=1, strideH=2, strideW=2, filterHeight=3, filterWidth=3)
+    net.operator("MAX_POOL_2D", [wide], [best], 1, pool)
+    weights = net.constant("w", values(3, 8))
+    net.operator("FULLY_CONNECTED", [best, weights, -1], [y], 1, schema.FullyConnectedOptionsT())
+    lifted = lift(net.save(tmp_path / "border.tflite", [x], [y]))
+    assert prove(lifted) < 1e-6
+    layer = lifted.model.get_layer("y")
+    layer.set_weights([layer.get_weights()[0] * 1.01])
+    with pytest.raises(Unliftable, match=r"operator 2 \(FULLY_CONNECTED\)"):
+        prove(lifted)
 
 
 def test_what_only_given_inputs_show_is_found(tmp_path: Path) -> None:
@@ -105,6 +130,17 @@ def test_a_convolution_between_blocks_of_space_is_proven(tmp_path: Path) -> None
     lifted = lift(net.save(tmp_path / "atrous.tflite", [x], [y]))
     assert lifted.model.input_shape == (None, 7, 5, 3)
     assert prove(lifted) < 1e-6
+
+
+def test_what_xnnpack_alone_computes_otherwise_is_no_difference(tmp_path: Path) -> None:
+    """XNNPACK makes NaN of the inverse root of 0, which the interpreter's own kernel does not."""
+    net = Net()
+    x, zeros, y = (net.tensor(name, (1, 8)) for name in ("x", "zeros", "y"))
+    net.operator("MUL", [x, net.constant("zero", reals(0))], [zeros], 1, schema.MulOptionsT())
+    net.operator("RSQRT", [zeros], [y])
+    path = net.save(tmp_path / "root.tflite", [x], [y])
+    lifted = lift(path)
+    assert prove(lifted, [np.ones((1, 8), np.float32)]) == 0
 
 
 def test_rows_of_a_table_and_inputs_in_the_signatures_order_are_proven(tmp_path: Path) -> None:

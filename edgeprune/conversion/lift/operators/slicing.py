@@ -119,6 +119,8 @@ def _slice(span: range, size: int) -> slice:
 def split(site: Site) -> Any:
     """SPLIT: equal parts."""
     axis = site.axis(site.numbers(0, "axis")[0], len(site.shape(1)))
+    if site.options.numSplits < 1 or site.shape(1)[axis] % site.options.numSplits:
+        raise BlockedError(f"it makes {site.options.numSplits} parts of {site.shape(1)[axis]}")
     if site.options.numSplits == 1:
         return [site.tensor(1)]
     return site.compute("", keras.ops.split, site.tensor(1), site.options.numSplits, axis=axis)
