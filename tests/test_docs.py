@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -84,18 +85,28 @@ def test_every_command_of_a_console_is_the_programs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*reaches its final sparsity")  # 256 samples make few steps
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 def test_commands_print_what_the_pages_show_and_their_programs_run(
     page: Path, docs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(docs_folder)
-    names: dict[str, Any] = {}
+    names = readers_names(docs_folder) if page.parent == ROOT else {}
     for fence in blocks(page):
         if fence.language == "console":
             check_console(page.name, fence)
-        elif fence.language == "python" and page.parent != ROOT:
+        elif fence.language == "python":
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(fence.text, page.name, "exec"), names)  # noqa: S102
+
+
+def readers_names(folder: Path) -> dict[str, Any]:
+    """What the README takes for given: a model with samples and labels."""
+    import keras
+
+    with np.load(folder / "data.npz") as data:
+        x, y = data["x"] / np.float32(127.5) - 1, data["y"]
+    return {"model": keras.models.load_model(folder / "model.keras"), "x": x, "y": y}
 
 
 def check_console(page: str, fence: Fence) -> None:

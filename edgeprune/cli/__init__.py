@@ -24,7 +24,9 @@ from edgeprune.core.spelling import suggestion
 _COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "compare": "Run the whole pipeline for several devices, and write a report.",
-        "demo": "Train a small network on handwritten digits, then compare three devices.",
+        "demo": (
+            "Train a small network on handwritten digits, then compare three devices, and search."
+        ),
         "densify": (
             "Store every sparse weight of a file densely again; it computes the same, bit for bit."
         ),

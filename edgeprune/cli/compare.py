@@ -110,11 +110,12 @@ def compare_command(
         "training": inputs.training_of(epochs, training),
     }
     offers = not (install_targets or as_json)
-    compare_devices(context, model, devices.split(","), data, output, as_json, asked, offers=offers)
+    names = devices.split(",")
+    ok = compare_devices(model, names, data, output, as_json, asked, offers=offers)
+    context.exit(0 if ok else 1)
 
 
 def compare_devices(
-    context: click.Context,
     model: Path,
     names: list[str],
     data: Path,
@@ -123,8 +124,8 @@ def compare_devices(
     asked: dict[str, Any],
     *,
     offers: bool = False,
-) -> None:
-    """Compares devices by their names, shows the report and ends the command.
+) -> bool:
+    """Compares devices by their names and shows the report; returns whether all is well.
 
     `offers` says what would set up the instruments that are missing.
     """
@@ -154,4 +155,4 @@ def compare_devices(
     terminal.say(f"Report: {output / 'report.html'} and {output / 'report.json'}")
     if not as_json:
         measurement_tables.show_shipping(report)
-    context.exit(0 if report.ok else 1)
+    return report.ok

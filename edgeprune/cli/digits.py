@@ -26,6 +26,10 @@ from edgeprune.report.kept import Kept, Store
 from edgeprune.searching import fingerprint
 
 DEVICES = ("xnnpack-arm64", "arm-neon-int8", "edge-tpu")
+SEARCHED = "edge-tpu"
+SEARCHED_ROUTES = ("latency",)
+"""What the demo ends with: a search on one route of one device."""
+SEARCH_SECONDS = 60.0
 _STEP = "+digits"
 _EPOCHS = 25
 PRUNING_EPOCHS = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,12 +17,15 @@ from edgeprune.cli.completion import complete_devices, complete_routes
 from edgeprune.cli.output import print_json
 from edgeprune.core.durations import read_duration
 from edgeprune.core.errors import InputError
+from edgeprune.core.work_note import parent_and_notes
 from edgeprune.targets.measurement import Settings
 
 if TYPE_CHECKING:
     from edgeprune.core.data import Scale
+    from edgeprune.searching.asked import Asked
     from edgeprune.searching.command import Given
-    from edgeprune.searching.search import Standing
+    from edgeprune.searching.result import Search
+    from edgeprune.searching.run import Standing
 
 
 def read_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -179,10 +183,8 @@ def search_command(
     inputs.require_epochs(epochs, training["quantize_aware"])
     profiles = inputs.read_devices(devices.split(","))
     given = _given(context, model, data)
-    from edgeprune.report.search import PAGES
     from edgeprune.searching.asked import Asked
     from edgeprune.searching.budget import Budget
-    from edgeprune.searching.search import Audience, run_search
 
     asked = Asked(
         model=model,
@@ -206,21 +208,51 @@ def search_command(
         settings=settings,
         given=given,
     )
-    with inputs.telling_warnings(), terminal.progress_bar() as tell:
-        shown = Shown(tell, seconds)
-        found = run_search(asked, output, Audience(shown.progress, shown.told, PAGES))
+    found = search_shown(asked, output)
     if as_json:
         print_json(found.to_json())
     else:
         terminal.show_grids(found)
+    say_found(found, output)
+    if not as_json:
+        show_verdicts(found)
+    context.exit(0 if found.ok else 1)
+
+
+def search_shown(asked: Asked, output: Path, *, afresh: bool = False) -> Search:
+    """Searches, with progress on standard error.
+
+    Args:
+      asked: what is asked for.
+      output: the search's folder.
+      afresh: whether it begins again, with what an earlier one left in its cache.
+    """
+    from edgeprune.report.search import PAGES
+    from edgeprune.searching.crashes import Crashes
+    from edgeprune.searching.run import Audience
+    from edgeprune.searching.search import STORAGE, run_search
+
+    crashes = Crashes(Path(tempfile.gettempdir())) if parent_and_notes() else None
+    if afresh and not (crashes and crashes.goes_on):
+        (output / STORAGE).unlink(missing_ok=True)
+    with inputs.telling_warnings(), terminal.progress_bar() as tell:
+        shown = Shown(tell, asked.seconds)
+        audience = Audience(shown.progress, shown.told, PAGES)
+        return run_search(asked, output, audience, crashes)
+
+
+def say_found(found: Search, output: Path) -> None:
+    """Says on standard error how much was tried, and where the result is."""
     terminal.say(f"{found.trials}, in {found.seconds}.")
     if not found.complete:
         terminal.say("The time is over before everything was tried; the same command goes on.")
     terminal.say(f"Search: {output / 'search.html'} and {output / 'search.json'}")
-    if not as_json:
-        for verdict in found.verdicts():
-            terminal.show(verdict)
-    context.exit(0 if found.ok else 1)
+
+
+def show_verdicts(found: Search) -> None:
+    """Writes what to ship to standard output, a line for every front."""
+    for verdict in found.verdicts():
+        terminal.show(verdict)
 
 
 class Shown:

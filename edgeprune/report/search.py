@@ -19,7 +19,8 @@ from edgeprune.searching.asked import Asked
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.folder import SEARCH_FILES, Pages
 from edgeprune.searching.result import Search
-from edgeprune.searching.search import Audience, run_search
+from edgeprune.searching.run import Audience
+from edgeprune.searching.search import run_search
 from edgeprune.targets.measurement import Settings
 
 PAGES: Pages = MappingProxyType({SEARCH_FILES[1]: search_page})

@@ -48,7 +48,7 @@ class Cache:
           OutputError: it cannot be written.
         """
         path = self._path(kind, made_from)
-        self._make(path.parent)
+        self.make(path.parent)
         record = {"schema": _SCHEMA, "made_from": dict(made_from), "content": content}
         write_file(path, json.dumps({**record, "sha256": digest.of_json(record)}).encode())
 
@@ -59,7 +59,7 @@ class Cache:
           OutputError: they cannot be written.
         """
         path = self.file(artifact.sha256)
-        self._make(path.parent)
+        self.make(path.parent)
         for source, target in (
             (manifest_path(artifact.path), manifest_path(path)),
             (artifact.path, path),  # last, since it says that both are there
@@ -77,10 +77,20 @@ class Cache:
         """Whether a file of a hash is there, whole."""
         return digest.of_file(self.file(sha256)) == sha256
 
-    def _path(self, kind: str, made_from: Fingerprint) -> Path:
-        return self.folder / kind / f"{digest.of_json(dict(made_from))}.json"
+    def model(self, key: str) -> Path:
+        """Where a pruned model is, if it was kept."""
+        return self.folder / "models" / f"{key}.keras"
 
-    def _make(self, folder: Path) -> None:
+    def training(self, key: str) -> Path:
+        """The folder for the state of training."""
+        return self.folder / "training" / key
+
+    def make(self, folder: Path) -> None:
+        """Makes a folder of the cache.
+
+        Raises:
+          OutputError: it cannot be made.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -88,3 +98,6 @@ class Cache:
                 f"{folder}: cannot be made ({error.strerror or error}). Name another folder."
             ) from error
         make_output_folder(folder)
+
+    def _path(self, kind: str, made_from: Fingerprint) -> Path:
+        return self.folder / kind / f"{digest.of_json(dict(made_from))}.json"

@@ -25,14 +25,17 @@ class Given:
 
     def command(self, candidate: Candidate, route: RouteSpace) -> str:
         """What makes the file of a candidate again, as `OUT.tflite`."""
-        on = ["--device", candidate.device, "--route", candidate.route]
+        device = ["--device", candidate.device]
+        on = [*device, "--route", candidate.route]
         data = ["--data", self.data, *self.samples] if self.data else []
         export = data if route.numerics == "int8" and not candidate.epochs else []
         if route.dense:
             return _said("export", self.model, *on, *export, "-o", "OUT.tflite")
         how = [*_how(candidate), *self.prune, *(self.training if candidate.epochs else ())]
         pruned = _said("prune", self.model, *on, *how, *data, "-o", "OUT.keras")
-        return f"{pruned} && {_said('export', 'OUT.keras', *on, *export, '-o', 'OUT.tflite')}"
+        # `export` takes the plan that `prune` keeps beside its model, and so the route.
+        exported = _said("export", "OUT.keras", *device, *export, "-o", "OUT.tflite")
+        return f"{pruned} && {exported}"
 
 
 def _how(candidate: Candidate) -> list[str]:

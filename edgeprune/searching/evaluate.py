@@ -142,7 +142,7 @@ class Evaluation:
     ) -> Outcome:
         clock = Clock()
         path = folder / f"{candidate.device}-{candidate.route}.tflite"
-        made = make(self.subject, candidate, stage, path, clock, progress)
+        made = make(self.subject, candidate, stage, path, self.cache, clock, progress)
         failed: tuple[str, ...] = ()
         if stage >= Stage.ONE_SHOT:
             progress("validating", 0, 1)

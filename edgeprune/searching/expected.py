@@ -17,13 +17,14 @@ from edgeprune.core.pattern import NofM
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, map_layers
 from edgeprune.planning.changes import Changes, change_functions
-from edgeprune.planning.converted import Converted, converted
+from edgeprune.planning.converted import convert_to_draft
 from edgeprune.planning.network_cost import dense_cost
 from edgeprune.planning.route_cost import ITEM_BYTES, RouteCosts, costs_in
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.routing import is_dense, profile_of
 from edgeprune.searching.subject import Subject
+from edgeprune.tflite.format.draft import Draft
 
 BYTES = "bytes"
 """The unit of a front where nothing tells what an inference costs."""
@@ -35,7 +36,7 @@ class ExpectedCosts:
 
     subject: Subject
     _mapped: list[LayerMap] = field(default_factory=list)
-    _files: dict[str, Converted] = field(default_factory=dict)
+    _files: dict[str, Draft | None] = field(default_factory=dict)
     _gains: dict[tuple[str, str, str], bool] = field(default_factory=dict)
 
     def of(self, candidate: Candidate, unit: str) -> float | None:
@@ -47,6 +48,9 @@ class ExpectedCosts:
         Args:
           candidate: the candidate.
           unit: of its front.
+
+        Raises:
+          ModelError: the model cannot be converted.
         """
         offered = self.subject.profile(candidate.device)
         profile = profile_of(offered, candidate)
@@ -56,13 +60,11 @@ class ExpectedCosts:
             return _weight_bytes(changes.mapped, profile) * _kept(profile, candidate)
         if costs is None:
             return _multiplications(changes.mapped) * _kept(profile, candidate)
-        try:
-            dense = dense_cost(self._file(changes, offered)().graph, costs, profile.numerics)
-            gains = dense is not None and self._gain(candidate, offered, changes)
-        except EdgepruneError:
+        file = self._file(changes, offered)
+        dense = None if file is None else dense_cost(file.graph, costs, profile.numerics)
+        if file is None or dense is None:
             return None
-        if dense is None:
-            return None
+        gains = self._gain(candidate, offered, changes, file)
         return dense * (candidate.cost or 1.0) if gains else dense
 
     def _model(self) -> LayerMap:
@@ -70,13 +72,25 @@ class ExpectedCosts:
             self._mapped.append(map_layers(self.subject.model))
         return self._mapped[0]
 
-    def _file(self, changes: Changes, profile: DeviceProfile) -> Converted:
+    def _file(self, changes: Changes, profile: DeviceProfile) -> Draft | None:
+        """The changed model as a float32 file; None if that cannot be had of a changed one.
+
+        Raises:
+          ModelError: the model itself cannot be converted, so that there is nothing to search.
+        """
         key = repr((changes.padding, changes.activation))
         if key not in self._files:
-            self._files[key] = converted(changes.model, profile)
+            try:
+                self._files[key] = convert_to_draft(changes.model, profile)
+            except EdgepruneError:
+                if not changes.padding and not changes.activation:
+                    raise
+                self._files[key] = None
         return self._files[key]
 
-    def _gain(self, candidate: Candidate, offered: DeviceProfile, changes: Changes) -> bool:
+    def _gain(
+        self, candidate: Candidate, offered: DeviceProfile, changes: Changes, file: Draft
+    ) -> bool:
         """Whether zeros make a network cheaper at all: sparse kernels ask for all of a graph."""
         profile = profile_of(offered, candidate)
         if is_dense(offered, candidate) or not profile.encoding.sparse_networks:
@@ -84,8 +98,7 @@ class ExpectedCosts:
         key = (offered.name, candidate.route, repr((changes.padding, changes.activation)))
         if key not in self._gains:
             mapped = changes.mapped
-            file = self._file(changes, offered)
-            costs = RouteCosts(mapped, file, describe_layers(mapped), offered)
+            costs = RouteCosts(mapped, lambda: file, describe_layers(mapped), offered)
             found = costs.of(profile.route)
             self._gains[key] = found is not None and found.pruned < found.dense
         return self._gains[key]

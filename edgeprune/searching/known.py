@@ -226,9 +226,34 @@ class Known:
         own = self._by_candidate.get(candidate)
         if (own is not None and own.accuracy is not None) or route.dense:
             return own.accuracy if own else None
-        found = self.family(route)
-        points = [(each.level, each.accuracy) for each in found if each.accuracy is not None]
-        return interpolate(points, level_of(candidate))
+        level = level_of(candidate)
+        points = self._accuracies(route)
+        if points and points[-1][0] <= level:
+            return interpolate(points, level)
+        found = self._by_others(route, points, level)
+        return interpolate(points, level) if found is None else found
+
+    def _accuracies(self, route: RouteSpace) -> list[tuple[float, float]]:
+        """Levels and accuracies of a family; a dense model that was not judged has the best one."""
+        known = ((each, each.accuracy) for each in self.family(route))
+        found = ((e, self.top if a is None and e.route.dense else a) for e, a in known)
+        return [(each.level, accuracy) for each, accuracy in found if accuracy is not None]
+
+    def _by_others(
+        self, route: RouteSpace, points: Sequence[tuple[float, float]], level: float
+    ) -> float | None:
+        """The accuracy at a level below all points, if as much is lost as on a like route."""
+        if not points:
+            return None
+        last, accuracy = points[-1]
+        for other in self.space.pruned:
+            if other == route or (other.device, other.kind) != (route.device, route.kind):
+                continue
+            known = self._accuracies(other)
+            above, below = interpolate(known, last), interpolate(known, level)
+            if known[-1:] and known[-1][0] < last and above is not None and below is not None:
+                return accuracy - (above - below)
+        return None
 
     def new(self, route: RouteSpace, level: float, epochs: int = 0) -> Candidate | None:
         """The candidate of a level; None on a route where nothing is to choose."""

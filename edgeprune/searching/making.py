@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeprune.conversion.convert import export
@@ -14,24 +14,20 @@ from edgeprune.core.errors import quality_warnings
 from edgeprune.core.files import Artifact
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress
-from edgeprune.keras_model.interface import predict
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.sparsity import reached_sparsity
 from edgeprune.planning.plan_model import plan as plan_model
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.pruning.carry_out import aware_where_dense, prune
-from edgeprune.pruning.finetune import answers_mirrored_alike
-from edgeprune.pruning.training.settings import Training
+from edgeprune.searching.cache import Cache
 from edgeprune.searching.candidate import Candidate, Stage
 from edgeprune.searching.routing import is_dense, profile_of
 from edgeprune.searching.subject import Subject
+from edgeprune.searching.weights import in_one_shot, trained
 
 PART_OF_SAMPLES = 4
 """One of so many samples is pruned by before a candidate is pruned by all."""
 FEWEST_OF_PART = 128
 """Samples of a part at least: with fewer nothing is fine-tuned, which ranks otherwise."""
-MIRROR_SAMPLES = 128
-"""Samples that tell whether images may be mirrored in training."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ def make(
     candidate: Candidate,
     stage: Stage,
     path: Path,
+    cache: Cache,
     clock: Clock,
     progress: Progress,
 ) -> Made:
@@ -82,6 +79,7 @@ def make(
       candidate: the candidate.
       stage: says how much work its weights are worth.
       path: the file.
+      cache: where models are kept that others may want too.
       clock: counts the seconds.
       progress: told what is done.
 
@@ -97,8 +95,12 @@ def make(
             plan = _plan(subject, candidate, profile, samples, progress)
     model = subject.model
     if plan is not None:
-        with clock.of("train" if stage is Stage.TRAINED else "prune"), quality_warnings():
-            model = _carried_out(subject, candidate, profile, plan, samples, progress, stage)
+        kind = "train" if stage is Stage.TRAINED else "prune"
+        with clock.of(kind), quality_warnings():
+            if stage is Stage.TRAINED:
+                model = trained(subject, plan, candidate.epochs, profile, cache, progress)
+            else:
+                model = in_one_shot(subject, plan, samples, cache, progress)
     with clock.of("export"):
         artifact = export(
             model,
@@ -143,35 +145,3 @@ def _plan(
         look_around=False,
         progress=progress,
     ).model_copy(update={"model": subject.name})
-
-
-def _carried_out(
-    subject: Subject,
-    candidate: Candidate,
-    profile: DeviceProfile,
-    plan: Plan,
-    samples: Data | None,
-    progress: Progress,
-    stage: Stage,
-) -> Model:
-    if stage is not Stage.TRAINED:
-        return prune(subject.model, plan, samples, samples=subject.most, progress=progress)
-    training = aware_where_dense(training_of(subject, candidate.epochs), plan, subject.model)
-    return prune(subject.model, plan, subject.train, training, device=profile, progress=progress)
-
-
-def training_of(subject: Subject, epochs: int) -> Training:
-    """How candidates of a search train.
-
-    Where nobody said how, images are mirrored and moved if the dense model answers mirrored ones
-    alike.
-
-    Args:
-      subject: what is searched for.
-      epochs: at least 1.
-    """
-    if subject.training is not None:
-        return replace(subject.training, epochs=epochs)
-    some = list(subject.samples.some(MIRROR_SAMPLES).x)
-    mirrors = answers_mirrored_alike(subject.model, some, predict(subject.model, some))
-    return Training(epochs=epochs, augment="flip-shift" if mirrors else "none", seed=subject.seed)

@@ -12,13 +12,22 @@ from edgeprune.searching.candidate import Candidate, Finished, Stage, Task
 from edgeprune.searching.known import Known
 from edgeprune.searching.refine import boundary, finalists, gaps
 from edgeprune.searching.space import Space
-from edgeprune.searching.stages import Wanted, first_costs, in_full, parts, references
+from edgeprune.searching.stages import (
+    Wanted,
+    first_costs,
+    in_full,
+    needed_references,
+    parts,
+    references,
+    slow_references,
+)
 
 __all__ = ["Finished", "current_round", "next_tasks"]
 
-_FIRST = (parts, in_full)
-_WITHOUT_TRAINING = (*_FIRST, boundary, gaps)
-_WITH_TRAINING = (*_FIRST, finalists, boundary, gaps)
+_FIRST = (needed_references, parts, in_full)
+_LAST = (boundary, slow_references, gaps)
+_WITHOUT_TRAINING = (*_FIRST, *_LAST)
+_WITH_TRAINING = (*_FIRST, finalists, *_LAST)
 """Training comes before refinement: what is trained costs less than anything in one shot."""
 
 

@@ -15,7 +15,7 @@ from edgeprune.core.pattern import Channels
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import Activation, Allocation, Numerics
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.profiles.rules import Route
+from edgeprune.profiles.rules import HALF_PRECISION, Route
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import Candidate
 from edgeprune.targets.find import find_target, measures_device
@@ -70,6 +70,10 @@ class RouteSpace:
     """The first without training; with it, that by which the cost is expected to be least."""
     allocations: tuple[Allocation | None, ...]
     front: FrontKey
+    kind: str = ""
+    """What is pruned, in a word: routes of one kind lose alike where alike much is left."""
+    emulated: bool = False
+    """Whether files run on an emulated core, where accuracy takes many times as long."""
 
     @property
     def family(self) -> str:
@@ -245,6 +249,7 @@ def _reference(profile: DeviceProfile, route: Route, front: FrontKey) -> RouteSp
         activations=("keep",),
         allocations=(None,),
         front=front,
+        emulated=route.numerics == HALF_PRECISION,
     )
 
 
@@ -267,7 +272,17 @@ def _pruned(profile: DeviceProfile, epochs: int, front: FrontKey) -> RouteSpace:
         activations=("keep", "hard-swish") if epochs else ("keep",),
         allocations=(None,),
         front=front,
+        kind=_kind(route),
+        emulated=route.numerics == HALF_PRECISION,
     )
+
+
+def _kind(route: Route) -> str:
+    found = dict.fromkeys(
+        "channels" if isinstance(rule.pattern, Channels) else str(rule.pattern)
+        for rule in route.rules
+    )
+    return " or ".join(found)
 
 
 def _values(route: Route, knob: Knob | None) -> tuple[float, ...]:

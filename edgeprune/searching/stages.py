@@ -5,7 +5,9 @@ Pure. Every function gives what it still wants, and nothing once that is finishe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgeprune.searching.candidate import Candidate, Stage
 from edgeprune.searching.known import Known
@@ -14,36 +16,66 @@ from edgeprune.searching.space import RouteSpace
 Wanted = tuple[Candidate, Stage]
 
 TRUST = 1.3
-"""What a table's cost may be off by, as a factor: KERNELS compares counts and tables."""
-NEAR = 1.05
+"""What a table's cost may be off by, as a factor."""
+NEAR = 1.02
 """What an instrument's cost of a file with other weights may be off by."""
 FAR_BELOW = 6.0
 """Drops, in units of that asked for, from which an estimated candidate is left out."""
-BEATEN_BY = 1.0
+BEATEN_BY = 0.5
 """Accuracy, in units of the drop asked for, by which an estimate is not trusted."""
 MOST_AT_ONCE = 8
 """Candidates of a front that are evaluated in full before their outcomes are looked at."""
 
 
 def references(known: Known) -> tuple[Wanted, ...]:
-    """The dense models, in every number format of the devices, in full."""
+    """The dense models, in every number format of the devices, in full.
+
+    Of those whose accuracy takes an emulated core, the cost alone.
+    """
+    return tuple(
+        (each, stage)
+        for route in known.space.references
+        for stage in (Stage.INSTRUMENT if route.emulated else Stage.ONE_SHOT,)
+        for each in route.tried_first()
+        if not known.was_asked(each, stage)
+        and (stage >= Stage.ONE_SHOT or _unknown_cost(known, each))
+    )
+
+
+def slow_references(known: Known) -> tuple[Wanted, ...]:
+    """The dense models that run on an emulated core, in full."""
     found = (each for route in known.space.references for each in route.tried_first())
-    return tuple((each, Stage.ONE_SHOT) for each in found if not known.was_asked(each, _FULL))
+    return tuple(
+        (each, Stage.ONE_SHOT) for each in found if not known.was_asked(each, Stage.ONE_SHOT)
+    )
 
 
-_FULL = Stage.ONE_SHOT
+def needed_references(known: Known) -> tuple[Wanted, ...]:
+    """Those of them which no dense model beats in cost that keeps the accuracy."""
+    limit = _cheapest_dense(known)
+    costs = {
+        each: known.cost_of(route, each)
+        for route in known.space.references
+        for each in route.tried_first()
+    }
+    return tuple(
+        (each, stage)
+        for each, stage in slow_references(known)
+        if limit is None or (costs[each] or limit) < limit
+    )
 
 
 def first_costs(known: Known) -> tuple[Wanted, ...]:
-    """What an instrument has to say before tables are trusted: two candidates of each route.
+    """What an instrument has to say before tables are trusted: two candidates of each kind.
 
-    Those are the dearest and the cheapest that the tables leave in, of routes that have none yet.
+    Those are the dearest and the cheapest that the tables leave in, of the route that is expected
+    to be the cheapest of its kind.
     """
     return tuple(
         (each, Stage.INSTRUMENT)
-        for route in known.space.pruned
+        for route, found in _one_of_each_kind(known)
         if not any(each.route == route for each in known.tried)
-        for each in _ends(_competitive(known, route, TRUST))
+        for each in _ends(found)
         if not known.was_asked(each, Stage.INSTRUMENT) and _unknown_cost(known, each)
     )
 
@@ -57,16 +89,29 @@ def _ends(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(dict.fromkeys((*found[:1], *found[-1:])))
 
 
-def _competitive(known: Known, route: RouteSpace, trust: float) -> tuple[Candidate, ...]:
+def _rivals(known: Known) -> list[tuple[RouteSpace, tuple[Candidate, ...]]]:
+    """The routes that may win, each with those of its candidates that may."""
+    found = [(route, _competitive(known, route)) for route in known.space.pruned]
+    return [(route, candidates) for route, candidates in found if candidates]
+
+
+def _one_of_each_kind(known: Known) -> list[tuple[RouteSpace, tuple[Candidate, ...]]]:
+    """The cheapest of the routes that may win of each kind: it tells what the others lose."""
+    by_cost = sorted(_rivals(known), key=lambda rival: _least_cost(known, *rival))
+    first: dict[tuple[str, str], tuple[RouteSpace, tuple[Candidate, ...]]] = {}
+    for route, found in by_cost:
+        first.setdefault((route.device, route.kind), (route, found))
+    return list(first.values())
+
+
+def _competitive(known: Known, route: RouteSpace) -> tuple[Candidate, ...]:
     """The candidates of a route that may cost no more than the cheapest dense model that will do.
 
-    Args:
-      known: the front.
-      route: a pruned route.
-      trust: the factor by which costs may be off.
+    Costs of a kind of route of which nothing was measured may be off by more.
     """
     limits = [_cheapest_dense(known), known.space.budget.max_cost]
     limit = min((each for each in limits if each is not None), default=None)
+    trust = NEAR if any(each.route.kind == route.kind for each in known.tried) else TRUST
     costs = ((each, known.cost_of(route, each)) for each in route.tried_first())
     return tuple(
         each for each, cost in costs if limit is None or cost is None or cost <= trust * limit
@@ -87,57 +132,71 @@ def _cheapest_dense(known: Known) -> float | None:
 
 
 def parts(known: Known) -> tuple[Wanted, ...]:
-    """Two candidates of each route that may win, on a part of the samples.
+    """Two candidates of each kind of route that may win, on a part of the samples.
 
     That tells routes apart. With one route only, or without labels, there is nothing to tell.
     """
-    rivals = [(route, _competitive(known, route, NEAR)) for route in known.space.pruned]
-    rivals = [(route, found) for route, found in rivals if found]
-    if len(rivals) < 2 or not any(each.accuracy is not None for each in known.references):
+    judged = any(each.accuracy is not None for each in known.references)
+    if len(_rivals(known)) < 2 or not judged:
         return ()
     return tuple(
         (each, Stage.PART)
-        for route, found in rivals
+        for route, found in _one_of_each_kind(known)
         if not any(known.was_asked(each, Stage.PART) for each in route.tried_first())
         for each in dict.fromkeys((found[len(found) // 4], found[3 * len(found) // 4]))
     )
 
 
+def _least_cost(known: Known, route: RouteSpace, found: Sequence[Candidate]) -> float:
+    costs = (known.cost_of(route, each) for each in found)
+    return min((each for each in costs if each is not None), default=math.inf)
+
+
 def in_full(known: Known) -> tuple[Wanted, ...]:
     """The candidates tried first that can be on the front, those near the budget first."""
+    rated = [
+        _Rated(route, each, known.cost_of(route, each), known.accuracy_of(route, each))
+        for route in known.space.routes
+        for each in route.tried_first()
+    ]
+    competitive = {each for route in known.space.pruned for each in _competitive(known, route)}
     wanted = [
-        (each, known.accuracy_of(route, each))
-        for route in known.space.pruned
-        for each in _competitive(known, route, NEAR)
-        if not known.was_asked(each, Stage.ONE_SHOT) and _possible(known, route, each)
+        each
+        for each in rated
+        if each.candidate in competitive
+        and not known.was_asked(each.candidate, Stage.ONE_SHOT)
+        and _possible(known, each, rated)
     ]
     floor = known.floor
     if floor is not None:
-        wanted.sort(key=lambda each: abs((floor if each[1] is None else each[1]) - floor))
-    return tuple((each, Stage.ONE_SHOT) for each, _ in wanted[:MOST_AT_ONCE])
+        wanted.sort(
+            key=lambda each: abs((floor if each.accuracy is None else each.accuracy) - floor)
+        )
+    return tuple((each.candidate, Stage.ONE_SHOT) for each in wanted[:MOST_AT_ONCE])
 
 
-def _possible(known: Known, route: RouteSpace, candidate: Candidate) -> bool:
+@dataclass(frozen=True)
+class _Rated:
+    """A candidate with its cost and its accuracy, found or estimated; None if nothing tells."""
+
+    route: RouteSpace
+    candidate: Candidate
+    cost: float | None
+    accuracy: float | None
+
+
+def _possible(known: Known, each: _Rated, others: Sequence[_Rated]) -> bool:
     """Whether a candidate may be on the front, and near enough to the budget to be of use."""
-    accuracy = known.accuracy_of(route, candidate)
-    cost = known.cost_of(route, candidate)
-    if accuracy is None or cost is None:
+    if each.accuracy is None or each.cost is None:
         return True
-    if known.floor is not None and accuracy < known.floor - FAR_BELOW * known.scale:
+    if known.floor is not None and each.accuracy < known.floor - FAR_BELOW * known.scale:
         return False
-    margin = BEATEN_BY * known.scale
+    enough = each.accuracy + BEATEN_BY * known.scale
     return not any(
-        at <= cost and best >= accuracy + margin for at, best in _others(known, route, candidate)
+        other.route != each.route
+        and other.cost is not None
+        and other.accuracy is not None
+        and other.cost <= each.cost
+        and other.accuracy >= enough
+        for other in others
     )
-
-
-def _others(known: Known, route: RouteSpace, candidate: Candidate) -> Iterator[tuple[float, float]]:
-    """Costs and accuracies of other routes' candidates, found or estimated."""
-    for other in known.space.routes:
-        if other == route:
-            continue
-        for each in other.tried_first():
-            cost = known.cost_of(other, each)
-            accuracy = known.accuracy_of(other, each)
-            if cost is not None and accuracy is not None and each != candidate:
-                yield cost, accuracy

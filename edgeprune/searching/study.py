@@ -172,6 +172,21 @@ class Study:
         words = {"died": died} if died else {"returned": True}
         self._do(lambda: self._end(trial.identity, TrialState.FAIL, **words))
 
+    def lost(self, key: str, died: str) -> None:
+        """Ends the running trials of a task on which a worker of this machine died.
+
+        Args:
+          key: of the task.
+          died: what the worker died of.
+        """
+
+        def end() -> None:
+            for trial in self._trials(TrialState.RUNNING):
+                if task_of(trial).key == key:
+                    self._end(trial._trial_id, TrialState.FAIL, died=died)
+
+        self._do(end)
+
     def _end(
         self, identity: int, state: TrialState, values: list[float] | None = None, **words: Any
     ) -> bool:

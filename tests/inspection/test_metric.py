@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
+from edgeprune.conversion.convert import export
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError
-from edgeprune.inspection.metric import Metric, metric_of_file, open_metric
+from edgeprune.inspection.metric import Metric, metric_of_file, metric_of_model, open_metric
+from edgeprune.keras_model.interface import output_names
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.child import Reply
 from edgeprune.targets.host import HOST
@@ -125,3 +128,27 @@ def test_a_metric_without_labels_is_refused(tmp_path: Path) -> None:
     data = Data((np.zeros((3, 4), np.float32),))
     with pytest.raises(DataError, match="labels"):
         metric_of_file(Metric("m", lambda *_: 0.0), path, load_profile("android-phone"), data)
+
+
+@pytest.mark.slow
+def test_a_metric_takes_several_outputs_in_the_order_of_the_model(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,), name="x")
+    heads = [keras.layers.Dense(size, name=name)(inputs) for name, size in (("z", 2), ("a", 3))]
+    model = keras.Model(inputs, heads)
+    export(model, "xnnpack-x86", tmp_path / "m.tflite")
+    x = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    data = Data((x,), (np.zeros((50, 2)), np.ones((50, 3))))
+
+    def distance(y_true: Any, y_pred: Any) -> float:
+        return float(
+            sum(w * np.mean((a - b) ** 2) for w, a, b in zip((1, 10), y_true, y_pred, strict=True))
+        )
+
+    metric = Metric("distance", distance, minimize=True)
+    names = output_names(model)
+    assert names == ("z", "a")
+    profile = load_profile("xnnpack-x86")
+    found = metric_of_file(metric, tmp_path / "m.tflite", profile, data, names=names)
+    assert found.samples == 50
+    assert found.value == pytest.approx(metric_of_model(metric, model, data).value, rel=1e-4)

@@ -183,6 +183,7 @@ def test_the_runtime_is_the_last_that_the_device_lists_and_the_first_that_does(
     assert 'pip install "ai-edge-litert>=2.3.0" numpy pillow' in python
     cpp = snippet(path, "raspberry-pi-5", language="cpp").parts[0].text
     assert "GIT_REPOSITORY https://github.com/google-ai-edge/LiteRT.git\n  GIT_TAG v2.3.0\n" in cpp
+    assert "CMAKE_CXX_STANDARD 20" in cpp
     net = Net()
     x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
     net.operator("RELU", [x], [y], 99)
@@ -200,12 +201,24 @@ def test_a_delegate_is_loaded_with_the_file_that_its_compiler_writes(tmp_path: P
     assert 'TfLiteExternalDelegateOptionsDefault("libedgetpu.so.1")' in cpp
     assert '#include "tensorflow/lite/interpreter.h"' in cpp
     assert "GIT_TAG v2.14.0" in cpp
+    assert "CMAKE_CXX_STANDARD 17" in cpp
     net = Net()
     x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
     net.operator("CUSTOM", [x], [y], custom_code=b"edgetpu-custom-op")
     done = snippet(net.save(tmp_path / "done.tflite", [x], [y]), "edge-tpu").text
     assert 'model_path="done.tflite"' in done
     assert "edgetpu_compiler" not in done
+
+
+def test_braces_and_quotes_in_a_profile_of_ones_own_stay_what_they_are(tmp_path: Path) -> None:
+    own = load_profile("edge-tpu")
+    assert own.delegate is not None
+    named = {"compile": "x {y} {model}", "compiled": "{0}{stem}.out", "library": 'a"b\\c.so'}
+    changed = own.model_copy(update={"delegate": own.delegate.model_copy(update=named)})
+    text = snippet(classifier(tmp_path / "m.tflite"), changed).text
+    assert "# x {y} m.tflite\n" in text
+    assert 'model_path="{0}m.out"' in text
+    assert 'load_delegate("a\\"b\\\\c.so")' in text
 
 
 def test_an_npu_has_its_compiler_and_the_array_of_what_that_writes(tmp_path: Path) -> None:
@@ -294,6 +307,8 @@ def test_every_snippet_in_python_is_valid_python(tmp_path: Path) -> None:
         ),
         net.tensor("picture", (1, 2, 2, 1)),
         net.tensor("bytes", (1, 2, 2, 3), "uint8", scales=[0.5], zero_point=128),
+        net.tensor("raw", (1, 2, 2, 3), "uint8"),
+        net.tensor("ids", (1, 2, 2, 3), "int32", scales=[0.5]),
     ]
     y = net.tensor("y", (1, 3))
     net.operator("RELU", [tensors[0]], [y])
@@ -302,7 +317,8 @@ def test_every_snippet_in_python_is_valid_python(tmp_path: Path) -> None:
     ast.parse(text)
     assert 'Image.open(sys.argv[1]).convert("L")' in text
     assert 'Image.open(sys.argv[2]).convert("RGB")' in text
-    assert "pixels from 0 to 255 are its numbers" in flat(text)
+    assert flat(text).count("RGB pixels from 0 to 255 are its numbers") == 2
+    assert "x = np.zeros([1, 2, 2, 3], np.int32)  # your values" in text
 
 
 @pytest.mark.parametrize(("dtype", "scales"), [("string", ()), ("float16", ()), ("int8", (0.0,))])

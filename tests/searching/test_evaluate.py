@@ -20,12 +20,15 @@ from edgeprune.searching.budget import Budget
 from edgeprune.searching.cache import Cache
 from edgeprune.searching.candidate import Candidate, HalfAccuracy, Outcome, Stage, Task
 from edgeprune.searching.evaluate import Evaluation
+from edgeprune.searching.judging import EMULATED_OF_HALF, Judge
 from edgeprune.searching.making import Made
 from edgeprune.searching.subject import Subject, open_subject
+from edgeprune.targets.arm64_emulated import ARM64_EMULATED
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.child import Reply
 from edgeprune.targets.host import HOST
 from edgeprune.targets.measurement import Measurement
+from tests.support.gate_networks import ask_for_halves
 from tests.support.tiny_tflite import fully_connected
 
 PHONE = "android-phone"
@@ -47,9 +50,14 @@ def passed(ok: bool, kind: Any = "finite", message: str = "fine") -> Check:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(4, use_bias=False)])
-    model.layers[0].kernel.assign(WEIGHTS)
+def model() -> Any:
+    found = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(4, use_bias=False)])
+    found.layers[0].kernel.assign(WEIGHTS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def subject(model: Any) -> Subject:
     data = {"x": X[:64], "x_test": X, "y_test": Y}
     return open_subject(model, data, [PHONE], budget=Budget(max_drop=0.01))
 
@@ -253,3 +261,29 @@ def test_an_outcome_is_the_same_after_json() -> None:
     accuracy = HalfAccuracy(0.8, 0.7, (0.6, 0.8), (10, 12), "a runtime", (0.9, None))
     outcome = Outcome(3.0, True, accuracy, 12, "abc", 0.5, ("too large",), {"prune": 1.5})
     assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+
+
+def test_a_file_in_half_precision_runs_on_some_samples_of_each_half_as_does_the_dense_model(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(1).normal(size=(600, 4)).astype(np.float32)
+    data = {"x": X[:64], "x_test": x, "y_test": (np.argmax(x, axis=1) + (x[:, 0] > 0)) % 4}
+    subject = open_subject(model, data, [PHONE], budget=Budget())
+    ran: list[Any] = []
+
+    def run(_: Any, inputs: list[Any], __: Any) -> Reply:
+        ran.append(inputs[0])
+        return Reply({"runtime": "a runtime on an emulated core"}, (inputs[0],))
+
+    monkeypatch.setattr(type(ARM64_EMULATED), "run_on_core", lambda _, *rest: run(*rest))
+    path = ask_for_halves(
+        fully_connected(tmp_path / "whole.tflite", WEIGHTS), tmp_path / "m.tflite"
+    )
+    profile = load_profile(PHONE).on("float16-channels")
+    found = Judge(subject).of_file(path, profile, both=True)
+    assert found is not None
+    assert found.samples == (EMULATED_OF_HALF, EMULATED_OF_HALF)
+    assert sum(map(len, ran)) == 2 * EMULATED_OF_HALF
+    # It answers as the dense model does, so that both are right as often on the same samples.
+    assert found.dense == (found.selected_on, found.reported_on)
+    assert found.selected_on not in (0.0, 1.0)

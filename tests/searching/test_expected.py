@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+from edgeprune.core.errors import ModelError
 from edgeprune.planning.plan_model import plan
+from edgeprune.searching import expected as expected_costs
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.expected import ExpectedCosts
@@ -20,8 +22,8 @@ PHONE = "android-phone"
 def network() -> Any:
     keras.utils.set_random_seed(0)
     layers: list[Any] = [keras.Input((16, 16, 3), name="x")]
-    for filters in (32, 64, 64):
-        layers.append(keras.layers.Conv2D(filters, 3, padding="same", activation="relu"))
+    for filters, kind in ((32, "relu"), (64, "relu"), (64, "swish")):
+        layers.append(keras.layers.Conv2D(filters, 3, padding="same", activation=kind))
     layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)]
     return keras.Sequential(layers)
 
@@ -78,12 +80,34 @@ def test_where_size_tells_it_is_that_of_the_weights_in_their_number_format(
     assert int8 == subject.model.count_params()
 
 
+def test_a_model_is_converted_once_and_one_that_cannot_be_is_told_of(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def convert(model: Any, _: Any) -> Any:
+        asked.append(model)
+        raise ModelError("an operator that TensorFlow does not convert")
+
+    monkeypatch.setattr(expected_costs, "convert_to_draft", convert)
+    costs = ExpectedCosts(subject)
+    with pytest.raises(ModelError, match="does not convert"):
+        costs.of(Candidate(PHONE, "int8"), "instructions")
+    for cost in (0.3, 0.5):
+        changed = Candidate(PHONE, "int8-channels", cost=cost, activation="hard-swish")
+        assert costs.of(changed, "instructions") is None
+    assert len(asked) == 2
+
+
 @pytest.mark.slow
 def test_costs_by_the_table_rank_routes_and_costs_as_their_plans_do(subject: Subject) -> None:
     asked = [
         Candidate(PHONE, route, cost=cost)
-        for route in ("int8-channels", "float32-channels")
-        for cost in (0.4, 0.8)
+        for route, cost in (
+            ("int8-channels", 0.8),
+            ("float32-channels", 0.5),
+            ("int8-channels", 0.4),
+        )
     ]
     planned = []
     for each in asked:

@@ -44,20 +44,65 @@ def in_full(known: Known) -> list[Finished]:
     ]
 
 
-def test_the_first_round_is_the_references_and_two_counted_costs_of_each_route() -> None:
+def test_the_first_round_is_the_references_that_run_here_and_two_counted_costs_of_each_kind() -> (
+    None
+):
     formula = Formula(phone_space(), error=TABLES)
     tasks = next_tasks(formula.space, formula.expected(candidates(formula.space)), [])
     assert [(task.candidate.route, task.candidate.cost, task.stage) for task in tasks] == [
         ("float32", None, Stage.ONE_SHOT),
-        ("float16-arithmetic", None, Stage.ONE_SHOT),
+        ("float16-arithmetic", None, Stage.INSTRUMENT),
         ("int8", None, Stage.ONE_SHOT),
         ("int8-channels", 0.8, Stage.INSTRUMENT),
         ("int8-channels", 0.33, Stage.INSTRUMENT),
-        ("float16-channels", 0.8, Stage.INSTRUMENT),
-        ("float16-channels", 0.33, Stage.INSTRUMENT),
         ("sparse", 0.5, Stage.INSTRUMENT),
         ("sparse", 0.28, Stage.INSTRUMENT),
     ]
+
+
+def test_a_dense_model_that_runs_on_an_emulated_core_is_judged_once_the_boundary_is_found() -> None:
+    known = searched(Formula(phone_space(), error=TABLES))
+    (judged,) = [
+        each.task.round
+        for each in known.finished
+        if each.task.candidate.route == "float16-arithmetic" and each.task.stage is Stage.ONE_SHOT
+    ]
+    assert known.cheapest is not None
+    boundary = {
+        each.task.round
+        for each in known.finished
+        if each.task.candidate == known.cheapest.candidate and each.task.stage is Stage.ONE_SHOT
+    }
+    assert max(boundary) < judged
+
+
+def test_it_is_judged_at_once_where_nothing_cheaper_keeps_the_accuracy() -> None:
+    dense = {"float32": 0.8, "float16-arithmetic": 0.8, "int8": 0.5}
+    known = searched(Formula(phone_space(), error=TABLES, dense=dense))
+    (judged,) = [
+        each.task.round
+        for each in known.finished
+        if each.task.candidate.route == "float16-arithmetic" and each.task.stage is Stage.ONE_SHOT
+    ]
+    assert judged == 1
+
+
+def test_of_one_kind_of_route_the_cheapest_tells_what_the_others_lose() -> None:
+    known = searched(Formula(phone_space(), error=TABLES))
+    parts = {each.task.candidate.route for each in known.finished if each.task.stage is Stage.PART}
+    assert parts == {"int8-channels", "sparse"}
+    assert not [
+        each
+        for each in known.finished
+        if each.task.candidate.route == "float16-channels" and each.task.stage > Stage.PART
+    ]
+
+
+def test_a_route_that_may_win_by_what_another_of_its_kind_lost_is_evaluated() -> None:
+    cheap = Formula(phone_space(), error=TABLES, prices={**DENSE_COST, "float16-arithmetic": 2e6})
+    known = searched(cheap)
+    assert known.cheapest is not None
+    assert known.cheapest.candidate.route == "float16-channels"
 
 
 def test_a_route_whose_tables_say_that_it_costs_far_more_than_dense_int8_is_never_tried() -> None:

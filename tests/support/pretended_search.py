@@ -47,6 +47,8 @@ def route_space(
         activations=("keep", "hard-swish") if epochs and values else ("keep",),
         allocations=(None,),
         front=front,
+        kind=("channels" if "channels" in route else "zeros") if values else "",
+        emulated=numerics == "float16-arithmetic",
     )
 
 
@@ -86,6 +88,7 @@ class Formula:
       error: what the tables are off by, by route.
       fails: candidates that fail for good.
       dense: accuracy of the dense models, by number format.
+      prices: costs of the dense models, by number format.
       labels: whether accuracy is known.
       sign: of what stands for accuracy; -1 where less is better.
     """
@@ -95,12 +98,13 @@ class Formula:
     error: Mapping[str, float] = field(default_factory=dict)
     fails: Callable[[Candidate], bool] = lambda _: False
     dense: Mapping[str, float] = field(default_factory=lambda: DENSE_ACCURACY)
+    prices: Mapping[str, float] = field(default_factory=lambda: DENSE_COST)
     labels: bool = True
     sign: float = 1.0
 
     def cost(self, candidate: Candidate) -> float:
         level = level_of(candidate) if candidate.cost is not None else 1.0
-        return DENSE_COST[numerics_of(candidate, self.space)] * level
+        return self.prices[numerics_of(candidate, self.space)] * level
 
     def accuracy(self, candidate: Candidate) -> float:
         level = level_of(candidate) if candidate.cost is not None else 1.0

@@ -62,8 +62,8 @@ class TensorFacts:
 
     @property
     def direct(self) -> bool:
-        """Whether pixels are its numbers, as in files that nothing says more about."""
-        return self.assumed and self.dtype == "uint8"
+        """Whether pixels are its numbers, as in files that say nothing of pixels of 8 bits."""
+        return self.dtype == "uint8" and self.image and (self.assumed or self.scale is None)
 
     @property
     def quantized(self) -> bool:
@@ -84,6 +84,11 @@ class TensorFacts:
     def stds(self) -> tuple[float, ...]:
         """One standard deviation for each channel."""
         return self.by.std if isinstance(self.by, ChannelScale) else (self.by[1],) * self.channels
+
+    @property
+    def even(self) -> bool:
+        """Whether all channels are scaled alike."""
+        return len({*self.means}) == len({*self.stds}) == 1
 
     @property
     def bgr(self) -> bool:
@@ -130,7 +135,7 @@ class TensorFacts:
     @property
     def _pixels(self) -> str:
         if self.direct:
-            return "are its numbers (the file does not say more)"
+            return "are its numbers"
         assumed = " (assumed: the file does not say)" if self.assumed else ""
         return f"{in_words(self.by)}{assumed}"
 
@@ -255,9 +260,10 @@ def _outputs(graph: Graph) -> Iterator[TensorFacts]:
 
 
 def _is_image(tensor: Tensor) -> bool:
-    quantized = tensor.dtype == "float32" or tensor.scales.size > 0
+    quantized = tensor.dtype in QUANTIZED and tensor.scales.size > 0
+    takes = quantized or tensor.dtype in ("float32", "uint8")
     shape = tensor.shape
-    return quantized and len(shape) == 4 and shape[0] == 1 and shape[-1] in _IMAGE_CHANNELS
+    return takes and len(shape) == 4 and shape[0] == 1 and shape[-1] in _IMAGE_CHANNELS
 
 
 def _facts(
@@ -270,13 +276,9 @@ def _facts(
     by: ScaleBy = RAW,
     assumed: bool = False,
 ) -> TensorFacts:
-    scales = tensor.scales[:1]
-    if (
-        tensor.dtype not in NUMBERS
-        or tensor.scales.size > 1
-        or not all(np.isfinite(scales) & (scales > 0))
-        or (scales.size and tensor.dtype not in QUANTIZED)
-    ):
+    scales = tensor.scales if tensor.dtype in QUANTIZED else tensor.scales[:0]
+    sound = scales.size < 2 and bool(np.all(np.isfinite(scales) & (scales > 0)))
+    if tensor.dtype not in NUMBERS or not sound:
         raise TfliteError(
             f"{graph.path}: tensor '{name}': expected an input or output of {', '.join(NUMBERS)}, "
             f"quantized by one scale above zero or not at all. Received: {tensor.dtype}, scales "

@@ -41,8 +41,8 @@ def _runtime(runtime: Chosen | None) -> Iterator[str]:
         later = " or later" if runtime.library and len(runtime.fitting) > 1 else ""
         asked = " and ".join(each.version for each in runtime.fitting)
         yield (
-            f"{runtime.name} {runtime.least}{later}: it has every operator of this file in its "
-            f"version (known of {asked})."
+            f"{runtime.name} {runtime.least}{later}, which has every operator of this file in its "
+            f"version (asked of {asked})."
         )
     for miss in runtime.misses:
         yield f"{miss.runtime} does not run it: {miss}."
@@ -70,7 +70,7 @@ def _accelerator(facts: FileFacts, profile: DeviceProfile) -> Iterator[str]:
     if delegate is not None:
         yield f"The delegate {delegate.library}, and the file compiled for it."
         if delegate.operator not in facts.customs:
-            made = delegate.compiled.format(stem=facts.stem)
+            made = delegate.compiled.replace("{stem}", facts.stem)
             yield f"This file is not compiled yet; the compiler writes {made}."
     if profile.vela is not None:
         yield "TensorFlow Lite Micro with the Ethos-U driver, and the file compiled for the NPU."

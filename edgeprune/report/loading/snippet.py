@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from edgeprune.inspection.route_of_file import on_route_of
+from edgeprune.conversion.route_of_file import on_route_of
 from edgeprune.profiles.devices import devices
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.profile import DeviceProfile, load_profile, named_profile
@@ -227,8 +227,10 @@ def _delegate(facts: FileFacts, profile: DeviceProfile) -> dict[str, Any] | None
     compiled = delegate.operator in facts.customs
     return {
         "library": delegate.library,
-        "file": facts.name if compiled else delegate.compiled.format(stem=facts.stem),
-        "compile": None if compiled else delegate.compile.format(model=shlex.quote(facts.name)),
+        "file": facts.name if compiled else delegate.compiled.replace("{stem}", facts.stem),
+        "compile": None
+        if compiled
+        else delegate.compile.replace("{model}", shlex.quote(facts.name)),
     }
 
 
@@ -243,8 +245,7 @@ def _linked(graph: Graph, profile: DeviceProfile) -> dict[str, Any]:
         "array": c_identifier(linked.stem),
         "source_name": source.name,
         "header": header.name,
-        "file_word": shlex.quote(path.name),
-        "linked_word": shlex.quote(linked.name),
+        "linked": linked.name,
     }
 
 
@@ -260,5 +261,6 @@ def _render(template: str, language: Language, context: Mapping[str, Any]) -> st
         lstrip_blocks=True,
     )
     environment.filters["comment"], environment.filters["note"] = comment, note
+    environment.filters["word"] = shlex.quote
     environment.filters["text"] = lambda text: literal(text, language)
     return environment.get_template(f"{template}.jinja").render(language=language, **context)

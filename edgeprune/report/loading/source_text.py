@@ -52,10 +52,10 @@ def literal(text: str, language: Language) -> str:
 
 
 def class_name(stem: str) -> str:
-    """A class that is called after a file: `my-net 2` is `MyNet2Model`."""
+    """A class that is called after a file: `my-net 2` is `MyNet2Model`, `my-model` is `MyModel`."""
     words = [word for word in re.split(r"[^A-Za-z0-9]+", stem) if word]
-    name = "".join(word[:1].upper() + word[1:] for word in words)
-    return f"{name if name[:1].isalpha() else f'The{name}'}Model"
+    name = "".join(word[:1].upper() + word[1:] for word in words).removesuffix("Model")
+    return f"{name if name[:1].isalpha() or not name else f'The{name}'}Model"
 
 
 def function_prefix(stem: str) -> str:

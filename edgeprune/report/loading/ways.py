@@ -65,6 +65,8 @@ class Library:
     """Source code, with a tag `v` and the version."""
     folder: str
     """The folder of CMakeLists.txt in it, and of headers as they are included."""
+    standard: int
+    """The standard of C++ that its CMakeLists.txt asks for."""
 
 
 LIBRARIES: Mapping[RuntimeName, Library] = MappingProxyType(
@@ -75,6 +77,7 @@ LIBRARIES: Mapping[RuntimeName, Library] = MappingProxyType(
             artifact="com.google.ai.edge.litert:litert",
             repository="https://github.com/google-ai-edge/LiteRT.git",
             folder="tflite",
+            standard=20,
         ),
         "tflite-runtime": Library(
             package="tflite-runtime",
@@ -82,6 +85,7 @@ LIBRARIES: Mapping[RuntimeName, Library] = MappingProxyType(
             artifact="org.tensorflow:tensorflow-lite",
             repository="https://github.com/tensorflow/tensorflow.git",
             folder="tensorflow/lite",
+            standard=17,
         ),
     }
 )

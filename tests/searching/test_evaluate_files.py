@@ -1,0 +1,74 @@
+"""Real files of candidates: made, validated, run on labelled samples, and kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from edgeprune.keras_model.interface import predict
+from edgeprune.searching.budget import Budget
+from edgeprune.searching.cache import Cache
+from edgeprune.searching.candidate import Candidate, Stage, Task
+from edgeprune.searching.evaluate import Evaluation
+from edgeprune.searching.subject import open_subject
+from edgeprune.tflite.metadata import manifest_path
+
+PHONE = "android-phone"
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    target: str | None
+    unit: str
+
+
+def network() -> Any:
+    keras.utils.set_random_seed(0)
+    layers: list[Any] = [keras.Input((8, 8, 3), name="x")]
+    layers += [keras.layers.Conv2D(64, 3, padding="same", activation="relu") for _ in range(2)]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(4)]
+    return keras.Sequential(layers)
+
+
+@pytest.mark.slow
+def test_dense_and_pruned_files_are_judged_beside_the_dense_model(tmp_path: Path) -> None:
+    model = network()
+    x = np.random.default_rng(0).normal(size=(240, 8, 8, 3)).astype(np.float32)
+    labels = predict(model, [x])[0].argmax(1)
+    data = {"x": x[:40], "x_test": x[40:], "y_test": labels[40:]}
+    subject = open_subject(model, data, [PHONE], budget=Budget(max_drop=0.1))
+    cache = Cache(tmp_path / "cache")
+    evaluation = Evaluation(subject, cache, {PHONE: Yardstick(None, "instructions")})
+
+    dense = evaluation.evaluate(Task(1, Candidate(PHONE, "float32"), Stage.ONE_SHOT))
+    assert dense.accuracy is not None
+    assert dense.accuracy.selected_on == dense.accuracy.reported_on == 1.0
+    assert sum(dense.accuracy.samples) == 200
+    assert dense.failed_checks == ()
+
+    half = Candidate(PHONE, "float32-channels", cost=0.5)
+    sketch = evaluation.evaluate(Task(1, half, Stage.INSTRUMENT))
+    assert sketch.accuracy is None
+    pruned = evaluation.evaluate(Task(1, half, Stage.ONE_SHOT))
+    for found in (sketch, pruned):
+        assert found.expected
+        assert found.cost <= 0.5001 * dense.cost
+    assert pruned.accuracy is not None
+    assert pruned.accuracy.dense == (1.0, 1.0)
+    assert 0.25 < pruned.accuracy.selected_on <= 1.0
+    assert pruned.reached is not None
+    assert 0.2 < pruned.reached < 0.9
+    assert pruned.failed_checks == ()
+    assert set(pruned.seconds) == {"prune", "export", "validate", "measure", "accuracy"}
+
+    assert pruned.sha256 is not None
+    manifest = json.loads(manifest_path(cache.file(pruned.sha256)).read_text())
+    assert manifest["route"] == "float32-channels"
+    assert manifest["measuring_only"] is False
+    assert cache.has_file(pruned.sha256)
