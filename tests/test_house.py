@@ -134,7 +134,7 @@ def test_the_package_has_few_entries_and_no_long_files() -> None:
 
 def test_the_architecture_page_is_short_and_names_files_and_floors_that_are_there() -> None:
     text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 130
     named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?)`", text))
     roots = (PACKAGE, PACKAGE.parent)
     missing = {name for name in named if not any((root / name).exists() for root in roots)}
