@@ -30,7 +30,7 @@ from edgeprune.conversion.from_keras import (
     convert,
     quantized,
 )
-from edgeprune.conversion.given import Given, as_given, file_of
+from edgeprune.conversion.given import Given, as_given, exportable, file_of
 from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
 from edgeprune.conversion.manifest import make_manifest, write_beside
@@ -94,8 +94,8 @@ def export(
     metadata of the file; the manifest says so.
 
     Args:
-      model: a built Keras model with fixed input sizes, the path of its file, or that of a
-        .tflite file.
+      model: a built Keras model with fixed input sizes, the path of its file or of a .tflite
+        file, or what `prune` made of one.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
       x: calibration data of any kind that `open_source` takes; required for int8, but for a model
@@ -127,9 +127,41 @@ def export(
         and is asked for in one that it does not have.
       Unliftable: another format is asked for, and operators are in the way.
     """
-    path = Path(output)
-    require_folder(path)
-    asked = _asked(model, load_profile(device), route or (plan.route if plan else None), numerics)
+    require_folder(Path(output))
+    with exportable(model) as ready:
+        return _export(
+            ready,
+            load_profile(device),
+            Path(output),
+            x=x,
+            numerics=numerics,
+            plan=plan,
+            route=route,
+            scale=scale,
+            isolated=isolated,
+            measuring_only=measuring_only,
+            slimming=slimming,
+            max_arena=max_arena,
+        )
+
+
+def _export(
+    model: Given | Model | Path,
+    offered: DeviceProfile,
+    path: Path,
+    *,
+    x: Any,
+    numerics: Numerics | None,
+    plan: Plan | None,
+    route: str | None,
+    scale: Scale,
+    isolated: bool,
+    measuring_only: bool,
+    slimming: Slimming,
+    max_arena: int | None,
+) -> Exported:
+    """`export` of what is a Keras model or lies on disk."""
+    asked = _asked(model, offered, route or (plan.route if plan else None), numerics)
     profile, chosen = asked.profile, asked.numerics
     require_packing(profile, max_arena)
     if asked.file is not None and asked.keeps:

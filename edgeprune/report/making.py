@@ -9,7 +9,7 @@ from typing import Literal
 
 from edgeprune.conversion.convert import export
 from edgeprune.conversion.exported import Exported
-from edgeprune.conversion.given import Given, PrunedFile, exportable, keras_model_of
+from edgeprune.conversion.given import Given, PrunedFile, keras_model_of
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Scale, Split
@@ -171,15 +171,14 @@ def _pruned_layers(pruned: Model, plan: Plan) -> tuple[LayerSparsity, ...]:
 
 
 def _export(job: Job, plan: Plan, entry: Entry, pruned: Model | PrunedFile) -> Exported:
-    with exportable(pruned) as ready:
-        return export(
-            ready,
-            entry.profile,
-            job.folder / f"{entry.name}.tflite",
-            x=job.samples,
-            plan=plan,
-            scale=job.scale,
-        )
+    return export(
+        pruned,
+        entry.profile,
+        job.folder / f"{entry.name}.tflite",
+        x=job.samples,
+        plan=plan,
+        scale=job.scale,
+    )
 
 
 def _with_file(

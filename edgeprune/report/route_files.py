@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeprune.conversion.convert import export
-from edgeprune.conversion.given import Given, PrunedFile, exportable, keras_model_of
+from edgeprune.conversion.given import Given, PrunedFile, keras_model_of
 from edgeprune.core.data import Data, Scale
 from edgeprune.core.errors import EdgepruneError, quality_warnings
 from edgeprune.core.files import Artifact
@@ -129,17 +129,16 @@ class RouteJob:
         name: str,
         plan: Plan | None,
     ) -> Artifact:
-        with exportable(model) as ready:
-            return export(
-                ready,
-                profile,
-                self.folder / name,
-                x=self._calibration() if profile.numerics == "int8" else None,
-                plan=plan,
-                route=profile.route.name,
-                scale=self.scale,
-                measuring_only=True,
-            ).artifact
+        return export(
+            model,
+            profile,
+            self.folder / name,
+            x=self._calibration() if profile.numerics == "int8" else None,
+            plan=plan,
+            route=profile.route.name,
+            scale=self.scale,
+            measuring_only=True,
+        ).artifact
 
     def _calibration(self) -> object:
         if self.samples is not None:

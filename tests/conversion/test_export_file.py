@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.convert import export
 from edgeprune.conversion.export_file import asked_of_file
@@ -82,7 +83,7 @@ def test_another_format_of_a_file_that_cannot_be_lifted_is_refused_by_its_operat
 ) -> None:
     path = unliftable(tmp_path / "m.tflite")
     x = np.zeros((8, 4), np.float32)
-    with pytest.raises(Unliftable, match=r"operator 0 \(CUMSUM\)"):
+    with pytest.raises(Unliftable, match=r"operator 0 \(MULTINOMIAL\)"):
         export(path, "edge-tpu", tmp_path / "out.tflite", x=x)
     assert not (tmp_path / "out.tflite").exists()
 
@@ -121,6 +122,7 @@ def unliftable(path: Path) -> Path:
     """A file with an operator that has no counterpart in Keras."""
     net = LiftNet("float32")
     x = net.tensor("x", (1, 4))
-    axis = net.constant("axis", np.array(1, np.int32))
-    y = net.made("CUMSUM", [x, axis], "sum", 1, 4)
+    count = net.constant("count", np.array(2, np.int32))
+    y = net.tensor("drawn", (1, 2), "int64")
+    net.operator("MULTINOMIAL", [x, count], [y], options=schema.RandomOptionsT(seed=1, seed2=2))
     return net.save(path, [x], [y])

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgeprune.conversion.convert import export
 from edgeprune.conversion.given import PrunedFile, as_given, exportable, file_of, keras_model_of
 from edgeprune.conversion.manifest import hash_model
 from edgeprune.conversion.plan_beside import keep_plan, kept_plan
@@ -49,6 +50,8 @@ def test_what_is_pruned_of_a_file_is_written_back_and_has_a_twin(tmp_path: Path)
     pruned = prune(path, made)
     assert isinstance(pruned, PrunedFile)
     artifact = pruned.save(tmp_path / "out.tflite")
+    exported = export(pruned, "xnnpack-x86", tmp_path / "exported.tflite", plan=made)
+    assert read(exported.artifact.path).tensors[3].shape == read(artifact.path).tensors[3].shape
     x = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
     wanted = predict(keras_model_of(pruned), [x])[0]
     found = HOST.run(read(artifact.path), [x], "LiteRT").outputs[0]
