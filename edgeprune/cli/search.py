@@ -23,7 +23,7 @@ from edgeprune.targets.measurement import Settings
 if TYPE_CHECKING:
     from edgeprune.core.data import Scale
     from edgeprune.searching.asked import Asked
-    from edgeprune.searching.command import Given
+    from edgeprune.searching.command import Typed
     from edgeprune.searching.result import Search
     from edgeprune.searching.run import Standing
 
@@ -93,7 +93,7 @@ _extent = options.together(
 
 
 @click.command("search")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras")
+@click.argument("model", type=options.PATH, metavar="MODEL")
 @click.option(
     "--devices",
     required=True,
@@ -182,7 +182,7 @@ def search_command(
         raise click.UsageError("--minimize is of a metric: give --metric.")
     inputs.require_epochs(epochs, training["quantize_aware"])
     profiles = inputs.read_devices(devices.split(","))
-    given = _given(context, model, data)
+    typed = _typed(context, model, data)
     from edgeprune.searching.asked import Asked
     from edgeprune.searching.budget import Budget
 
@@ -206,7 +206,7 @@ def search_command(
         samples=samples,
         training=inputs.training_of(epochs, training),
         settings=settings,
-        given=given,
+        typed=typed,
     )
     found = search_shown(asked, output)
     if as_json:
@@ -297,11 +297,11 @@ _TRAINING = (
 )
 
 
-def _given(context: click.Context, model: Path, data: Path) -> Given:
+def _typed(context: click.Context, model: Path, data: Path) -> Typed:
     """What makes the files of points again, in the words of this command line."""
-    from edgeprune.searching.command import Given
+    from edgeprune.searching.command import Typed
 
-    return Given(
+    return Typed(
         str(model),
         str(data),
         samples=tuple(_words(context, _READING)),

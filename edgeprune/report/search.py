@@ -66,7 +66,7 @@ def search(
     joined and goes on; other processes and machines may do so while it runs.
 
     Args:
-      model: a built Keras model, or the path of its file.
+      model: a built Keras model, or the path of its file or of a float .tflite file.
       devices: profiles, their names, or paths of users' own `.toml` files; text has commas.
       data: samples of any kind that `open_source` takes; those without labels serve for pruning.
       folder: is made if its parent exists; if None, nothing is kept but what is returned.

@@ -13,7 +13,7 @@ from edgeprune.core.errors import InputError
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.training.settings import Training
 from edgeprune.searching.budget import Budget
-from edgeprune.searching.command import Given
+from edgeprune.searching.command import Typed
 from edgeprune.targets.measurement import Settings
 
 
@@ -44,7 +44,7 @@ class Asked:
     samples: int | None = None
     training: Training | None = None
     settings: Settings | None = None
-    given: Given | None = None
+    typed: Typed | None = None
     """For the commands of points, where the words of the command line are known."""
 
     def __post_init__(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from edgeprune.core.files import is_tflite
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.space import RouteSpace
 
 
 @dataclass(frozen=True)
-class Given:
+class Typed:
     """What the search was given, in the words of its command line."""
 
     model: str
@@ -32,9 +33,10 @@ class Given:
         if route.dense:
             return _said("export", self.model, *on, *export, "-o", "OUT.tflite")
         how = [*_how(candidate), *self.prune, *(self.training if candidate.epochs else ())]
-        pruned = _said("prune", self.model, *on, *how, *data, "-o", "OUT.keras")
+        between = "PRUNED.tflite" if is_tflite(self.model) else "OUT.keras"
+        pruned = _said("prune", self.model, *on, *how, *data, "-o", between)
         # `export` takes the plan that `prune` keeps beside its model, and so the route.
-        exported = _said("export", "OUT.keras", *device, *export, "-o", "OUT.tflite")
+        exported = _said("export", between, *device, *export, "-o", "OUT.tflite")
         return f"{pruned} && {exported}"
 
 

@@ -42,6 +42,11 @@ def of_model(model: Model) -> str:
     return digest.of_json([layers, compiled, lost_compilation(model)])
 
 
+def of_given(given: Given) -> str:
+    """The digest of a model as a verb was given it: of a .tflite file, that of its bytes."""
+    return of_model(given.model) if given.lifted is None else given.sha256
+
+
 def of_samples(data: AnySource) -> str:
     """The digest of samples and labels; of a stream, which nobody reads twice, one of its own."""
     if isinstance(data, Table):
@@ -60,7 +65,7 @@ def of_inputs(given: Given, data: AnySource, scale: Scale) -> Fingerprint:
       scale: how they were asked to be scaled; files keep it.
     """
     return {
-        "model": of_model(given.model) if given.lifted is None else given.sha256,
+        "model": of_given(given),
         "data": digest.of_json([of_samples(data), scale]),
         "versions": of_versions(),
     }

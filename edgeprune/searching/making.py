@@ -52,6 +52,7 @@ class Made:
 
     artifact: Artifact
     model: Model
+    """In Keras; what was written into a .tflite file has its twin here."""
     profile: DeviceProfile
     """On the route of the file."""
     plan: Plan | None
@@ -103,7 +104,7 @@ def make(
                 model = in_one_shot(subject, plan, samples, cache, progress)
     with clock.of("export"):
         artifact = export(
-            model,
+            subject.given if plan is None else subject.given.pruned(model),
             profile,
             path,
             x=subject.samples,
@@ -132,7 +133,7 @@ def _plan(
     progress: Progress,
 ) -> Plan:
     return plan_model(
-        subject.model,
+        subject.given,
         subject.profile(candidate.device) if not profile.route.dense else profile,
         route=profile.route.name,
         sparsity=None if profile.route.dense else candidate.sparsity,

@@ -21,7 +21,7 @@ from edgeprune.searching.assemble import Facts, fronts_of, trials_of
 from edgeprune.searching.attempts import STAGES
 from edgeprune.searching.cache import Cache
 from edgeprune.searching.candidate import Candidate, Finished, HalfAccuracy, Outcome, Task
-from edgeprune.searching.command import Given
+from edgeprune.searching.command import Typed
 from edgeprune.searching.crashes import Crashes
 from edgeprune.searching.folder import Pages, publish
 from edgeprune.searching.front import how
@@ -180,12 +180,12 @@ class Run:
         self.audience.told(Standing(found, len(tasks), left))
 
     def _found(self, finished: Sequence[Finished], *, complete: bool) -> Search:
-        given = self.asked.given or _given(self.asked)
-        facts = Facts(self.space, self.dense, self.subject.metric is None, given.command)
+        typed = self.asked.typed or _typed(self.asked)
+        facts = Facts(self.space, self.dense, self.subject.metric is None, typed.command)
         total = time.monotonic() - self.start
         before = self.log.before
         return Search(
-            model=given.model,
+            model=typed.model,
             model_sha256=self.subject.model_sha256,
             data_sha256=self.subject.data_sha256,
             budget=self.asked.budget,
@@ -211,9 +211,9 @@ class Run:
         return self.cache.file(sha256) if self.cache.has_file(sha256) else None
 
 
-def _given(asked: Asked) -> Given:
+def _typed(asked: Asked) -> Typed:
     data = asked.data if isinstance(asked.data, str | Path) else ""
-    return Given(name_of(asked.model), str(data))
+    return Typed(name_of(asked.model), str(data))
 
 
 def _environment(finished: Sequence[Finished]) -> dict[str, str]:

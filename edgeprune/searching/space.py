@@ -128,6 +128,11 @@ class Space:
         """The part of the space that competes in one front."""
         return replace(self, routes=tuple(r for r in self.routes if r.front == key))
 
+    def of_weights_alone(self) -> Space:
+        """The space without what changes more than weights, which no .tflite file is open to."""
+        plain = (replace(r, paddings=("keep",), activations=("keep",)) for r in self.routes)
+        return replace(self, routes=tuple(plain))
+
     @property
     def references(self) -> tuple[RouteSpace, ...]:
         """The routes that leave the model dense."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.conversion.given import Given, as_given
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Ports, Scale
 from edgeprune.core.errors import DataError, ProfileError
@@ -25,14 +26,13 @@ from edgeprune.core.sources import (
 )
 from edgeprune.inspection.accuracy import class_labels
 from edgeprune.inspection.metric import Metric, open_metric
-from edgeprune.keras_model.files import as_model, name_of
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.settings import Training
 from edgeprune.searching.budget import Budget
-from edgeprune.searching.fingerprint import of_model
+from edgeprune.searching.fingerprint import of_given
 from edgeprune.searching.halves import Labelled, in_halves
 from edgeprune.targets.measurement import Settings
 
@@ -41,9 +41,7 @@ from edgeprune.targets.measurement import Settings
 class Subject:
     """A model, its samples, and what holds for every candidate."""
 
-    model: Model
-    name: str
-    """Its path, or its own name."""
+    given: Given
     profiles: Mapping[str, DeviceProfile]
     """By name, each with all its routes."""
     train: AnySource
@@ -66,6 +64,16 @@ class Subject:
     seed: int
     model_sha256: str
     data_sha256: str
+
+    @property
+    def model(self) -> Model:
+        """The Keras model, lifted where a .tflite file was given."""
+        return self.given.model
+
+    @property
+    def name(self) -> str:
+        """The path of the model, or its own name."""
+        return self.given.name
 
     def profile(self, device: str) -> DeviceProfile:
         """The profile of a device.
@@ -102,7 +110,7 @@ def open_subject(
     there and the data has labels, every fifth sample of it, which is then used for nothing else.
 
     Args:
-      model: a built Keras model, or the path of its file.
+      model: a built Keras model, or the path of its file or of a .tflite file.
       data: samples of any kind that `open_source` takes.
       devices: profiles, their names, or paths of users' own `.toml` files.
       budget: what a file may cost, which says whether labels are needed.
@@ -124,8 +132,8 @@ def open_subject(
     profiles = {found.name: found for found in map(load_profile, devices)}
     measure = None if metric is None else open_metric(metric, minimize=minimize)
     most = most_samples(samples)
-    loaded = as_model(model)
-    ports = ports_of(loaded)
+    given = as_given(model)
+    ports = ports_of(given.model)
     train, test = _with_labels(data, ports, validation_data, scale)
     if test is None and budget.needs_labels:
         raise DataError(_no_labels(data))
@@ -135,8 +143,7 @@ def open_subject(
             _require_classes(test, ports)
         halves = in_halves(test)
     return Subject(
-        model=loaded,
-        name=name_of(model),
+        given=given,
         profiles=profiles,
         train=train,
         samples=replace(train.some(most), y=None),
@@ -148,7 +155,7 @@ def open_subject(
         most=samples,
         settings=settings or Settings(),
         seed=seed,
-        model_sha256=of_model(loaded),
+        model_sha256=of_given(given),
         data_sha256=digest.of_json([_content(each) for each in (train, test) if each is not None]),
     )
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgeprune.conversion.convert import export
 from edgeprune.keras_model.interface import predict
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.cache import Cache
@@ -72,3 +73,24 @@ def test_dense_and_pruned_files_are_judged_beside_the_dense_model(tmp_path: Path
     assert manifest["route"] == "float32-channels"
     assert manifest["measuring_only"] is False
     assert cache.has_file(pruned.sha256)
+
+
+@pytest.mark.slow
+def test_what_is_pruned_of_a_tflite_file_is_judged_as_the_file_that_ships(tmp_path: Path) -> None:
+    model = network()
+    x = np.random.default_rng(0).normal(size=(120, 8, 8, 3)).astype(np.float32)
+    data = {"x": x[:40], "x_test": x[40:], "y_test": predict(model, [x])[0].argmax(1)[40:]}
+    path = tmp_path / "m.tflite"
+    export(model, PHONE, path, route="float32")
+    subject = open_subject(path, data, [PHONE], budget=Budget(max_drop=0.1))
+    cache = Cache(tmp_path / "cache")
+    evaluation = Evaluation(subject, cache, {PHONE: Yardstick(None, "instructions")})
+    for route in ("float32-channels", "int8-channels"):
+        found = evaluation.evaluate(Task(1, Candidate(PHONE, route, cost=0.5), Stage.ONE_SHOT))
+        assert found.failed_checks == ()
+        assert found.reached is not None
+        assert 0.2 < found.reached < 0.9
+        assert found.accuracy is not None
+        assert found.accuracy.dense == (1.0, 1.0)
+        assert found.sha256 is not None
+        assert cache.has_file(found.sha256)
