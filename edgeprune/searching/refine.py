@@ -12,7 +12,7 @@ from itertools import pairwise
 from edgeprune.searching.candidate import Candidate, Stage
 from edgeprune.searching.known import Known, Tried, level_of
 from edgeprune.searching.space import RouteSpace
-from edgeprune.searching.stages import FAR_BELOW, NEAR, Wanted
+from edgeprune.searching.stages import FAR_BELOW, NEAR, Wanted, worth_emulating
 
 CLOSE = 1.03
 """Costs whose ratio is below this are as good as alike."""
@@ -130,15 +130,16 @@ def _into(known: Known, high: Tried, low: Tried) -> Iterator[Candidate]:
         for above, below in dict.fromkeys(levels):
             middle = math.sqrt(above * below)
             found = known.new(route, middle) if above > CLOSE**2 * below else None
-            if found is not None and _costs_between(known, route, found, low, high):
+            if found is not None and _of_use_between(known, route, found, low, high):
                 yield found
 
 
-def _costs_between(
+def _of_use_between(
     known: Known, route: RouteSpace, candidate: Candidate, low: Tried, high: Tried
 ) -> bool:
     cost = known.cost_of(route, candidate)
-    return cost is None or low.cost < cost < high.cost
+    between = cost is None or low.cost < cost < high.cost
+    return between and worth_emulating(known, route, cost)
 
 
 def finalists(known: Known) -> tuple[Wanted, ...]:

@@ -191,6 +191,8 @@ def _possible(known: Known, each: _Rated, others: Sequence[_Rated]) -> bool:
         return True
     if known.floor is not None and each.accuracy < known.floor - FAR_BELOW * known.scale:
         return False
+    if not worth_emulating(known, each.route, each.cost):
+        return False
     enough = each.accuracy + BEATEN_BY * known.scale
     return not any(
         other.route != each.route
@@ -200,3 +202,14 @@ def _possible(known: Known, each: _Rated, others: Sequence[_Rated]) -> bool:
         and other.accuracy >= enough
         for other in others
     )
+
+
+def worth_emulating(known: Known, route: RouteSpace, cost: float | None) -> bool:
+    """Whether a candidate is worth the minutes that accuracy on an emulated core takes, if it does.
+
+    It is not where something that keeps the accuracy asked for costs less: nobody would ship it.
+    """
+    best = known.cheapest
+    if not route.emulated or known.floor is None or best is None or cost is None:
+        return True
+    return cost < best.cost

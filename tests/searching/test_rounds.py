@@ -87,6 +87,20 @@ def test_it_is_judged_at_once_where_nothing_cheaper_keeps_the_accuracy() -> None
     assert judged == 1
 
 
+@pytest.mark.parametrize("int8", [0.796, 0.791])
+def test_what_runs_on_an_emulated_core_is_judged_only_where_nothing_cheaper_will_do(
+    int8: float,
+) -> None:
+    dense = {"float32": 0.8, "float16-arithmetic": 0.8, "int8": int8}
+    known = searched(Formula(phone_space(), error=TABLES, dense=dense))
+    costs = [
+        each.outcome.cost
+        for each in in_full(known)
+        if each.task.candidate.route == "float16-channels" and each.outcome is not None
+    ]
+    assert max(costs, default=0.0) < DENSE_COST["int8"]
+
+
 def test_of_one_kind_of_route_the_cheapest_tells_what_the_others_lose() -> None:
     known = searched(Formula(phone_space(), error=TABLES))
     parts = {each.task.candidate.route for each in known.finished if each.task.stage is Stage.PART}
