@@ -93,7 +93,7 @@ _extent = options.together(
 
 
 @click.command("search")
-@click.argument("model", type=options.PATH, metavar="MODEL")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @click.option(
     "--devices",
     required=True,

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeprune.conversion.given import as_given
 from edgeprune.core.data import Scale
-from edgeprune.core.errors import CheckError, InputError, TargetError
+from edgeprune.core.errors import CheckError, InputError
 from edgeprune.core.files import Artifact, make_output_folder, require_output_folder
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.runtime import read_runtime
@@ -34,14 +34,11 @@ from edgeprune.report.route_files import (
     make_route_files,
 )
 from edgeprune.report.route_table import Need, RouteResult, Routes
-from edgeprune.targets.find import measures_device
 from edgeprune.targets.inference_cost import cost_of
 from edgeprune.targets.measurement import Measurement, Settings, speedup_over
 from edgeprune.targets.measuring import (
-    default_target,
+    instrument_for,
     measure_each,
-    readiness_for,
-    require_ready,
 )
 from edgeprune.targets.missing import not_measured
 from edgeprune.tflite.format.file import read
@@ -99,7 +96,7 @@ def routes(
     """
     profile = _in_runtime(load_profile(device), runtime)
     chosen = _settings(settings, runtime, progress)
-    instrument = _instrument(profile, target)
+    instrument = instrument_for(profile, target)
     served = _serving(profile, goal)
     unmet = {
         route.name: why_unmet(profile, route, _runtime_name(profile, chosen)) for route in served
@@ -162,20 +159,6 @@ def _in_runtime(profile: DeviceProfile, runtime: str | None) -> DeviceProfile:
     listed = {each.name for each in profile.runtimes}
     known = runtime is not None and read_runtime(runtime)[0] in listed
     return profile.in_runtime(runtime) if known else profile
-
-
-def _instrument(profile: DeviceProfile, asked: str | None) -> str | None:
-    """The instrument to measure with; None if none of the device's own is ready here."""
-    if asked is None:
-        default = default_target(profile)
-        return default if default and readiness_for(default, profile).ready else None
-    require_ready([asked])
-    if not measures_device(asked, profile):
-        raise TargetError(
-            f"Target '{asked}' does not measure {profile.name}, and no other device's time tells "
-            f"which route is fast there. Expected one of {', '.join(profile.targets)}."
-        )
-    return asked
 
 
 def _serving(profile: DeviceProfile, goal: Goal | None) -> tuple[Route, ...]:

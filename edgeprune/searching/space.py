@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeprune.core.errors import InputError, ProfileError, TargetError
+from edgeprune.core.errors import InputError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.terms import Activation, Allocation, Numerics
@@ -18,8 +18,8 @@ from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.profiles.rules import HALF_PRECISION, Route
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import Candidate
-from edgeprune.targets.find import find_target, measures_device
-from edgeprune.targets.measuring import default_target, readiness_for, require_ready
+from edgeprune.targets.find import find_target
+from edgeprune.targets.measuring import instrument_for
 from edgeprune.targets.target import OnCores, Remote
 
 SPACE_SCHEMA = 1
@@ -302,7 +302,7 @@ def _values(route: Route, knob: Knob | None) -> tuple[float, ...]:
 
 
 def _front(profile: DeviceProfile, asked: str | None) -> FrontKey:
-    target = _instrument(profile, asked)
+    target = instrument_for(profile, asked)
     found = find_target(target) if target else None
     accelerator = profile.vela.accelerator if profile.vela else None
     if found is None:
@@ -321,16 +321,3 @@ def _table_unit(profile: DeviceProfile) -> str:
     usable = (route.name for route in profile.offered if _usable(profile, route))
     known = any(costs_in(profile.on(name)) is not None for name in usable)
     return UNIT if known else SIZE_UNIT
-
-
-def _instrument(profile: DeviceProfile, asked: str | None) -> str | None:
-    if asked is None:
-        default = default_target(profile)
-        return default if default and readiness_for(default, profile).ready else None
-    require_ready([asked])
-    if not measures_device(asked, profile):
-        raise TargetError(
-            f"Target '{asked}' does not measure {profile.name}, and no other device's costs tell "
-            f"what is fast there. Expected one of {', '.join(profile.targets)}."
-        )
-    return asked

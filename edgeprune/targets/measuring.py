@@ -226,6 +226,27 @@ def targets_for(asked: Sequence[str], profile: DeviceProfile) -> tuple[str, ...]
     return (default,) if default and readiness_for(default, profile).ready else ()
 
 
+def instrument_for(profile: DeviceProfile, asked: str | None) -> str | None:
+    """The one instrument to compare files of a device with; None if none of its own is ready here.
+
+    Args:
+      profile: the device.
+      asked: a target by its name, with its address if it has one; the default one if None.
+
+    Raises:
+      TargetError: the target is unknown, not ready, or does not measure this device.
+    """
+    if asked is None:
+        return next(iter(targets_for((), profile)), None)
+    require_ready([asked])
+    if not measures_device(asked, profile):
+        raise TargetError(
+            f"Target '{asked}' does not measure {profile.name}, and no other device's costs tell "
+            f"what is fast there. Expected one of {', '.join(profile.targets)}."
+        )
+    return asked
+
+
 def readiness_for(name: str, profile: DeviceProfile) -> Readiness:
     """Whether a target can be used for a device: one that emulates cores may lack the device's."""
     target = find_target(name)

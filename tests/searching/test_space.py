@@ -26,7 +26,7 @@ def space(*devices: str, routes: tuple[str, ...] | None = None, epochs: int = 0)
 @pytest.fixture(autouse=True)
 def _no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is set up on this computer."""
-    monkeypatch.setattr("edgeprune.searching.space.default_target", lambda _: None)
+    monkeypatch.setattr("edgeprune.targets.measuring.default_target", lambda _: None)
 
 
 def test_a_phone_has_four_references_and_four_pruned_routes_by_cost() -> None:
