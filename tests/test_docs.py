@@ -54,7 +54,8 @@ def edgeprune_lines() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("place", "words"), list(edgeprune_lines()))
 def test_every_command_in_the_pages_exists_with_its_options(place: str, words: list[str]) -> None:
     command: click.Command | None = cli
-    context = click.Context(cli)
+    # click keeps the help option that it makes here, for the tests of the commands too.
+    context = click.Context(cli, **cli.context_settings)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         inner = command.get_command(context, words[0])
         if inner is None:  # `devices` takes words in the place of a command

@@ -112,7 +112,11 @@ def test_an_interrupted_search_keeps_what_is_finished_and_ends_with_the_same_fro
     with pytest.raises(SystemExit):
         run(model, tmp_path / "out")
     kept = json.loads((tmp_path / "out" / "search.json").read_text())
-    assert len(kept["fronts"][0]["references"]) == 3
+    judged = {point["route"] for point in kept["fronts"][0]["references"]}
+    assert judged == {
+        "float32",
+        "int8",
+    }  # what runs on an emulated core comes late
     pretended.before = lambda _: None
     found = run(model, tmp_path / "out")
     assert {task.key for task in pretended.asked} == {task.key for task in tasks}
