@@ -7,7 +7,7 @@ is lifted from it; what is pruned of that is written back into the file.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.conversion.lift.write_back.write import write_back
 from edgeprune.conversion.manifest import sha256_of
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
@@ -40,6 +41,18 @@ class Given:
     def sha256(self) -> str:
         """Hash of the file that was lifted, else of the model, see `hash_model`."""
         return sha256_of(self.model, None if self.lifted is None else self.lifted.path)
+
+    def prove_on(self, x: Sequence[Array]) -> None:
+        """Compares what was lifted with the file on samples too; a model of Keras' own is itself.
+
+        Args:
+          x: `[n, ...]` for each input of the model.
+
+        Raises:
+          Unliftable: Keras computes something else; names the first operator that does.
+        """
+        if self.lifted is not None:
+            prove(self.lifted, x)
 
     def pruned(self, model: Model) -> Model | PrunedFile:
         """What pruning gives: the smaller or sparser model, or the file that it is written into."""

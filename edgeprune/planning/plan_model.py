@@ -107,6 +107,8 @@ def plan(
     given = as_given(model)
     offered = load_profile(device).in_runtime(runtime).within_arena(max_arena)
     known = samples_of(x, ports_of(given.model), most_samples(samples))
+    if known is not None:
+        given.prove_on(known.x)
     mapped = map_layers(given.model)
     require_stateless(mapped)
     layers = describe_layers(mapped)

@@ -92,6 +92,8 @@ def prune(
     ports = ports_of(dense)
     most = most_samples(samples)
     source = None if data is None else open_source(data, ports)
+    if isinstance(source, Data | Table):
+        given.prove_on(source.some(LOOKED_AT).x)
     mapped = _changed(dense, plan)
     plan = _without_lost_layers(plan, mapped)
     if training is not None and (plan.pruned or training.quantize_aware):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -10,7 +11,16 @@ import numpy as np
 import pytest
 
 from edgeprune.conversion.convert import export
-from edgeprune.conversion.given import PrunedFile, as_given, exportable, file_of, keras_model_of
+from edgeprune.conversion.given import (
+    Given,
+    PrunedFile,
+    as_given,
+    exportable,
+    file_of,
+    keras_model_of,
+)
+from edgeprune.conversion.lift.lifted import Unliftable
+from edgeprune.conversion.lift.walk import lift
 from edgeprune.conversion.manifest import hash_model
 from edgeprune.conversion.plan_beside import keep_plan, kept_plan
 from edgeprune.core.errors import OutputError, PlanError, TfliteError
@@ -21,6 +31,7 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import read
+from tests.support.lift_cases import single
 from tests.support.lift_networks import residual
 
 
@@ -57,6 +68,18 @@ def test_what_is_pruned_of_a_file_is_written_back_and_has_a_twin(tmp_path: Path)
     found = HOST.run(read(artifact.path), [x], "LiteRT").outputs[0]
     np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)
     assert artifact.size_bytes < 0.6 * path.stat().st_size
+
+
+def test_what_only_the_samples_of_a_verb_show_ends_it_before_any_work(tmp_path: Path) -> None:
+    lifted = lift(single(tmp_path / "six.tflite", "RELU6", [(1, 5)], [(1, 5)]))
+    x = keras.Input((5,))
+    wrong = keras.Model(x, keras.layers.ReLU(name="block_RELU6")(x))
+    given = Given("six.tflite", wrong, dataclasses.replace(lifted, model=wrong))
+    shown = np.full((4, 5), 9, np.float32)
+    made = plan(given, "xnnpack-x86", x=shown / 9, look_around=False)
+    for ask in (lambda: plan(given, "xnnpack-x86", x=shown), lambda: prune(given, made, shown)):
+        with pytest.raises(Unliftable, match=r"operator 0 \(RELU6\)"):
+            ask()
 
 
 def test_a_plan_is_found_again_beside_the_file_that_came_of_it(tmp_path: Path) -> None:
