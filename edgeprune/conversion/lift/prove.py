@@ -35,7 +35,7 @@ _MOST_GIVEN = 8
 
 
 def prove(lifted: Lifted, inputs: Sequence[Array] | None = None) -> float:
-    """Compares a lifted model with the interpreter, on generated inputs and on given ones.
+    """Compares a lifted model with the interpreter, on generated inputs or on given ones.
 
     Where XNNPACK computes something else, the interpreter's own kernels decide.
     Weights of whole numbers in hybrid operators count as the real values that they stand for.
@@ -43,7 +43,7 @@ def prove(lifted: Lifted, inputs: Sequence[Array] | None = None) -> float:
     Args:
       lifted: from `lift`.
       inputs: samples `[n, ...]` for each input, in the order of the signature; of many, the first
-        eight are taken.
+        eight are taken; generated ones if None.
 
     Returns:
       The largest difference of an output, of the largest value in it.
@@ -53,12 +53,13 @@ def prove(lifted: Lifted, inputs: Sequence[Array] | None = None) -> float:
         does.
       TfliteError: the interpreter does not run the file.
     """
-    given = [generated_inputs(lifted.graph, _SAMPLES)]
-    if inputs is not None:
-        given.append([array[:_MOST_GIVEN] for array in inputs])
+    if inputs is None:
+        arrays = generated_inputs(lifted.graph, _SAMPLES)
+    else:
+        arrays = [array[:_MOST_GIVEN] for array in inputs]
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         file = _as_floats(lifted.graph, Path(name, "float.tflite"))
-        return max(_compared(lifted, file, arrays, Path(name)) for arrays in given)
+        return _compared(lifted, file, arrays, Path(name))
 
 
 def _as_floats(graph: Graph, path: Path) -> Graph:
