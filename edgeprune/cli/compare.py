@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli import inputs, instruments, options, terminal
-from edgeprune.cli.completion import complete_devices, complete_routes
+from edgeprune.cli.completion import complete_routes
 from edgeprune.cli.output import print_json
 from edgeprune.core.errors import told_quality_warnings
 from edgeprune.core.work_note import parent_and_notes
@@ -29,13 +29,7 @@ def read_routes(_: click.Context, __: click.Parameter, value: str | None) -> tup
 
 @click.command("compare")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
-@click.option(
-    "--devices",
-    required=True,
-    metavar="D1,D2",
-    shell_complete=complete_devices,
-    help="Profiles, products such as pixel 8, or paths, with commas.",
-)
+@options.devices
 @options.data_option(required=True)
 @options.validation_data("Samples with labels to measure accuracy on.")
 @options.samples

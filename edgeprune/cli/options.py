@@ -9,7 +9,12 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from edgeprune.cli.completion import complete_device, complete_route, complete_targets
+from edgeprune.cli.completion import (
+    complete_device,
+    complete_devices,
+    complete_route,
+    complete_targets,
+)
 from edgeprune.cli.option_values import RuntimeChoice, read_affinity, read_scale, read_targets
 from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
@@ -126,6 +131,15 @@ _KINDS = (
     "are several) and labels y [n] (y_NAME for each output, if there are several); a folder of "
     "images with one sub-folder per class; or file.py:function or module:function, which runs "
     "that code and returns a tf.data.Dataset, a PyDataset, arrays, (x, y) or a dict."
+)
+
+
+devices = click.option(
+    "--devices",
+    required=True,
+    metavar="D1,D2",
+    shell_complete=complete_devices,
+    help="Profiles, products such as pixel 8, or paths, with commas.",
 )
 
 

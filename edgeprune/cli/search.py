@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edgeprune.cli import inputs, options, terminal
-from edgeprune.cli.completion import complete_devices, complete_routes
+from edgeprune.cli.completion import complete_routes
 from edgeprune.cli.output import print_json
 from edgeprune.core.durations import read_duration
 from edgeprune.core.errors import InputError
@@ -94,13 +94,7 @@ _extent = options.together(
 
 @click.command("search")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
-@click.option(
-    "--devices",
-    required=True,
-    metavar="D1,D2",
-    shell_complete=complete_devices,
-    help="Profiles, products such as pixel 8, or paths, with commas.",
-)
+@options.devices
 @options.data_option(required=True)
 @options.validation_data("Labelled samples to judge files by.")
 @options.samples
