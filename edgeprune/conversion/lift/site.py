@@ -14,7 +14,7 @@ from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Constant, Weights
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.layers import Layer
-from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, item_bits
+from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, Tensor, item_bits
 
 KerasTensor = Any
 """A symbolic tensor of Keras."""
@@ -104,7 +104,7 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
         return None
     if tensor.dtype in ("float16", "bfloat16"):
         return values.astype(np.float32)
-    if not tensor.scales.size or tensor.dtype.startswith("float"):
+    if not quantized(tensor):
         return values
     zeros = tensor.zero_points if tensor.zero_points.size else np.zeros(1, np.int64)
     along = [1] * values.ndim
@@ -252,7 +252,7 @@ class Site:
 
     def out_dtype(self, output: int = 0) -> str:
         """The type of an output, as Keras has it."""
-        return real_type(self.building.subgraph.tensors[self.operator.outputs[output]].dtype)
+        return type_of(self.building.subgraph.tensors[self.operator.outputs[output]])
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the front.
@@ -332,6 +332,24 @@ class Site:
 def real_type(dtype: str) -> str:
     """The type in which Keras computes what a file has in `dtype`."""
     return "float32" if dtype.startswith(("float", "bfloat")) else dtype
+
+
+def type_of(tensor: Tensor) -> str:
+    """The type in which Keras computes a tensor: quantized ones in the reals they stand for."""
+    return "float32" if quantized(tensor) else real_type(tensor.dtype)
+
+
+def quantized(tensor: Tensor) -> bool:
+    """Whether whole numbers in it stand for real values."""
+    return tensor.scales.size > 0 and not tensor.dtype.startswith(("float", "bfloat"))
+
+
+def span_of(tensor: Tensor) -> tuple[float, float]:
+    """The least and the greatest real value that a tensor with one scale holds."""
+    limits = np.iinfo(tensor.dtype)
+    zero = int(tensor.zero_points[0]) if tensor.zero_points.size else 0
+    step = float(tensor.scales[0])
+    return (int(limits.min) - zero) * step, (int(limits.max) - zero) * step
 
 
 def keras_dtype(tensor: KerasTensor) -> str:

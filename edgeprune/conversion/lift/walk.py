@@ -22,7 +22,8 @@ from edgeprune.conversion.lift.site import (
     Live,
     Shape,
     Site,
-    real_type,
+    quantized,
+    type_of,
 )
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format import file as tflite_file
@@ -30,6 +31,8 @@ from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
 
 _OPAQUE = ("string", "resource", "variant")
+_QUANTIZED = ("int8", "uint8", "int16")
+"""Types whose numbers stand for real values in Keras."""
 _LONGEST_REASON = 200
 _REFUSALS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 """What Keras raises where shapes and options of a damaged file do not fit together."""
@@ -106,7 +109,7 @@ class _Walk:
             self._refuse(Obstacle(-1, f"input {tensor.name!r}", reason), (port.tensor,))
             return None
         name = self.building.unique_name(port.name)
-        dtype = real_type(tensor.dtype)
+        dtype = type_of(tensor)
         whole = self.building.whole
         shape = tensor.shape if whole else (None, *tensor.shape[1:])
         made = keras.Input(batch_shape=shape, dtype=dtype, name=name)
@@ -230,8 +233,12 @@ def _unusable(tensor: Tensor) -> str:
     """Why Keras cannot compute a tensor; empty if it can."""
     if tensor.dtype in _OPAQUE:
         return f"{tensor.name!r} holds {tensor.dtype}"
-    if tensor.scales.size and not tensor.dtype.startswith("float"):
+    if not quantized(tensor):
+        return ""
+    if tensor.dtype not in _QUANTIZED:
         return f"{tensor.name!r} is quantized ({tensor.dtype})"
+    if tensor.scales.size > 1 or not 0 < tensor.scales[0] < np.inf:
+        return f"{tensor.name!r} has the scales {tensor.scales.tolist()[:3]} instead of one"
     return ""
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from edgeprune.conversion.lift.operators.spectrum import real_part
-from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Site
+from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Live, Site
 from edgeprune.keras_model.layers import Layer
 
 
@@ -34,6 +34,11 @@ def by_operation(operation: str) -> Callable[[Site], KerasTensor]:
         return site.compute("", getattr(keras.ops, operation), site.tensor(0))
 
     return lift
+
+
+def as_it_is(site: Site) -> Live:
+    """QUANTIZE and DEQUANTIZE: another storage of the same real values."""
+    return Live(site.tensor(0), site.shape(0))
 
 
 def leaky_relu(site: Site) -> KerasTensor:
