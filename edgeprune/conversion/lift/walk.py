@@ -15,6 +15,7 @@ from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
+from edgeprune.conversion.lift.saturation import saturated
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
     BlockedError,
@@ -194,6 +195,8 @@ class _Walk:
             raise BlockedError(f"it gives {list(live.shape)}")
         if not _agree(live.shape, tensor):
             raise BlockedError(f"it gives {list(live.shape)}, the file has {list(tensor.shape)}")
+        if live.imaginary is None:
+            live = Live(saturated(site, number, live.tensor), live.shape)
         self.building.live[index] = live
         if live.imaginary is not None:
             return
