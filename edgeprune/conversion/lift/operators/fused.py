@@ -19,7 +19,10 @@ _LIMITS: Mapping[str | None, tuple[float, float]] = {
 }
 
 _ENDED = frozenset(
-    "CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV FULLY_CONNECTED ADD SUB MUL DIV".split()
+    (
+        *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"),
+        *("ADD", "SUB", "MUL", "DIV"),
+    )
 )
 """Operators of which a quantized output may be all that says how they end."""
 
