@@ -161,6 +161,8 @@ def what_to_ship(
     dense: Artifact,
     pruned: Artifact,
     source: str,
+    *,
+    limited: bool = False,
 ) -> Shipping:
     """The pruned file if an instrument says that it gains and it is as accurate, else the dense.
 
@@ -170,6 +172,7 @@ def what_to_ship(
       dense: the unpruned file.
       pruned: the pruned file, whose checks passed.
       source: what measured the gain, and how; empty if nothing did.
+      limited: whether a person said what may be lost, which the pruned file keeps.
     """
     size = f"{dense.size_bytes / 1024:.0f} → {pruned.size_bytes / 1024:.0f} KiB"
     named = "accuracy not measured"
@@ -178,7 +181,7 @@ def what_to_ship(
     facts = f"{gain.text}; {named}; {size}"
     if source:
         facts += f"; {source}"
-    if accuracy and accuracy[0] - accuracy[1] > LOST_ACCURACY:
+    if accuracy and not limited and accuracy[0] - accuracy[1] > LOST_ACCURACY:
         return Shipping(None, f"the pruned file loses accuracy; prune less, or train ({facts})")
     if not source:
         return Shipping(None, f"nothing proves a gain on the device yet ({facts})")

@@ -16,6 +16,7 @@ from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.report.accuracies import AccuracyRow, accuracy_grid
 from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
+from edgeprune.report.drop import Drop, drop_grid
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
 from edgeprune.report.loading.snippet import Snippet
@@ -59,6 +60,8 @@ class DeviceReport(Printable):
     """Of the float networks and of both files, on the same samples."""
     no_accuracy: str = ""
     """Why there is none, where the files ran."""
+    drop: Drop | None = None
+    """What is lost of it, where a limit of that was asked for; a check of the verdict too."""
     baselines: tuple[Baseline, ...] = ()
     """Dense files that would be taken in place of the pruned one, by number format."""
     expected: Expected | None = None
@@ -138,7 +141,9 @@ class DeviceReport(Printable):
             return None
         _, pruned = self._own
         source = pruned.source if pruned else ""
-        return what_to_ship(self.gain, self.accuracy, self.dense_artifact, self.artifact, source)
+        limited = self.drop is not None
+        files = (self.dense_artifact, self.artifact)
+        return what_to_ship(self.gain, self.accuracy, *files, source, limited=limited)
 
     @property
     def ok(self) -> bool:
@@ -157,6 +162,7 @@ class DeviceReport(Printable):
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
             "accuracy": self._accuracy_json(),
+            "drop": self.drop.to_json() if self.drop else None,
             "baselines": [baseline.to_json() for baseline in self.baselines],
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
@@ -265,7 +271,10 @@ class Report(Printable):
         return next((ship for ship in found if ship and ship.artifact), None)
 
     def accuracy_grids(self) -> tuple[Grid, ...]:
-        """The accuracies of float networks and files, in one table; none where none is known."""
+        """The accuracies of float networks and files, and what is lost where that is limited.
+
+        Each is one table, and none where nothing is known.
+        """
         return _accuracy_grids(self.devices)
 
     def baseline_grids(self) -> tuple[Grid, ...]:
@@ -320,8 +329,11 @@ def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
 
 
 def _accuracy_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
-    rows = [(report.title, row) for report in reports for row in report.accuracies]
-    return (accuracy_grid(rows),) if rows else ()
+    every = list(reports)
+    rows = [(report.title, row) for report in every for row in report.accuracies]
+    drops = [(report.title, report.drop) for report in every if report.drop]
+    accuracies = (accuracy_grid(rows),) if rows else ()
+    return (*accuracies, drop_grid(drops)) if drops else accuracies
 
 
 _COLUMNS = (
