@@ -69,8 +69,10 @@ def test_a_folder_of_images_becomes_a_file_for_a_phone_with_the_names_of_its_cla
 def test_a_keyword_spotter_becomes_a_c_array_and_firmware(tmp_path: Path) -> None:
     printed = run_example("keyword_spotting.py", tmp_path)
     assert accuracies(printed)[0] > 0.9
-    for ending in ("tflite", "cc", "h"):
-        assert (tmp_path / f"keywords.{ending}").exists()
+    header = (tmp_path / "keywords.h").read_text(encoding="utf-8")
+    assert "Bytes of arena, measured by TFLM" in header
+    assert "resolver.AddDepthwiseConv2D()" in header
+    assert (tmp_path / "keywords.cc").exists()
     assert "cortex-m-tflm: measured by tflm" in printed
     assert "resolver.AddDepthwiseConv2D()" in printed
 
