@@ -57,7 +57,10 @@ def first_apart(
       WorkerError: the interpreter does not run the file with these tensors as outputs.
     """
     made = lifted_values(lifted)
-    operators = [each for each in lifted.graph.operators if any(i in made for i in each.outputs)]
+    # Those of islands are not lifted: it is the interpreter that runs them.
+    islands = {index for island in lifted.islands for index in island.operators}
+    lifted_ones = [each for each in lifted.graph.operators if each.index not in islands]
+    operators = [each for each in lifted_ones if any(i in made for i in each.outputs)]
     total = sum(map(math.prod, _shapes(lifted, {i for each in operators for i in each.outputs})))
     few = [array[: max(1, most_values // max(total, 1))] for array in arrays]
     for part in _parts(lifted, operators, most_values // len(few[0])):

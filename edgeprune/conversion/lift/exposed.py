@@ -42,5 +42,12 @@ def run_exposed(
         "input_tensors": [port.tensor for port in input_ports(lifted.graph)],
         "output_tensors": list(tensors),
     }
-    job = {"kind": "run", "runtime": RUNTIME, "threads": 1, "delegates": False, "models": [model]}
+    job = {
+        "kind": "run",
+        "runtime": RUNTIME,
+        "threads": 1,
+        "delegates": False,
+        "fresh": lifted.graph.keeps_state,
+        "models": [model],
+    }
     return run_worker(job, [arrays], launcher=launcher_of(RUNTIME)).outputs
