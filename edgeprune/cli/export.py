@@ -101,7 +101,7 @@ def export_command(
         found = kept_plan(given and given.model, model, profile.name)
     if given is None:
         given = to_convert(model, profile, route or (found.route if found else None), numerics)
-    else:
+    if given is not None:
         load_ranges(given.model, model)
     x = None if given is None else inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
