@@ -15,6 +15,7 @@ from edgeprune.conversion.lift.walk import lift
 from edgeprune.planning.plan_model import plan
 
 L = keras.layers
+pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
 
 
 def network() -> Any:
@@ -27,7 +28,7 @@ def network() -> Any:
     squeezed = L.GlobalAveragePooling2D(keepdims=True)(y)
     y = L.Multiply()([y, L.Conv2D(32, 1, activation="sigmoid", name="gate")(squeezed)])
     x = L.Add()([x, L.Conv2D(16, 1, name="narrow")(y)])
-    x = L.Concatenate()([L.MaxPooling2D()(x), L.AveragePooling2D()(x)])
+    x = L.Concatenate()([L.MaxPooling2D()(x), L.AveragePooling2D(2)(x)])
     x = L.Conv2D(32, 3, activation="hard_silu", name="last")(x)
     x = L.Dense(7, activation="softmax", name="scores")(L.GlobalAveragePooling2D()(x))
     return keras.Model(image, x)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.conversion.lift.lifted import Unliftable
+from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.tflite.format.draft import load, write
@@ -71,3 +74,12 @@ def test_weights_whose_steps_are_no_numbers_are_refused(tmp_path: Path) -> None:
     write(draft, tmp_path / "endless.tflite")
     message = refusal(tmp_path / "endless.tflite")
     assert "operator 1 (CONV_2D): tensor 'k' has scales that are not finite" in message
+
+
+def test_a_function_that_keras_has_for_real_numbers_alone_is_refused(tmp_path: Path) -> None:
+    net = Net()
+    x, y = (net.tensor(name, (1, 4), "int8") for name in "xy")
+    net.operator("SOFTMAX", [x], [y], 1, schema.SoftmaxOptionsT(beta=1))
+    lifted = lift(net.save(tmp_path / "whole.tflite", [x], [y]))
+    with pytest.raises(Unliftable, match=r"whole.tflite: .*the model: Keras does not run it"):
+        prove(lifted)
