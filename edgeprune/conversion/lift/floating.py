@@ -28,20 +28,20 @@ def hybrid_weights(graph: Graph) -> tuple[int, ...]:
         if tensor.constant
         and quantized(tensor)
         and any(
-            operator.op not in RESTORING and not _in_steps(subgraph, operator)
+            operator.op not in RESTORING and not in_steps(subgraph, operator)
             for operator, _ in subgraph.readers.get(tensor.index, ())
         )
     )
 
 
-def _in_steps(subgraph: Subgraph, operator: Operator) -> bool:
+def in_steps(subgraph: Subgraph, operator: Operator) -> bool:
     """Whether an operator makes quantized values, of quantized ones."""
     return any(quantized(subgraph.tensors[index]) for index in operator.outputs if index >= 0)
 
 
 def computes_in_steps(graph: Graph) -> bool:
     """Whether an operator of the main subgraph makes quantized values."""
-    return any(_in_steps(graph.subgraphs[0], operator) for operator in graph.operators)
+    return any(in_steps(graph.subgraphs[0], operator) for operator in graph.operators)
 
 
 def with_float_weights(draft: Draft) -> Draft:

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.conversion.lift.floating import hybrid_weights, with_float_weights
+from edgeprune.conversion.lift.floating import (
+    computes_in_steps,
+    hybrid_weights,
+    with_float_weights,
+)
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.write_back.steps import MOST_STEPS, first_apart, spread_inputs
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.interface import infer
@@ -35,11 +40,15 @@ def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
     """Runs a file in every installed runtime, and compares its outputs with those of its twin.
 
     Where weights are integers and runtimes round activations too, what is compared is the file with
-    the real values that the integers stand for.
+    the real values that the integers stand for. Of a file with quantized activations each operator
+    that changed is compared, see `steps`.
 
     Raises:
       TfliteError: a runtime does not run it, or it computes something else.
     """
+    if computes_in_steps(written):
+        _check_steps(lifted, twin, written)
+        return
     inputs = generated_inputs(written, _SAMPLES)
     wanted = outputs_of(twin, written, inputs)
     for runtime in installed_runtimes():
@@ -54,6 +63,21 @@ def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
                 f"{_TOLERANCE:g} of its outputs. Received: outputs of {runtime} that differ by "
                 f"{error:.2g}. Nothing was written; leave layers out with --skip to find the one "
                 "at fault, and report it with this file."
+            )
+
+
+def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
+    """As `check_against_twin`, for a file with quantized activations."""
+    inputs = spread_inputs(written, _SAMPLES)
+    for runtime in installed_runtimes():
+        _run(lifted, written, inputs, runtime)
+        apart = first_apart(lifted, twin, written, inputs, runtime)
+        if apart is not None:
+            raise TfliteError(
+                f"{lifted.path}: {apart.operator.op} (operator {apart.operator.index}, "
+                f"{apart.name!r}): expected outputs of the pruned model, to {MOST_STEPS:g} steps. "
+                f"Received: outputs of {runtime} that differ by {apart.steps:.3g} steps. Nothing "
+                "was written; leave its layer out with --skip, and report it with this file."
             )
 
 
