@@ -40,8 +40,10 @@ def in_steps(subgraph: Subgraph, operator: Operator) -> bool:
 
 
 def computes_in_steps(graph: Graph) -> bool:
-    """Whether an operator of the main subgraph makes quantized values."""
-    return any(in_steps(graph.subgraphs[0], operator) for operator in graph.operators)
+    """Whether the main subgraph takes or makes quantized values."""
+    main = graph.subgraphs[0]
+    takes = any(quantized(main.tensors[index]) for index in main.inputs)
+    return takes or any(in_steps(main, operator) for operator in main.operators)
 
 
 def with_float_weights(draft: Draft) -> Draft:

@@ -18,8 +18,8 @@ _LARGEST = {"int4": 7, "int8": 127, "int16": 32767}
 """Largest integer of the symmetric types: the smallest one is left out, so that zero is exact."""
 _LEAST = {"int4": -8}
 _ASYMMETRIC = ("uint8", "int8")
-_ON_GRID = 1e-3
-"""By how much of a step a value may miss its integer: float32 rounds products by less."""
+_NEAR = 1e-3
+"""By how much of a step a point of a grid may seem off it: float32 rounds products by less."""
 _COARSEST = 2
 """A slice keeps its scale while its values use at least half of the range."""
 _FINEST = 256
@@ -193,22 +193,23 @@ def _exact(dtype: str, row: Array, old: Grid) -> Array:
     largest = row[np.argsort(np.abs(row))[-_LOOKED_AT:]]
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = largest[None, :] / old.scales[:, None]
-    likely = np.flatnonzero((np.abs(steps - np.rint(steps)) <= _ON_GRID).all(axis=1))
+    likely = np.flatnonzero((np.abs(steps - np.rint(steps)) <= _NEAR).all(axis=1))
     held = [each for each in likely if _fits(dtype, row, old, each, exactly=True)]
     return np.array(held, int)
 
 
 def _fits(dtype: str, row: Array, old: Grid, index: int, *, exactly: bool) -> bool:
-    """Whether a grid holds a row, on its points or within its range."""
+    """Whether a grid holds a row: as its points, bit for bit, or within its range."""
     least, most = limits_of(dtype)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = row / old.scales[index]
     low, high = least - old.zeros[index], most - old.zeros[index]
-    slack = _ON_GRID if exactly else 0.0
-    low = low if exactly or old.zeros[index] else max(low, -high)
-    if steps.size and (steps.min() < low - slack or steps.max() > high + slack):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = row.astype(np.float64) / old.scales[index]
+    points = np.rint(steps)
+    if not (np.isfinite(points).all() and points.size):
         return False
     if exactly:
-        return bool((np.abs(steps - np.rint(steps)) <= _ON_GRID).all())
-    wide = steps.max(initial=0) - steps.min(initial=0)
-    return bool(max(wide, 2 * np.abs(steps).max(initial=0)) * _COARSEST >= high - low)
+        read = (points * old.scales[index].astype(np.float64)).astype(np.float32)
+        return bool(points.min() >= low and points.max() <= high and np.array_equal(read, row))
+    low = low if old.zeros[index] else max(low, -high)
+    used = max(np.ptp(steps), 2 * np.abs(steps).max())
+    return bool(steps.min() >= low and steps.max() <= high and used * _COARSEST >= high - low)

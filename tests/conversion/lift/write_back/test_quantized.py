@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.samples import samples_for
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.conversion.lift.write_back.grid import Grid
-from edgeprune.conversion.lift.write_back.steps import spread_inputs
 from edgeprune.conversion.lift.write_back.stored import store_on
 from edgeprune.conversion.lift.write_back.write import write_back
 from edgeprune.core.errors import TfliteError
@@ -107,7 +107,7 @@ def test_removed_channels_take_their_scales_and_biases_along(kind: Kind, tmp_pat
         assert set(named(written, name).scales) <= set(named(lifted.graph, name).scales)
     for name in ("wide/w", "deep/w", "scores/w"):
         assert set(integers(written, name).ravel()) <= set(integers(lifted.graph, name).ravel())
-    x = spread_inputs(written, 3)
+    x = samples_for(written)
     found = [HOST.run(written, x, runtime).outputs[0] for runtime in RUNTIMES]
     assert all(np.isfinite(each).all() and each.any() for each in found)
 
@@ -126,6 +126,6 @@ def test_a_wrong_scale_of_a_bias_is_noticed_and_nothing_written(
 
     monkeypatch.setattr("edgeprune.conversion.lift.write_back.scales.store_on", wrong)
     output = tmp_path / "out.tflite"
-    with pytest.raises(TfliteError, match=r"CONV_2D \(operator 2, 'wide'\).* steps"):
+    with pytest.raises(TfliteError, match=r"CONV_2D \(operator 2, 'wide'\).*steps"):
         write_back(lifted, changed(lifted, wide=3), output)
     assert not output.exists()
