@@ -281,8 +281,10 @@ def _remove_checkpoint(folder: Path) -> None:
 
 
 def _say_result(output: Path, pruned: Any, found: Plan) -> None:
+    from edgeprune.cli import tables
     from edgeprune.keras_model.sparsity import reached_sparsity
 
+    tables.show_islands(found)
     reached = reached_sparsity(pruned, found)
     terminal.show(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
 
