@@ -157,6 +157,8 @@ def prune_command(
 
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
         loaded = as_given(model)
+    if loaded.untouched:
+        terminal.say(loaded.untouched)
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)
