@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from edgeprune.pruning.training.settings import Training
 
 
+_FOLDED = (
+    "In a .tflite file batch normalisation is folded into the weights: they were trained, and no "
+    "statistics with them."
+)
+
+
 @click.command("prune")
 @click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
 @options.device
@@ -183,6 +189,8 @@ def prune_command(
         print_json(result | _result_json(pruned, found, fitted, warnings))
     else:
         _say_result(output, pruned, found)
+        if epochs and loaded.lifted is not None:
+            terminal.show(_FOLDED)
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)

@@ -184,7 +184,7 @@ def _export(
         raise DataError(_no_data(profile))
     content = convert(model, profile, chosen, isolated=isolated)
     samples = None
-    trained, told = usable_ranges(model, content) if chosen == "int8" else (None, ())
+    trained, told = usable_ranges(model, given.sha256, content) if chosen == "int8" else (None, ())
     if trained is not None:
         content = quantized(model, profile, content, trained.ranges, isolated=isolated)
     elif chosen == "int8":
@@ -260,7 +260,7 @@ def _asked(
 def _opened(model: Any) -> Given:
     """The model, with the ranges that lie beside its file."""
     given = as_given(model)
-    if isinstance(model, str | Path) and given.lifted is None:
+    if isinstance(model, str | Path):
         load_ranges(given.model, Path(model))
     return given
 

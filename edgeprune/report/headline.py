@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from edgeprune.core.files import Artifact
 from edgeprune.core.plan import Plan
+from edgeprune.targets.inference_cost import InferenceCost
 from edgeprune.targets.measurement import Measurement
 
 LOST_ACCURACY = 0.02
@@ -145,13 +146,15 @@ class Shipping:
 
     artifact: Path | None
     reason: str
+    cost: InferenceCost | None = None
+    """Of one inference with the file, by which files of a device are ranked; None if not known."""
 
     def __str__(self) -> str:
         what = f"Ship {self.artifact}" if self.artifact else "Nothing to ship yet"
         return f"{what}: {self.reason}."
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, the path as text."""
+        """File and reason, the path as text."""
         return {"artifact": str(self.artifact) if self.artifact else None, "reason": self.reason}
 
 

@@ -81,8 +81,9 @@ def _with_loading(report: DeviceReport, entry: Entry) -> DeviceReport:
     if ship is None or report.artifact is None:
         return report
     path = ship.artifact or report.artifact.path
+    route = entry.profile.route.name if path == report.artifact.path else None
     try:
-        loading = snippets(path, entry.offered, entry.profile.route.name)
+        loading = snippets(path, entry.offered, route)
     except EdgepruneError as error:
         return replace(report, notes=(*report.notes, f"No code that loads it: {error}"))
     return replace(report, loading=loading)

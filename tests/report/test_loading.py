@@ -226,7 +226,7 @@ def test_an_npu_has_its_compiler_and_the_array_of_what_that_writes(tmp_path: Pat
     assert "vela net.tflite --accelerator-config ethos-u55-256 --config Arm/vela.ini" in text
     assert "--system-config Ethos_U55_High_End_Embedded --memory-mode Shared_Sram" in text
     assert "AddEthosU()" in text
-    assert "tflite::GetModel(g_net_vela_data)" in text
+    assert "GetModel(g_net_vela_data)" in text
     assert '#include "net_vela.h"' in text
 
 

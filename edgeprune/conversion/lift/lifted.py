@@ -42,6 +42,19 @@ class Constant:
     pads."""
 
 
+@dataclass(frozen=True)
+class IslandPart:
+    """Operators of subgraph 0 that are not lifted, and that one layer runs in the interpreter."""
+
+    layer: str
+    """Name of the layer, an `Island`."""
+    operators: tuple[int, ...]
+    """Their indices. Two islands may both run an operator whose result Keras cannot hold, such as
+    the handle of a variable."""
+    reason: str
+    """Why they are not lifted."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lifted:
     """A .tflite file as a Keras model that computes the same.
@@ -63,6 +76,8 @@ class Lifted:
     """By the name of the layer. A layer that several operators share has the first one's."""
     constants: Mapping[str, Constant]
     """By the name of the layer."""
+    islands: tuple[IslandPart, ...] = ()
+    """Operators that are run in the interpreter; empty for a file that is lifted wholly."""
 
 
 @dataclass(frozen=True)
