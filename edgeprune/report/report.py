@@ -17,7 +17,7 @@ from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.report.accuracies import AccuracyRow, accuracy_grid
 from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
-from edgeprune.report.cheaper_dense import or_cheaper, rivals
+from edgeprune.report.cheaper_dense import least_accuracy, or_cheaper, rivals
 from edgeprune.report.drop import Drop, drop_grid
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
@@ -150,8 +150,8 @@ class DeviceReport(Printable):
         chosen = dense if keeps_dense else pruned
         if ship.artifact is None or chosen is None:
             return ship
-        named = self.accuracy[0] if self.accuracy else None
-        found = rivals(chosen, self.baselines, named, [each.sha256 for each in files])
+        needed = least_accuracy(self.drop, self.accuracies, self.accuracy)
+        found = rivals(chosen, self.baselines, needed, [each.sha256 for each in files])
         than = f"dense {self.numerics}" if keeps_dense else "the pruned file"
         ship = replace(ship, cost=next(iter(ranking_costs([chosen])), None))
         return or_cheaper(ship, than, files[0 if keeps_dense else 1].size_bytes, found)
