@@ -97,7 +97,7 @@ class Host:
     ) -> Reply:
         """Runs samples in a child process, with or without XNNPACK.
 
-        No sample sees a state that the one before it left in the file's variables.
+        No sample sees a state that the one before it left, but in a file that takes a stream.
         """
         job = {
             "kind": "run",
