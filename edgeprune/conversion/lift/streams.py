@@ -50,8 +50,16 @@ def find_streams(graph: Graph) -> Streams:
         return Streams()
     if len(kept) != 2 * len(starts):
         return Streams()
-    aside = (each.index for each in main.operators if each.op in (_READ, _WRITE, _NAMED, _ONCE))
-    return Streams(starts, frozenset(aside))
+    return Streams(starts, frozenset(_aside(main)))
+
+
+def _aside(main: Subgraph) -> Iterator[int]:
+    """The operators that read and write variables, and what makes values for that alone."""
+    for operator in main.operators:
+        readers = [r.op for index in operator.outputs for r, _ in main.readers.get(index, ())]
+        kept = bool(readers) and set(readers) == {_WRITE} and not main.ends & {*operator.outputs}
+        if kept or operator.op in (_READ, _WRITE, _NAMED, _ONCE):
+            yield operator.index
 
 
 class _NoWindowError(Exception):

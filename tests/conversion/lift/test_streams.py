@@ -74,6 +74,8 @@ def stream(
 def test_samples_that_follow_each_other_give_what_the_interpreter_gives(tmp_path: Path) -> None:
     lifted = lift(stream(tmp_path / "stream.tflite"))
     assert lifted.model.input_shape == (None, NEW, CHANNELS)
+    assert set(lifted.operators.values()) == {3, 6}
+    assert {name for name, _ in lifted.tensors.values()} == {"x0", "row", "y_saturated"}
     proof = prove(lifted)
     assert proof.steps is not None
     assert 0.1 < proof.steps < 0.6
