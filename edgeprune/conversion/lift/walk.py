@@ -179,8 +179,8 @@ class _Walk:
         name = self.building.unique_name(self.graph.tensors[operator.outputs[0]].name)
         site = Site(operator, self.building, name)
         try:
-            start = self.streams.starts.get(operator.index)
-            made = entry(site) if start is None else with_past(site, start)
+            window = self.streams.windows.get(operator.index)
+            made = entry(site) if window is None else with_past(site, window.start)
         except _REFUSALS as error:
             said = " ".join(str(error).split())[:_LONGEST_REASON]
             raise BlockedError(f"Keras refuses it ({said})") from error

@@ -101,6 +101,10 @@ def outputs_of(model: Model, graph: Graph, inputs: list[Array]) -> tuple[Array, 
     """
     ports = input_ports(graph)
     given = [_with_batch(graph, port.tensor, x) for port, x in zip(ports, inputs, strict=True)]
+    if all(tensor.shape[:1] == (None,) for tensor in model.inputs):
+        # Samples may follow each other, as they do in the runtime.
+        joined = [array.reshape(-1, *array.shape[2:]) for array in given]
+        return tuple(np.asarray(part) for part in infer(model, joined))
     rows = [infer(model, [array[row] for array in given]) for row in range(len(inputs[0]))]
     return tuple(
         np.stack([np.asarray(part) for part in parts]) for parts in zip(*rows, strict=True)
