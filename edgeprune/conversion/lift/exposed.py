@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeprune.conversion.lift.floating import with_float_weights, write_exposed
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import nodes_of
 from edgeprune.targets.child import run_worker
@@ -32,9 +33,13 @@ def lifted_values(lifted: Lifted) -> dict[int, Any]:
 
 
 def run_exposed(
-    lifted: Lifted, tensors: Sequence[int], arrays: list[Array], folder: Path
+    lifted: Lifted,
+    tensors: Sequence[int],
+    arrays: list[Array],
+    folder: Path,
+    runtime: str = RUNTIME,
 ) -> tuple[Array, ...]:
-    """What the interpreter computes for the given tensors."""
+    """What the interpreter of a runtime computes for the given tensors."""
     path = folder / "exposed.tflite"
     write_exposed(with_float_weights(tflite_draft.load(lifted.path)), tensors, path)
     model = {
@@ -42,5 +47,12 @@ def run_exposed(
         "input_tensors": [port.tensor for port in input_ports(lifted.graph)],
         "output_tensors": list(tensors),
     }
-    job = {"kind": "run", "runtime": RUNTIME, "threads": 1, "delegates": False, "models": [model]}
-    return run_worker(job, [arrays], launcher=launcher_of(RUNTIME)).outputs
+    job = {
+        "kind": "run",
+        "runtime": runtime,
+        "threads": 1,
+        "delegates": False,
+        "fresh": is_fresh(lifted.graph),
+        "models": [model],
+    }
+    return run_worker(job, [arrays], launcher=launcher_of(runtime)).outputs

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from edgeprune.conversion.lift.island import KeptAside
 from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Constant, Weights
 from edgeprune.core.arrays import Array
@@ -47,8 +48,11 @@ class Live:
 class Building:
     """A Keras graph while it grows: values by tensor index, and what `Lifted` says of layers."""
 
-    def __init__(self, graph: Graph, *, whole: bool) -> None:
+    def __init__(
+        self, graph: Graph, *, whole: bool, read_aside: Collection[int] = frozenset()
+    ) -> None:
         self.subgraph: Subgraph = graph.subgraphs[0]
+        self._read_aside = read_aside
         self.whole = whole
         """Whether the first axis has the file's length in Keras too."""
         self.live: dict[int, Live] = {}
@@ -72,6 +76,25 @@ class Building:
             self.known[index] = values
         return self.known[index]
 
+    def note(self, index: int, live: Live) -> None:
+        """Keeps the value of a tensor, which operators aside may read too."""
+        if live.imaginary is None and index in self._read_aside:
+            layer = KeptAside(name=self.unique_name(f"{self.subgraph.tensors[index].name}_kept"))
+            live = Live(layer(live.tensor), live.shape)
+        self.live[index] = live
+        if live.imaginary is None:
+            self.tensors[index] = _place_of(live.tensor)
+
+    def forget(self, index: int) -> None:
+        """Drops what was kept of a tensor."""
+        self.live.pop(index, None)
+        self.tensors.pop(index, None)
+
+    def is_real(self, index: int) -> bool:
+        """Whether Keras has a tensor, of real numbers."""
+        live = self.live.get(index)
+        return live is not None and live.imaginary is None
+
     def unique_name(self, wanted: str) -> str:
         """A layer name that is not taken yet, from a tensor's name."""
         base = layer_name(wanted)
@@ -80,6 +103,14 @@ class Building:
             name, number = f"{base}_{number}", number + 1
         self.names.add(name.lower())
         return name
+
+
+def _place_of(tensor: KerasTensor) -> tuple[str, int]:
+    """The layer or operation that makes a tensor, and which of the outputs of all its calls."""
+    history = tensor._keras_history
+    before = history.operation._inbound_nodes[: history.node_index]
+    earlier = sum(len(node.output_tensors) for node in before)
+    return history.operation.name, earlier + history.tensor_index
 
 
 def layer_name(tensor: str) -> str:

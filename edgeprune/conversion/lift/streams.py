@@ -69,6 +69,11 @@ def find_streams(graph: Graph) -> Streams:
     return Streams(windows, frozenset(_aside(main)))
 
 
+def is_fresh(graph: Graph) -> bool:
+    """Whether each sample has to find variables as they are at first: all but windows."""
+    return graph.keeps_state and not find_streams(graph).windows
+
+
 def _aside(main: Subgraph) -> Iterator[int]:
     """The operators that read and write variables, and what makes values for that alone."""
     for operator in main.operators:

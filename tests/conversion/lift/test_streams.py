@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from edgeprune.conversion.lift.layers import Past
 from edgeprune.conversion.lift.lifted import Unliftable
 from edgeprune.conversion.lift.prove import prove
+from edgeprune.conversion.lift.streams import find_streams, is_fresh
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.tflite.format.file import read
 from tests.support.lift_cases import values
 from tests.support.streams import CHANNELS, LENGTH, NEW, stream
 
@@ -47,11 +49,16 @@ def test_a_past_of_other_values_is_found(tmp_path: Path) -> None:
         lambda path: stream(path, starts=False),
     ],
 )
-def test_a_variable_that_is_no_window_is_refused(
+def test_a_variable_that_is_something_else_is_no_window(
     make: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(Unliftable, match=r"odd.tflite: .*\(READ_VARIABLE\)"):
-        lift(make(tmp_path / "odd.tflite"))
+    assert is_fresh(read(make(tmp_path / "odd.tflite")))
+
+
+def test_a_window_is_kept_from_sample_to_sample(tmp_path: Path) -> None:
+    graph = read(stream(tmp_path / "stream.tflite"))
+    assert list(find_streams(graph).windows) == [3]
+    assert not is_fresh(graph)
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 6))
