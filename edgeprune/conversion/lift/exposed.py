@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeprune.conversion.lift.floating import with_float_weights, write_exposed
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import nodes_of
 from edgeprune.targets.child import run_worker
@@ -51,7 +52,7 @@ def run_exposed(
         "runtime": runtime,
         "threads": 1,
         "delegates": False,
-        "fresh": lifted.graph.keeps_state,
+        "fresh": is_fresh(lifted.graph),
         "models": [model],
     }
     return run_worker(job, [arrays], launcher=launcher_of(runtime)).outputs

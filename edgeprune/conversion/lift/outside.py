@@ -12,7 +12,7 @@ cannot hold are together. Operators that no output depends on are aside: they ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,7 @@ class Outside:
         self._reasons: dict[int, str] = {}
         self._pending: dict[int, Operator] = {}
         self._made: list[tuple[IslandPart, bytes]] = []
+        self.aside = operators_aside(self._main)
 
     @property
     def islands(self) -> tuple[IslandPart, ...]:
@@ -218,14 +219,15 @@ def operators_aside(main: Subgraph) -> frozenset[int]:
     return frozenset(operator.index for operator in main.operators) - needed
 
 
-def read_by(main: Subgraph, aside: Collection[int]) -> frozenset[int]:
+def read_aside(main: Subgraph, besides: frozenset[int]) -> frozenset[int]:
     """The tensors that operators aside read, and others make.
 
     Args:
-      main: the subgraph.
-      aside: the operators' indices.
+      main: the main subgraph.
+      besides: operators that do not count: what they read may change.
     """
-    read = (index for number in aside for index in main.operators[number].inputs)
+    aside = operators_aside(main)
+    read = (index for number in aside - besides for index in main.operators[number].inputs)
     return frozenset(
         index for index in read if index in main.makers and main.makers[index].index not in aside
     )

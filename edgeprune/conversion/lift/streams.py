@@ -29,11 +29,27 @@ _READ, _WRITE, _NAMED, _ONCE = "READ_VARIABLE", "ASSIGN_VARIABLE", "VAR_HANDLE",
 
 
 @dataclass(frozen=True, eq=False)
+class Window:
+    """Places of earlier runs that a file keeps in a variable."""
+
+    read: int
+    """The tensor of the main subgraph in which they are read."""
+    written: int
+    """The one that is kept for the next run."""
+    subgraph: int
+    """The subgraph that runs once, before the first run."""
+    first: int
+    """Its constant with what is there at first."""
+    start: Array
+    """The real values of that, `[length, ...]`."""
+
+
+@dataclass(frozen=True, eq=False)
 class Streams:
     """The windows over earlier runs that a file keeps."""
 
-    starts: Mapping[int, Array] = field(default_factory=dict)
-    """By the CONCATENATION that adds to a window: what is in it at first, `[length, ...]`."""
+    windows: Mapping[int, Window] = field(default_factory=dict)
+    """By the CONCATENATION that adds to a window."""
     aside: frozenset[int] = frozenset()
     """The operators that keep the windows, which Keras does not need."""
 
@@ -45,13 +61,26 @@ def find_streams(graph: Graph) -> Streams:
     kept = [operator for operator in main.operators if operator.op in (_READ, _WRITE)]
     try:
         initial = dict(_initial(graph))
-        starts = dict(_window(main, read, initial) for read in reads)
+        windows = dict(_window(graph, read, initial) for read in reads)
     except (_NoWindowError, *_DAMAGES):
         return Streams()
-    if len(kept) != 2 * len(starts):
+    if len(kept) != 2 * len(windows):
         return Streams()
-    aside = (each.index for each in main.operators if each.op in (_READ, _WRITE, _NAMED, _ONCE))
-    return Streams(starts, frozenset(aside))
+    return Streams(windows, frozenset(_aside(main)))
+
+
+def is_fresh(graph: Graph) -> bool:
+    """Whether each sample has to find variables as they are at first: all but windows."""
+    return graph.keeps_state and not find_streams(graph).windows
+
+
+def _aside(main: Subgraph) -> Iterator[int]:
+    """The operators that read and write variables, and what makes values for that alone."""
+    for operator in main.operators:
+        readers = [r.op for index in operator.outputs for r, _ in main.readers.get(index, ())]
+        kept = bool(readers) and set(readers) == {_WRITE} and not main.ends & {*operator.outputs}
+        if kept or operator.op in (_READ, _WRITE, _NAMED, _ONCE):
+            yield operator.index
 
 
 class _NoWindowError(Exception):
@@ -63,8 +92,8 @@ def _require(holds: bool) -> None:
         raise _NoWindowError
 
 
-def _initial(graph: Graph) -> Iterator[tuple[str, tuple[Tensor, Array]]]:
-    """What the file puts into each variable before the first run."""
+def _initial(graph: Graph) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What the file puts into each variable before the first run: a subgraph, and its constant."""
     for operator in graph.operators:
         if operator.op != _ONCE:
             continue
@@ -73,9 +102,7 @@ def _initial(graph: Graph) -> Iterator[tuple[str, tuple[Tensor, Array]]]:
         once = graph.subgraphs[index]
         for write in once.operators:
             if write.op == _WRITE:
-                values = restored(once, write.inputs[1])
-                _require(values is not None)
-                yield _name(once, write), (once.tensors[write.inputs[1]], np.asarray(values))
+                yield _name(once, write), (index, write.inputs[1])
 
 
 def _name(subgraph: Subgraph, operator: Operator) -> str:
@@ -87,30 +114,32 @@ def _name(subgraph: Subgraph, operator: Operator) -> str:
 
 
 def _window(
-    main: Subgraph, read: Operator, initial: Mapping[str, tuple[Tensor, Array]]
-) -> tuple[int, Array]:
-    """The operator that adds to a window, and what is in it at first."""
-    name = _name(main, read)
-    stored, start = initial.get(name, (None, None))
-    readers = [reader for reader, _ in main.readers.get(read.outputs[0], ())]
-    _require(stored is not None and len(readers) == 1 and readers[0].op == "CONCATENATION")
-    join = readers[0]
-    _require(join.inputs[:1] == read.outputs and len(join.inputs) == 2)
-    _require(join.options.axis == _AXIS and not join.options.fusedActivationFunction)
+    graph: Graph, read: Operator, initial: Mapping[str, tuple[int, int]]
+) -> tuple[int, Window]:
+    """The operator that adds to a window, and the window."""
+    main, name = graph.subgraphs[0], _name(graph.subgraphs[0], read)
+    subgraph, first = initial[name]
+    stored = graph.subgraphs[subgraph].tensors[first]
+    start = restored(graph.subgraphs[subgraph], first)
+    (join,) = [reader for reader, _ in main.readers[read.outputs[0]]]
+    _require(join.op == "CONCATENATION" and len(join.inputs) == 2)
+    _require(join.inputs[:1] == read.outputs and join.options.axis == _AXIS)
+    _require(not join.options.fusedActivationFunction)
     around = [main.tensors[index] for index in (*join.inputs, *join.outputs)]
     _require(all(_alike(stored, tensor) for tensor in around))
-    _require(start is not None and start.shape == around[0].shape and start.shape[:1] == (1,))
-    writes = [each for each in main.operators if each.op == _WRITE and _name(main, each) == name]
-    _require(len(writes) == 1 and writes[0].index > read.index)
-    _require(_is_end_of(main, writes[0].inputs[1], join, around[0].shape[_AXIS]))
-    return join.index, np.asarray(start)[0]
+    _require(start is not None and stored.shape == around[0].shape and stored.shape[0] == 1)
+    (write,) = [each for each in main.operators if each.op == _WRITE and _name(main, each) == name]
+    _require(write.index > read.index)
+    _require(_is_end_of(main, write.inputs[1], join, stored.shape[_AXIS]))
+    return join.index, Window(
+        read.outputs[0], write.inputs[1], subgraph, first, np.asarray(start)[0]
+    )
 
 
-def _alike(first: Tensor | None, second: Tensor) -> bool:
+def _alike(first: Tensor, second: Tensor) -> bool:
     """Whether numbers stand for the same in both tensors."""
     return (
-        first is not None
-        and first.dtype == second.dtype
+        first.dtype == second.dtype
         and np.array_equal(first.scales, second.scales)
         and np.array_equal(first.zero_points, second.zero_points)
     )

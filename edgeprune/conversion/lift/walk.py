@@ -16,7 +16,7 @@ from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
-from edgeprune.conversion.lift.outside import Outside, operators_aside, read_by
+from edgeprune.conversion.lift.outside import Outside, read_aside
 from edgeprune.conversion.lift.saturation import saturated
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
@@ -72,11 +72,9 @@ class _Walk:
     def __init__(self, graph: Graph, *, whole: bool) -> None:
         self.graph = graph
         self.streams = find_streams(graph)
-        aside = operators_aside(graph.subgraphs[0]) - self.streams.aside
-        self.building = Building(graph, whole=whole, read_aside=read_by(graph.subgraphs[0], aside))
+        kept = read_aside(graph.subgraphs[0], self.streams.aside)
+        self.building = Building(graph, whole=whole, read_aside=kept)
         self.outside = Outside(graph, self.building, _unusable)
-        self.aside = aside | self.streams.aside
-        """The operators that Keras does not need."""
         self.obstacles: list[Obstacle] = []
         """What is wrong with inputs and outputs."""
         self.lost: set[int] = set()
@@ -89,11 +87,10 @@ class _Walk:
           Unliftable: as `lift`.
           BatchNeededError: the batch cannot be open.
         """
-        if self.graph.takes_a_stream and not self.streams.aside:
-            raise Unliftable(self.graph.path, _unknown_windows(self.graph))
         inputs = [self._input(port) for port in input_ports(self.graph)]
+        aside = self.outside.aside | self.streams.aside
         for operator in self.graph.operators:
-            if operator.index not in self.aside:
+            if operator.index not in aside:
                 self._step(operator)
         if not self.graph.outputs or not self.graph.inputs:
             self.obstacles.append(Obstacle(-1, "the file", "it has no input or no output"))
@@ -225,8 +222,8 @@ class _Walk:
         name = self.building.unique_name(self.graph.tensors[operator.outputs[0]].name)
         site = Site(operator, self.building, name)
         try:
-            start = self.streams.starts.get(operator.index)
-            made = entry(site) if start is None else with_past(site, start)
+            window = self.streams.windows.get(operator.index)
+            made = entry(site) if window is None else with_past(site, window.start)
         except _REFUSALS as error:
             said = " ".join(str(error).split())[:_LONGEST_REASON]
             raise BlockedError(f"Keras refuses it ({said})") from error
@@ -289,13 +286,6 @@ class _Walk:
         self.building.values.append((layer, [values]))
         self.building.tensors[port.tensor] = (name, 0)
         return made
-
-
-def _unknown_windows(graph: Graph) -> list[Obstacle]:
-    """The operators that read what earlier samples left, where it is not known what they left."""
-    reason = "it keeps more of earlier runs than their last places"
-    reads = (operator for operator in graph.operators if operator.op == "READ_VARIABLE")
-    return [Obstacle(operator.index, operator.op, reason) for operator in reads]
 
 
 def _why_blocked(operator: Operator) -> str:

@@ -63,3 +63,18 @@ def channel_pad(call: LayerCall) -> Coupling:
         (ChannelTensor(call.outputs[0], source.axis, labels),),
         sizes={"before": front, "after": back},
     )
+
+
+def past(call: LayerCall) -> Coupling:
+    """Places of earlier samples before those of the input, with a `value` for the first ones.
+
+    Raises:
+      CannotFollowError: channels lie along the places.
+    """
+    source, shape = only_input(call), tuple(call.layer.shape)
+    require_axis(source, len(source.shape) - 1)
+    kept = ChannelTensor(shape, source.axis, source.labels)
+    made = ChannelTensor(call.outputs[0], source.axis, source.labels)
+    return Coupling(
+        (made,), (WeightAxis("value", source.axis, source.labels),), sizes={"shape": kept}
+    )

@@ -94,6 +94,7 @@ LIFTED_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         "HeldConstant": constants.held_constant,
         "ChannelPad": constants.channel_pad,
         "LegacyResize": passing.spatial,
+        "Past": constants.past,
         "Saturate": passing.elementwise,
     }
 )

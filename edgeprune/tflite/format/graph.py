@@ -194,25 +194,11 @@ class Graph:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether running it may leave something behind that the next sample must not find.
-
-        What a file for streams keeps is there to be found: the samples of a batch are its stream.
-        """
-        tensors = [tensor for subgraph in self.subgraphs for tensor in subgraph.tensors]
-        keeps_resources = any(tensor.dtype == "resource" for tensor in tensors)
-        return any(tensor.variable for tensor in tensors) or (
-            keeps_resources and not self.takes_a_stream
-        )
-
-    @property
-    def takes_a_stream(self) -> bool:
-        """Whether its variables keep places of earlier runs, which are put before the new ones."""
-        main = self.subgraphs[0]
-        reads = [each.outputs[0] for each in main.operators if each.op == "READ_VARIABLE"]
-        joins = [[reader for reader, _ in main.readers.get(index, ())] for index in reads]
-        return bool(reads) and all(
-            len(readers) == 1 and readers[0].op == "CONCATENATION" and readers[0].inputs[0] == index
-            for index, readers in zip(reads, joins, strict=True)
+        """Whether running it may leave something behind for the next run, in variables."""
+        return any(
+            tensor.variable or tensor.dtype == "resource"
+            for subgraph in self.subgraphs
+            for tensor in subgraph.tensors
         )
 
     @property

@@ -18,6 +18,7 @@ from edgeprune.conversion.lift.floating import (
 )
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.samples import samples_for
+from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.interface import infer
@@ -87,7 +88,7 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
 
 def _run(lifted: Lifted, graph: Graph, inputs: list[Array], runtime: str) -> tuple[Array, ...]:
     try:
-        return HOST.run(graph, inputs, runtime).outputs
+        return HOST.run(graph, inputs, runtime, fresh=is_fresh(lifted.graph)).outputs
     except WorkerError as error:
         raise TfliteError(
             f"{lifted.path}: expected a file that {runtime} {installed_runtimes()[runtime]} runs "
@@ -129,6 +130,10 @@ def outputs_of(model: Model, graph: Graph, inputs: list[Array]) -> tuple[Array, 
     """
     ports = input_ports(graph)
     given = [_with_batch(graph, port.tensor, x) for port, x in zip(ports, inputs, strict=True)]
+    if all(tensor.shape[:1] == (None,) for tensor in model.inputs):
+        # Samples may follow each other, as they do in the runtime.
+        joined = [array.reshape(-1, *array.shape[2:]) for array in given]
+        return tuple(np.asarray(part) for part in infer(model, joined))
     rows = [infer(model, [array[row] for array in given]) for row in range(len(inputs[0]))]
     return tuple(
         np.stack([np.asarray(part) for part in parts]) for parts in zip(*rows, strict=True)

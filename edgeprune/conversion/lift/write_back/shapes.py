@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.write_back.values import missing_layer
+from edgeprune.conversion.lift.write_back.windows import window_shapes
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.calls import nodes_of
 from edgeprune.keras_model.layers import Model
@@ -21,7 +22,7 @@ def new_shapes(lifted: Lifted, pruned: Model) -> Mapping[int, Shape]:
       TfliteError: a tensor has other axes than in Keras, so that its new shape is not known.
     """
     before, after = _shapes(lifted.model), _shapes(pruned)
-    found = {}
+    found: dict[int, Shape] = {**window_shapes(lifted, pruned)}
     for index, value in lifted.tensors.items():
         if value not in after:
             raise missing_layer(lifted, value[0])

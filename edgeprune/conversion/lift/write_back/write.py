@@ -15,6 +15,7 @@ from edgeprune.conversion.lift.write_back.scales import stored_values
 from edgeprune.conversion.lift.write_back.shapes import new_shapes
 from edgeprune.conversion.lift.write_back.stored import Stored
 from edgeprune.conversion.lift.write_back.values import Changes, NewValue, new_values
+from edgeprune.conversion.lift.write_back.windows import put_first_values
 from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.keras_model.copies import copy_model
@@ -87,6 +88,7 @@ def _written(
     put_copies(draft, [(value, stored[value]) for value in changes.copied])
     shapes = new_shapes(lifted, pruned)
     put_lengths(draft, shapes)
+    put_first_values(draft, lifted, pruned)
     remove_densify(draft, sparse)
     drop_unused_buffers(draft.model)
     drop_metadata(draft.model, METADATA_NAME)
