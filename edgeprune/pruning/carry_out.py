@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.given import Given, as_given
+from edgeprune.conversion.routes_of_given import require_own_format
 from edgeprune.core.data import Data, Ports
 from edgeprune.core.errors import DataError, PlanError, QualityWarning
 from edgeprune.core.plan import Plan, check_plan
@@ -74,8 +75,8 @@ def prune(
       `save` writes the file with new weights, and whose `model` is this Keras model.
 
     Raises:
-      PlanError: the plan does not fit the model, or changes more than the weights of a .tflite
-        file.
+      PlanError: the plan does not fit the model, changes more than the weights of a .tflite
+        file, or is for another number format than that of a quantized one.
       TfliteError, Unliftable: as `as_given`.
       DataError: training without data, or with labels that do not fit; one shot from batches.
       ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
@@ -89,6 +90,7 @@ def prune(
     given = as_given(model)
     dense = given.model
     _require_weights_alone(given, plan)
+    require_own_format(given, plan)
     ports = ports_of(dense)
     most = most_samples(samples)
     source = None if data is None else open_source(data, ports)
