@@ -129,10 +129,16 @@ def _apart(
 def _computed(
     sources: Sequence[Any], outputs: Sequence[Any], tensors: Sequence[int], values: Values
 ) -> list[Array]:
-    """What a part of a Keras model makes of the interpreter's values, sample by sample."""
+    """What a part of a Keras model makes of the interpreter's values.
+
+    Where its batch is open, all samples are one: a sample may find there what came before it.
+    """
     given = {id(source): index for source, index in zip(sources, tensors, strict=True)}
     unique = list({id(source): source for source in sources}.values())
     function = keras.Function(unique, list(outputs))
+    if all(source.shape[:1] == (None,) for source in unique):
+        read = [_as_keras(source, values[given[id(source)]]) for source in unique]
+        return [np.asarray(each) for each in function(read)]
     rows = []
     for row in range(len(next(iter(values.values())))):
         read = [_as_keras(source, values[given[id(source)]][row]) for source in unique]

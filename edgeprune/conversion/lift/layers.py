@@ -182,6 +182,48 @@ class Saturate(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Past(keras.layers.Layer):
+    """Samples that follow each other, each behind what came before it.
+
+    `[n, new, ...]` becomes `[n, length + new, ...]`: of each sample the last `length` places before
+    it, then its own. Before the first sample of a batch comes a constant.
+
+    Args:
+      shape: of the constant, `[length, ...]`.
+    """
+
+    def __init__(self, shape: Sequence[int], **more: Any) -> None:
+        super().__init__(**more)
+        self.shape = tuple(shape)
+
+    def build(self, _: Any) -> None:
+        """Makes the constant, zeros until it is set."""
+        self.value = self.add_weight(
+            shape=self.shape, name="value", trainable=False, initializer="zeros"
+        )
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """Puts all places into one row, and takes a part of it for each sample."""
+        new = x.shape[1]
+        row = keras.ops.concatenate(
+            [keras.ops.convert_to_tensor(self.value), keras.ops.reshape(x, (-1, *x.shape[2:]))]
+        )
+        first = keras.ops.arange(keras.ops.shape(x)[0]) * new
+        places = first[:, None] + keras.ops.arange(self.shape[0] + new)[None]
+        return keras.ops.take(row, places, axis=0)
+
+    def compute_output_shape(self, shape: Sequence[Size]) -> tuple[Size, ...]:
+        """Shape with what came before."""
+        new = shape[1]
+        return (shape[0], None if new is None else self.shape[0] + new, *shape[2:])
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made from."""
+        return {**super().get_config(), "shape": list(self.shape)}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class LegacyResize(keras.layers.Layer):
     """Resizes images `[n, h, w, c]` the ways that TensorFlow 1 did, which Keras no longer has.
 

@@ -14,6 +14,8 @@ from edgeprune.tflite.format.signature import input_ports
 
 GENERATED = 2
 """Samples that are made up."""
+IN_A_ROW = 24
+"""As many for a file that keeps values of earlier samples, so that it has some."""
 MOST_GIVEN = 8
 """Samples that are taken of many."""
 
@@ -38,14 +40,17 @@ def samples_for(graph: Graph, inputs: Sequence[Array] | None = None) -> list[Arr
 
 
 def _made_up(graph: Graph) -> Iterator[Array]:
-    arrays = generated_inputs(graph, GENERATED)
+    keeps = any(operator.op == "READ_VARIABLE" for operator in graph.operators)
+    arrays = generated_inputs(graph, IN_A_ROW if keeps else GENERATED)
     for port, values in zip(input_ports(graph), arrays, strict=True):
         tensor = _stored_as(graph, port.tensor)
         if values.dtype.kind != "f" or tensor is None:
             yield values
             continue
         low, high = span_of(tensor)
-        yield (low + (values + 1) / 2 * (high - low)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            made = (low + (values + 1.0) / 2 * (high - low)).astype(np.float32)
+        yield made
 
 
 def _stored_as(graph: Graph, index: int) -> Tensor | None:
@@ -61,4 +66,5 @@ def held(tensor: Tensor, values: Array) -> Array:
     if not quantized(tensor):
         return values
     step = float(tensor.scales[0])
-    return np.asarray(np.rint(np.clip(values, *span_of(tensor)) / step) * step, np.float32)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.rint(np.clip(values, *span_of(tensor)) / step) * step, np.float32)

@@ -26,6 +26,7 @@ from edgeprune.conversion.lift.site import (
     quantized,
     type_of,
 )
+from edgeprune.conversion.lift.streams import find_streams, with_past
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
@@ -66,6 +67,7 @@ class _Walk:
     def __init__(self, graph: Graph, *, whole: bool) -> None:
         self.graph = graph
         self.building = Building(graph, whole=whole)
+        self.streams = find_streams(graph)
         self.obstacles: list[Obstacle] = []
         self.lost: set[int] = set()
         """Tensors that are not known, since an operator before them could not be lifted."""
@@ -79,7 +81,8 @@ class _Walk:
         """
         inputs = [self._input(port) for port in input_ports(self.graph)]
         for operator in self.graph.operators:
-            self._step(operator)
+            if operator.index not in self.streams.aside:
+                self._step(operator)
         if not self.graph.outputs or not self.graph.inputs:
             self._refuse(Obstacle(-1, "the file", "it has no input or no output"), ())
         outputs = [] if self.obstacles else list(self._outputs())
@@ -176,7 +179,8 @@ class _Walk:
         name = self.building.unique_name(self.graph.tensors[operator.outputs[0]].name)
         site = Site(operator, self.building, name)
         try:
-            made = entry(site)
+            start = self.streams.starts.get(operator.index)
+            made = entry(site) if start is None else with_past(site, start)
         except _REFUSALS as error:
             said = " ".join(str(error).split())[:_LONGEST_REASON]
             raise BlockedError(f"Keras refuses it ({said})") from error
@@ -217,7 +221,11 @@ class _Walk:
 
     def _constant_output(self, port: Port) -> Any:
         """An output that no input reaches."""
-        values = self.building.constant(port.tensor)
+        try:
+            values = self.building.constant(port.tensor)
+        except BlockedError as error:
+            self.obstacles.append(Obstacle(-1, f"output {port.name!r}", str(error)))
+            return None
         anchor = next(iter(self.building.live.values()), None)
         if values is None or anchor is None:
             self.obstacles.append(Obstacle(-1, f"output {port.name!r}", "nothing computes it"))
