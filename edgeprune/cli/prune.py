@@ -121,7 +121,8 @@ def prune_command(
 
     MODEL may be a .tflite file: what is pruned of it is written back into the file, as OUT.tflite,
     dense and not rewritten; `export` finishes it for the device. Everything that weights do not
-    touch stays as it is.
+    touch stays as it is. A file with int8 or uint8 activations keeps them, and is pruned on the
+    device's int8 routes; --data holds real values as its inputs stand for, or images with --scale.
     """
     asked = {
         "route": route,
@@ -153,9 +154,11 @@ def prune_command(
         require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
     from edgeprune.conversion.given import keras_model_of, save_pruned
+    from edgeprune.conversion.routes_of_given import routes_for
     from edgeprune.keras_model.ports import ports_of
 
     loaded = _load(model)
+    profile = routes_for(loaded, profile, [route])
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)
@@ -175,7 +178,8 @@ def prune_command(
     _require_same_device(found, profile, plan_path)
     how = _aware_where_dense(how, found, loaded.model)
     made, caught = _carried_out(loaded, found, profile, source, samples, how)
-    save_pruned(made, output)
+    file = save_pruned(made, output)
+    new_scales = file and file.new_scales
     pruned = keras_model_of(made)
     _keep_plan(found, pruned, output)
     _keep_ranges(pruned, output)
@@ -185,11 +189,14 @@ def prune_command(
     warnings = [*found.warnings(), *caught]
     if as_json:
         result = {"model": str(model), "device": profile.name, "output": str(output)}
-        print_json(result | _result_json(pruned, found, fitted, warnings))
+        told = _result_json(pruned, found, fitted, warnings)
+        print_json(result | told | {"new_scales": new_scales})
     else:
         _say_result(output, pruned, found)
         if epochs and loaded.lifted is not None:
             terminal.show(_FOLDED)
+    if new_scales:
+        terminal.say(f"{new_scales} scales of weights are new: the old ones do not fit the values.")
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)

@@ -16,12 +16,12 @@ from pathlib import Path
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
-from edgeprune.conversion.lift.write_back.write import write_back
+from edgeprune.conversion.lift.write_back.write import WrittenBack, write_back
 from edgeprune.conversion.manifest import sha256_of
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
-from edgeprune.core.files import Artifact, is_tflite, kind_of, require_tflite_name
+from edgeprune.core.files import is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
@@ -98,8 +98,12 @@ class PrunedFile:
     lifted: Lifted
     model: Model
 
-    def save(self, path: str | Path) -> Artifact:
+    def save(self, path: str | Path) -> WrittenBack:
         """Writes the given file with the new weights: dense, not rewritten.
+
+        Returns:
+          The artifact; its `new_scales` says how many weights of a quantized file left the grid
+          that they had.
 
         Raises:
           EdgepruneError: as `write_back`.
@@ -158,16 +162,19 @@ def require_file(path: Path) -> None:
         raise TfliteError(f"{path}: expected a .tflite file. Received: {received}. Check the path.")
 
 
-def save_pruned(pruned: Model | PrunedFile, output: Path) -> None:
+def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:
     """Writes what pruning gave: a .keras file, or the given file with new weights.
+
+    Returns:
+      As `PrunedFile.save`; None of a .keras file.
 
     Raises:
       EdgepruneError: as `save_model` and `PrunedFile.save`.
     """
     if isinstance(pruned, PrunedFile):
-        pruned.save(output)
-    else:
-        save_model(pruned, output)
+        return pruned.save(output)
+    save_model(pruned, output)
+    return None
 
 
 def keras_model_of(pruned: Model | PrunedFile) -> Model:

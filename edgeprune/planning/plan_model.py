@@ -62,7 +62,8 @@ def plan(
         that may be left, by the device's cost table or the profile's channel costs; what is removed
         is spread so that the loss per cost saved is smallest.
       goal: takes the profile's first route that serves it; the default route if None.
-      route: which of the profile's routes, by its name; "auto" is the one that the device's cost
+      route: which of the profile's routes, by its name, of those in the number format of a
+        quantized `.tflite` file; "auto" is the one that the device's cost
         table expects to be fastest at its default sparsity, among those that serve the goal
         ("latency" if None) and those that leave the model dense; without such a table and for the
         goal "flash", that with the fewest bytes of weights.
@@ -93,6 +94,7 @@ def plan(
     # These import Keras, which planning from a list does not need.
     from edgeprune.conversion.finish import require_packing
     from edgeprune.conversion.given import as_given
+    from edgeprune.conversion.routes_of_given import routes_for
     from edgeprune.keras_model.converter_copy import require_stateless
     from edgeprune.keras_model.layer_info import describe_layers
     from edgeprune.keras_model.ports import ports_of
@@ -106,7 +108,8 @@ def plan(
 
     require_fraction(cost, sparsity)
     given = as_given(model)
-    offered = load_profile(device).in_runtime(runtime).within_arena(max_arena)
+    listed = load_profile(device).in_runtime(runtime).within_arena(max_arena)
+    offered = routes_for(given, listed, [route])
     if x is not None:
         given.require_open_batch()
     known = samples_of(x, ports_of(given.model), most_samples(samples))

@@ -82,9 +82,9 @@ def with_expected(
         return made
     try:
         dense = expect_dense(model().graph, profile)
+        pruned = _pruned_cost(made, dense, mapped, profile, rules)
     except EdgepruneError:
         return made
-    pruned = _pruned_cost(made, dense, mapped, profile, rules)
     if dense is None or pruned is None:
         return made
     return made.model_copy(update={"expected": expected_by_table(profile, dense, pruned)})

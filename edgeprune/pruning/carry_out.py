@@ -13,6 +13,7 @@ from typing import Any
 
 from edgeprune.conversion.given import Given, as_given
 from edgeprune.conversion.lift.island import island_errors
+from edgeprune.conversion.routes_of_given import require_own_format
 from edgeprune.core.data import Data, Ports
 from edgeprune.core.errors import DataError, PlanError, QualityWarning
 from edgeprune.core.plan import Plan, check_plan
@@ -75,8 +76,8 @@ def prune(
       `save` writes the file with new weights, and whose `model` is this Keras model.
 
     Raises:
-      PlanError: the plan does not fit the model, or changes more than the weights of a .tflite
-        file.
+      PlanError: the plan does not fit the model, changes more than the weights of a .tflite
+        file, or is for another number format than that of a quantized one.
       TfliteError, Unliftable: as `as_given`; or samples for a file with a fixed batch.
       DataError: training without data, or with labels that do not fit; one shot from batches.
       ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
@@ -90,6 +91,7 @@ def prune(
     given = as_given(model)
     dense = given.model
     _require_weights_alone(given, plan)
+    require_own_format(given, plan)
     ports = ports_of(dense)
     most = most_samples(samples)
     if data is not None:

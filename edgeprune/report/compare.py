@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeprune.conversion.given import as_given
+from edgeprune.conversion.routes_of_given import routes_for
 from edgeprune.core.data import Data, Ports, Scale
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.progress import Progress, no_progress
@@ -120,6 +121,8 @@ def compare(
     output = Path(folder)
     require_output_folder(output, *_file_names(entries))
     given = as_given(model_path)
+    able = [routes_for(given, profile, names) for profile in profiles]
+    entries = entries_of(able, names, goal, chosen.runtime)
     model = given.model
     split = open_split(data_path, ports_of(model), validation=validation_data, scale=scale)
     if max_drop is not None:

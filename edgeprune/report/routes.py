@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.given import as_given
+from edgeprune.conversion.routes_of_given import routes_for
 from edgeprune.core.data import Scale
 from edgeprune.core.errors import CheckError, InputError
 from edgeprune.core.files import Artifact, make_output_folder, require_output_folder
@@ -94,7 +95,9 @@ def routes(
         route could be made.
       TargetError: the target is unknown, not ready, or does not measure this device.
     """
-    profile = _in_runtime(load_profile(device), runtime)
+    listed = _in_runtime(load_profile(device), runtime)
+    given = as_given(model)
+    profile = routes_for(given, listed)
     chosen = _settings(settings, runtime, progress)
     instrument = instrument_for(profile, target)
     served = _serving(profile, goal)
@@ -104,7 +107,6 @@ def routes(
     able = [route for route in served if not unmet[route.name]]
     if folder is not None:
         require_output_folder(Path(folder), *(f"{route.name}.tflite" for route in able))
-    given = as_given(model)
     samples = None
     if data is not None:
         samples = samples_of(data, ports_of(given.model), CALIBRATION_SAMPLES, scale=scale)

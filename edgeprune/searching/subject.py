@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.conversion.given import Given, as_given
+from edgeprune.conversion.routes_of_given import routes_for
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Ports, Scale
 from edgeprune.core.errors import ProfileError
@@ -129,10 +130,11 @@ def open_subject(
         metric, or the metric cannot be called.
       InputError: the model, the data or a device cannot be read; `samples` is no number.
     """
-    profiles = {found.name: found for found in map(load_profile, devices)}
+    listed = [load_profile(device) for device in devices]
     measure = None if metric is None else open_metric(metric, minimize=minimize)
     most = most_samples(samples)
     given = as_given(model)
+    profiles = {found.name: routes_for(given, found) for found in listed}
     ports = ports_of(given.model)
     train, test = _with_labels(data, ports, validation_data, scale)
     if test is None and budget.needs_labels:

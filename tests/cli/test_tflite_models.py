@@ -13,6 +13,7 @@ import pytest
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import read_embedded
 from tests.support.lift_networks import residual
+from tests.support.quantized_networks import quantized_net
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,3 +91,42 @@ def test_bad_files_and_endings_are_refused_and_nothing_is_written(folder: Path) 
         assert "Traceback" not in done.stderr
         assert said in done.stderr.replace("\n", " ")
     assert {path.name for path in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_quantized_file_goes_all_the_way_in_its_own_number_format(tmp_path: Path) -> None:
+    quantized_net(tmp_path / "m.tflite", "uint8")
+    x = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(60) % 5)
+    device = ("--device", "cortex-m-tflm")
+    asked = (*("--data", "data.npz"), "--sparsity", "0.3", "--json")
+    pruned = run(tmp_path, "prune", "m.tflite", *device, *asked, "-o", "pruned.tflite")
+    assert pruned.returncode == 0, pruned
+    said = json.loads(pruned.stdout)
+    assert said["sparsity"]["reached"] > 0.2
+    assert isinstance(said["new_scales"], int)
+    exported = run(tmp_path, "export", "pruned.tflite", *device, "-o", "out.tflite")
+    assert exported.returncode == 0, exported
+    written = read(tmp_path / "out.tflite")
+    assert {tensor.dtype for tensor in written.tensors} == {"uint8", "int32"}
+    manifest = read_embedded(written.metadata)
+    assert manifest is not None
+    assert (manifest["numerics"], manifest["route"]) == ("int8", "latency")
+
+
+@pytest.mark.slow
+def test_a_device_without_a_route_in_the_format_of_a_file_is_refused(tmp_path: Path) -> None:
+    quantized_net(tmp_path / "m.tflite")
+    x = np.random.default_rng(0).uniform(-1, 1, (40, 8, 8, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 5)
+    device = ("--device", "xnnpack-x86")
+    refused = {
+        "prune": ("m.tflite", *device, "-o", "out.tflite"),
+        "routes": ("m.tflite", *device),
+        "compare": ("m.tflite", "--devices", "xnnpack-x86", "--data", "data.npz", "-o", "out"),
+    }
+    for command, arguments in refused.items():
+        done = run(tmp_path, command, *arguments)
+        assert done.returncode == 2, done
+        assert "expected a device with a route in int8" in done.stderr.replace("\n", " ")
+    assert {path.name for path in tmp_path.iterdir()} == {"m.tflite", "data.npz"}

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import pytest
 
-from edgeprune.core.errors import PlanError, ProfileError
+from edgeprune.core.errors import ModelError, PlanError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.terms import Numerics
 from edgeprune.planning.plan_model import plan
@@ -124,6 +124,19 @@ def test_a_plan_names_the_faster_route_with_its_number(
     assert made.faster_route.value == pytest.approx(MULTIPLICATIONS)
     assert made.to_json()["faster_route"]["route"] == "int8"
     assert plan(network, device, look_around=False).faster_route is None
+
+
+def test_a_plan_expects_nothing_where_the_smaller_model_is_not_converted(
+    network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ModelError("the converter does not take it")
+
+    device = phone(machine(tmp_path, {"float32": 4.0}), route("half", "float32", HALF))
+    monkeypatch.setattr("edgeprune.planning.route_cost.convert_to_draft", refuse)
+    made = plan(network, device)
+    assert made.pruned
+    assert made.expected is None or made.expected.unit != "instructions"
 
 
 def test_auto_leaves_out_what_the_core_or_the_runtime_lacks(

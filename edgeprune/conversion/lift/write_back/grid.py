@@ -39,7 +39,7 @@ class Grid:
     zeros: Array
     axis: int
     fresh: int = 0
-    """How many of them are others than the file had."""
+    """How many slices left the grid that the file had for them."""
 
     def along(self, values: Array) -> tuple[Array, Array]:
         """Scales and zero points in a shape that goes with values."""
@@ -69,9 +69,9 @@ def fresh_grid(tensor: Tensor, values: Array) -> Grid:
     """
     rows = _slices(tensor, values)
     if tensor.scales.size and tensor.dtype in _LARGEST and not tensor.zero_points.any():
-        return Grid(*_symmetric(tensor.dtype, rows), tensor.quantized_dimension, len(rows))
+        return Grid(*_symmetric(tensor.dtype, rows), tensor.quantized_dimension)
     if tensor.scales.size and tensor.dtype in _ASYMMETRIC:
-        return Grid(*_asymmetric(tensor.dtype, rows), tensor.quantized_dimension, len(rows))
+        return Grid(*_asymmetric(tensor.dtype, rows), tensor.quantized_dimension)
     raise not_of_weights(tensor)
 
 

@@ -24,6 +24,8 @@ def new_shapes(lifted: Lifted, pruned: Model) -> Mapping[int, Shape]:
     before, after = _shapes(lifted.model), _shapes(pruned)
     found: dict[int, Shape] = {**window_shapes(lifted, pruned)}
     for index, value in lifted.tensors.items():
+        if value not in before:  # no output depends on it
+            continue
         if value not in after:
             raise missing_layer(lifted, value[0])
         if before[value] != after[value]:

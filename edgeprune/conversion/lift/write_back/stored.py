@@ -29,7 +29,7 @@ class Stored:
     zero_points: Array
     read: Array
     fresh: int = 0
-    """How many of its scales are others than the file had."""
+    """How many slices left the grid that the file had for them; 0 where none is kept."""
 
 
 def store_as(tensor: Tensor, values: Array) -> Stored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,23 @@ from edgeprune.tflite.metadata import METADATA_NAME, drop_metadata
 from edgeprune.tflite.store_densely import make_dense, remove_densify
 
 
-def write_back(lifted: Lifted, pruned: Model, output: Path) -> Artifact:
+@dataclass(frozen=True)
+class WrittenBack(Artifact):
+    """A file with new weights on disk, and what became of the old scales."""
+
+    new_scales: int = 0
+    """How many scales of weights of quantized operators are others than in the given file: for
+    values beyond their old range, or in less than half of it."""
+
+
+def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
     """Writes the given file with the weights of a pruned model: dense, not rewritten.
 
     What the weights do not touch comes out as it went in: names, signatures, metadata, other
-    operators. Weights are stored as they were: as float16 behind DEQUANTIZE, as integers with fresh
-    scales; those that were sparse are dense. Where channels were removed, shapes follow. The file
-    is run in the installed runtimes before it gets its name.
+    operators. Weights are stored as they were: as float16 behind DEQUANTIZE, as integers; those
+    that were sparse are dense. Integers get fresh scales where activations are real values; in
+    quantized operators they keep the old ones where these fit, see `grid.kept_grid`. Where channels
+    were removed, shapes follow. The file is run in the installed runtimes before it gets its name.
 
     Args:
       lifted: the file, and the Keras model that was made of it.
@@ -55,7 +66,8 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> Artifact:
         write_or_copy(draft, made, changed=written)
         check_against_twin(lifted, _rounded(pruned, stored), read(made))
         write_file(output, made.read_bytes())
-    return describe_file(output)
+    new_scales = sum(value.fresh for value in stored.values())
+    return WrittenBack(**vars(describe_file(output)), new_scales=new_scales)
 
 
 def _load_same(lifted: Lifted) -> Draft:

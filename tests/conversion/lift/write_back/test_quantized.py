@@ -64,7 +64,9 @@ def test_zeros_become_the_zero_point_and_all_other_integers_stay(
     kernel = pruned.get_layer("wide").kernel
     gone = np.random.default_rng(0).random(kernel.shape) < 0.5
     kernel.assign(np.where(gone, 0, np.asarray(kernel)))
-    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    made = write_back(lifted, pruned, tmp_path / "out.tflite")
+    assert made.new_scales == 0
+    written = read(made.path)
     before, after = integers(lifted.graph, "wide/w"), integers(written, "wide/w")
     zero = named(written, "wide/w").zero_points[0]
     lost = np.moveaxis(gone, 3, 0)
@@ -81,7 +83,9 @@ def test_weights_beyond_their_range_get_fresh_scales_and_the_bias_follows(
     kind: Kind, tmp_path: Path
 ) -> None:
     lifted = lift(quantized_net(tmp_path / "m.tflite", kind))
-    written = read(write_back(lifted, changed(lifted, wide=3), tmp_path / "out.tflite").path)
+    made = write_back(lifted, changed(lifted, wide=3), tmp_path / "out.tflite")
+    assert made.new_scales == (16 if kind == "int8" else 1)
+    written = read(made.path)
     for graph in (lifted.graph, written):
         step = named(graph, "deep").scales[0]
         products = step * named(graph, "wide/w").scales

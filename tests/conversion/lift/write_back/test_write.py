@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.walk import lift
@@ -22,7 +23,7 @@ from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import Graph, read
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
-from tests.support.lift_networks import Kind, residual
+from tests.support.lift_networks import Kind, LiftNet, residual
 from tests.support.runtimes import RUNTIMES
 from tests.support.tflite_builder import dense_net, prune
 
@@ -118,6 +119,25 @@ def test_removed_channels_make_tensors_and_lengths_smaller(tmp_path: Path) -> No
     lengths = written.tensors[written.operators[7].inputs[1]].values()
     assert lengths is not None
     assert lengths.tolist() == [-1, 512]
+
+
+def test_a_tensor_that_no_output_depends_on_keeps_its_shape(tmp_path: Path) -> None:
+    net = LiftNet("float32")
+    options = schema.Conv2DOptionsT(strideW=1, strideH=1, padding=0)
+    x = net.tensor("x", (1, 8, 8, 3))
+    layers = [x]
+    for name, outputs, inputs in (("first", 16, 3), ("second", 4, 16)):
+        weights = [net.weight(f"{name}/w", outputs, 1, 1, inputs), net.bias(f"{name}/b", outputs)]
+        shape = (1, 8, 8, outputs)
+        read_by = [layers[-1], *weights]
+        layers.append(net.made("CONV_2D", read_by, name, *shape, options=options))
+    net.made("RELU", [x], "unread", 1, 8, 8, 3)
+    lifted = lift(net.save(tmp_path / "m.tflite", [x], [layers[-1]]))
+    made = plan(lifted.model, "xnnpack-x86", sparsity=0.5, only="first", look_around=False)
+    pruned = remove_planned(map_layers(lifted.model), made).model
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    shapes = {tensor.name: tensor.shape for tensor in written.tensors}
+    assert (shapes["first"], shapes["unread"]) == ((1, 8, 8, 8), (1, 8, 8, 3))
 
 
 def test_sparse_weights_come_out_dense(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Routes on which a quantized file can be pruned: those in its own number format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeprune.conversion.given import Given, PrunedFile
+from edgeprune.conversion.lift.walk import lift
+from edgeprune.conversion.routes_of_given import routes_for
+from edgeprune.core.errors import PlanError, ProfileError
+from edgeprune.planning.plan_model import plan
+from edgeprune.profiles.profile import load_profile
+from edgeprune.pruning.carry_out import prune
+from edgeprune.tflite.format.file import read
+from tests.support.lift_networks import residual
+from tests.support.quantized_networks import quantized_net
+
+
+def given(path: Path) -> Given:
+    """A file as it is given, not compared with the interpreter."""
+    lifted = lift(path)
+    return Given("m.tflite", lifted.model, lifted)
+
+
+def test_a_quantized_file_has_the_int8_routes_of_a_device_and_their_first_is_the_default(
+    tmp_path: Path,
+) -> None:
+    phone = load_profile("android-phone")
+    left = routes_for(given(quantized_net(tmp_path / "m.tflite")), phone)
+    assert [route.name for route in left.offered] == ["int8-channels", "int8"]
+    assert left.on().numerics == "int8"
+
+
+def test_files_of_floats_have_all_routes(tmp_path: Path) -> None:
+    phone = load_profile("android-phone")
+    for kind in ("float32", "dynamic-range"):
+        assert routes_for(given(residual(tmp_path / "m.tflite", kind)), phone) is phone
+
+
+def test_a_route_in_another_format_is_refused_with_the_format_and_the_routes_that_fit(
+    tmp_path: Path,
+) -> None:
+    file = given(quantized_net(tmp_path / "m.tflite", "uint8"))
+    with pytest.raises(ProfileError, match=r"m.tflite: int8-channels, int8\. Received: sparse"):
+        plan(file, "android-phone", route="sparse")
+    with pytest.raises(ProfileError, match="unknown route 'spars'"):
+        plan(file, "android-phone", route="spars")
+    with pytest.raises(ProfileError, match=r"a route in int8.*Received: routes in float32 alone"):
+        plan(file, "xnnpack-x86")
+
+
+def test_a_plan_for_another_format_is_refused_before_any_work(tmp_path: Path) -> None:
+    file = given(quantized_net(tmp_path / "m.tflite"))
+    made = plan(file.model, "xnnpack-x86", sparsity=0.5, look_around=False)
+    with pytest.raises(PlanError, match=r"plan for int8.*route latency, in float32"):
+        prune(file, made)
+
+
+@pytest.mark.parametrize("device", ["arm-neon-int8", "ethos-u55"])
+def test_channels_and_zeros_are_written_back_into_a_quantized_file(
+    device: str, tmp_path: Path
+) -> None:
+    file = given(quantized_net(tmp_path / "m.tflite", "uint8"))
+    made = plan(file, device, sparsity=0.5, look_around=False)
+    pruned = prune(file, made)
+    assert isinstance(pruned, PrunedFile)
+    written = read(pruned.save(tmp_path / "out.tflite").path)
+    assert {tensor.dtype for tensor in written.tensors} == {"uint8", "int32"}
