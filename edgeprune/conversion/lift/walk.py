@@ -259,7 +259,11 @@ class _Walk:
 
     def _constant_output(self, port: Port) -> Any:
         """An output that no input reaches."""
-        values = self.building.constant(port.tensor)
+        try:
+            values = self.building.constant(port.tensor)
+        except BlockedError as error:
+            self.obstacles.append(Obstacle(-1, f"output {port.name!r}", str(error)))
+            return None
         anchor = next(iter(self.building.live.values()), None)
         if values is None or anchor is None:
             self.obstacles.append(Obstacle(-1, f"output {port.name!r}", "nothing computes it"))
