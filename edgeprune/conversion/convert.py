@@ -185,7 +185,7 @@ def _export(
         raise DataError(_no_data(profile))
     content = convert(model, profile, chosen, isolated=isolated)
     samples = None
-    trained, told = usable_ranges(model, content) if chosen == "int8" else (None, ())
+    trained, told = usable_ranges(model, given.sha256, content) if chosen == "int8" else (None, ())
     if trained is not None:
         content = quantized(model, profile, content, trained.ranges, isolated=isolated)
     elif chosen == "int8":
@@ -263,7 +263,7 @@ def _opened(model: Any) -> Given:
     given = as_given(model)
     if given.lifted is not None:
         require_whole(given.lifted)
-    if isinstance(model, str | Path) and given.lifted is None:
+    if isinstance(model, str | Path):
         load_ranges(given.model, Path(model))
     return given
 

@@ -107,6 +107,8 @@ def plan(
     require_fraction(cost, sparsity)
     given = as_given(model)
     offered = load_profile(device).in_runtime(runtime).within_arena(max_arena)
+    if x is not None:
+        given.require_open_batch()
     known = samples_of(x, ports_of(given.model), most_samples(samples))
     if known is not None:
         given.prove_on(known.x)

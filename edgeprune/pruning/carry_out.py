@@ -77,7 +77,7 @@ def prune(
     Raises:
       PlanError: the plan does not fit the model, or changes more than the weights of a .tflite
         file.
-      TfliteError, Unliftable: as `as_given`.
+      TfliteError, Unliftable: as `as_given`; or samples for a file with a fixed batch.
       DataError: training without data, or with labels that do not fit; one shot from batches.
       ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
         trained on, or a weight or an activation is not finite.
@@ -92,6 +92,8 @@ def prune(
     _require_weights_alone(given, plan)
     ports = ports_of(dense)
     most = most_samples(samples)
+    if data is not None:
+        given.require_open_batch()
     source = None if data is None else open_source(data, ports)
     if isinstance(source, Data | Table):
         given.prove_on(source.some(LOOKED_AT).x)

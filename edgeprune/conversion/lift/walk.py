@@ -37,6 +37,9 @@ _OPAQUE = ("string", "resource", "variant")
 _QUANTIZED = ("int8", "uint8", "int16")
 """Types whose numbers stand for real values in Keras."""
 _LONGEST_REASON = 200
+_NAME = "lifted"
+"""Every model's: tensors of files that are converted from it are named after it, and by their names
+the ranges of quantisation-aware training are found again, however the file is called."""
 _REFUSALS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 """What Keras raises where shapes and options of a damaged file do not fit together."""
 
@@ -90,7 +93,9 @@ class _Walk:
         outputs = [] if self.obstacles else list(self._outputs())
         if self.obstacles:
             raise Unliftable(self.graph.path, [*self.outside.obstacles(), *self.obstacles])
-        model = _model(inputs, outputs, self.graph)
+        model = _model(inputs, outputs)
+        # Labels of several outputs are given by the names of the file's signature.
+        model.output_names = [port.name for port in output_ports(self.graph)]
         for layer, values in self.building.values:
             layer.set_weights(values)
         return self._result(model)
@@ -329,12 +334,11 @@ def _first_live(site: Site) -> int:
     return next(at for at in range(site.count) if site.is_live(at))
 
 
-def _model(inputs: list[Any], outputs: list[Any], graph: Graph) -> Model:
-    name = f"lifted_{graph.path.stem}".replace("/", "_")
+def _model(inputs: list[Any], outputs: list[Any]) -> Model:
     return keras.Model(
         inputs[0] if len(inputs) == 1 else inputs,
         outputs[0] if len(outputs) == 1 else outputs,
-        name=name,
+        name=_NAME,
     )
 
 
