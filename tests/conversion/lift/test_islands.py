@@ -151,13 +151,20 @@ def test_complex_numbers_stay_within_an_island(tmp_path: Path) -> None:
     np.testing.assert_allclose(lifted.model(x), abs(np.fft.rfft2(maps)), rtol=1e-4)
 
 
-def smoothed(path: Path) -> Path:
-    """A dense layer of rank one over the last three samples, SVDF, and one behind it."""
+def smoothed(path: Path, *, hybrid: bool = False) -> Path:
+    """A dense layer of rank one over the last three samples, SVDF, and one behind it.
+
+    Hybrid: the first one's weights are int8.
+    """
     net = Net()
     x, memory = net.tensor("x", (1, 4)), net.tensor("memory", (1, 9))
     net.graph.tensors[memory].isVariable = True
     made, scores = net.tensor("made", (1, 3)), net.tensor("scores", (1, 2))
-    parts = [net.constant("features", values(3, 4)), net.constant("times", values(3, 3))]
+    features = net.constant("features", values(3, 4))
+    if hybrid:
+        whole = np.rint(values(3, 4) * 20).astype(np.int8)
+        features = net.constant("features/int8", whole, scales=[0.05])
+    parts = [features, net.constant("times", values(3, 3))]
     options = schema.SVDFOptionsT(rank=1)
     net.operator("SVDF", [x, *parts, net.constant("b", values(3)), memory], [made], 1, options)
     last = [made, net.constant("w", values(2, 3)), -1]
@@ -165,8 +172,9 @@ def smoothed(path: Path) -> Path:
     return net.save(path, [x], [scores])
 
 
-def test_a_state_in_a_tensor_is_not_handed_on_either(tmp_path: Path) -> None:
-    lifted = lift(smoothed(tmp_path / "smooth.tflite"))
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_state_in_a_tensor_is_not_handed_on_either(hybrid: bool, tmp_path: Path) -> None:
+    lifted = lift(smoothed(tmp_path / "smooth.tflite", hybrid=hybrid))
     x = values(3, 4)
     alone = np.concatenate([lifted.model(x[row : row + 1]) for row in (2, 1, 0)])
     np.testing.assert_allclose(lifted.model(x), alone[::-1], rtol=1e-5)
