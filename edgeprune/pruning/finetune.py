@@ -33,6 +33,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.conversion.lift.island import Island
+from edgeprune.conversion.lift.parts import judged_model
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import QualityWarning
 from edgeprune.core.progress import Progress, no_progress
@@ -150,19 +151,19 @@ def distill_outputs(
     if not pruned.model.trainable_variables:
         return
     held_out = [array[::VALIDATION_STRIDE] for array in x]
-    distance = _mean_output_distance(dense.model)
-    wanted = predict(dense.model, held_out)
+    teacher, student = judged_model(dense.model), judged_model(pruned.model)
+    wanted = predict(teacher, held_out)
 
     def judge() -> float:
-        return float(distance(wanted, predict(pruned.model, held_out)))
+        return float(_mean_output_distance(teacher)(wanted, predict(student, held_out)))
 
     before, weights = judge(), pruned.model.get_weights()
-    peak = peak_rate(wanted, predict(pruned.model, held_out))
-    mirrored = parts.mirrored and answers_mirrored_alike(dense.model, held_out, wanted)
+    peak = peak_rate(wanted, predict(student, held_out))
+    mirrored = parts.mirrored and answers_mirrored_alike(teacher, held_out, wanted)
     shown = replace(parts, mirrored=mirrored)
     steps = epochs * (len(learned) // batch_size(x))
     schedule = learning_rate_schedule(peak, steps)
-    step = _make_step(pruned, dense, distance, schedule, inputs, parts)
+    step = _make_step(pruned, dense, _mean_output_distance(dense.model), schedule, inputs, parts)
     try:
         _train(step, x, learned, epochs, shown, progress)
     except LookupError as error:  # what TensorFlow raises for an operation without a gradient
@@ -381,10 +382,7 @@ def _masked(tensor: Any, mask: Any) -> Any:
 
 
 def _call(mapped: LayerMap, batch: Tensors) -> tuple[Tensors, LayerInputs]:
-    """The outputs for inference, and the inputs of layers that can be pruned, and of islands.
-
-    No gradient leads through an island: what lies before one learns from what reaches it.
-    """
+    """The outputs for inference, and the inputs of layers that can be pruned and of islands."""
     with ExitStack() as stack:
         seen = {
             path: stack.enter_context(recorded(layer))

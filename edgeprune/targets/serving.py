@@ -131,7 +131,7 @@ class FileServer:
             head, made = {}, b""
         finally:
             timer.cancel()
-        if "size" not in head or len(made) < head["size"]:
+        if late.is_set() or "size" not in head or len(made) < head["size"]:
             self._bury(child, timed_out=late.is_set())
         return head, made
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.conversion.lift.operators.folding import FOLDS
+from edgeprune.conversion.lift.operators.table import LIFTS
 from edgeprune.conversion.lift.site import quantized, restored
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft, raw_bytes
@@ -20,17 +22,22 @@ from edgeprune.tflite.format.graph import RESTORING, Graph, Operator, Subgraph, 
 
 
 def hybrid_weights(graph: Graph) -> tuple[int, ...]:
-    """The quantized constants of the main subgraph that operators read beside real values."""
+    """The quantized constants of the main subgraph that operators read beside real values.
+
+    Those of operators that are never lifted stay as they are: the interpreter runs them.
+    """
     subgraph = graph.subgraphs[0]
     return tuple(
         tensor.index
         for tensor in subgraph.tensors
-        if tensor.constant
-        and quantized(tensor)
-        and any(
-            operator.op not in RESTORING and not in_steps(subgraph, operator)
-            for operator, _ in subgraph.readers.get(tensor.index, ())
-        )
+        if tensor.constant and quantized(tensor) and _is_hybrid(subgraph, tensor)
+    )
+
+
+def _is_hybrid(subgraph: Subgraph, tensor: Tensor) -> bool:
+    readers = [operator for operator, _ in subgraph.readers.get(tensor.index, ())]
+    return all(operator.op in (*LIFTS, *FOLDS) for operator in readers) and any(
+        operator.op not in RESTORING and not in_steps(subgraph, operator) for operator in readers
     )
 
 

@@ -100,6 +100,8 @@ class Outside:
         tensor = self._main.tensors[index]
         if any(size < 0 for size in tensor.shape_signature[1:]):
             return f"its sizes {list(tensor.shape_signature)} are set at run time"
+        if tensor.dtype.startswith("complex"):
+            return f"it holds {tensor.dtype}"
         if not 0 < math.prod(tensor.shape) <= MOST_VALUES:
             return f"it has {math.prod(tensor.shape)} values"
         return self._unusable(tensor)

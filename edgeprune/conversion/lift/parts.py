@@ -46,3 +46,31 @@ def before_islands(model: Model) -> list[Any]:
         for tensor in keras.tree.flatten(layer.input)
     ]
     return list({id(tensor): tensor for tensor in reached}.values())
+
+
+def learning_outputs(model: Model) -> tuple[bool, ...]:
+    """Whether a loss of each output of a model reaches weights.
+
+    None does where an island is the last that computes it, beside layers without weights.
+    """
+    graph = read_calls(model)
+    reached = dict.fromkeys(graph.inputs, False)
+    for call in graph.calls:
+        trained = bool(getattr(call.operation, "trainable_weights", ()))
+        reaches = trained or any(reached[value] for value in call.inputs)
+        reached |= dict.fromkeys(call.outputs, reaches and not isinstance(call.operation, Island))
+    return tuple(reached[value] for value in graph.outputs)
+
+
+def judged_model(model: Model) -> Model:
+    """A model of what shows how far a pruned one is from the dense one.
+
+    Returns:
+      The model itself where it has no islands; else one that gives its outputs that learn, and what
+      reaches islands: a detection that comes or goes says little of the network before it.
+    """
+    reached = before_islands(model)
+    if not reached:
+        return model
+    pairs = zip(keras.tree.flatten(model.output), learning_outputs(model), strict=True)
+    return keras.Model(model.input, [*(output for output, learns in pairs if learns), *reached])

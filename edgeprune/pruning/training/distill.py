@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from edgeprune.conversion.lift.parts import before_islands
+from edgeprune.conversion.lift.parts import before_islands, learning_outputs
 from edgeprune.core.errors import InputError
 from edgeprune.keras_model.interface import softmax_ends
 from edgeprune.keras_model.layers import Model
@@ -87,6 +87,8 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         reached = before_islands(student)
         self._watched = _Watched(student, reached) if reached else None
         self._ask_parts = _teacher_function(_reaching(teacher)) if reached else None
+        # What an island gives counts by what reaches it.
+        self._counted = learning_outputs(student) if reached else None
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -136,9 +138,12 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         kinds = self._kinds if len(self._kinds) == len(given) else unknown
         parts = [
             output_distance(teacher, student, kind, self._distillation.temperature)
-            for teacher, student, kind in zip(wanted, given, kinds, strict=True)
+            for teacher, student, kind, counted in zip(
+                wanted, given, kinds, self._counted or [True] * len(given), strict=True
+            )
+            if counted
         ]
-        return sum(parts) / len(parts)
+        return sum(parts) / max(len(parts), 1)
 
     def _distance_of_parts(self, x: Any) -> Any:
         """The mean distance of what reaches islands, in the student's last call."""

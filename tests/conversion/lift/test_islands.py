@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.lift.island import Island, IslandError, island_errors
 from edgeprune.conversion.lift.lifted import Lifted, Unliftable
-from edgeprune.conversion.lift.parts import parts_of
+from edgeprune.conversion.lift.parts import judged_model, learning_outputs, parts_of
 from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.keras_model.copies import copy_model
@@ -21,7 +22,8 @@ from edgeprune.keras_model.layers import map_layers
 from edgeprune.pruning.channels.trace import trace
 from edgeprune.targets.serving import file_server
 from tests.support import islands
-from tests.support.lift_cases import Array, values
+from tests.support.detection import detector
+from tests.support.lift_cases import Array, ints, values
 from tests.support.tflite_builder import Net
 
 
@@ -127,6 +129,70 @@ def test_a_variable_begins_no_part(tmp_path: Path) -> None:
     assert set(parts.values()) == {0}
 
 
+def spectrum_of_rows(path: Path) -> Path:
+    """A convolution, then the absolute values of a transformation over both axes."""
+    net = Net()
+    x = net.tensor("x", (1, 1, 4, 8))
+    spectrum = net.tensor("spectrum", (1, 1, 4, 5), "complex64")
+    made = net.tensor("made", (1, 1, 4, 5))
+    given = [islands.pointwise(net, x, "first", 8), net.constant("lengths", ints(4, 8))]
+    net.operator("RFFT2D", given, [spectrum], 1, schema.Rfft2dOptionsT())
+    net.operator("COMPLEX_ABS", [spectrum], [made])
+    return net.save(path, [x], [made])
+
+
+def test_complex_numbers_stay_within_an_island(tmp_path: Path) -> None:
+    lifted = lift(spectrum_of_rows(tmp_path / "rows.tflite"))
+    (part,) = lifted.islands
+    assert part.operators == (1, 2)
+    assert part.reason == "RFFT2D: it transforms rows too: [4, 8] of [1, 1, 4, 8]"
+    x = values(3, 1, 4, 8)
+    maps = np.asarray(lifted.model.get_layer("first")(x))
+    np.testing.assert_allclose(lifted.model(x), abs(np.fft.rfft2(maps)), rtol=1e-4)
+
+
+def smoothed(path: Path, *, hybrid: bool = False) -> Path:
+    """A dense layer of rank one over the last three samples, SVDF, and one behind it.
+
+    Hybrid: the first one's weights are int8.
+    """
+    net = Net()
+    x, memory = net.tensor("x", (1, 4)), net.tensor("memory", (1, 9))
+    net.graph.tensors[memory].isVariable = True
+    made, scores = net.tensor("made", (1, 3)), net.tensor("scores", (1, 2))
+    features = net.constant("features", values(3, 4))
+    if hybrid:
+        whole = np.rint(values(3, 4) * 20).astype(np.int8)
+        features = net.constant("features/int8", whole, scales=[0.05])
+    parts = [features, net.constant("times", values(3, 3))]
+    options = schema.SVDFOptionsT(rank=1)
+    net.operator("SVDF", [x, *parts, net.constant("b", values(3)), memory], [made], 1, options)
+    last = [made, net.constant("w", values(2, 3)), -1]
+    net.operator("FULLY_CONNECTED", last, [scores], 1, schema.FullyConnectedOptionsT())
+    return net.save(path, [x], [scores])
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_state_in_a_tensor_is_not_handed_on_either(hybrid: bool, tmp_path: Path) -> None:
+    lifted = lift(smoothed(tmp_path / "smooth.tflite", hybrid=hybrid))
+    x = values(3, 4)
+    alone = np.concatenate([lifted.model(x[row : row + 1]) for row in (2, 1, 0)])
+    np.testing.assert_allclose(lifted.model(x), alone[::-1], rtol=1e-5)
+    assert prove(lifted).difference < 1e-5
+
+
+def test_detections_are_an_island_behind_the_network(tmp_path: Path) -> None:
+    lifted = lift(detector(tmp_path / "detector.tflite"))
+    assert [part.operators for part in lifted.islands] == [(6,)]
+    assert [tuple(each.shape) for each in lifted.model.outputs] == [
+        *((None, 4, 4), (None, 4), (None, 4)),
+        (None,),
+    ]
+    assert prove(lifted).difference < 1e-4
+    assert learning_outputs(lifted.model) == (False,) * 4
+    assert len(judged_model(lifted.model).outputs) == 2
+
+
 def unfinished(path: Path) -> Path:
     """Convolutions around an operator that no runtime knows."""
     net = Net()
@@ -171,10 +237,13 @@ def test_an_island_with_other_sizes_than_the_file_says_is_named(two_parts: Lifte
 
 
 def test_an_interpreter_that_dies_within_a_graph_ends_in_an_error_of_its_own(
-    two_parts: Lifted, monkeypatch: pytest.MonkeyPatch
+    two_parts: Lifted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    dying = tmp_path / "dying.py"
+    dying.write_text("raise RuntimeError('out of luck')\n")
     in_a_graph = tf.function(island_of(two_parts))
-    monkeypatch.setattr(file_server(), "_limit_s", 1e-9)
-    message = "an island of the file: expected operators that .* its time limit of 1e-09 s"
+    monkeypatch.setattr(file_server(), "_script", dying)
+    monkeypatch.setattr(file_server(), "_child", None)
+    message = "an island of the file: expected operators that .* RuntimeError: out of luck"
     with pytest.raises(IslandError, match=message), island_errors():
         in_a_graph(values(1, 4, 4, 16))
