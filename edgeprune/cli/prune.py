@@ -27,7 +27,7 @@ _FOLDED = (
 
 
 @click.command("prune")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.device
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
@@ -38,6 +38,7 @@ _FOLDED = (
 @options.data_options
 @options.samples
 @options.validation_data("Training: find the best epoch by these samples.")
+@options.signature
 @options.custom_objects
 @options.epochs
 @options.training
@@ -70,6 +71,7 @@ def prune_command(
     context: click.Context,
     /,
     model: Path,
+    signature: str | None,
     device: str,
     runtime: str | None,
     plan_path: Path | None,
@@ -152,11 +154,11 @@ def prune_command(
     if epochs:
         require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
-    from edgeprune.conversion.given import as_given, keras_model_of, save_pruned
+    from edgeprune.conversion.given import keras_model_of, save_pruned
     from edgeprune.keras_model.ports import ports_of
 
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
-        loaded = as_given(model)
+        loaded = inputs.loaded_model(model, signature)
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)

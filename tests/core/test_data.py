@@ -181,7 +181,11 @@ def test_without_one_every_fifth_sample_is_held_out(tmp_path: Path) -> None:
 
 def test_labels_of_no_output_are_told() -> None:
     ports = Ports((InputSpec("x", (2,)),), ("boxes", "classes"))
-    arrays = {"x": np.zeros((3, 2), np.float32), "y_box": np.zeros(3), "y_class_test": np.zeros(3)}
+    arrays: dict[str, Any] = {
+        "x": np.zeros((3, 2), np.float32),
+        "y_box": np.zeros(3),
+        "y_class_test": np.zeros(3),
+    }
     with pytest.warns(QualityWarning, match=r"y_box: no output.*y_boxes, y_classes") as told:
         assert not named_table("data.npz", arrays, ports, "auto").labelled
     assert "y_class_test" not in str(told[0].message)
