@@ -107,11 +107,18 @@ def telling_warnings() -> Iterator[None]:
 
 
 def loaded_model(model: Path, signature: str | None) -> Given:
-    """The MODEL of a command line, opened; says what was made of a SavedModel, as `given_file`."""
+    """The MODEL of a command line, opened.
+
+    Says on standard error what was made of a SavedModel, as `given_file`, and what pruning leaves
+    alone in a file.
+    """
     given_file(model, signature)
     from edgeprune.conversion.given import as_given
 
-    return as_given(model, signature)
+    given = as_given(model, signature)
+    if given.untouched:
+        terminal.say(given.untouched)
+    return given
 
 
 def model_or_path(model: Path, signature: str | None) -> Given | Path:

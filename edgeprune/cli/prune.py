@@ -157,8 +157,7 @@ def prune_command(
     from edgeprune.conversion.given import keras_model_of, save_pruned
     from edgeprune.keras_model.ports import ports_of
 
-    with errors.told_quality_warnings(lambda message: terminal.warn([message])):
-        loaded = inputs.loaded_model(model, signature)
+    loaded = _load(model, signature)
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)
@@ -196,6 +195,12 @@ def prune_command(
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
+
+
+def _load(model: Path, signature: str | None) -> Given:
+    """The model, as `loaded_model`; what its file warns of is said."""
+    with errors.told_quality_warnings(lambda message: terminal.warn([message])):
+        return inputs.loaded_model(model, signature)
 
 
 def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -> None:
@@ -283,8 +288,10 @@ def _remove_checkpoint(folder: Path) -> None:
 
 
 def _say_result(output: Path, pruned: Any, found: Plan) -> None:
+    from edgeprune.cli import tables
     from edgeprune.keras_model.sparsity import reached_sparsity
 
+    tables.show_islands(found)
     reached = reached_sparsity(pruned, found)
     terminal.show(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
 
