@@ -30,6 +30,7 @@ from edgeprune.pruning.finetune import FineTuning
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.labels import check_training
+from edgeprune.pruning.training.quantized.file_grid import grid_of
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
 
@@ -122,6 +123,7 @@ def prune(
                 device=device,
                 importance=importance,
                 rules=rules,
+                grid=grid_of(given.lifted),
                 progress=progress,
             )
         return given.pruned(trained)
