@@ -77,6 +77,8 @@ def export_command(
     A .tflite file keeps its number format, and is rewritten and encoded as `encode` does. Another
     format is made of a float file, whose operators all have a counterpart in Keras.
 
+    A SavedModel folder is converted to a float .tflite file first.
+
     A route that packs weights packs them last, and writes the plain file too, as OUT.plain.tflite.
     """
     from edgeprune.core.files import is_tflite, require_folder

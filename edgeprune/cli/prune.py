@@ -123,7 +123,10 @@ def prune_command(
 
     MODEL may be a .tflite file: what is pruned of it is written back into the file, as OUT.tflite,
     dense and not rewritten; `export` finishes it for the device. Everything that weights do not
-    touch stays as it is.
+    touch stays as it is. With --epochs a quantised file trains on the scales that it has.
+
+    MODEL may be a SavedModel folder: one signature of it is converted to a float .tflite file, once
+    for its content, and OUT.tflite is made of that.
     """
     asked = {
         "route": route,
