@@ -16,6 +16,7 @@ from edgeprune.core.work_note import parent_and_notes
 from edgeprune.targets.measurement import Settings
 
 if TYPE_CHECKING:
+    from edgeprune.conversion.given import Given
     from edgeprune.core.data import Scale
 
 
@@ -28,12 +29,13 @@ def read_routes(_: click.Context, __: click.Parameter, value: str | None) -> tup
 
 
 @click.command("compare")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.devices
 @options.data_option(required=True)
 @options.validation_data("Samples with labels to measure accuracy on.")
 @options.samples
 @options.scale
+@options.signature
 @options.custom_objects
 @click.option(
     "--routes",
@@ -58,6 +60,7 @@ def compare_command(
     context: click.Context,
     /,
     model: Path,
+    signature: str | None,
     devices: str,
     data: Path,
     samples: int | None,
@@ -112,12 +115,13 @@ def compare_command(
     }
     offers = not (install_targets or as_json)
     names = devices.split(",")
-    ok = compare_devices(model, names, data, output, as_json, asked, offers=offers)
+    given = inputs.model_or_path(model, signature)
+    ok = compare_devices(given, names, data, output, as_json, asked, offers=offers)
     context.exit(0 if ok else 1)
 
 
 def compare_devices(
-    model: Path,
+    model: Given | Path,
     names: list[str],
     data: Path,
     output: Path,

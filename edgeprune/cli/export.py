@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 @click.command("export")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.device
 @options.route
 @options.planned_runtime
 @options.data_options
+@options.signature
 @options.custom_objects
 @click.option(
     "--numerics", type=click.Choice(get_args(Numerics)), help="Number format; the profile's."
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @options.json_document
 def export_command(
     model: Path,
+    signature: str | None,
     device: str,
     route: str | None,
     runtime: str | None,
@@ -75,6 +77,8 @@ def export_command(
     A .tflite file keeps its number format, and is rewritten and encoded as `encode` does. Another
     format is made of a float file, whose operators all have a counterpart in Keras.
 
+    A SavedModel folder is converted to a float .tflite file first.
+
     A route that packs weights packs them last, and writes the plain file too, as OUT.plain.tflite.
     """
     from edgeprune.core.files import is_tflite, require_folder
@@ -96,18 +100,19 @@ def export_command(
     from edgeprune.conversion.trained_ranges import load_ranges
     from edgeprune.keras_model.ports import ports_of
 
-    given = None if is_tflite(model) else as_given(model)
+    file = inputs.given_file(model, signature)
+    given = None if is_tflite(file) else as_given(model)
     if found is None and route is None:
-        found = kept_plan(given and given.model, model, profile.name)
+        found = kept_plan(given and given.model, file, profile.name)
     if given is None:
-        given = to_convert(model, profile, route or (found.route if found else None), numerics)
+        given = to_convert(file, profile, route or (found.route if found else None), numerics)
     if given is not None:
-        load_ranges(given.model, model)
+        load_ranges(given.model, file)
     x = None if given is None else inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
-            given or model,
+            given or file,
             profile,
             output,
             x=x,

@@ -106,6 +106,51 @@ def telling_warnings() -> Iterator[None]:
         yield
 
 
+def loaded_model(model: Path, signature: str | None) -> Given:
+    """The MODEL of a command line, opened.
+
+    Says on standard error what was made of a SavedModel, as `given_file`, and what pruning leaves
+    alone in a file.
+    """
+    given_file(model, signature)
+    from edgeprune.conversion.given import as_given
+
+    given = as_given(model, signature)
+    if given.untouched:
+        terminal.say(given.untouched)
+    return given
+
+
+def model_or_path(model: Path, signature: str | None) -> Given | Path:
+    """The MODEL of a command that opens it late: a SavedModel folder opened, else the path."""
+    from edgeprune.core.files import is_saved_model
+
+    if is_saved_model(model):
+        return loaded_model(model, signature)
+    return given_file(model, signature)
+
+
+def given_file(model: Path, signature: str | None) -> Path:
+    """The file of MODEL: itself, or what a SavedModel folder is converted to, said on stderr.
+
+    Raises:
+      click.UsageError: a signature is named of another kind of model.
+    """
+    from edgeprune.core.files import is_saved_model
+
+    if is_saved_model(model):
+        from edgeprune.conversion.saved_model import converted_folder
+
+        found = converted_folder(model, signature)
+        terminal.say(found.told)
+        return found.path
+    if signature is not None:
+        raise click.UsageError(
+            f"--signature is for SavedModel folders, and {model} is none: leave it out."
+        )
+    return model
+
+
 def plan_as_asked(given: Given, profile: DeviceProfile, **asked: Any) -> Plan:
     """A plan for a model, by the options that say what is asked."""
     from edgeprune.planning.plan_model import plan

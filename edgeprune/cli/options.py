@@ -169,6 +169,11 @@ def validation_data(use: str) -> Callable[[Command], Command]:
     )
 
 
+signature = click.option(
+    "--signature",
+    metavar="NAME",
+    help="Of a SavedModel folder: the signature that is taken, where it has several.",
+)
 _custom_objects = click.option(
     "--custom-objects",
     type=PATH,

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.device
 @options.route_or_auto
 @options.planned_runtime
 @options.aim
 @options.data_options
 @options.samples
+@options.signature
 @options.custom_objects
 @options.chosen_layers
 @options.allocation_options
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @options.json_document
 def plan_command(
     model: Path,
+    signature: str | None,
     device: str,
     runtime: str | None,
     data: Path | None,
@@ -69,13 +71,10 @@ def plan_command(
     if output is not None:
         require_folder(output)
     from edgeprune.cli import tables
-    from edgeprune.conversion.given import as_given
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.expectation import next_step
 
-    given = as_given(model)
-    if given.untouched:
-        terminal.say(given.untouched)
+    given = inputs.loaded_model(model, signature)
     x = inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(
@@ -89,7 +88,7 @@ def plan_command(
             **asked,
         )
     named = device if device.endswith(".toml") else profile.name
-    made = made.model_copy(update={"next_step": next_step(made, profile, named)})
+    made = made.model_copy(update={"next_step": next_step(made, profile, named, signature)})
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
     if as_json:

@@ -27,7 +27,7 @@ _FOLDED = (
 
 
 @click.command("prune")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.device
 @click.option(
     "--plan", "plan_path", type=options.PATH, metavar="PLAN.json", help="As `plan -o` wrote."
@@ -38,6 +38,7 @@ _FOLDED = (
 @options.data_options
 @options.samples
 @options.validation_data("Training: find the best epoch by these samples.")
+@options.signature
 @options.custom_objects
 @options.epochs
 @options.training
@@ -70,6 +71,7 @@ def prune_command(
     context: click.Context,
     /,
     model: Path,
+    signature: str | None,
     device: str,
     runtime: str | None,
     plan_path: Path | None,
@@ -123,6 +125,10 @@ def prune_command(
     dense and not rewritten; `export` finishes it for the device. Everything that weights do not
     touch stays as it is. A file with int8 or uint8 activations keeps them, and is pruned on the
     device's int8 routes; --data holds real values as its inputs stand for, or images with --scale.
+    With --epochs it trains on the scales that it has.
+
+    MODEL may be a SavedModel folder: one signature of it is converted to a float .tflite file, once
+    for its content, and OUT.tflite is made of that.
     """
     asked = {
         "route": route,
@@ -157,7 +163,7 @@ def prune_command(
     from edgeprune.conversion.routes_of_given import routes_for
     from edgeprune.keras_model.ports import ports_of
 
-    loaded = _load(model)
+    loaded = _load(model, signature)
     profile = routes_for(loaded, profile, [route])
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
@@ -179,7 +185,7 @@ def prune_command(
     how = _aware_where_dense(how, found, loaded.model)
     made, caught = _carried_out(loaded, found, profile, source, samples, how)
     file = save_pruned(made, output)
-    new_scales = file and file.new_scales
+    new_scales = None if file is None else file.new_scales
     pruned = keras_model_of(made)
     _keep_plan(found, pruned, output)
     _keep_ranges(pruned, output)
@@ -195,22 +201,22 @@ def prune_command(
         _say_result(output, pruned, found)
         if epochs and loaded.lifted is not None:
             terminal.show(_FOLDED)
-    if new_scales:
-        terminal.say(f"{new_scales} scales of weights are new: the old ones do not fit the values.")
+    _say_new_scales(new_scales)
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
 
 
-def _load(model: Path) -> Given:
-    """The model; what its file warns of and what pruning leaves alone in it is said."""
-    from edgeprune.conversion.given import as_given
+def _say_new_scales(number: int | None) -> None:
+    """What a quantised file could not keep."""
+    if number:
+        terminal.say(f"{number} scales of weights are new: the old ones do not fit the values.")
 
+
+def _load(model: Path, signature: str | None) -> Given:
+    """The model, as `loaded_model`; what its file warns of is said."""
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
-        loaded = as_given(model)
-    if loaded.untouched:
-        terminal.say(loaded.untouched)
-    return loaded
+        return inputs.loaded_model(model, signature)
 
 
 def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -> None:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 @click.command("routes")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.device
 @options.aim
 @options.data_options
+@options.signature
 @options.custom_objects
 @options.chosen_layers
 @options.measuring
@@ -36,6 +37,7 @@ def routes_command(
     context: click.Context,
     /,
     model: Path,
+    signature: str | None,
     device: str,
     data: Path | None,
     scale: Scale,
@@ -68,13 +70,12 @@ def routes_command(
         raise click.UsageError("--target: routes are ranked by one instrument: name one.")
     inputs.require_one_aim(asked["sparsity"], asked["cost"])
     profile = inputs.read_device(device)
-    from edgeprune.conversion.given import as_given
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.report import routes
 
     with terminal.progress_bar() as tell:
         tell(f"loading {model.name}", 0, 1)
-        given = as_given(model)
+        given = inputs.loaded_model(model, signature)
         samples = inputs.open_samples(data, ports_of(given.model), scale)
         found = routes.routes(
             given,

@@ -88,12 +88,13 @@ _extent = options.together(
 
 
 @click.command("search")
-@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite")
+@click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.devices
 @options.data_option(required=True)
 @options.validation_data("Labelled samples to judge files by.")
 @options.samples
 @options.scale
+@options.signature
 @options.custom_objects
 @click.option(
     "--routes",
@@ -115,6 +116,7 @@ def search_command(
     context: click.Context,
     /,
     model: Path,
+    signature: str | None,
     devices: str,
     data: Path,
     validation_data: Path | None,
@@ -176,7 +178,7 @@ def search_command(
     from edgeprune.searching.budget import Budget
 
     asked = Asked(
-        model=model,
+        model=inputs.model_or_path(model, signature),
         devices=[profile.in_runtime(settings.runtime) for profile in profiles],
         data=data,
         validation_data=validation_data,
@@ -293,6 +295,7 @@ def _typed(context: click.Context, model: Path, data: Path) -> Typed:
     return Typed(
         str(model),
         str(data),
+        signature=tuple(_words(context, ["signature"])),
         samples=tuple(_words(context, _READING)),
         prune=tuple(_words(context, _PRUNING)),
         training=tuple(_words(context, _TRAINING)),

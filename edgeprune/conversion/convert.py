@@ -82,6 +82,7 @@ def export(
     measuring_only: bool = False,
     slimming: Slimming = KEEP_ALL,
     max_arena: int | None = None,
+    signature: str | None = None,
 ) -> Exported:
     """Writes a model as a .tflite file for a device, with a batch of 1.
 
@@ -95,8 +96,8 @@ def export(
     metadata of the file; the manifest says so.
 
     Args:
-      model: a built Keras model with fixed input sizes, the path of its file or of a .tflite
-        file, or what `prune` made of one.
+      model: a built Keras model with fixed input sizes, the path of its file, of a .tflite
+        file or of a SavedModel folder, or what `prune` made of one.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
       x: calibration data of any kind that `open_source` takes; required for int8, but for a model
@@ -115,6 +116,7 @@ def export(
         with equal bytes share them in any case.
       max_arena: the most bytes of arena, in place of the profile's limit, for a route that packs
         weights. It writes the plain file too, see `plain_path`.
+      signature: of a SavedModel folder that has several, the one that is taken.
 
     Raises:
       DataError: int8 without calibration data or ranges of this very model.
@@ -129,7 +131,8 @@ def export(
       Unliftable: another format is asked for, and operators are in the way.
     """
     require_folder(Path(output))
-    with exportable(model) as ready:
+    chosen = model if signature is None else as_given(model, signature)
+    with exportable(chosen) as ready:
         return _export(
             ready,
             load_profile(device),

@@ -4,7 +4,7 @@ The converter is native code that some models crash. As a program this module is
 
     python -m edgeprune.conversion.converter FOLDER
 
-FOLDER holds the SavedModel and job.json; it gets model.tflite or failed.txt.
+FOLDER holds job.json, which names the SavedModel; it gets model.tflite or failed.txt.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ class Conversion:
     numerics: Numerics
     """Any but int8, which `int8.quantize` makes of a float32 file."""
     per_channel_dense: bool
+    signature: str | None = None
+    """The signature that is converted; None where there is only one."""
+    tags: tuple[str, ...] = ()
+    """Of the graph that it is in; those of inference if empty."""
 
 
 class ConversionError(Exception):
@@ -44,31 +48,40 @@ def convert_saved_model(folder: Path, conversion: Conversion) -> bytes:
     Raises:
       Exception: whatever the converter raises.
     """
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+    signatures = None if conversion.signature is None else [conversion.signature]
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(folder), signature_keys=signatures, tags=set(conversion.tags) or None
+    )
     _configure(converter, conversion)
     content: bytes = converter.convert()
     return content
 
 
-def convert_in_child(folder: Path, conversion: Conversion) -> bytes:
+def convert_in_child(folder: Path, conversion: Conversion, work: Path | None = None) -> bytes:
     """Does as `convert_saved_model` in a child process, which the converter may crash.
+
+    Args:
+      folder: the SavedModel.
+      conversion: how.
+      work: a folder for the job and what comes of it; that of the SavedModel if None.
 
     Raises:
       ConversionError: the converter refused the model, or crashed.
     """
-    job = {"numerics": conversion.numerics, "per_channel_dense": conversion.per_channel_dense}
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    place = folder if work is None else work
+    job = {"saved_model": str(folder.absolute()), **asdict(conversion)}
+    (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
     paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, "-m", "edgeprune.conversion.converter", str(folder)]
+    command = [sys.executable, "-m", "edgeprune.conversion.converter", str(place)]
     try:
         run_child(command, TIME_LIMIT_S, environment=environment)
     except WorkerError as error:
         raise ConversionError(str(error)) from error
-    failed = folder / "failed.txt"
+    failed = place / "failed.txt"
     if failed.exists():
         raise ConversionError(failed.read_text(encoding="utf-8"))
-    return (folder / "model.tflite").read_bytes()
+    return (place / "model.tflite").read_bytes()
 
 
 def _configure(converter: Any, conversion: Conversion) -> None:
@@ -95,7 +108,7 @@ def main(folder: Path) -> None:
     """Converts what a folder holds and leaves the result there."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     try:
-        content = convert_saved_model(folder, Conversion(**job))
+        content = convert_saved_model(Path(job.pop("saved_model")), Conversion(**job))
     except Exception as error:  # noqa: BLE001  the parent raises it
         (folder / "failed.txt").write_text(str(error), encoding="utf-8")
     else:

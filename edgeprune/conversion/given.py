@@ -1,7 +1,8 @@
-"""What a verb is given as a model: a Keras model, the path of one, or that of a .tflite file.
+"""What a verb is given as a model: a Keras model, or the path of one, a .tflite or a SavedModel.
 
 The one place that decides what a MODEL is. A .tflite file is computed with as the Keras model that
-is lifted from it; what is pruned of that is written back into the file.
+is lifted from it; what is pruned of that is written back into the file. A SavedModel folder is the
+.tflite file that TensorFlow's converter makes of it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.conversion.lift.write_back.write import WrittenBack, write_back
 from edgeprune.conversion.manifest import sha256_of
+from edgeprune.conversion.saved_model import converted_folder
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import TfliteError
-from edgeprune.core.files import is_tflite, kind_of, require_tflite_name
+from edgeprune.core.errors import ModelError, TfliteError
+from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
@@ -112,24 +114,27 @@ class PrunedFile:
         return write_back(self.lifted, self.model, Path(path))
 
 
-def as_given(model: Given | Model | str | Path) -> Given:
+def as_given(model: Given | Model | str | Path, signature: str | None = None) -> Given:
     """A model as a verb takes it.
 
-    A .tflite file is lifted, and what was lifted is run beside the file.
+    A .tflite file is lifted, and what was lifted is run beside the file. A SavedModel is converted
+    to one first.
 
     Args:
-      model: a Keras model, or the path of a .keras, .h5 or .tflite file.
+      model: a Keras model, or the path of a .keras, .h5 or .tflite file or a SavedModel folder.
+      signature: which signature of a SavedModel; of a folder with one only it may be left out.
 
     Raises:
-      ModelError: not a Keras file, as `load_model`.
+      ModelError: not a Keras file, as `load_model`; not a SavedModel, as `converted_folder`; or a
+        signature is named, and there is none to choose.
       TfliteError: not a sound .tflite file, or Keras computes something else.
       Unliftable: it has operators without a counterpart in Keras.
     """
     if isinstance(model, Given):
         return model
-    if is_tflite(model):
-        require_file(Path(model))
-        lifted = lift(Path(model))
+    file = _file_to_lift(model, signature)
+    if file is not None:
+        lifted = lift(file)
         prove(lifted)
         return Given(str(model), lifted.model, lifted)
     loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
@@ -144,10 +149,33 @@ def other_subgraphs(graph: Graph) -> str:
 
 
 def file_of(model: Given | Model | str | Path) -> Path | None:
-    """The .tflite file that a model was given as; None for a Keras model."""
+    """The .tflite file that a model was given as, or was converted to; None for a Keras model."""
     if isinstance(model, Given):
         return None if model.lifted is None else model.lifted.path
-    return Path(model) if is_tflite(model) else None
+    return _file_to_lift(model, None)
+
+
+def is_lifted(model: Given | Model | str | Path) -> bool:
+    """Whether a model is given as a .tflite file or a SavedModel; pruning makes a .tflite of it."""
+    if isinstance(model, Given):
+        return model.lifted is not None
+    return is_tflite(model) or is_saved_model(model)
+
+
+def _file_to_lift(model: Model | str | Path, signature: str | None) -> Path | None:
+    """The .tflite file of a path, there or converted; None where Keras loads the model."""
+    if is_saved_model(model):
+        return converted_folder(Path(model), signature).path
+    if signature is not None:
+        raise ModelError(
+            f"{name_of(model)}: expected a SavedModel folder, whose signatures --signature "
+            f"(`signature`) chooses from. Received: another model, and signature '{signature}'. "
+            "Leave it out."
+        )
+    if not is_tflite(model):
+        return None
+    require_file(Path(model))
+    return Path(model)
 
 
 def require_file(path: Path) -> None:

@@ -16,6 +16,8 @@ from edgeprune.core.errors import OutputError, TfliteError
 
 TFLITE = ".tflite"
 """How the names of TensorFlow Lite's files end."""
+SAVED_MODEL = "saved_model.pb"
+"""The file that a SavedModel folder holds."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,11 @@ def is_tflite(model: object) -> bool:
     return isinstance(model, str | Path) and Path(model).suffix == TFLITE
 
 
+def is_saved_model(model: object) -> bool:
+    """Whether a model is given as the path of a folder, which has to be a SavedModel."""
+    return isinstance(model, str | Path) and not is_tflite(model) and Path(model).is_dir()
+
+
 def require_keras_name(path: Path) -> None:
     """Checks that a file at `path` can be written as a Keras model.
 
@@ -132,14 +139,14 @@ def require_output_name(model: Path, output: Path) -> None:
     Raises:
       OutputError: the name ends otherwise than the model's kind asks for, or as `require_folder`.
     """
-    if is_tflite(model):
+    if is_tflite(model) or is_saved_model(model):
         require_tflite_name(output)
     else:
         require_keras_name(output)
 
 
 def require_tflite_name(output: Path) -> None:
-    """Checks that what is pruned of a .tflite file can be written under a name.
+    """Checks that what is pruned of a .tflite file or SavedModel can be written under a name.
 
     Raises:
       OutputError: it does not end in .tflite, or as `require_folder`.
@@ -147,7 +154,8 @@ def require_tflite_name(output: Path) -> None:
     if output.suffix != TFLITE:
         raise OutputError(
             f"{output}: expected an output name ending in .tflite, since what is pruned of a "
-            f".tflite file is written back into one. Received: '{output.suffix}'."
+            ".tflite file or a SavedModel is written back into a .tflite file. Received: "
+            f"'{output.suffix}'."
         )
     require_folder(output)
 

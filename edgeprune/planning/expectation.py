@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Iterable
 
-from edgeprune.core.files import TFLITE
+from edgeprune.core.files import TFLITE, is_saved_model
 from edgeprune.core.pattern import Channels, NofM
 from edgeprune.core.plan import LayerInfo, LayerPlan, Plan
 from edgeprune.core.plan_verdict import Expected
@@ -91,29 +91,33 @@ def _multiplied_pixels(layer: LayerInfo) -> float | None:
     return layer.pixels / math.prod(layer.strides)
 
 
-def next_step(made: Plan, profile: DeviceProfile, device: str) -> str:
+def next_step(made: Plan, profile: DeviceProfile, device: str, signature: str | None = None) -> str:
     """What to type next.
 
     Args:
       made: the plan.
       profile: its device.
       device: what `--device` takes for it.
+      signature: of a SavedModel, where it was chosen.
     """
-    model = made.model if made.model.endswith(_MODEL_FILES) else "model.keras"
-    kind = TFLITE if model.endswith(TFLITE) else ".keras"
+    is_folder = is_saved_model(made.model)
+    model = made.model if made.model.endswith(_MODEL_FILES) or is_folder else "model.keras"
+    kind = TFLITE if model.endswith(TFLITE) or is_folder else ".keras"
+    chosen = [] if signature is None else ["--signature", signature]
     if made.pruned:
-        words = ["prune", model, "--device", device, *_asked(made, profile)]
+        words = ["prune", model, *chosen, "--device", device, *_asked(made, profile)]
         trained = ["--epochs", str(_EPOCHS_TO_TRY)] if made.activation else []
         return _command(*words, "--data", "data.npz", *trained, "-o", f"pruned{kind}")
     if made.route is not None and profile.on(made.route).route.dense:
         samples = ["--data", "data.npz"] if made.numerics == "int8" else []
-        words = ["export", model, "--device", device, "--route", made.route]
+        words = ["export", model, *chosen, "--device", device, "--route", made.route]
         output = "exported.tflite" if kind == TFLITE else "model.tflite"
         return _command(*words, *samples, "-o", output)
     if made.network is not None and made.network.wants_more_zeros:
-        return _command("plan", model, "--device", device, "--sparsity", f"{_SPARSITY_TO_TRY:g}")
+        words = ["plan", model, *chosen, "--device", device]
+        return _command(*words, "--sparsity", f"{_SPARSITY_TO_TRY:g}")
     if made.network is not None and made.network.elsewhere:
-        return _command("plan", model, "--device", made.network.elsewhere[0].device)
+        return _command("plan", model, *chosen, "--device", made.network.elsewhere[0].device)
     return "edgeprune devices"
 
 

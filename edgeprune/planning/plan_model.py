@@ -42,6 +42,7 @@ def plan(
     runtime: str | None = None,
     max_arena: int | None = None,
     look_around: bool = True,
+    signature: str | None = None,
     progress: Progress = no_progress,
 ) -> Plan:
     """Plans the pruning of a model for a device; the model is not changed.
@@ -55,7 +56,8 @@ def plan(
     pay in storage.
 
     Args:
-      model: a built `keras.Model`, or the path of a `.keras` or `.tflite` file.
+      model: a built `keras.Model`, or the path of a `.keras` or `.tflite` file or of a SavedModel
+        folder.
       device: a profile, its name, or the path of a user's own `.toml` file.
       sparsity: fraction of zeros over the profile's prunable weights; its default if None.
       cost: in place of a sparsity, the fraction of the dense model's cost in the same number format
@@ -84,6 +86,7 @@ def plan(
       max_arena: the most bytes of arena, in place of the profile's limit, on a route that packs
         weights: layers whose weights alone are more when unpacked stay dense.
       look_around: whether to look if another route of the device is faster, which takes seconds.
+      signature: of a SavedModel folder that has several, the one that is taken.
       progress: told how far that is.
 
     Raises:
@@ -107,7 +110,7 @@ def plan(
     from edgeprune.pruning.reconstruct.samples import most_samples
 
     require_fraction(cost, sparsity)
-    given = as_given(model)
+    given = as_given(model, signature)
     listed = load_profile(device).in_runtime(runtime).within_arena(max_arena)
     offered = routes_for(given, listed, [route])
     if x is not None:

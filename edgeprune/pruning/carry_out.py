@@ -31,6 +31,7 @@ from edgeprune.pruning.finetune import FineTuning
 from edgeprune.pruning.one_shot import one_shot
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.labels import check_training
+from edgeprune.pruning.training.quantized.file_grid import grid_of
 from edgeprune.pruning.training.settings import Training
 from edgeprune.pruning.training.train import train
 
@@ -47,6 +48,7 @@ def prune(
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
     samples: int | None = None,
+    signature: str | None = None,
     progress: Progress = no_progress,
 ) -> Model:
     """Carries out everything that a plan says on a copy of a model.
@@ -55,7 +57,8 @@ def prune(
     channels that it removes, then the zeros: in one shot, or while the model trains.
 
     Args:
-      model: a built Keras model, or the path of a `.keras` or `.tflite` file; not changed.
+      model: a built Keras model, or the path of a `.keras` or `.tflite` file or of a SavedModel
+        folder; not changed.
       plan: as `plan` made it or as it was edited since.
       data: samples of any kind that `open_source` takes, with or without labels.
       training: how to train with masks; if None, the plan is carried out in one shot, which needs
@@ -68,12 +71,14 @@ def prune(
       importance: how channels to be removed are weighed.
       rules: for custom layers: how each class passes channels on.
       samples: one shot: most samples that are taken from `data`; `RECONSTRUCTION_SAMPLES` if None.
+      signature: of a SavedModel folder that has several, the one that is taken.
       progress: told what is done.
 
     Returns:
       A new, plain model with the zeros in place; where channels were removed, a smaller one with
-      the same layers. It is compiled as `model`. Of a .tflite file it is a `PrunedFile`, whose
-      `save` writes the file with new weights, and whose `model` is this Keras model.
+      the same layers. It is compiled as `model`. Of a .tflite file or a SavedModel it is
+      a `PrunedFile`, whose `save` writes the file with new weights, and whose `model` is this Keras
+      model.
 
     Raises:
       PlanError: the plan does not fit the model, changes more than the weights of a .tflite
@@ -88,7 +93,7 @@ def prune(
       QualityWarning: what costs accuracy, such as one shot without data, with few samples or
         with other activations, or samples on which the dense model is no better than chance.
     """
-    given = as_given(model)
+    given = as_given(model, signature)
     dense = given.model
     _require_weights_alone(given, plan)
     require_own_format(given, plan)
@@ -120,6 +125,7 @@ def prune(
                 device=device,
                 importance=importance,
                 rules=rules,
+                grid=grid_of(given.lifted),
                 progress=progress,
             )
         return given.pruned(trained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from edgeprune.core.files import is_tflite
+from edgeprune.core.files import is_saved_model, is_tflite
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.space import RouteSpace
 
@@ -17,6 +17,8 @@ class Typed:
     model: str
     data: str
     """What names the samples; empty where they have no name."""
+    signature: tuple[str, ...] = ()
+    """The option that chooses a signature of a SavedModel."""
     samples: tuple[str, ...] = ()
     """Options that say how samples are read, alike at every command."""
     prune: tuple[str, ...] = ()
@@ -31,10 +33,11 @@ class Typed:
         data = ["--data", self.data, *self.samples] if self.data else []
         export = data if route.numerics == "int8" and not candidate.epochs else []
         if route.dense:
-            return _said("export", self.model, *on, *export, "-o", "OUT.tflite")
+            return _said("export", self.model, *self.signature, *on, *export, "-o", "OUT.tflite")
         how = [*_how(candidate), *self.prune, *(self.training if candidate.epochs else ())]
-        between = "PRUNED.tflite" if is_tflite(self.model) else "OUT.keras"
-        pruned = _said("prune", self.model, *on, *how, *data, "-o", between)
+        lifted = is_tflite(self.model) or is_saved_model(self.model)
+        between = "PRUNED.tflite" if lifted else "OUT.keras"
+        pruned = _said("prune", self.model, *self.signature, *on, *how, *data, "-o", between)
         # `export` takes the plan that `prune` keeps beside its model, and so the route.
         exported = _said("export", between, *device, *export, "-o", "OUT.tflite")
         return f"{pruned} && {exported}"

@@ -7,9 +7,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from edgeprune.conversion.given import is_lifted
 from edgeprune.core import digest
 from edgeprune.core.errors import InputError
-from edgeprune.core.files import is_tflite, make_output_folder, require_output_folder
+from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.profiles.profile import load_profile
 from edgeprune.searching import fingerprint
 from edgeprune.searching.asked import Asked
@@ -61,7 +62,7 @@ def run_search(
         asked.target,
         asked.minimize,
     )
-    if is_tflite(asked.model):
+    if is_lifted(asked.model):
         space = space.of_weights_alone()
     audience.progress("opening model and data", 0, 1)
     subject = open_subject(

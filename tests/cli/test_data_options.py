@@ -206,12 +206,17 @@ def test_code_that_fails_is_named_with_its_line(run: Run, tmp_path: Path) -> Non
     refused(done, "m.keras: expected a .py file")
 
 
-def test_a_saved_model_folder_is_called_what_it_is(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_saved_model_and_a_signature_of_no_folder_are_refused(
+    run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
     for command in ("plan", "prune", "export"):
-        more = () if command == "plan" else ("-o", "o.tflite" if command == "export" else "o.keras")
-        refused(run(command, "saved", *DEVICE, *more), "a SavedModel folder", "TFLiteConverter")
+        more = () if command == "plan" else ("-o", "o.tflite")
+        refused(run(command, "saved", *DEVICE, *more), "expected a SavedModel", "a damaged file")
+    refused(run("prune", "saved", *DEVICE, "-o", "o.keras"), "ending in .tflite", "a SavedModel")
+    refused(run("plan", "m.keras", *DEVICE, "--signature", "a"), "m.keras is none")
+    assert not (tmp_path / "o.tflite").exists()
 
 
 @pytest.mark.parametrize(

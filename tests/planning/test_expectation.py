@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,12 @@ PRUNE = "edgeprune prune m.keras --device imagined --data data.npz -o pruned.ker
 )
 def test_what_follows_a_plan_asks_for_what_was_planned(facts: Any, command: str) -> None:
     assert next_step(plan(*CHANNELS, **facts), DEVICE, "imagined") == command
+
+
+def test_what_follows_a_plan_of_a_folder_names_its_signature(tmp_path: Path) -> None:
+    made = plan(*CHANNELS, model=str(tmp_path))
+    words = PRUNE.replace("m.keras", f"{tmp_path} --signature a").replace(".keras", ".tflite")
+    assert next_step(made, DEVICE, "imagined", "a") == words
 
 
 def test_what_follows_a_dense_route_is_its_file() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.command import Typed
 from tests.support.pretended_search import route_space
@@ -49,3 +51,15 @@ def test_a_tflite_file_is_pruned_into_another_one_that_is_exported() -> None:
         "--data data.npz -o PRUNED.tflite && edgeprune export PRUNED.tflite --device phone "
         "--data data.npz -o OUT.tflite"
     )
+
+
+def test_a_signature_is_chosen_of_the_folder_and_of_nothing_else(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    typed = Typed(folder, "data.npz", signature=("--signature", "classes"))
+    candidate = Candidate("phone", "int8-channels", cost=0.42)
+    made, exported = typed.command(candidate, route_space("int8-channels", "int8", (0.42,))).split(
+        " && "
+    )
+    assert made.startswith(f"edgeprune prune {folder} --signature classes --device phone")
+    assert made.endswith("-o PRUNED.tflite")
+    assert "--signature" not in exported

@@ -53,6 +53,7 @@ from edgeprune.pruning.training.quantized.aware import (
     aware_profile,
     try_aware,
 )
+from edgeprune.pruning.training.quantized.file_grid import FileGrid
 from edgeprune.pruning.training.schedule import Schedule, default_schedule
 from edgeprune.pruning.training.settings import Start, Training
 from edgeprune.pruning.training.strip import strip_pruning
@@ -69,6 +70,7 @@ def train(
     device: DeviceProfile | None = None,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
+    grid: FileGrid | None = None,
     progress: Progress = no_progress,
 ) -> Model:
     """Trains with masks that follow a schedule, and returns the plain model with its zeros.
@@ -105,6 +107,7 @@ def train(
       device: the plan's device; if None it is found by its name.
       importance: how channels to be removed are weighed; see `channels.plan_removal.gather`.
       rules: for custom layers: how each class passes channels on.
+      grid: of the quantized file that the model was lifted from, by which training rounds.
       progress: told after every step how many of all are done.
 
     Returns:
@@ -117,7 +120,8 @@ def train(
       InputError: an unknown metric, or a checkpoint of another run.
     """
     keras.utils.set_random_seed(training.seed)
-    profile = aware_profile(mapped.model, plan, training.quantize_aware, device)
+    asked, of_file = training.quantize_aware, grid is not None
+    profile = aware_profile(mapped.model, plan, asked, device, quantized_file=of_file)
     run = _prepare(mapped.model, plan, data, training, profile is not None)
     teacher = training.teacher or mapped.model
     # Samples that are held out to find the best epoch are not looked at.
@@ -130,7 +134,7 @@ def train(
     looked_at = known if isinstance(data, Stream) else data
     labelled = looked_at is None or looked_at.labelled
     loss = replacing_loss(smaller.model, looked_at, training.loss) if labelled else None
-    aware = try_aware(wrapped, smaller.model, profile, known, training.quantize_aware)
+    aware = try_aware(wrapped, smaller.model, profile, known, asked, grid)
     student = aware.student if aware else wrapped
     trainee = _trainee(student, smaller.model, teacher, run.distillation, loss)
     compile_for_training(

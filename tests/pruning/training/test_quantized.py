@@ -444,6 +444,7 @@ def test_a_shared_layer_has_a_range_for_every_call_and_nested_models_are_opened(
     pooled = layers.GlobalAveragePooling2D()(x)
     outputs = [layers.Dense(4, name="a")(pooled), layers.Dense(2, name="b")(pooled)]
     aware = aware_of(keras.Model(inputs, outputs), X)
+    assert aware.points is not None
     names = set(aware.points.names.values())
     assert {"shared, call 1", "shared, call 2", "a", "b"} <= names
     assert any(name.endswith("/inner") for name in names)
@@ -459,6 +460,7 @@ def test_inputs_of_bytes_with_preprocessing_inside_are_followed() -> None:
     bytes_ = np.random.default_rng(0).integers(0, 256, X.shape).astype(np.uint8)
     aware = aware_of(model, bytes_)
     # The converter folds the scaling into the convolution: bytes are what the file rounds.
+    assert aware.points is not None
     assert "dense" in aware.points.names.values()
     assert not any("rescaling" in name for name in aware.points.names.values())
     wanted, found = np.asarray(model(bytes_)), np.asarray(aware.student(bytes_))

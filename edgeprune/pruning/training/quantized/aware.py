@@ -21,6 +21,7 @@ from edgeprune.keras_model.interface import own_training
 from edgeprune.keras_model.layers import Model, can_rebuild, layers_inside, map_layers
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.pruning.training.callbacks import Logs
+from edgeprune.pruning.training.quantized.file_grid import FileGrid
 from edgeprune.pruning.training.quantized.model import QuantizedModel
 from edgeprune.pruning.training.quantized.points import FilePoints, find_points
 from edgeprune.targets.child import WorkerError
@@ -32,15 +33,20 @@ class Awareness:
 
     student: QuantizedModel
     profile: DeviceProfile
-    points: FilePoints
+    points: FilePoints | None
+    """None where a given file has the ranges, which stay."""
     x: Sequence[Array]
 
     def measure(self) -> None:
-        """Measures the ranges of the student as it is now."""
+        """Measures the ranges of the student as it is now, unless they are given."""
+        if self.points is None:
+            return
         self.student.measure([array[:MAX_CALIBRATION_SAMPLES] for array in self.x])
 
     def finish(self, trained: Model) -> None:
-        """Gives the trained plain model its ranges, in place."""
+        """Gives the trained plain model its ranges, in place, unless its file has them."""
+        if self.points is None:
+            return
         now = np.asarray(self.student.ranges)
         attach_ranges(trained, *self.points.ranges_in_file(trained, self.profile, self.x, now))
 
@@ -51,6 +57,7 @@ def try_aware(
     profile: DeviceProfile | None,
     known: Data | None,
     asked: bool | None,
+    grid: FileGrid | None = None,
 ) -> Awareness | None:
     """Makes a wrapped model compute as its int8 file does; None where that is not to be.
 
@@ -60,6 +67,7 @@ def try_aware(
       profile: what `aware_profile` gave.
       known: samples to calibrate by; None if they can be gone through only once.
       asked: what `Training.quantize_aware` says.
+      grid: of the quantized file that the model was lifted from; None for all others.
 
     Raises:
       ModelError: it is asked for, and there is no int8 file to compute as.
@@ -69,6 +77,12 @@ def try_aware(
     """
     if profile is None:
         return None
+    if grid is not None:
+        rounded = QuantizedModel(
+            wrapped, *grid.points(plain), per_channel_dense=grid.per_channel_dense
+        )
+        compile_as(rounded, wrapped)
+        return Awareness(rounded, profile, None, ())
     if known is None:
         _not_aware(asked, plain, "its samples can be gone through only once")
         return None
@@ -116,7 +130,12 @@ class MeasureRanges(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 
 
 def aware_profile(
-    model: Model, plan: Plan, asked: bool | None, device: DeviceProfile | None = None
+    model: Model,
+    plan: Plan,
+    asked: bool | None,
+    device: DeviceProfile | None = None,
+    *,
+    quantized_file: bool = False,
 ) -> DeviceProfile | None:
     """The device for which a training is quantisation-aware; None where it is not.
 
@@ -125,6 +144,8 @@ def aware_profile(
       plan: what is carried out.
       asked: what `Training.quantize_aware` says.
       device: the plan's device, where it is known; else it is found by its name.
+      quantized_file: whether the model was lifted from a quantized file, which stays one whatever
+        the route.
 
     Raises:
       InputError: it is asked for, on a route that is not int8.
@@ -141,7 +162,7 @@ def aware_profile(
         if asked or plan.numerics == "int8":
             _not_aware(asked, model, f"the profile of '{plan.device}' is not found ({error})")
         return None
-    if (plan.numerics or profile.numerics) != "int8":
+    if (plan.numerics or profile.numerics) != "int8" and not quantized_file:
         if asked:
             raise InputError(
                 "Quantisation-aware training: expected a route whose number format is int8. "

@@ -59,7 +59,8 @@ class FilePoints:
 
     def fixed_ranges(self) -> Array:
         """`[rows, 2]`: the ranges that never change; from 0 to 1 where they are to be measured."""
-        found = np.tile([0.0, 1.0], (len(set(self.rows.values())), 1))
+        rows = {*self.rows.values(), *(point.row for point in self.points)}
+        found = np.tile([0.0, 1.0], (max(rows, default=-1) + 1, 1))
         for row, span in self.fixed.items():
             found[row] = span.low, span.high
         return found
