@@ -21,12 +21,15 @@ from edgeprune.core.files import SAVED_MODEL
 from edgeprune.core.spelling import suggestion
 from edgeprune.core.work_note import working
 from edgeprune.targets.cache import cache_folder, set_up
+from edgeprune.tflite.format import draft as tflite_draft
 
 _INTERNAL = ("__saved_model_init_op", "__saved_model_train_op")
 _SERVING = "serve"
 """The tag of the graph that is meant for inference."""
 _PARTS = ("variables", "assets")
 """Folders beside saved_model.pb that belong to it."""
+_FORM = 1
+"""Changes when the same folder becomes another file."""
 _ROOM = 4
 """How many times the size of the folder has to be free in the cache."""
 _CALL = "f = tf.function(model).get_concrete_function(tf.TensorSpec([1, 224, 224, 3], tf.float32))"
@@ -71,7 +74,7 @@ def converted_folder(folder: Path, signature: str | None = None) -> ConvertedFol
     """
     chosen = _chosen(folder, _signatures(folder), signature)
     _require_sizes(folder, chosen)
-    key = digest.of_json([_content(folder), chosen.name, tf.__version__])
+    key = digest.of_json([_FORM, _content(folder), chosen.name, tf.__version__])
     place = cache_folder() / "saved-models" / key
     made = place / f"{folder.resolve().name}.tflite"
     known = made.is_file()
@@ -95,13 +98,28 @@ def _converted(folder: Path, chosen: _Signature, work: Path) -> bytes:
     conversion = Conversion("float32", True, chosen.name, chosen.tags)
     try:
         with working(f"TensorFlow converted {folder}"):
-            return convert_in_child(folder, conversion, work)
+            return _with_batch_of_one(convert_in_child(folder, conversion, work), folder)
     except ConversionError as error:
         raise ModelError(
             f"{folder}: expected a SavedModel that TensorFlow {tf.__version__} converts to TFLite. "
             f"Received: {cause(error)}. Replace what it names where the model is made, or save the "
             "part without it (pre- and post-processing) as a signature."
         ) from error
+
+
+def _with_batch_of_one(content: bytes, folder: Path) -> bytes:
+    """A file whose inputs and outputs have a batch of 1, where the signature leaves it open.
+
+    Devices plan their memory before they run.
+    """
+    draft = tflite_draft.from_bytes(content, folder)
+    subgraph = draft.model.subgraphs[0]
+    for index in (*subgraph.inputs, *subgraph.outputs):
+        tensor = subgraph.tensors[index]
+        signed = tensor.shapeSignature
+        if signed is not None and len(signed) and all(size >= 0 for size in signed[1:]):
+            tensor.shapeSignature = None
+    return bytes(tflite_draft.pack(draft.model))
 
 
 def _signatures(folder: Path) -> dict[str, _Signature]:

@@ -98,6 +98,11 @@ def test_a_saved_model_of_keras_2_is_planned_for_trained_and_exported(tmp_path: 
         x, y = kept["x"], kept["y"]
     np.testing.assert_allclose(predict(given.model, [x])[0], y, atol=1e-5)
 
+    assert given.lifted is not None
+    graph = given.lifted.graph
+    for index in (*graph.inputs, *graph.outputs):
+        assert -1 not in graph.tensors[index].shape_signature
+
     made = plan(KERAS2, "xnnpack-x86", sparsity=0.3)
     assert made.pruned
     assert made.model == str(KERAS2)
