@@ -32,7 +32,7 @@ def known(path: Path, device: str | None = None) -> dict[str, NodeData]:
 
 
 def layer(path: Path) -> Path:
-    weights = prune(np.arange(1, 4097).reshape(64, 64).astype(np.float32), 0.75, (1, 1))
+    weights = prune(np.arange(1, 4097).reshape(64, 64).astype(np.float32), 0.75, (1, 4))
     return dense_net(path, weights)
 
 
@@ -44,7 +44,7 @@ def test_zeros_and_kernels_are_known_of_any_file_and_costs_of_a_device_with_a_ta
     assert list(known(path, "edge-tpu")) == ["zeros", "kernel"]
     found = known(path, "raspberry-pi-4")
     assert list(found) == ["zeros", "kernel", "cost"]
-    assert found["zeros"].values == {0: pytest.approx(0.75, abs=0.02)}
+    assert found["zeros"].values == {0: pytest.approx(0.75, abs=0.05)}
     assert found["kernel"].values == {0: "dense"}
     assert float(found["cost"].values[0]) > 4096 / 4
     assert found["cost"].title.startswith("expected instructions (")
