@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from edgeprune.core.files import Artifact
 from edgeprune.core.plan import Plan
+from edgeprune.targets.inference_cost import InferenceCost
 from edgeprune.targets.measurement import Measurement
 
 LOST_ACCURACY = 0.02
@@ -145,13 +146,15 @@ class Shipping:
 
     artifact: Path | None
     reason: str
+    cost: InferenceCost | None = None
+    """Of one inference with the file, by which files of a device are ranked; None if not known."""
 
     def __str__(self) -> str:
         what = f"Ship {self.artifact}" if self.artifact else "Nothing to ship yet"
         return f"{what}: {self.reason}."
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, the path as text."""
+        """File and reason, the path as text."""
         return {"artifact": str(self.artifact) if self.artifact else None, "reason": self.reason}
 
 
@@ -161,6 +164,8 @@ def what_to_ship(
     dense: Artifact,
     pruned: Artifact,
     source: str,
+    *,
+    limited: bool = False,
 ) -> Shipping:
     """The pruned file if an instrument says that it gains and it is as accurate, else the dense.
 
@@ -170,6 +175,7 @@ def what_to_ship(
       dense: the unpruned file.
       pruned: the pruned file, whose checks passed.
       source: what measured the gain, and how; empty if nothing did.
+      limited: whether a person said what may be lost, which the pruned file keeps.
     """
     size = f"{dense.size_bytes / 1024:.0f} → {pruned.size_bytes / 1024:.0f} KiB"
     named = "accuracy not measured"
@@ -178,7 +184,7 @@ def what_to_ship(
     facts = f"{gain.text}; {named}; {size}"
     if source:
         facts += f"; {source}"
-    if accuracy and accuracy[0] - accuracy[1] > LOST_ACCURACY:
+    if accuracy and not limited and accuracy[0] - accuracy[1] > LOST_ACCURACY:
         return Shipping(None, f"the pruned file loses accuracy; prune less, or train ({facts})")
     if not source:
         return Shipping(None, f"nothing proves a gain on the device yet ({facts})")

@@ -20,6 +20,7 @@ from edgeprune.profiles.profile import load_profile
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import manifest_path, read_embedded
+from tests.support.islands import two_parts
 from tests.support.lift_networks import Kind, LiftNet, residual
 from tests.support.several_subgraphs import branching
 from tests.support.small_nets import chain, two_of_four
@@ -87,6 +88,16 @@ def test_another_format_of_a_file_that_cannot_be_lifted_is_refused_by_its_operat
     path = unliftable(tmp_path / "m.tflite")
     x = np.zeros((8, 4), np.float32)
     with pytest.raises(Unliftable, match=r"operator 0 \(MULTINOMIAL\)"):
+        export(path, "edge-tpu", tmp_path / "out.tflite", x=x)
+    assert not (tmp_path / "out.tflite").exists()
+
+
+def test_another_format_of_a_file_with_an_island_is_refused_by_its_operators(
+    tmp_path: Path,
+) -> None:
+    path = two_parts(tmp_path / "m.tflite")
+    x = np.zeros((8, 4, 4, 3), np.float32)
+    with pytest.raises(Unliftable, match=r"operator 2 \(LOCAL_RESPONSE_NORMALIZATION\): there is"):
         export(path, "edge-tpu", tmp_path / "out.tflite", x=x)
     assert not (tmp_path / "out.tflite").exists()
 

@@ -193,6 +193,15 @@ class Graph:
         return Counter(self.metadata_buffers) + Counter(tensors)
 
     @property
+    def keeps_state(self) -> bool:
+        """Whether running it may leave something behind for the next run, in variables."""
+        return any(
+            tensor.variable or tensor.dtype == "resource"
+            for subgraph in self.subgraphs
+            for tensor in subgraph.tensors
+        )
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The main subgraph's tensors."""
         return self.subgraphs[0].tensors
