@@ -11,9 +11,12 @@ import click
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.flash_options import max_arena
 from edgeprune.cli.output import print_json
+from edgeprune.cli.plotting import plot
 
 if TYPE_CHECKING:
+    from edgeprune.conversion.given import Given
     from edgeprune.core.data import Scale
+    from edgeprune.core.plan import Plan
 
 
 @click.command("plan")
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=options.PATH, metavar="PLAN.json", help="Also write it to a file."
 )
+@plot(
+    "a picture of what is taken from each layer, the multiply-adds before and after, and with "
+    "--data the error expected in it"
+)
 @click.option("--all", "every_layer", is_flag=True, help="List every layer with its reason.")
 @options.json_document
 def plan_command(
@@ -46,6 +53,7 @@ def plan_command(
     padding: Any,
     activation: Any,
     output: Path | None,
+    picture: Path | None,
     every_layer: bool,
     as_json: bool,
     **asked: Any,
@@ -91,8 +99,19 @@ def plan_command(
     made = made.model_copy(update={"next_step": next_step(made, profile, named, signature)})
     if output is not None:
         write_file(output, (json.dumps(made.to_json(), indent=2) + "\n").encode())
+    if picture is not None:
+        _draw(made, given, picture)
     if as_json:
         print_json(made.to_json())
     else:
         tables.show_plan(made, every_layer=every_layer)
     terminal.warn(made.warnings())
+
+
+def _draw(made: Plan, given: Given, picture: Path) -> None:
+    from edgeprune.keras_model.layer_info import describe_layers
+    from edgeprune.keras_model.layers import map_layers
+    from edgeprune.report.plan_chart import plot_plan
+
+    plot_plan(made, describe_layers(map_layers(given.model)), picture)
+    terminal.say(f"{picture}: what is planned for each layer.")

@@ -9,6 +9,7 @@ import click
 
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
+from edgeprune.cli.plotting import plot
 from edgeprune.core import errors
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.core.plan import Plan
     from edgeprune.planning.fit import Fitted
     from edgeprune.profiles.profile import DeviceProfile
+    from edgeprune.pruning.training.epoch_record import EpochRecord
     from edgeprune.pruning.training.settings import Training
 
 
@@ -61,6 +63,7 @@ _FOLDED = (
     metavar="DIR",
     help="Write logs of training here (pip install tensorboard).",
 )
+@plot("the curves of training (needs --epochs): losses, metrics, zeros and changes of the masks")
 @options.chosen_layers
 @options.allocation_options
 @options.activation
@@ -88,6 +91,7 @@ def prune_command(
     checkpoint: Path | None,
     resume: bool,
     tensorboard: Path | None,
+    picture: Path | None,
     only: str | None,
     skip: str | None,
     padding: Any,
@@ -147,7 +151,7 @@ def prune_command(
     if fit and route == "auto":
         raise click.UsageError("--fit fits one number format: name a route in place of auto.")
     inputs.require_epochs(epochs, training["quantize_aware"])
-    _require_what_training_needs(epochs, data, resume)
+    _require_what_training_needs(epochs, data, resume, picture)
     _require_one_validation(epochs, validation_data, training["validation"])
     from edgeprune.core.files import require_output_folder, require_output_name
     from edgeprune.core.plan import read_plan
@@ -170,8 +174,10 @@ def prune_command(
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)
     if validation_data is not None:
         training["validation"] = inputs.open_samples(validation_data, ports, scale)
+    records: list[EpochRecord] = []
+    tell = None if picture is None else records.append
     how = inputs.training_of(
-        epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard
+        epochs, training, checkpoint=folder, resume=resume, tensorboard=tensorboard, tell_epoch=tell
     )
     if how is not None:
         _check_training(loaded.model, source, how)
@@ -191,6 +197,7 @@ def prune_command(
     _keep_ranges(pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
+    _draw(picture, records, f"{model}: trained for {found.device}")
     terminal.warn(found.warnings())
     warnings = [*found.warnings(), *caught]
     if as_json:
@@ -213,15 +220,29 @@ def _say_new_scales(number: int | None) -> None:
         terminal.say(f"{number} scales of weights are new: the old ones do not fit the values.")
 
 
+def _draw(picture: Path | None, records: list[EpochRecord], title: str) -> None:
+    """Writes the curves of training, where they are asked for and an epoch was done."""
+    if picture is None or not records:
+        return
+    from edgeprune.report.training_chart import plot_training
+
+    plot_training(title, records, picture)
+    terminal.say(f"{picture}: losses and masks of {len(records)} epochs.")
+
+
 def _load(model: Path, signature: str | None) -> Given:
     """The model, as `loaded_model`; what its file warns of is said."""
     with errors.told_quality_warnings(lambda message: terminal.warn([message])):
         return inputs.loaded_model(model, signature)
 
 
-def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -> None:
+def _require_what_training_needs(
+    epochs: int, data: Path | None, resume: bool, picture: Path | None
+) -> None:
     if epochs and data is None:
         raise click.UsageError("--epochs trains on samples: give --data with x, and y if known.")
+    if picture is not None and not epochs:
+        raise click.UsageError("--plot draws the curves of training: give --epochs.")
     if resume and not epochs:
         raise click.UsageError("--resume goes on with training: give the --epochs of that run.")
 

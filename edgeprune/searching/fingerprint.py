@@ -31,7 +31,7 @@ from edgeprune.targets.measurement import Settings
 from edgeprune.targets.target import Remote
 from edgeprune.targets.worker import machine
 
-_WITHOUT_EFFECT = frozenset({"checkpoint", "resume", "tensorboard"})
+_WITHOUT_EFFECT = frozenset({"checkpoint", "resume", "tell_epoch", "tensorboard"})
 """Fields of `Training` that change nothing in the result."""
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from edgeprune.core.errors import InputError
 from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.feed import Augment
 from edgeprune.pruning.training.schedule import Schedule
 from edgeprune.pruning.training.tensorboard import require_tensorboard
+
+if TYPE_CHECKING:
+    from edgeprune.pruning.training.epoch_record import EpochRecord
 
 DISTILLATION = Distillation()
 """Default weight and temperature."""
@@ -67,6 +70,8 @@ class Training:
     a run without interruption; batches made elsewhere are gone through as they come."""
     tensorboard: Path | None = None
     """Folder to write losses, metrics and the sparsity of every mask to."""
+    tell_epoch: Callable[[EpochRecord], None] | None = None
+    """Gets a record of every epoch at its end: metrics, and the sparsity of every mask."""
     steps_per_epoch: int | None = None
     """Batches in an epoch, for a generator or a data set without a length."""
     callbacks: Sequence[Any] = ()

@@ -43,6 +43,7 @@ from edgeprune.pruning.training.best_epoch import BestEpoch, ProgressCallback, S
 from edgeprune.pruning.training.callbacks import PruningSummaries, UpdatePruningStep
 from edgeprune.pruning.training.checkpoint import FILE, Checkpoint, read_checkpoint
 from edgeprune.pruning.training.distill import Distillation, Distilled, output_kinds
+from edgeprune.pruning.training.epoch_record import RecordEpochs
 from edgeprune.pruning.training.feed import make_feed, split_off, steps_in_epoch
 from edgeprune.pruning.training.fingerprint import describe_run
 from edgeprune.pruning.training.learning_rate import compile_for_training, rate_share
@@ -278,6 +279,7 @@ def _callbacks(wrapped: Model, aware: Awareness | None, run: _Run, training: Tra
         *training.callbacks,
         *([MeasureRanges(aware, validated=validated)] if aware else []),
         best,
+        *([RecordEpochs(wrapped, training.tell_epoch)] if training.tell_epoch else []),
         *([PruningSummaries(tensorboard)] if tensorboard else []),
         *([SaveState(checkpoint, run.identity, best)] if checkpoint else []),
     ]

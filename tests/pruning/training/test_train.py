@@ -21,6 +21,7 @@ from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import train_pruned
 from edgeprune.pruning.training.callbacks import PruningSummaries
 from edgeprune.pruning.training.distill import Distillation
+from edgeprune.pruning.training.epoch_record import EpochRecord
 from edgeprune.pruning.training.feed import MAX_SHIFT, flip_and_shift
 from edgeprune.pruning.training.learning_rate import (
     LEARNING_RATE,
@@ -126,6 +127,7 @@ def test_logs_without_their_package_are_refused_before_any_training(
 def test_without_labels_the_dense_model_is_followed(tmp_path: Path) -> None:
     model = net()
     told: list[str] = []
+    records: list[EpochRecord] = []
     batches = tf.data.Dataset.from_tensor_slices(X).batch(16)
     with pytest.warns(QualityWarning, match="no labels"):
         trained = train_pruned(
@@ -136,6 +138,7 @@ def test_without_labels_the_dense_model_is_followed(tmp_path: Path) -> None:
             batch_size=16,
             learning_rate=0.02,
             tensorboard=tmp_path / "logs",
+            tell_epoch=records.append,
             progress=lambda what, _, __: told.append(what),
         )
     losses = [float(what.rpartition(" ")[2]) for what in told if "loss" in what]
@@ -143,6 +146,11 @@ def test_without_labels_the_dense_model_is_followed(tmp_path: Path) -> None:
     assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
     written = {path.parent.name for path in (tmp_path / "logs").rglob("events*")}
     assert written == {"train", "pruning"}
+    assert [record.epoch for record in records] == list(range(1, 9))
+    assert records[-1].metrics["loss"] == pytest.approx(losses[-1], abs=1e-3)
+    assert {mask.path: mask.sparsity for mask in records[-1].masks} == sparsities(trained)
+    assert records[0].moved is not None
+    assert records[-1].moved == 0.0
     trained = train_pruned(model, rows(model), batches, epochs=1, augment="flip-shift")
     assert sparsities(trained) == {"conv": 0.75, "dense": 0.5}
 
