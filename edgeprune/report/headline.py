@@ -153,6 +153,11 @@ class Shipping:
         what = f"Ship {self.artifact}" if self.artifact else "Nothing to ship yet"
         return f"{what}: {self.reason}."
 
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence of its own."""
+        return f"{self.reason[:1].upper()}{self.reason[1:]}."
+
     def to_json(self) -> dict[str, Any]:
         """File and reason, the path as text."""
         return {"artifact": str(self.artifact) if self.artifact else None, "reason": self.reason}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from edgeprune.report.accuracies import AccuracyRow, accuracy_grid
 from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.cheaper_dense import or_cheaper, rivals
+from edgeprune.report.device_view import DeviceView, embedded, link_to, view_of
 from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
 from edgeprune.report.loading.snippet import Snippet
@@ -239,6 +240,10 @@ class Report(Printable):
     devices: tuple[DeviceReport, ...]
     scaling: str = ""
     """A sentence that says what uint8 data became; empty if there was none."""
+    command: str = ""
+    """What makes the report again, for a shell; empty where no command line asked for it."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Versions by name of what files depend on."""
 
     @property
     def ok(self) -> bool:
@@ -332,12 +337,20 @@ class Report(Printable):
 
     def to_html(self) -> str:
         """One page that needs nothing else, its plots inside."""
+        names = dict.fromkeys(device.device for device in self.devices)
         return render(
             "report.html",
             report=self,
+            views=[self._view(name) for name in names],
+            link_to=link_to,
             charts=plot_report(self.devices, self.rankings),
             change_grid=change_grid,
+            data=embedded(self.to_json()),
         )
+
+    def _view(self, name: str) -> DeviceView:
+        routes = [each for each in self.devices if each.device == name]
+        return view_of(name, routes, self.shipping(name))
 
 
 def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
