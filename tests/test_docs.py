@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -159,16 +160,71 @@ def test_a_command_goes_on_behind_a_backslash_and_prints_up_to_the_next() -> Non
     assert (second.command, second.printed) == ("three", ())
 
 
+def loaded_script(name: str) -> ModuleType:
+    loader = SourceFileLoader(name.removesuffix(".py"), str(ROOT / "scripts" / name))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
-    path = ROOT / "scripts" / "docs_hooks.py"
-    spec = importlib.util.spec_from_file_location("docs_hooks", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return loaded_script("docs_hooks.py")
+
+
+def test_the_readme_is_short_and_its_first_screen_has_what_a_stranger_needs() -> None:
+    lines = read("README.md").splitlines()
+    assert len(lines) < 200
+    first = "\n".join(lines[:35])
+    for part in (
+        "pip install .",
+        "bash scripts/demo",
+        "bash scripts/test",
+        "$ edgeprune",
+        "](docs/",
+    ):
+        assert part in first
+
+
+def readme_rows() -> dict[str, list[str]]:
+    """The cells of the README's table of devices but the names, by profile."""
+    rows = re.findall(r"^\| .+ \| `(\w[\w-]+)` \| (.+) \|$", read("README.md"), re.MULTILINE)
+    return {name: cells.split(" | ") for name, cells in rows}
+
+
+def test_every_device_is_in_the_readme() -> None:
+    assert set(readme_rows()) == set(profile_names())
+
+
+def test_gains_in_the_readme_are_those_of_the_profiles() -> None:
+    for name, (_, over_float, over_int8) in readme_rows().items():
+        profile = load_profile(name)
+        gain = profile.offered[0].gain
+        if gain is None:
+            continue
+        own = over_float if profile.numerics == "float32" else over_int8
+        assert own.startswith(f"{gain.factor:.2f}x"), name
+        beside = re.search(r"against dense float32: ([\d.]+x)", gain.on)
+        assert beside is None or over_float.startswith(beside[1]), name
+
+
+def test_numbers_of_the_readme_stand_in_the_measurements_or_in_a_profile() -> None:
+    gains = [route.gain for each in shipped_profiles() for route in each.offered if route.gain]
+    known = read("docs/measurements.md") + "".join(f"{gain.factor:.2f}x {gain}" for gain in gains)
+    prose = re.sub(r"^```.*?^```", "", read("README.md"), flags=re.MULTILINE | re.DOTALL)
+    numbers = set(re.findall(r"(\d+\.\d+x)|(\d+\.\d+) M|(\d+ → \d+)", prose))
+    spelled = {"".join(each).replace(" → ", " to ") for each in numbers}
+    assert len(spelled) > 4
+    assert {each for each in spelled if each not in known} == set()
+
+
+def test_the_picture_is_that_of_the_table() -> None:
+    drawn = loaded_script("draw_routes").picture(read("docs/measurements.md"))
+    assert drawn == read("docs/routes.svg")
+    assert "31.8 M, 6.1x less" in drawn
 
 
 def test_every_device_has_a_page_with_its_routes_limits_sources_and_products(

@@ -18,7 +18,7 @@ import click
 
 from edgeprune.cli import stopping, streams, terminal, watched
 from edgeprune.cli.output import print_error
-from edgeprune.core.errors import EdgepruneError, kind_of
+from edgeprune.core.errors import CheckError, EdgepruneError, kind_of
 from edgeprune.core.spelling import suggestion
 
 _COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -121,6 +121,10 @@ class _Edgeprune(click.Group):
             if as_json:
                 print_error(type(error).__name__, str(error))
             context.exit(error.exit_code)
+        except click.exceptions.Exit as end:
+            if end.exit_code == CheckError.exit_code:
+                terminal.point_to_help(CheckError.__name__)
+            raise
 
 
 _AS_JSON = "edgeprune.as_json"

@@ -61,6 +61,7 @@ def typed(context: click.Context) -> str:
     help="Several routes of a device, or all: the default one as DIR/DEVICE.tflite, others as "
     "DIR/DEVICE-ROUTE.tflite.  [default: the first that serves --goal]",
 )
+@options.max_drop
 @options.aim
 @options.epochs
 @options.training
@@ -80,6 +81,7 @@ def compare_command(
     samples: int | None,
     validation_data: Path | None,
     scale: Scale,
+    max_drop: float | None,
     sparsity: float | None,
     cost: float | None,
     goal: Any,
@@ -102,6 +104,10 @@ def compare_command(
 
     Beside every device the report has the dense model in float32, in half precision and in int8,
     where the device runs them: what would be shipped without pruning.
+
+    Exit code 1 if a check of a file failed or, with --max-drop, a file loses more accuracy than
+    that on the samples that there are, or its accuracy is not known. The 95 % interval beside it
+    says whether other samples could have decided otherwise.
     """
     inputs.require_one_aim(sparsity, cost)
     inputs.require_epochs(epochs, training["quantize_aware"])
@@ -109,6 +115,7 @@ def compare_command(
         "samples": samples,
         "validation_data": validation_data,
         "scale": scale,
+        "max_drop": max_drop,
         "sparsity": sparsity,
         "cost": cost,
         "goal": goal,

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--c-array",
     is_flag=True,
-    help="Also write OUT.cc and OUT.h for a firmware project; where TFLite Micro runs the device, "
-    "also OUT_resolver.h with the operators and the arena that the file needs.",
+    help="Also write the file as an array, OUT.cc with OUT.h, for a firmware project; where TFLite "
+    "Micro runs the device, OUT.h has the size of the arena and a resolver's operators too.",
 )
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
@@ -79,13 +79,13 @@ def export_command(
     """
     from edgeprune.core.files import is_tflite, require_folder
     from edgeprune.core.plan import read_plan
-    from edgeprune.tflite.c_array import c_array_paths, resolver_path
+    from edgeprune.tflite.c_array import c_array_paths
     from edgeprune.tflite.metadata import manifest_path
     from edgeprune.tflite.slim import Slimming
 
     profile = inputs.read_device(device, runtime)
     require_folder(output)
-    c_files = (*c_array_paths(output), resolver_path(output)) if c_array else ()
+    c_files = c_array_paths(output) if c_array else ()
     for path in (manifest_path(output), *c_files):
         require_folder(path)
     found = read_plan(plan_path) if plan_path is not None else None
@@ -101,7 +101,7 @@ def export_command(
         found = kept_plan(given and given.model, model, profile.name)
     if given is None:
         given = to_convert(model, profile, route or (found.route if found else None), numerics)
-    else:
+    if given is not None:
         load_ranges(given.model, model)
     x = None if given is None else inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
@@ -129,14 +129,16 @@ def export_command(
 
 
 def _write_c_files(output: Path, profile: DeviceProfile) -> CArray:
-    """Writes C++ files, with the operators that are needed where TFLite Micro runs the device."""
-    from edgeprune.tflite.c_array import Resolver, write_c_array
+    """Writes C++ files, with what TFLite Micro needs where it runs the device."""
+    from edgeprune.tflite.c_array import write_c_array
 
     if profile.tflm is None:
         return write_c_array(output)
     from edgeprune.targets.tflm.packing import measured_arena
+    from edgeprune.tflite.firmware_arena import planned_arena
+    from edgeprune.tflite.format.file import read
 
-    return write_c_array(output, Resolver(measured_arena(output)))
+    return write_c_array(output, measured_arena(output) or planned_arena(read(output)))
 
 
 def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
@@ -168,8 +170,10 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
         _say_int8(exported.mended)
     if written:
         terminal.show(f"{written.source} and {written.header}: {written.identifier}")
-        if written.resolver:
-            terminal.show(f"{written.resolver}: the operators and the arena that it needs")
+        if written.has_resolver:
+            terminal.show(
+                f"{written.header.name} also has the arena and the operators that it needs"
+            )
     say_network(exported.network.applied, exported.network.reason)
 
 

@@ -143,6 +143,14 @@ devices = click.option(
 )
 
 
+max_drop = click.option(
+    "--max-drop",
+    type=float,
+    metavar="F",
+    help="The accuracy that may be lost against the dense float model: 0.01 is one point.",
+)
+
+
 def data_option(*, required: bool = False) -> Callable[[Command], Command]:
     """The option that names samples."""
     return click.option(

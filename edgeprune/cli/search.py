@@ -43,12 +43,7 @@ def read_names(_: click.Context, __: click.Parameter, value: str | None) -> tupl
 
 
 _budget = options.together(
-    click.option(
-        "--max-drop",
-        type=float,
-        metavar="F",
-        help="The accuracy that may be lost against the dense float model: 0.01 is one point.",
-    ),
+    options.max_drop,
     click.option(
         "--min-accuracy", type=float, metavar="F", help="In its place: the lowest accuracy."
     ),

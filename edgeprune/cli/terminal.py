@@ -174,7 +174,8 @@ def show_grid(grid: Grid) -> None:
     table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
     least = len(_BORDER)
     for column, *cells in zip(grid.columns, *grid.rows, strict=True):
-        words = [word for cell in (column.heading, *cells) for word in str(cell).split()]
+        texts = [str(cell) for cell in (column.heading, *cells)]
+        words = [word for each in texts for word in each.split()]
         width = max(map(len, words), default=0) if column.whole else _LEAST_WIDTH
         least += width + len(_BORDER)
         table.add_column(
@@ -182,6 +183,8 @@ def show_grid(grid: Grid) -> None:
             justify="right" if column.right else "left",
             overflow="fold",
             min_width=width,
+            # Else rich takes from this column first, gives back, and crops the table's last one.
+            no_wrap=column.whole and all(len(each.split()) < 2 for each in texts),
         )
     for row in grid.rows:
         table.add_row(*map(text, row))

@@ -33,6 +33,7 @@ from edgeprune.conversion.from_keras import (
 from edgeprune.conversion.given import Given, as_given, exportable, file_of
 from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
+from edgeprune.conversion.lift.lifted import require_whole
 from edgeprune.conversion.manifest import make_manifest, write_beside
 from edgeprune.conversion.obstacles import unrolled_notes
 from edgeprune.conversion.route_of_file import checked_numerics
@@ -184,7 +185,7 @@ def _export(
         raise DataError(_no_data(profile))
     content = convert(model, profile, chosen, isolated=isolated)
     samples = None
-    trained, told = usable_ranges(model, content) if chosen == "int8" else (None, ())
+    trained, told = usable_ranges(model, given.sha256, content) if chosen == "int8" else (None, ())
     if trained is not None:
         content = quantized(model, profile, content, trained.ranges, isolated=isolated)
     elif chosen == "int8":
@@ -258,9 +259,11 @@ def _asked(
 
 
 def _opened(model: Any) -> Given:
-    """The model, with the ranges that lie beside its file."""
+    """A model that can be converted, with the ranges that lie beside its file."""
     given = as_given(model)
-    if isinstance(model, str | Path) and given.lifted is None:
+    if given.lifted is not None:
+        require_whole(given.lifted)
+    if isinstance(model, str | Path):
         load_ranges(given.model, Path(model))
     return given
 

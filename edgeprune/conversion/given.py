@@ -18,11 +18,16 @@ from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.conversion.lift.write_back.write import write_back
 from edgeprune.conversion.manifest import sha256_of
+from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
+from edgeprune.tflite.format.graph import Graph
+
+_MOST_NAMED = 3
+"""Subgraphs that a sentence lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,30 @@ class Given:
         """
         if self.lifted is not None:
             prove(self.lifted, x)
+
+    def require_open_batch(self) -> None:
+        """Checks that the model takes any number of samples at once, as all work on samples does.
+
+        Raises:
+          TfliteError: the first axis of an input has a fixed length in the file.
+        """
+        fixed = [tensor.shape for tensor in self.model.inputs] if self.lifted is not None else []
+        found = next((list(shape) for shape in fixed if shape[:1] != (None,)), None)
+        if found is not None:
+            raise TfliteError(
+                f"{self.name}: expected a file that takes one sample at a time, [1, ...], and "
+                f"computes each by itself, to use samples with it. Received: an input {found}, "
+                "whose first axis has this length only. Convert the model again with a batch of "
+                "1, or prune it without --data (`data`)."
+            )
+
+    @property
+    def untouched(self) -> str:
+        """A sentence on what pruning leaves alone in a file of several subgraphs, "" in others."""
+        others = "" if self.lifted is None else other_subgraphs(self.lifted.graph)
+        if not others:
+            return ""
+        return f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
 
     def pruned(self, model: Model) -> Model | PrunedFile:
         """What pruning gives: the smaller or sparser model, or the file that it is written into."""
@@ -103,6 +132,13 @@ def as_given(model: Given | Model | str | Path) -> Given:
     return Given(name_of(model), loaded)
 
 
+def other_subgraphs(graph: Graph) -> str:
+    """The names of a file's subgraphs beside the main one, in quotes; "" where there are none."""
+    names = [repr(subgraph.name) for subgraph in graph.subgraphs[1:]]
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return ", ".join(names[:_MOST_NAMED] + more)
+
+
 def file_of(model: Given | Model | str | Path) -> Path | None:
     """The .tflite file that a model was given as; None for a Keras model."""
     if isinstance(model, Given):
@@ -143,6 +179,8 @@ def keras_model_of(pruned: Model | PrunedFile) -> Model:
 def exportable(pruned: Given | Model | PrunedFile) -> Iterator[Given | Model | Path]:
     """What `export` takes: a model as it is, or the path of what was pruned of a file, for a while.
 
+    The ranges of quantisation-aware training lie beside that file.
+
     Raises:
       EdgepruneError: as `PrunedFile.save`.
     """
@@ -150,4 +188,6 @@ def exportable(pruned: Given | Model | PrunedFile) -> Iterator[Given | Model | P
         yield pruned
         return
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        yield pruned.save(Path(folder, pruned.lifted.path.name)).path
+        path = pruned.save(Path(folder, pruned.lifted.path.name)).path
+        keep_ranges(pruned.model, path)
+        yield path

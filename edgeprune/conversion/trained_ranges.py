@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.int8.ranges import Range, Ranges, activations
-from edgeprune.conversion.manifest import hash_model
+from edgeprune.conversion.manifest import hash_model, sha256_of
 from edgeprune.core.errors import DataError
 from edgeprune.core.files import write_file
 from edgeprune.keras_model.layers import Model
@@ -42,7 +42,7 @@ class TrainedRanges:
     """The ranges of all tensors of one model."""
 
     model_sha256: str
-    """Hash of the model, see `hash_model`."""
+    """Hash of the model, see `hash_model`, or of its .tflite file."""
     rows: tuple[TrainedRange, ...]
     path: Path | None = field(default=None, compare=False)
     """The file that they were read from."""
@@ -66,9 +66,9 @@ class TrainedRanges:
         content = {"schema": SCHEMA, "model_sha256": self.model_sha256, "ranges": ranges}
         return (json.dumps(content, indent=2) + "\n").encode()
 
-    def fit(self, model: Model) -> bool:
-        """Whether they belong to a model with these weights."""
-        return self.model_sha256 == _hash(model)
+    def fit(self, sha256: str) -> bool:
+        """Whether they belong to the model or .tflite file with this hash."""
+        return self.model_sha256 == sha256
 
 
 def attach_ranges(model: Model, ranges: Ranges, layers: dict[str, str]) -> None:
@@ -95,7 +95,7 @@ def given_ranges(model: Model) -> TrainedRanges | None:
 def ranges_of(model: Model) -> TrainedRanges | None:
     """The ranges that a model was given, if it is still that model."""
     found = given_ranges(model)
-    return found if found is not None and found.fit(model) else None
+    return found if found is not None and found.fit(_hash(model)) else None
 
 
 def load_ranges(model: Model, path: Path) -> None:
@@ -109,21 +109,24 @@ def load_ranges(model: Model, path: Path) -> None:
         model.trained_ranges = read_ranges(beside)
 
 
-def usable_ranges(model: Model, floating: bytes) -> tuple[TrainedRanges | None, tuple[str, ...]]:
+def usable_ranges(
+    model: Model, sha256: str, floating: bytes
+) -> tuple[TrainedRanges | None, tuple[str, ...]]:
     """The ranges of a model for its int8 file, and a sentence where those it has do not fit.
 
     Args:
       model: a plain model, possibly with ranges.
+      sha256: its hash, or that of the .tflite file that it was lifted from.
       floating: its float file.
     """
     found = given_ranges(model)
     if found is None:
         return None, ()
-    if not found.fit(model):
+    if not found.fit(sha256):
         return None, (
             f"{found.path or model.name}: the ranges of quantisation-aware training belong to "
             "other weights than the model has, and are not used. Expected those of a model with "
-            f"SHA-256 {_hash(model)[:8]}... Received: {found.model_sha256[:8]}...",
+            f"SHA-256 {sha256[:8]}... Received: {found.model_sha256[:8]}...",
         )
     graph = tflite_draft.from_bytes(floating, Path("float.tflite")).graph
     names = (graph.tensors[index].name for index in activations(graph))
@@ -144,14 +147,19 @@ def ranges_beside(model: Path) -> Path | None:
 
 
 def keep_ranges(model: Model, path: Path) -> None:
-    """Writes the ranges of a model beside its file, if it has any.
+    """Writes the ranges of a model beside its file, which is written by now, if it has any.
+
+    Args:
+      model: a plain model, or the twin of a .tflite file.
+      path: its file.
 
     Raises:
       OutputError: the file cannot be written.
     """
     found, beside = ranges_of(model), ranges_beside(path)
     if found is not None and beside is not None:
-        write_file(beside, found.to_bytes())
+        kept = replace(found, model_sha256=sha256_of(model, path))
+        write_file(beside, kept.to_bytes())
 
 
 def read_ranges(path: Path) -> TrainedRanges:

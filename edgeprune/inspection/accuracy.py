@@ -167,16 +167,22 @@ def interval(value: float, samples: int) -> tuple[float, float]:
 def change(of: Array, against: Array) -> tuple[float, tuple[float, float]]:
     """What one classifier names rightly more often than another, and the 95 % interval of that.
 
-    Both were asked the same samples, so that only those count on which they differ.
+    Both were asked the same samples, so that only those count on which they differ. One more of
+    each kind of these is taken for granted: two classifiers that agree on a few samples are not
+    thereby equal.
 
     Args:
       of: whether each sample was named correctly, `[n]` of bool.
       against: the same of the other one.
+
+    Source: Bonett and Price, Adjusted Wald Confidence Interval for a Difference of Binomial
+    Proportions Based on Paired Data, 2012.
     """
-    differences = of.astype(np.float64) - against
-    mean = float(differences.mean())
-    half = Z95 * float(differences.std()) / math.sqrt(len(differences))
-    return mean, (mean - half, mean + half)
+    gained, lost = int(np.sum(of & ~against)), int(np.sum(~of & against))
+    count = len(of) + 2
+    middle = (gained - lost) / count
+    half = Z95 * math.sqrt(((gained + lost + 2) / count - middle**2) / count)
+    return (gained - lost) / len(of), (max(-1.0, middle - half), min(1.0, middle + half))
 
 
 def _runner(graph: Graph, profile: DeviceProfile) -> tuple[Callable[[list[Array]], Reply], bool]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.given import Given, as_given
+from edgeprune.conversion.lift.island import island_errors
 from edgeprune.core.data import Data, Ports
 from edgeprune.core.errors import DataError, PlanError, QualityWarning
 from edgeprune.core.plan import Plan, check_plan
@@ -76,7 +77,7 @@ def prune(
     Raises:
       PlanError: the plan does not fit the model, or changes more than the weights of a .tflite
         file.
-      TfliteError, Unliftable: as `as_given`.
+      TfliteError, Unliftable: as `as_given`; or samples for a file with a fixed batch.
       DataError: training without data, or with labels that do not fit; one shot from batches.
       ModelError: the model cannot be copied, its loss could not be loaded and labels are to be
         trained on, or a weight or an activation is not finite.
@@ -91,6 +92,8 @@ def prune(
     _require_weights_alone(given, plan)
     ports = ports_of(dense)
     most = most_samples(samples)
+    if data is not None:
+        given.require_open_batch()
     source = None if data is None else open_source(data, ports)
     if isinstance(source, Data | Table):
         given.prove_on(source.some(LOOKED_AT).x)
@@ -106,16 +109,17 @@ def prune(
             source = source.readable()
             warn_at_chance(dense, source.some(LOOKED_AT))
         check_training(dense, source, training)
-        trained = train(
-            mapped,
-            plan,
-            source,
-            training,
-            device=device,
-            importance=importance,
-            rules=rules,
-            progress=progress,
-        )
+        with island_errors():
+            trained = train(
+                mapped,
+                plan,
+                source,
+                training,
+                device=device,
+                importance=importance,
+                rules=rules,
+                progress=progress,
+            )
         return given.pruned(trained)
     if plan.activation:
         warnings.warn(
@@ -127,16 +131,17 @@ def prune(
     some = None if source is None else source.some(most)
     if some is not None:
         warn_at_chance(dense, some)
-    pruned = one_shot(
-        mapped,
-        plan,
-        some,
-        permute=permute,
-        finetune=finetune,
-        importance=importance,
-        rules=rules,
-        progress=progress,
-    )
+    with island_errors():
+        pruned = one_shot(
+            mapped,
+            plan,
+            some,
+            permute=permute,
+            finetune=finetune,
+            importance=importance,
+            rules=rules,
+            progress=progress,
+        )
     return given.pruned(pruned)
 
 

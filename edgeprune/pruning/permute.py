@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.conversion.lift.layers import Saturate
 from edgeprune.core.arrays import Array
 from edgeprune.core.pattern import NofM
 from edgeprune.core.plan import LayerPlan
@@ -54,6 +55,7 @@ _ALIKE = (
     keras.layers.UpSampling2D,
     keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
+    Saturate,
 )
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeprune.core.files import Artifact
+from edgeprune.report.accuracies import AccuracyRow
 from edgeprune.report.baseline import Baseline
+from edgeprune.report.drop import ROUNDING, Drop
 from edgeprune.report.headline import LOST_ACCURACY, Shipping
 from edgeprune.targets.inference_cost import InferenceCost, ranking_costs
 from edgeprune.targets.measurement import Measurement
@@ -51,18 +53,16 @@ class Rival:
 def rivals(
     chosen: Measurement,
     baselines: Iterable[Baseline],
-    accuracy: float | None,
+    needed: float | None,
     known: Sequence[str],
-    may_lose: float = LOST_ACCURACY,
 ) -> tuple[Rival, ...]:
     """The dense files that are as accurate and cost no more by the same instrument.
 
     Args:
       chosen: what the instrument said of the file that would be shipped.
       baselines: the dense files of its device.
-      accuracy: of the dense network; None without labels.
+      needed: the least accuracy, as a fraction of samples; None without labels.
       known: hashes of files that were compared already.
-      may_lose: fraction of samples that a file may lose.
 
     Returns:
       The cheapest first.
@@ -71,16 +71,31 @@ def rivals(
         rival
         for baseline in baselines
         if baseline.artifact is not None and baseline.artifact.sha256 not in known
-        if _as_accurate(baseline, accuracy, may_lose)
+        if _as_accurate(baseline, needed)
         for rival in _rivals(chosen, baseline, baseline.artifact)
     ]
     return tuple(sorted(found, key=lambda rival: rival.cost.value))
 
 
-def _as_accurate(baseline: Baseline, accuracy: float | None, may_lose: float) -> bool:
-    if accuracy is None:
+def least_accuracy(
+    drop: Drop | None, rows: Sequence[AccuracyRow], files: tuple[float, float] | None
+) -> float | None:
+    """What a dense file has to reach to be shipped: the usual limit, or that of a person.
+
+    Args:
+      drop: what the pruned file loses, where a person limited that.
+      rows: accuracies of networks, the dense float one first.
+      files: accuracy of the dense and of the pruned file; None without labels.
+    """
+    if drop is not None and rows:
+        return rows[0].value - drop.limit
+    return files[0] - LOST_ACCURACY if files else None
+
+
+def _as_accurate(baseline: Baseline, needed: float | None) -> bool:
+    if needed is None:
         return True
-    return baseline.accuracy is not None and accuracy - baseline.accuracy <= may_lose
+    return baseline.accuracy is not None and baseline.accuracy >= needed - ROUNDING
 
 
 def _rivals(chosen: Measurement, baseline: Baseline, artifact: Artifact) -> Iterator[Rival]:

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from edgeprune.conversion.given import as_given
 from edgeprune.conversion.manifest import installed_versions
-from edgeprune.core.data import Data, Scale
+from edgeprune.core.data import Data, Ports, Scale
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.core.progress import Progress, no_progress
-from edgeprune.core.sources import AnySource, Table, open_split
+from edgeprune.core.sources import AnySource, Stream, Table, open_split
 from edgeprune.core.terms import Allocation, Goal
+from edgeprune.inspection.labels import no_labels, require_classes
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.planning.cost_asked import require_fraction
 from edgeprune.profiles.profile import DeviceProfile, load_profile
@@ -29,6 +30,7 @@ from edgeprune.report.memory import Memory
 from edgeprune.report.one_device import report_device
 from edgeprune.report.report import REPORT_FILES, DeviceReport, Report
 from edgeprune.searching import fingerprint
+from edgeprune.searching.budget import require_drop
 from edgeprune.targets.measurement import Settings
 from edgeprune.targets.measuring import require_ready
 from edgeprune.targets.missing import missing_instruments
@@ -45,6 +47,7 @@ def compare(
     cost: float | None = None,
     goal: Goal | None = None,
     routes: str | Sequence[str] = (),
+    max_drop: float | None = None,
     epochs: int = 0,
     padding: Literal["keep", "symmetric"] | None = None,
     allocation: Allocation | None = None,
@@ -78,6 +81,8 @@ def compare(
       goal: takes the first route of each profile that serves it; named routes have to serve it.
       routes: a route's name or several, each taken for the devices that have it, or "all"; the
         default route of each device if empty.
+      max_drop: the most accuracy that the file of a device may lose against the dense float model,
+        as a fraction of samples, such as 0.01; a check of every file that needs labels.
       epochs: short for `training=Training(epochs=epochs)`; 0 prunes in one shot.
       padding: "symmetric" where the device wants it, or "keep"; if None, symmetric with training.
       allocation: how zeros are spread over layers; if None, as each profile says.
@@ -97,13 +102,15 @@ def compare(
       command: what asks for this on a command line, which the page then shows.
 
     Raises:
-      InputError: bad model, data, device, route or folder, before any work.
+      InputError: bad model, data, device, route or folder, or no labels for `max_drop`; before any
+        work.
       TargetError: a target is unknown, not ready or cannot be set up, before any work.
 
     Warns:
       QualityWarning: samples that look wrongly scaled, before any work.
     """
     require_fraction(cost, sparsity)
+    require_drop(max_drop)
     most = most_samples(samples)
     training = training or (Training(epochs=epochs) if epochs else None)
     profiles = [load_profile(device) for device in devices]
@@ -118,6 +125,8 @@ def compare(
     given = as_given(model_path)
     model = given.model
     split = open_split(data_path, ports_of(model), validation=validation_data, scale=scale)
+    if max_drop is not None:
+        _require_labels(split.test, ports_of(model), data_path)
     if training is not None:
         split = replace(split, train=_readable(split.train))
         check_training(model, split.train, training)
@@ -143,6 +152,7 @@ def compare(
         goal=goal,
         padding=pads,
         allocation=allocation,
+        max_drop=max_drop,
         targets=tuple(targets),
         settings=chosen,
         training=training,
@@ -184,6 +194,17 @@ def _file_names(entries: Sequence[Entry]) -> list[str]:
         *REPORT_FILES,
         *(f"{entry.name}{ending}" for entry in entries for ending in FILE_ENDINGS),
     ]
+
+
+def _require_labels(test: AnySource, ports: Ports, given: Any) -> None:
+    """Checks that what is lost can be told.
+
+    Raises:
+      DataError: there are no labels, or they name no classes.
+    """
+    if isinstance(test, Stream) or not test.labelled:
+        raise no_labels(given)
+    require_classes(test, ports, "For other models and labels, leave out --max-drop.")
 
 
 def _readable(source: AnySource) -> AnySource:

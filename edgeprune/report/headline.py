@@ -163,12 +163,33 @@ class Shipping:
         return {"artifact": str(self.artifact) if self.artifact else None, "reason": self.reason}
 
 
+def cheapest(ships: Sequence[Shipping | None]) -> int:
+    """Which of the routes of a device has the file to ship that costs least.
+
+    They are compared as far as their costs have the unit of the first one's.
+
+    Args:
+      ships: what each of them ships.
+
+    Returns:
+      Its place; 0 if none ships anything.
+    """
+    known = [(place, ship.cost) for place, ship in enumerate(ships) if ship and ship.artifact]
+    if not known:
+        return 0
+    first, unit = known[0][0], known[0][1] and known[0][1].unit
+    alike = [(cost.value, place) for place, cost in known if cost and cost.unit == unit]
+    return min(alike)[1] if alike else first
+
+
 def what_to_ship(
     gain: Gain,
     accuracy: tuple[float, float] | None,
     dense: Artifact,
     pruned: Artifact,
     source: str,
+    *,
+    limited: bool = False,
 ) -> Shipping:
     """The pruned file if an instrument says that it gains and it is as accurate, else the dense.
 
@@ -178,6 +199,7 @@ def what_to_ship(
       dense: the unpruned file.
       pruned: the pruned file, whose checks passed.
       source: what measured the gain, and how; empty if nothing did.
+      limited: whether a person said what may be lost, which the pruned file keeps.
     """
     size = f"{dense.size_bytes / 1024:.0f} → {pruned.size_bytes / 1024:.0f} KiB"
     named = "accuracy not measured"
@@ -186,7 +208,7 @@ def what_to_ship(
     facts = f"{gain.text}; {named}; {size}"
     if source:
         facts += f"; {source}"
-    if accuracy and accuracy[0] - accuracy[1] > LOST_ACCURACY:
+    if accuracy and not limited and accuracy[0] - accuracy[1] > LOST_ACCURACY:
         return Shipping(None, f"the pruned file loses accuracy; prune less, or train ({facts})")
     if not source:
         return Shipping(None, f"nothing proves a gain on the device yet ({facts})")

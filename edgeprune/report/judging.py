@@ -13,7 +13,12 @@ from edgeprune.core.digest import Fingerprint
 from edgeprune.core.errors import DataError, EdgepruneError, TargetError
 from edgeprune.core.files import Artifact
 from edgeprune.core.sources import AnySource
-from edgeprune.inspection.accuracy import Accuracy, accuracy, model_accuracy
+from edgeprune.inspection.accuracy import (
+    EMULATED_SAMPLES,
+    Accuracy,
+    accuracy,
+    model_accuracy,
+)
 from edgeprune.inspection.input_order import in_file_order
 from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
 from edgeprune.keras_model.files import as_model
@@ -28,6 +33,10 @@ from edgeprune.targets.find import find_target
 from edgeprune.targets.measuring import measure_each, targets_for
 from edgeprune.targets.missing import not_measured
 from edgeprune.targets.target import Remote
+
+_JUDGING = "2"
+"""Another one where files are judged in another way, so that what was found before is no longer
+reused: half precision beside the float networks, and intervals that allow for few samples."""
 
 
 def judge_files(
@@ -104,16 +113,18 @@ def _rows(
       numerics: number format of the files.
       files: accuracy of the dense and of the pruned one.
       models: both models, or paths of them.
-      test: the samples of the files' accuracy; on an emulated core they are some of these.
+      test: the samples of the files' accuracy, which on an emulated core are some of these.
     """
     networks = ("dense", "pruned")
     exact = numerics == "float32"
     kind = "float" if exact else numerics
     own = [(f"{kind} {name}", found) for name, found in zip(networks, files, strict=True)]
-    if exact or any(found.emulated for found in files):
+    if exact:
         return accuracy_rows(own)
+    emulated = any(found.emulated for found in files)
+    same = test.some(EMULATED_SAMPLES) if emulated else test
     floats = [
-        (f"float {name}", model_accuracy(as_model(model), test))
+        (f"float {name}", model_accuracy(as_model(model), same))
         for name, model in zip(networks, models, strict=True)
     ]
     return accuracy_rows([*floats, *own])
@@ -160,6 +171,7 @@ def judged_by(
         "files": digest.of_json(list(files)),
         "instruments": fingerprint.of_instruments(profile, used),
         "way of measuring": fingerprint.of_settings(job.settings, used),
+        "way of judging": _JUDGING,
     }
 
 

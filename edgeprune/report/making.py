@@ -63,6 +63,8 @@ class Job:
     goal: Goal | None
     padding: Literal["keep", "symmetric"]
     allocation: Allocation | None
+    max_drop: float | None
+    """The most accuracy that may be lost against the dense float model; it changes no file."""
     targets: tuple[str, ...]
     settings: Settings
     training: Training | None

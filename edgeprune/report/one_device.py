@@ -17,6 +17,7 @@ from edgeprune.core.files import Artifact
 from edgeprune.profiles.dense import dense_on
 from edgeprune.report.baseline import Baseline
 from edgeprune.report.baseline_files import make_baselines
+from edgeprune.report.drop import drop_of
 from edgeprune.report.entry import Entry
 from edgeprune.report.judging import are_elsewhere, judge_files, judged_by
 from edgeprune.report.kept import Kept, for_people
@@ -56,7 +57,22 @@ def report_device(
         beside = baselines or make_baselines(job, entry.offered, report)
         report = replace(report, baselines=beside)
     report = replace(report, history=_history(report, why_made, why_judged))
-    return _with_loading(report, entry)
+    return _with_loading(with_drop(report, job.max_drop), entry)
+
+
+def with_drop(report: DeviceReport, limit: float | None) -> DeviceReport:
+    """The report with what its file loses, as a check too; as it is where nothing limits that.
+
+    Args:
+      report: what was found out about a device.
+      limit: the most accuracy that may be lost against the dense float model, as a fraction.
+    """
+    if limit is None or report.verdict is None or report.error is not None:
+        return report
+    reason = report.no_accuracy or "the file does not run, or its classes cannot be told"
+    drop = drop_of(report.accuracies, limit, reason)
+    verdict = replace(report.verdict, checks=(*report.verdict.checks, drop.check()))
+    return replace(report, drop=drop, verdict=verdict)
 
 
 def _with_loading(report: DeviceReport, entry: Entry) -> DeviceReport:

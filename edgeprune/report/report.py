@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +16,10 @@ from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.report.accuracies import AccuracyRow, accuracy_grid
 from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
-from edgeprune.report.cheaper_dense import or_cheaper, rivals
+from edgeprune.report.cheaper_dense import least_accuracy, or_cheaper, rivals
 from edgeprune.report.device_view import DeviceView, embedded, link_to, view_of
-from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
+from edgeprune.report.drop import Drop, drop_grid
+from edgeprune.report.headline import Expected, Gain, Shipping, cheapest, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
 from edgeprune.report.loading.snippet import Snippet
 from edgeprune.report.pages import render
@@ -62,6 +62,8 @@ class DeviceReport(Printable):
     """Of the float networks and of both files, on the same samples."""
     no_accuracy: str = ""
     """Why there is none, where the files ran."""
+    drop: Drop | None = None
+    """What is lost of it, where a limit of that was asked for; a check of the verdict too."""
     baselines: tuple[Baseline, ...] = ()
     """Dense files that would be taken in place of the pruned one, by number format."""
     expected: Expected | None = None
@@ -142,13 +144,14 @@ class DeviceReport(Printable):
         dense, pruned = self._own
         source = pruned.source if pruned else ""
         files = (self.dense_artifact, self.artifact)
-        ship = what_to_ship(self.gain, self.accuracy, *files, source)
+        limited = self.drop is not None
+        ship = what_to_ship(self.gain, self.accuracy, *files, source, limited=limited)
         keeps_dense = ship.artifact == self.dense_artifact.path
         chosen = dense if keeps_dense else pruned
         if ship.artifact is None or chosen is None:
             return ship
-        named = self.accuracy[0] if self.accuracy else None
-        found = rivals(chosen, self.baselines, named, [each.sha256 for each in files])
+        needed = least_accuracy(self.drop, self.accuracies, self.accuracy)
+        found = rivals(chosen, self.baselines, needed, [each.sha256 for each in files])
         than = f"dense {self.numerics}" if keeps_dense else "the pruned file"
         ship = replace(ship, cost=next(iter(ranking_costs([chosen])), None))
         return or_cheaper(ship, than, files[0 if keeps_dense else 1].size_bytes, found)
@@ -170,6 +173,7 @@ class DeviceReport(Printable):
             "dense": [measurement.to_json() for measurement in self.dense],
             "pruned": [measurement.to_json() for measurement in self.pruned],
             "accuracy": self._accuracy_json(),
+            "drop": self.drop.to_json() if self.drop else None,
             "baselines": [baseline.to_json() for baseline in self.baselines],
             "expected": self.expected.to_json() if self.expected else None,
             "gain": {"text": self.gain.text, "factor": self.gain.factor},
@@ -283,22 +287,15 @@ class Report(Printable):
         return self.shipping(first.device).ship if first else None
 
     def shipping(self, device: str) -> DeviceReport:
-        """Of the routes of a device the one whose file to ship costs least; the first if none is.
-
-        Routes are compared as far as their costs have the unit of the first one's.
-        """
+        """The route of a device whose file to ship costs least; its first if there is none."""
         routes = [each for each in self.devices if each.device == device]
-        known = [(each, ship.cost) for each in routes if (ship := each.ship) and ship.artifact]
-        if not known:
-            return routes[0]
-        first = known[0][1]
-        alike = [
-            (each, cost.value) for each, cost in known if cost and first and cost.unit == first.unit
-        ]
-        return min(alike, key=itemgetter(1))[0] if alike else known[0][0]
+        return routes[cheapest([each.ship for each in routes])]
 
     def accuracy_grids(self) -> tuple[Grid, ...]:
-        """The accuracies of float networks and files, in one table; none where none is known."""
+        """The accuracies of float networks and files, and what is lost where that is limited.
+
+        Each is one table, and none where nothing is known.
+        """
         return _accuracy_grids(self.devices)
 
     def baseline_grids(self) -> tuple[Grid, ...]:
@@ -361,8 +358,11 @@ def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
 
 
 def _accuracy_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:
-    rows = [(report.title, row) for report in reports for row in report.accuracies]
-    return (accuracy_grid(rows),) if rows else ()
+    every = list(reports)
+    rows = [(report.title, row) for report in every for row in report.accuracies]
+    drops = [(report.title, report.drop) for report in every if report.drop]
+    accuracies = (accuracy_grid(rows),) if rows else ()
+    return (*accuracies, drop_grid(drops)) if drops else accuracies
 
 
 _COLUMNS = (

@@ -12,7 +12,7 @@ from edgeprune.core.data import Scale
 from edgeprune.core.errors import InputError
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.training.settings import Training
-from edgeprune.searching.budget import Budget
+from edgeprune.searching.budget import Budget, require_drop
 from edgeprune.searching.command import Typed
 from edgeprune.targets.measurement import Settings
 
@@ -69,11 +69,7 @@ class Asked:
 def _require_limits(budget: Budget, *, fraction: bool) -> None:
     if budget.max_cost is not None and not 0 < budget.max_cost < math.inf:
         raise InputError(f"`max_cost` is above 0. Received: {budget.max_cost}.")
-    if budget.max_drop is not None and not 0 <= budget.max_drop < (1 if fraction else math.inf):
-        of = (
-            "a fraction of samples in [0, 1), such as 0.01 for one point" if fraction else "above 0"
-        )
-        raise InputError(f"`max_drop` is {of}. Received: {budget.max_drop}.")
+    require_drop(budget.max_drop, fraction=fraction)
     least = budget.min_accuracy
     if least is not None and not (0 < least <= 1 if fraction else math.isfinite(least)):
         of = "a fraction of samples in (0, 1]" if fraction else "a finite number"

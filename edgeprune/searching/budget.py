@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from edgeprune.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,20 @@ class Budget:
     def to_json(self) -> dict[str, Any]:
         """The fields."""
         return asdict(self)
+
+
+def require_drop(drop: float | None, *, fraction: bool = True) -> None:
+    """Checks the most that may be lost against the dense float model.
+
+    Args:
+      drop: a fraction of samples, or in the unit of a metric; None if nothing is asked for.
+      fraction: whether it is a fraction of samples.
+
+    Raises:
+      InputError: it is out of range.
+    """
+    if drop is not None and not 0 <= drop < (1 if fraction else math.inf):
+        of = (
+            "a fraction of samples in [0, 1), such as 0.01 for one point" if fraction else "above 0"
+        )
+        raise InputError(f"`max_drop` is {of}. Received: {drop}.")

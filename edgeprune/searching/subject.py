@@ -16,7 +16,7 @@ import numpy as np
 from edgeprune.conversion.given import Given, as_given
 from edgeprune.core import digest
 from edgeprune.core.data import Data, Ports, Scale
-from edgeprune.core.errors import DataError, ProfileError
+from edgeprune.core.errors import ProfileError
 from edgeprune.core.sources import (
     AnySource,
     Stream,
@@ -24,7 +24,7 @@ from edgeprune.core.sources import (
     hold_out,
     open_with_test,
 )
-from edgeprune.inspection.accuracy import class_labels
+from edgeprune.inspection.labels import no_labels, require_classes
 from edgeprune.inspection.metric import Metric, open_metric
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.ports import ports_of
@@ -136,11 +136,11 @@ def open_subject(
     ports = ports_of(given.model)
     train, test = _with_labels(data, ports, validation_data, scale)
     if test is None and budget.needs_labels:
-        raise DataError(_no_labels(data))
+        raise no_labels(data)
     halves: tuple[Labelled | None, Labelled | None] = (None, None)
     if test is not None:
         if measure is None:
-            _require_classes(test, ports)
+            require_classes(test, ports, _GIVE_METRIC)
         halves = in_halves(test)
     return Subject(
         given=given,
@@ -176,38 +176,6 @@ def _with_labels(
 
 def _is_labelled(source: AnySource) -> bool:
     return source.some(1).labelled if isinstance(source, Stream) else source.labelled
-
-
-def _no_labels(data: Any) -> str:
-    subject = str(data) if isinstance(data, str | Path) else "data"
-    return (
-        f"{subject}: a lowest accuracy or a largest drop needs labelled samples that the model was "
-        "not trained on. Expected x_test and y_test in the data, or --validation-data with labels. "
-        "Received: no labels. Add them, or leave out --max-drop and --min-accuracy."
-    )
-
-
-def _require_classes(test: Labelled, ports: Ports) -> None:
-    """Checks that accuracy can be told: one output with scores, and labels that name one.
-
-    Raises:
-      DataError: it cannot; says how to give a metric.
-    """
-    if ports.scores is None:
-        raise DataError(
-            "Accuracy needs a model with one output [n, classes]. Received: "
-            f"{', '.join(ports.outputs)} of another form. {_GIVE_METRIC}"
-        )
-    try:
-        labels = class_labels(test.y)
-    except DataError as error:
-        raise DataError(f"{error} {_GIVE_METRIC}") from error
-    classes = max(2, ports.scores)
-    if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(
-            f"Expected labels from 0 to {classes - 1}, since the model has {ports.scores} outputs. "
-            f"Received: {labels.min()} to {labels.max()}. {_GIVE_METRIC}"
-        )
 
 
 _GIVE_METRIC = "For other models and labels, name what judges them: --metric module:function."

@@ -95,12 +95,16 @@ class Host:
     def run(
         self, graph: Graph, inputs: list[Array], runtime: str, *, delegates: bool = True
     ) -> Reply:
-        """Runs samples in a child process, with or without XNNPACK."""
+        """Runs samples in a child process, with or without XNNPACK.
+
+        No sample sees a state that the one before it left in the file's variables.
+        """
         job = {
             "kind": "run",
             "runtime": runtime,
             "threads": 1,
             "delegates": delegates,
+            "fresh": graph.keeps_state,
             "models": [worker_model(graph)],
         }
         return run_worker(job, [inputs], launcher=launcher_of(runtime))

@@ -13,7 +13,8 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
     the others:  {"runtime": NAME (a key of MODULES), "threads": int, "delegates": bool,
                   "affinity": [int, ...] (the processors to run on; any if left out),
                   "preserve": bool (whether every value can be read afterwards; not if left out)}
-    run:         {"models": [MODEL], "outputs": NPZ}
+    run:         {"models": [MODEL], "outputs": NPZ, "fresh": bool (whether the model keeps a state
+                 that no sample may take over from the one before it; not if left out)}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
                  a counter of this process's instructions can see: the first asks for those of the
                  thread that makes it, or of all where the runtime has several threads.
@@ -179,6 +180,8 @@ def run_samples(module: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     arrays = read_inputs(model["inputs"], inputs)
     rows = []
     for row in range(len(arrays[0])):
+        if row and job.get("fresh"):
+            interpreter, inputs, outputs = load_interpreter(module, job, model)
         feed(interpreter, inputs, arrays, row)
         interpreter.invoke()
         rows.append([dequantize(interpreter.get_tensor(d["index"]), d) for d in outputs])

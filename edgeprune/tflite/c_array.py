@@ -16,11 +16,12 @@ from typing import Any
 
 from edgeprune.core.errors import OutputError
 from edgeprune.core.files import describe_file, write_file
+from edgeprune.tflite.firmware_arena import FirmwareArena
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.metadata import read_embedded
-from edgeprune.tflite.op_resolver import methods_of
+from edgeprune.tflite.op_resolver import methods_of, resource_variables
 
 ALIGNMENT = 16
 """Bytes; what a flatbuffer's own vectors may ask for.
@@ -31,36 +32,22 @@ BYTES_PER_LINE = 12
 
 
 @dataclass(frozen=True)
-class MeasuredArena:
-    """How many bytes of arena a file takes, and what said so."""
-
-    size: int
-    runtime: str
-
-
-@dataclass(frozen=True)
-class Resolver:
-    """What is written of the operators that a file needs; `arena` is None where not measured."""
-
-    arena: MeasuredArena | None
-
-
-@dataclass(frozen=True)
 class CArray:
-    """The files, and the name of the array in them; `resolver` is None where none was asked for."""
+    """The files, and the name of the array in them."""
 
     source: Path
     header: Path
     identifier: str
-    resolver: Path | None = None
+    has_resolver: bool = False
+    """Whether the header has the arena and the operators that TensorFlow Lite Micro needs."""
 
     def to_json(self) -> dict[str, str | None]:
-        """Plain values for `--json`."""
+        """Plain values for `--json`; `resolver` is the file that adds the operators."""
         return {
             "source": str(self.source),
             "header": str(self.header),
             "identifier": self.identifier,
-            "resolver": str(self.resolver) if self.resolver else None,
+            "resolver": str(self.header) if self.has_resolver else None,
         }
 
 
@@ -78,11 +65,6 @@ def c_array_paths(model: Path) -> tuple[Path, Path]:
     return model.with_suffix(".cc"), model.with_suffix(".h")
 
 
-def resolver_path(model: Path) -> Path:
-    """Where the operators that a model needs go: `model_resolver.h`."""
-    return model.with_name(f"{model.stem}_resolver.h")
-
-
 def c_identifier(stem: str) -> str:
     """The name of the array of a file: `my-model 2` is `g_my_model_2_data`.
 
@@ -93,13 +75,13 @@ def c_identifier(stem: str) -> str:
     return "_".join(["g", *(words or ["model"]), "data"])
 
 
-def write_c_array(model: Path, resolver: Resolver | None = None) -> CArray:
+def write_c_array(model: Path, arena: FirmwareArena | None = None) -> CArray:
     """Writes a .tflite file as C++ source and header beside it, its manifest as a comment.
 
     Args:
       model: the file.
-      resolver: what is known of TFLite Micro running it, for a third file that adds the operators
-        to its resolver; None for no such file.
+      arena: what TensorFlow Lite Micro needs to run it; the header then names it, and has a
+        function that adds the operators of the file to a resolver. None for the array alone.
 
     Raises:
       TfliteError: the file does not parse.
@@ -109,8 +91,7 @@ def write_c_array(model: Path, resolver: Resolver | None = None) -> CArray:
 
     source, header = c_array_paths(model)
     content = model.read_bytes()
-    operators = resolver_path(model) if resolver else None
-    made = CArray(source, header, c_identifier(model.stem), operators)
+    made = CArray(source, header, c_identifier(model.stem), arena is not None)
     environment = Environment(
         loader=PackageLoader("edgeprune.tflite", "templates"),
         autoescape=select_autoescape(["html"]),
@@ -131,26 +112,23 @@ def write_c_array(model: Path, resolver: Resolver | None = None) -> CArray:
         "alignment": ALIGNMENT,
         "size": len(content),
         "lines": _lines(content),
+        "arena": arena,
+        **_resolver_facts(graph, made.identifier),
     }
     for path in (header, source):
         text = environment.get_template(f"model{path.suffix}").render(facts)
         write_file(path, text.encode())
-    if resolver is not None and operators is not None:
-        facts |= _resolver_facts(graph, made.identifier, resolver)
-        text = environment.get_template("resolver.h").render(facts)
-        write_file(operators, text.encode())
     return made
 
 
-def _resolver_facts(graph: Graph, identifier: str, resolver: Resolver) -> dict[str, Any]:
+def _resolver_facts(graph: Graph, identifier: str) -> dict[str, Any]:
     methods, unknown = methods_of(graph)
-    prefix = identifier.removesuffix("_data")
     return {
-        "arena": resolver.arena,
         "methods": methods,
-        "prefix": prefix,
-        "resolver_guard": f"{prefix.upper()}_RESOLVER_H_",
-        "unknown": unknown,
+        "prefix": identifier.removesuffix("_data"),
+        "unknown": [re.sub(r"[^\w.:-]", "_", op, flags=re.ASCII) for op in unknown],
+        "operators": len(methods) + len(unknown) or 1,
+        "variables": resource_variables(graph),
         "unpacks": holds_packed(graph),
     }
 

@@ -17,9 +17,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner
 
-from edgeprune.cli import cli
+from edgeprune.cli import cli, terminal
 from edgeprune.cli.output import print_json
 from edgeprune.cli.terminal import printable
+from edgeprune.core.grid import grid
 from edgeprune.profiles.folder import profile_names
 from tests.support.tiny_tflite import fully_connected
 
@@ -101,6 +102,22 @@ def test_names_of_devices_are_whole_on_a_narrow_terminal(columns: str) -> None:
     assert code == 0, shown
     for name in profile_names():
         assert name in shown.decode()
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "110", "120", "140", "200"])
+def test_no_column_of_a_table_is_cut_off(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    words = "1.18x by instructions (arm64-emulated), 1.22x by modelled cycles of neoverse-n1"
+    cells = ("android-phone-2023", "channels removed in 2 layers", "passed", *["0.5 / 0.514"] * 5)
+    table = grid("t", ("=device", *map(str, range(8))), [(*cells, words)])
+    terminal.show_grid(table)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert {line[-1] for line in lines} <= set("┓┃┩│┘")
+    last = "".join(line.rstrip("│").rsplit("│", 1)[-1].strip() for line in lines[3:-1])
+    assert last.replace(" ", "") == words.replace(" ", "")
+    assert "android-phone-2023" in lines[3]
 
 
 @pytest.mark.parametrize(

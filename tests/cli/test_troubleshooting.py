@@ -6,7 +6,9 @@ import inspect
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,7 +16,9 @@ import edgeprune
 from edgeprune.cli import cli, terminal
 from edgeprune.core import errors
 from edgeprune.core.errors import CheckError, DataError, EdgepruneError, kind_of
+from edgeprune.targets.checks import CheckKind
 from edgeprune.targets.child import WorkerError
+from tests.support.tiny_tflite import fully_connected
 
 PAGE = Path(__file__).parents[2] / terminal.HELP_PAGE
 
@@ -40,6 +44,27 @@ def test_every_message_that_is_quoted_is_one_of_the_packages() -> None:
     known = re.sub(r'"\s*\n\s*f?"', "", written)  # a text goes on in the next line
     assert len(quoted) > 50
     assert [each for each in quoted if each not in known] == []
+
+
+def test_every_kind_of_check_has_its_remedy() -> None:
+    rows = re.findall(r"^\| (`.+?`) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(get_args(CheckKind)) <= {
+        kind for row in rows for kind in re.findall(r"`(.+?)`", row)
+    }
+
+
+def test_a_check_that_failed_points_to_the_heading_too(tmp_path: Path) -> None:
+    path = fully_connected(tmp_path / "m.tflite", np.eye(8, dtype=np.float32))
+    done = CliRunner().invoke(cli, ["validate", str(path), "--device", "edge-tpu", "--json"])
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == "See docs/troubleshooting.md#checkerror"
+    assert not json.loads(done.stdout)["ok"]
+
+
+def test_a_command_that_succeeds_points_nowhere() -> None:
+    done = CliRunner().invoke(cli, ["devices", "edge-tpu"])
+    assert done.exit_code == 0
+    assert "troubleshooting" not in done.output
 
 
 @pytest.mark.parametrize(

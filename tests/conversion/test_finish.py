@@ -140,12 +140,6 @@ def test_the_command_writes_all_files_of_the_route(tmp_path: Path) -> None:
     content = json.loads(done.stdout)
     assert content["packing"]["plain"] == "net.plain.tflite"
     names = {path.name for path in tmp_path.glob("net*")}
-    assert names == {
-        "net.cc",
-        "net.h",
-        "net.manifest.json",
-        "net.plain.tflite",
-        "net.tflite",
-        "net_resolver.h",
-    }
-    assert "AddDecode" in (tmp_path / "net_resolver.h").read_text()
+    assert names == {"net.cc", "net.h", "net.manifest.json", "net.plain.tflite", "net.tflite"}
+    assert content["c_array"]["resolver"] == str(tmp_path / "net.h")
+    assert "AddDecode" in (tmp_path / "net.h").read_text()

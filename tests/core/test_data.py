@@ -13,11 +13,13 @@ from edgeprune.core.data import (
     DEFAULT_SCALE,
     RAW,
     InputSpec,
+    Ports,
     scales_by_name,
     with_scales,
 )
 from edgeprune.core.errors import DataError, QualityWarning
 from edgeprune.core.sources import read_data, read_split
+from edgeprune.core.sources.named import named_table
 
 IMAGE = (InputSpec("image", (4, 4, 3)),)
 X = np.zeros((10, 4, 4, 3), np.float32)
@@ -175,3 +177,15 @@ def test_without_one_every_fifth_sample_is_held_out(tmp_path: Path) -> None:
     split = read_split(saved(tmp_path, x=X, y=np.arange(10)), IMAGE)
     assert [array.tolist() for array in split.test.labels] == [[0, 5]]
     assert [array.tolist() for array in split.train.labels] == [[1, 2, 3, 4, 6, 7, 8, 9]]
+
+
+def test_labels_of_no_output_are_told() -> None:
+    ports = Ports((InputSpec("x", (2,)),), ("boxes", "classes"))
+    arrays: dict[str, Any] = {
+        "x": np.zeros((3, 2), np.float32),
+        "y_box": np.zeros(3),
+        "y_class_test": np.zeros(3),
+    }
+    with pytest.warns(QualityWarning, match=r"y_box: no output.*y_boxes, y_classes") as told:
+        assert not named_table("data.npz", arrays, ports, "auto").labelled
+    assert "y_class_test" not in str(told[0].message)

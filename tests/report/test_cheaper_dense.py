@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from edgeprune.core.files import Artifact
+from edgeprune.report.accuracies import AccuracyRow
 from edgeprune.report.baseline import Baseline
+from edgeprune.report.one_device import with_drop
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.inference_cost import InferenceCost
@@ -66,6 +68,19 @@ def test_a_dense_file_that_needs_fewer_instructions_is_shipped_in_place_of_the_p
     content = Report("m.keras", (device,)).to_json()
     assert content["ship"] == content["devices"][0]["ship"]
     assert content["ship"] == {"artifact": str(HALF.path), "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("limit", "file"), [(0.005, PRUNED.path), (0.01, HALF.path), (0.1, HALF.path)]
+)
+def test_a_dense_file_that_loses_more_than_a_person_allows_is_not_shipped(
+    limit: float, file: Path
+) -> None:
+    dense = AccuracyRow("float dense", 0.99, (0.98, 1.0), 359, "LiteRT")
+    pruned = replace(dense, name="float pruned", change=-0.001, change_ci95=(-0.002, 0.0))
+    device = phone(half(counted(400_000), accuracy=0.98))
+    found = with_drop(replace(device, accuracies=(dense, pruned)), limit)
+    assert shipped(found)[0] == file
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,7 @@ def _with_constants() -> Any:
     x = lifted.ConstantOperand("multiply", (16,), name="scale")(x)
     x = lifted.ConstantOperand("subtract", (1, 8, 16), left=True, name="shift")(x)
     x = lifted.ConstantOperand("add", (8, 8, 1), name="place")(x)
+    x = lifted.Saturate(-2.0, 3.0)(x)
     x = lifted.ChannelPad(2, 3, 0.5, name="pad")(x)
     x = lifted.LegacyResize((5, 11), "bilinear", align_corners=True)(x)
     held = lifted.HeldConstant((5, 11, 4), name="held")(x)

@@ -1,9 +1,8 @@
 """A small classifier to write snippets for, and headers that stand in for those of the runtimes.
 
-No package that can be installed ships the C++ headers of LiteRT or of TensorFlow Lite Micro. These
-stand-ins declare what snippets use of them: names and types are those of tflite/core at LiteRT
-v2.2.0 and of tensorflow/lite/micro, and a test holds the former against the symbols of the wheel
-of tflite-runtime.
+No package that can be installed ships the C++ headers of LiteRT. These stand-ins declare what
+snippets use of them: names and types are those of tflite/core at LiteRT v2.2.0, and a test holds
+them against the symbols of the wheel of tflite-runtime.
 """
 
 from __future__ import annotations
@@ -61,6 +60,18 @@ def classifier(
         draft = load(path)
         write(with_class_names(draft, names, [Port("x0")], [Port("y0")]), path)
     return path
+
+
+def with_variables(path: Path) -> Path:
+    """A file that keeps two variables, one of them read twice."""
+    net = Net()
+    x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
+    for number, name in enumerate((b"a", b"b", b"a")):
+        handle = net.tensor(f"handle{number}", (1,), "resource")
+        options = schema.VarHandleOptionsT(container=b"", sharedName=name)
+        net.operator("VAR_HANDLE", [], [handle], 1, options)
+    net.operator("RELU", [x], [y])
+    return net.save(path, [x], [y])
 
 
 def scores_of(pixels: Array) -> Array:
@@ -165,56 +176,3 @@ void TfLiteExternalDelegateDelete(TfLiteDelegate* delegate);
 """,
 }
 """Below `tflite` or `tensorflow/lite`."""
-
-MICRO_HEADERS = {
-    "micro/micro_mutable_op_resolver.h": """
-#pragma once
-#include "micro_interpreter.h"
-namespace tflite {
-template <unsigned int count>
-class MicroMutableOpResolver : public MicroOpResolver {
- public:
-  TfLiteStatus AddFullyConnected() { return Add(); }
-  TfLiteStatus AddRelu() { return Add(); }
- private:
-  unsigned int added = 0;
-  TfLiteStatus Add() { return added++ < count ? kTfLiteOk : kTfLiteError; }
-};
-}
-""",
-    "micro/micro_interpreter.h": """
-#pragma once
-#include <cstddef>
-#include <cstdint>
-enum TfLiteStatus { kTfLiteOk, kTfLiteError };
-union TfLitePtrUnion {
-  float* f; std::int8_t* int8; std::uint8_t* uint8; std::int16_t* i16; std::int32_t* i32;
-  std::int64_t* i64;
-};
-struct TfLiteTensor { TfLitePtrUnion data; };
-namespace tflite {
-struct Model {};
-class MicroOpResolver {};
-class MicroInterpreter {
- public:
-  MicroInterpreter(const Model*, const MicroOpResolver&, std::uint8_t* arena, std::size_t size)
-      : room(size) { in.data.int8 = reinterpret_cast<std::int8_t*>(arena); out = in; }
-  TfLiteStatus AllocateTensors() { return room < 64 ? kTfLiteError : kTfLiteOk; }
-  TfLiteStatus Invoke() { return kTfLiteOk; }
-  TfLiteTensor* input(std::size_t) { return &in; }
-  TfLiteTensor* output(std::size_t) { return &out; }
- private:
-  std::size_t room;
-  TfLiteTensor in, out;
-};
-}
-""",
-    "schema/schema_generated.h": """
-#pragma once
-#include "../micro/micro_interpreter.h"
-namespace tflite {
-inline const Model* GetModel(const void*) { static Model model; return &model; }
-}
-""",
-}
-"""Below `tensorflow/lite`; the outputs of this interpreter are its inputs."""

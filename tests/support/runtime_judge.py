@@ -29,7 +29,8 @@ for place, path in enumerate(sys.argv[2:-1]):
     for detail in interpreter.get_input_details():
         x = rng.standard_normal(detail["shape"])
         if detail["dtype"] != np.float32:
-            x = np.clip(np.round(x * 40), -128, 127)
+            low = -128 if np.dtype(detail["dtype"]).kind == "i" else 0
+            x = np.clip(np.round(x * 40) + low + 128, low, low + 255)
         interpreter.set_tensor(detail["index"], x.astype(detail["dtype"]))
     interpreter.invoke()
     for i, detail in enumerate(interpreter.get_output_details()):

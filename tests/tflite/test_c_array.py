@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,19 @@ from hypothesis import strategies as st
 from edgeprune.cli import cli
 from edgeprune.core.errors import OutputError, TfliteError
 from edgeprune.keras_model.files import save_model
-from edgeprune.targets.inputs import generated_inputs
-from edgeprune.targets.tflm import TFLM
 from edgeprune.targets.tflm.packing import measured_arena
 from edgeprune.targets.tflm.target import TFLM_WORKER
-from edgeprune.tflite.c_array import Resolver, c_identifier, write_c_array
+from edgeprune.tflite.c_array import CArray, c_identifier, write_c_array
+from edgeprune.tflite.firmware_arena import planned_arena
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import read_embedded
-from edgeprune.tflite.op_resolver import method_of
+from edgeprune.tflite.op_resolver import PROBED, method_of, methods_of
+from edgeprune.tflite.op_versions import op_versions
 from tests.support.architectures import build, samples
+from tests.support.loading import stand_in_headers, with_variables
+from tests.support.micro_headers import RESOLVER_METHODS, Place, micro_headers
 from tests.support.packing import mixed_net, packed
+from tests.support.tflite_builder import Net
 from tests.support.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
@@ -128,195 +132,152 @@ def test_export_writes_the_pair_with_the_manifest_as_a_comment(tmp_path: Path) -
     assert json.loads(comment) == read_embedded(graph.metadata)
 
 
-RESOLVER_METHODS = [
-    "Abs",
-    "Add",
-    "AddN",
-    "ArgMax",
-    "ArgMin",
-    "AssignVariable",
-    "AveragePool2D",
-    "BatchMatMul",
-    "BatchToSpaceNd",
-    "BroadcastArgs",
-    "BroadcastTo",
-    "CallOnce",
-    "Cast",
-    "Ceil",
-    "CircularBuffer",
-    "Concatenation",
-    "Conv2D",
-    "Cos",
-    "CumSum",
-    "Decode",
-    "Delay",
-    "DepthToSpace",
-    "DepthwiseConv2D",
-    "Dequantize",
-    "DetectionPostprocess",
-    "Div",
-    "DynamicUpdateSlice",
-    "EmbeddingLookup",
-    "Energy",
-    "Elu",
-    "Equal",
-    "EthosU",
-    "Exp",
-    "ExpandDims",
-    "FftAutoScale",
-    "Fill",
-    "FilterBank",
-    "FilterBankLog",
-    "FilterBankSquareRoot",
-    "FilterBankSpectralSubtraction",
-    "Floor",
-    "FloorDiv",
-    "FloorMod",
-    "Framer",
-    "FullyConnected",
-    "Gather",
-    "GatherNd",
-    "Greater",
-    "GreaterEqual",
-    "HardSwish",
-    "If",
-    "Irfft",
-    "L2Normalization",
-    "L2Pool2D",
-    "LeakyRelu",
-    "Less",
-    "LessEqual",
-    "Log",
-    "LogicalAnd",
-    "LogicalNot",
-    "LogicalOr",
-    "Logistic",
-    "LogSoftmax",
-    "Maximum",
-    "MaxPool2D",
-    "MirrorPad",
-    "Mean",
-    "Minimum",
-    "Mul",
-    "Neg",
-    "NotEqual",
-    "OverlapAdd",
-    "Pack",
-    "Pad",
-    "PadV2",
-    "PCAN",
-    "Prelu",
-    "Quantize",
-    "ReadVariable",
-    "ReduceAll",
-    "ReduceMax",
-    "ReduceMin",
-    "Relu",
-    "Relu6",
-    "Reshape",
-    "ResizeBilinear",
-    "ResizeNearestNeighbor",
-    "ReverseV2",
-    "Rfft",
-    "Round",
-    "Rsqrt",
-    "SelectV2",
-    "Shape",
-    "Sin",
-    "Slice",
-    "Softmax",
-    "SpaceToBatchNd",
-    "SpaceToDepth",
-    "Split",
-    "SplitV",
-    "Squeeze",
-    "Sqrt",
-    "Square",
-    "SquaredDifference",
-    "StridedSlice",
-    "Stacker",
-    "Sub",
-    "Sum",
-    "Svdf",
-    "Tanh",
-    "TransposeConv",
-    "Transpose",
-    "Unpack",
-    "UnidirectionalSequenceLSTM",
-    "VarHandle",
-    "While",
-    "Window",
-    "ZerosLike",
-]
-"""Behind `Add`, of `MicroMutableOpResolver` in tflite-micro."""
-STUB = """
-#pragma once
-enum TfLiteStatus {{ kTfLiteOk, kTfLiteError }};
-namespace tflite {{
-template <unsigned int size>
-class MicroMutableOpResolver {{
- public:
-  unsigned int added = 0;
-{methods}
-}};
-}}
-"""
 USE = """
 #include <cstdio>
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "{header}"
 int main() {{
-  tflite::MicroMutableOpResolver<{prefix}_operators> resolver;
-  if ({prefix}_add_operators(resolver) != kTfLiteOk) return 1;
-  return resolver.added == {prefix}_operators ? 0 : 2;
+  {place}::MicroMutableOpResolver<{prefix}_operators> resolver;
+  if ({prefix}_add_operators(resolver) != {ok}) return 1;
+  static unsigned char arena[{prefix}_arena_size];
+  return resolver.added == {prefix}_operators && sizeof(arena) % 16 == 0 ? 0 : 2;
 }}
 """
+PLACES: tuple[Place, ...] = ("tflite", "tflite::micro")
+ADDED = re.compile(r"resolver\.(Add(?!Custom)\w+)\(")
 
 
-def run_resolver(folder: Path, header: Path, prefix: str) -> int:
-    """Compiles a resolver against a stub with every method, and adds the operators to it."""
-    place = folder / "tensorflow" / "lite" / "micro"
-    place.mkdir(parents=True, exist_ok=True)
-    methods = "\n".join(
-        f"  TfLiteStatus Add{name}() {{ return added++ < size ? kTfLiteOk : kTfLiteError; }}"
-        for name in RESOLVER_METHODS
-    )
-    (place / "micro_mutable_op_resolver.h").write_text(STUB.format(methods=methods))
-    (folder / "use.cpp").write_text(USE.format(header=header.name, prefix=prefix))
+def run_resolver(folder: Path, made: CArray, place: Place = "tflite") -> int:
+    """Compiles a header, and adds its operators to the resolver of a stand-in with every method."""
+    stand_in_headers(folder, "tensorflow/lite", micro_headers(place))
+    ok = "kTfLiteOk" if place == "tflite" else f"{place}::kTfLiteOk"
+    prefix = made.identifier.removesuffix("_data")
+    use = USE.format(header=made.header.name, prefix=prefix, place=place, ok=ok)
+    (folder / "use.cpp").write_text(use)
     compiler = shutil.which("g++")
     assert compiler, "the tests need g++: apt-get install g++"
     program = folder / "use"
     flags = ("-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{folder}")
     command = [compiler, *flags, str(folder / "use.cpp"), "-o", str(program)]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
     return subprocess.run([program], check=False, timeout=60).returncode
 
 
-def test_the_resolver_of_a_packed_file_compiles_and_adds_decode(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_the_header_of_a_packed_file_compiles_and_adds_decode(place: Place, tmp_path: Path) -> None:
     path = packed(mixed_net(tmp_path / "m.tflite"), tmp_path / "net.tflite")
-    made = write_c_array(path, Resolver(measured_arena(path)))
-    assert made.resolver is not None
-    text = made.resolver.read_text()
-    assert [line.split(".")[1].split("(")[0] for line in text.splitlines() if ".Add" in line] == [
-        "AddDecode",
-        "AddConv2D",
-        "AddDepthwiseConv2D",
-    ]
-    arena = TFLM.run(tflite_file.read(path), generated_inputs(tflite_file.read(path), 1))
-    size = arena.facts["allocations"]["total"]
-    assert f"g_net_arena_size = {size};" in text
+    made = write_c_array(path, planned_arena(tflite_file.read(path)))
+    text = made.header.read_text()
+    assert ADDED.findall(text) == ["AddDecode", "AddConv2D", "AddDepthwiseConv2D"]
     assert "no alternate decompression memory" in text
-    assert run_resolver(tmp_path, made.resolver, "g_net") == 0
+    assert run_resolver(tmp_path, made, place) == 0
 
 
-def test_the_resolver_of_a_plain_file_does_not_speak_of_decode(tmp_path: Path) -> None:
-    made = write_c_array(mixed_net(tmp_path / "m.tflite"), Resolver(None))
-    assert made.resolver is not None
-    text = made.resolver.read_text()
-    assert "ecod" not in text.replace("decompression", "")
-    assert "not measured" in text
-    assert run_resolver(tmp_path, made.resolver, "g_m") == 0
+def test_the_header_of_a_plain_file_does_not_speak_of_decode(tmp_path: Path) -> None:
+    path = mixed_net(tmp_path / "m.tflite")
+    made = write_c_array(path, planned_arena(tflite_file.read(path)))
+    text = made.header.read_text()
+    assert "ecod" not in text
+    assert "Bytes of arena, not measured" in text
+    assert run_resolver(tmp_path, made) == 0
 
 
+def test_a_method_that_the_resolver_does_not_have_stops_the_build(tmp_path: Path) -> None:
+    path = mixed_net(tmp_path / "m.tflite")
+    made = write_c_array(path, planned_arena(tflite_file.read(path)))
+    text = made.header.read_text()
+    made.header.write_text(text.replace("AddDepthwiseConv2D", "AddDepthwiseConv2d"))
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_resolver(tmp_path, made)
+    assert "AddDepthwiseConv2d" in failed.value.stderr.decode()
+
+
+def test_a_custom_operator_that_nobody_knows_stops_the_build_where_it_is_added_alone(
+    tmp_path: Path,
+) -> None:
+    net = Net()
+    x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
+    net.operator("CUSTOM", [x], [y], custom_code=b'my "own\n??/#define x')
+    path = net.save(tmp_path / "m.tflite", [x], [y])
+    made = write_c_array(path, planned_arena(tflite_file.read(path)))
+    assert "m_operators = 1;" in made.header.read_text()
+    assert compile_and_read(tmp_path, made.header, made.source, made.identifier)
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_resolver(tmp_path, made)
+    assert "TensorFlow Lite Micro has no operator my__own____" in failed.value.stderr.decode()
+
+
+def test_an_operator_that_tflite_micro_lacks_is_no_method(tmp_path: Path) -> None:
+    net = Net()
+    x, y, z = (net.tensor(name, (1, 4)) for name in "xyz")
+    net.operator("DENSIFY", [x], [y])
+    net.operator("RELU", [y], [z])
+    graph = tflite_file.read(net.save(tmp_path / "m.tflite", [x], [z]))
+    assert methods_of(graph) == (("AddRelu",), ("DENSIFY",))
+
+
+def test_every_operator_that_tflite_micro_has_is_a_method_of_its_resolver() -> None:
+    known = op_versions()[str(PROBED)]
+    assert [op for op in known if (method_of(op) or "")[3:] not in RESOLVER_METHODS] == []
+
+
+def test_variables_are_counted_once_each(tmp_path: Path) -> None:
+    path = with_variables(tmp_path / "m.tflite")
+    made = write_c_array(path, planned_arena(tflite_file.read(path)))
+    assert "constexpr int g_m_variables = 2;" in made.header.read_text()
+    assert ADDED.findall(made.header.read_text()) == ["AddVarHandle", "AddRelu"]
+    assert run_resolver(tmp_path, made) == 0
+
+
+def test_the_array_alone_names_no_arena(tmp_path: Path) -> None:
+    made = write_c_array(mixed_net(tmp_path / "m.tflite"))
+    assert "__cplusplus" not in made.header.read_text()
+    assert made.to_json()["resolver"] is None
+
+
+@pytest.mark.slow
+def test_tflite_micro_runs_in_the_arena_of_the_header_and_not_in_less(tmp_path: Path) -> None:
+    path = packed(mixed_net(tmp_path / "m.tflite"), tmp_path / "net.tflite")
+    made = write_c_array(path, measured_arena(path))
+    (size,) = re.findall(r"g_net_arena_size = (\d+);", made.header.read_text())
+    script = tmp_path / "run.py"
+    script.write_text(RUN_IN_ARENA)
+    for room, code in ((int(size), 0), (int(size) - 64, 1)):
+        command = [sys.executable, str(script), str(path), str(room)]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=300)
+        assert done.returncode == code, done.stderr
+
+
+RUN_IN_ARENA = """
+import sys
+from tflite_micro.python.tflite_micro import runtime
+runtime.Interpreter.from_file(sys.argv[1], arena_size=int(sys.argv[2])).invoke()
+"""
+
+
+def test_the_wheel_of_tflite_micro_has_the_operator_of_every_method() -> None:
+    spec = find_spec("tflite_micro")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    (shipped,) = Path(spec.submodule_search_locations[0]).glob("python/tflite_micro/_runtime*.so")
+    nm = shutil.which("nm")
+    assert nm, "the tests need nm: apt-get install binutils"
+    command = [nm, "-D", "-C", "--defined-only", str(shipped)]
+    symbols = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    registered = {plain(name) for name in re.findall(r"::Register_(\w+)\(\)", symbols)}
+    assert [name for name in RESOLVER_METHODS if plain(name) not in registered] == []
+    # Where a method is called as the parser of its operator, capital letters are the same.
+    parsers = {plain(name): name for name in re.findall(r"::Parse(\w+)\(tflite::Operator", symbols)}
+    named = [(name, parsers[plain(name)]) for name in RESOLVER_METHODS if plain(name) in parsers]
+    assert len(named) > 80
+    assert [pair for pair in named if pair[0] != pair[1]] == [("CumSum", "Cumsum")]
+
+
+def plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+@pytest.mark.slow
 def test_the_methods_are_those_of_the_operators_that_the_interpreter_registers(
     tmp_path: Path,
 ) -> None:

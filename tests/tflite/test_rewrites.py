@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from edgeprune.tflite.gate import judge
 from edgeprune.tflite.rewrites import rewrite
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
+from edgeprune.tflite.text.graph_text import graph_text
 from tests.support import runtime_judge
 from tests.support.gate_networks import (
     FAMILY,
@@ -64,6 +67,62 @@ REWRITTEN = {
     "end_wide_bias": {"flat-biases"},
 }
 """Every member of the family that rewriting makes sparse, and what it takes."""
+
+
+CHANGED_TEXT = {
+    "stem_1ch": """
++ x/wide <float32[1,32,32,3]> = PAD (x, x/channels <int32[4,2], [0, 0, 0, 0, 0, 0, 0, 2]>)
+- t2 <float32[1,34,34,1]> = PAD (x, i1 <int32[4,2], [0, 0, 1, 1, 1, 1, 0, 0]>)
++ t2 <float32[1,34,34,3]> = PAD (x/wide, i1 <int32[4,2], [0, 0, 1, 1, 1, 1, 0, 0]>)
+- t5 <float32[1,16,16,16]> = CONV_2D {padding=VALID, stride_w=2, stride_h=2, \
+fused_activation_function=RELU} (t2, c3 <float32[16,3,3,1], #>, c4 <float32[16], #>)
++ t5 <float32[1,16,16,16]> = CONV_2D {padding=VALID, stride_w=2, stride_h=2, \
+fused_activation_function=RELU} (t2, c3 <float32[16,3,3,3], 66.7 % zeros, #>, c4 <float32[16], #>)
+""",
+    "dws2_same": """
++ t19/padded2 <float32[1,12,12,64]> = PAD (t19, t19/padding2 <int32[4,2], [0, 0, 2, 2, 2, 2, 0, 0]>)
+- t22 <float32[1,4,4,64]> = DEPTHWISE_CONV_2D {padding=SAME, stride_w=2, stride_h=2, \
+depth_multiplier=1, fused_activation_function=RELU} (t19, c20 <float32[1,3,3,64], #>, \
+c21 <float32[64], #>)
++ t22 <float32[1,4,4,64]> = DEPTHWISE_CONV_2D {padding=VALID, stride_w=2, stride_h=2, \
+depth_multiplier=1, fused_activation_function=RELU} (t19/padded2, \
+c20 <float32[1,5,5,64], 64.0 % zeros, #>, c21 <float32[64], #>)
+""",
+    "avgpool_mid": """
+- t20 <float32[1,4,4,64]> = AVERAGE_POOL_2D {padding=VALID, stride_w=2, stride_h=2, \
+filter_width=2, filter_height=2} (t19)
++ t19/padded <float32[1,10,10,64]> = PAD (t19, t19/padding <int32[4,2], [0, 0, 1, 1, 1, 1, 0, 0]>)
++ t20 <float32[1,4,4,64]> = DEPTHWISE_CONV_2D {padding=VALID, stride_w=2, stride_h=2, \
+depth_multiplier=1} (t19/padded, t19/taps <float32[1,3,3,64], 55.6 % zeros, #>, \
+t19/bias <float32[64], 100.0 % zeros, #>)
+""",
+    "scale_scalar": """
+- t21 <float32[1,8,8,64]> = MUL (t19, c20 <float32[], [0.5]>)
++ t21 <float32[1,8,8,64]> = MUL (c20/4d <float32[1,1,1,1], [0.5]>, t19)
++ not used: c20 <float32[], [0.5]>
+""",
+    "end_kept_mean": """
+- t27 <float32[1,1,1,64]> = MEAN {keep_dims=true} (t25, i26 <int32[2], [1, 2]>)
++ t27/mean <float32[1,64]> = MEAN (t25, t27/axes <int32[2], [1, 2]>)
++ t27 <float32[1,1,1,64]> = RESHAPE {new_shape=[1, 1, 1, 64]} (t27/mean, \
+t27/shape <int32[4], [1, 1, 1, 64]>)
++ not used: i26 <int32[2], [1, 2]>
+""",
+    "end_turned_mean": """
+- t27 <float32[1,64,8,8]> = TRANSPOSE (t25, i26 <int32[4], [0, 3, 1, 2]>)
+- t29 <float32[1,64]> = MEAN (t27, i28 <int32[2], [2, 3]>)
++ t29 <float32[1,64]> = MEAN (t25, t29/axes <int32[2], [1, 2]>)
++ not used: i26 <int32[4], [0, 3, 1, 2]>
++ not used: t27 <float32[1,64,8,8]>
++ not used: i28 <int32[2], [2, 3]>
+""",
+    "end_wide_bias": """
+- t30 <float32[1,10]> = FULLY_CONNECTED (t27, c28 <float32[10,64], #>, c31 <float32[1,10], #>)
++ t30 <float32[1,10]> = FULLY_CONNECTED (t27, c28 <float32[10,64], #>, c31/flat <float32[10], #>)
++ not used: c31 <float32[1,10], #>
+""",
+}
+"""The lines of a network's text that rewriting takes out and puts in, digests left out."""
 
 
 def rewritten(source: Path, output: Path, runtimes: tuple[Runtime, ...] = RUNTIMES) -> set[str]:
@@ -120,6 +179,18 @@ def test_rewriting_is_for_networks_that_it_makes_whole(tmp_path: Path, network: 
     assert names == REWRITTEN.get(network.name, set())
     assert interface(read(output)) == interface(read(source))
     assert rewritten(output, tmp_path / "again") == set()
+
+
+@pytest.mark.parametrize("name", CHANGED_TEXT)
+def test_a_rewrite_changes_these_lines_of_the_text_and_no_others(tmp_path: Path, name: str) -> None:
+    source, output = BY_NAME[name].save(tmp_path / "net"), tmp_path / "out"
+    rewritten(source, output)
+    before, after = (
+        [re.sub(r"#[0-9a-f]{8}", "#", line).strip() for line in graph_text(read(path))]
+        for path in (source, output)
+    )
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert changed == CHANGED_TEXT[name].strip().splitlines()
 
 
 def test_a_file_that_stays_as_it_is_says_why(tmp_path: Path) -> None:

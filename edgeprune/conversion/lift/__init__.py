@@ -5,6 +5,9 @@
     site       what an operator's entry sees and adds
     operators  one small entry for each operator
     layers     Keras layers for what Keras has none for
+    outside    operators that cannot be lifted, and the islands made of them
+    island     Keras layers for those: the interpreter runs them
+    cut        the file that it runs
     prove      holds a lifted model against the interpreter
 
 The model is made to compute with: plans, importance and new weights. What is shipped is the file

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeprune.conversion.lift.site import restored
+from edgeprune.conversion.lift.site import quantized, restored
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft, raw_bytes
-from edgeprune.tflite.format.graph import RESTORING, Graph, Tensor
+from edgeprune.tflite.format.graph import RESTORING, Graph, Operator, Subgraph, Tensor
 
 
 def hybrid_weights(graph: Graph) -> tuple[int, ...]:
@@ -26,12 +26,24 @@ def hybrid_weights(graph: Graph) -> tuple[int, ...]:
         tensor.index
         for tensor in subgraph.tensors
         if tensor.constant
-        and tensor.scales.size
-        and not tensor.dtype.startswith("float")
+        and quantized(tensor)
         and any(
-            operator.op not in RESTORING for operator, _ in subgraph.readers.get(tensor.index, ())
+            operator.op not in RESTORING and not in_steps(subgraph, operator)
+            for operator, _ in subgraph.readers.get(tensor.index, ())
         )
     )
+
+
+def in_steps(subgraph: Subgraph, operator: Operator) -> bool:
+    """Whether an operator makes quantized values, of quantized ones."""
+    return any(quantized(subgraph.tensors[index]) for index in operator.outputs if index >= 0)
+
+
+def computes_in_steps(graph: Graph) -> bool:
+    """Whether the main subgraph takes or makes quantized values."""
+    main = graph.subgraphs[0]
+    takes = any(quantized(main.tensors[index]) for index in main.inputs)
+    return takes or any(in_steps(main, operator) for operator in main.operators)
 
 
 def with_float_weights(draft: Draft) -> Draft:

@@ -151,6 +151,37 @@ class ChannelPad(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Saturate(keras.layers.Layer):
+    """`min(max(x, low), high)`: what a tensor of whole numbers with one scale can hold of `x`.
+
+    Args:
+      low: the least real value.
+      high: the greatest.
+    """
+
+    def __init__(self, low: float, high: float, **more: Any) -> None:
+        super().__init__(**more)
+        if not low <= high:
+            raise ModelError(
+                f"{self.name}: expected a range from low to high. Received: {low} to {high}."
+            )
+        self.low = float(low)
+        self.high = float(high)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Computes it."""
+        return keras.ops.clip(x, self.low, self.high)
+
+    def compute_output_shape(self, shape: Sequence[Size]) -> tuple[Size, ...]:
+        """The shape stays."""
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made from."""
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class LegacyResize(keras.layers.Layer):
     """Resizes images `[n, h, w, c]` the ways that TensorFlow 1 did, which Keras no longer has.
 

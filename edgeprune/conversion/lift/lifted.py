@@ -42,6 +42,38 @@ class Constant:
     pads."""
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """An operator that cannot be lifted, or a tensor (then `operator` is -1), and why."""
+
+    operator: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IslandPart:
+    """Operators of subgraph 0 that are not lifted, and that one layer runs in the interpreter."""
+
+    layer: str
+    """Name of the layer, an `Island`."""
+    operators: tuple[int, ...]
+    """Their indices. Two islands may both run an operator whose result Keras cannot hold, such as
+    the handle of a variable."""
+    obstacles: tuple[Obstacle, ...]
+    """Those of them that cannot be lifted, and why; the others lie between them."""
+
+    @property
+    def reason(self) -> str:
+        """Why they are not lifted, each reason once."""
+        found: dict[str, list[str]] = {}
+        for obstacle in self.obstacles:
+            found.setdefault(obstacle.reason, []).append(obstacle.name)
+        return "; ".join(
+            f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in found.items()
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Lifted:
     """A .tflite file as a Keras model that computes the same.
@@ -63,15 +95,8 @@ class Lifted:
     """By the name of the layer. A layer that several operators share has the first one's."""
     constants: Mapping[str, Constant]
     """By the name of the layer."""
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """An operator that cannot be lifted, or a tensor (then `operator` is -1), and why."""
-
-    operator: int
-    name: str
-    reason: str
+    islands: tuple[IslandPart, ...] = ()
+    """Operators that are run in the interpreter; empty for a file that is lifted wholly."""
 
 
 MOST_LISTED = 8
@@ -88,6 +113,16 @@ class Unliftable(InputError):  # noqa: N818  the name says what is wrong with th
             "again without these operators; 'edgeprune encode' takes the file as it is."
         )
         self.obstacles = tuple(obstacles)
+
+
+def require_whole(lifted: Lifted) -> None:
+    """Checks that a file is lifted without islands, so that another one can be made of its model.
+
+    Raises:
+      Unliftable: it has some; names their operators.
+    """
+    if lifted.islands:
+        raise Unliftable(lifted.path, [each for part in lifted.islands for each in part.obstacles])
 
 
 def _listed(obstacles: Sequence[Obstacle]) -> Iterator[str]:

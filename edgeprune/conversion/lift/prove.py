@@ -4,59 +4,66 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from edgeprune.conversion.lift.floating import hybrid_weights, with_float_weights, write_exposed
+from edgeprune.conversion.lift.difference import MOST_DIFFERENCE, difference, said
+from edgeprune.conversion.lift.each_operator import first_apart, steps_between
+from edgeprune.conversion.lift.exposed import RUNTIME, lifted_values, run_exposed
+from edgeprune.conversion.lift.floating import (
+    computes_in_steps,
+    hybrid_weights,
+    with_float_weights,
+)
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
+from edgeprune.conversion.lift.samples import samples_for
+from edgeprune.conversion.lift.site import quantized
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
-from edgeprune.keras_model.calls import nodes_of
 from edgeprune.keras_model.interface import infer
 from edgeprune.keras_model.layers import Model
-from edgeprune.targets.child import WorkerError, run_worker
-from edgeprune.targets.host import HOST, launcher_of
-from edgeprune.targets.inputs import generated_inputs
+from edgeprune.targets.child import WorkerError
+from edgeprune.targets.host import HOST
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.format.signature import input_ports, output_ports
+from edgeprune.tflite.format.graph import Graph, Tensor
+from edgeprune.tflite.format.signature import output_ports
 
-MOST_DIFFERENCE = 1e-3
-"""By how much an output may differ, of the largest value in it."""
-MOST_FLIPPED = 0.01
-"""Share of whole numbers that may differ: rounding decides between values that are nearly equal."""
-_RUNTIME = "LiteRT"
-_SAMPLES = 2
-_MOST_GIVEN = 8
+_LONGEST_REASON = 200
 
 
-def prove(lifted: Lifted, inputs: Sequence[Array] | None = None) -> float:
+@dataclass(frozen=True)
+class Proof:
+    """How near a lifted model is to its file."""
+
+    difference: float
+    """The largest difference of an output, of the largest value in it."""
+    steps: float | None
+    """The largest difference of a quantized output, in its steps; None where none is quantized."""
+
+
+def prove(lifted: Lifted, inputs: Sequence[Array] | None = None) -> Proof:
     """Compares a lifted model with the interpreter, on generated inputs or on given ones.
 
     Where XNNPACK computes something else, the interpreter's own kernels decide.
     Weights of whole numbers in hybrid operators count as the real values that they stand for.
+    A file that computes in quantized values is judged operator by operator, each on the values that
+    it has in the interpreter: what a whole network's rounding adds up to is no fault of the lift.
 
     Args:
       lifted: from `lift`.
-      inputs: samples `[n, ...]` for each input, in the order of the signature; of many, the first
-        eight are taken; generated ones if None.
-
-    Returns:
-      The largest difference of an output, of the largest value in it.
+      inputs: as `samples_for` takes them; generated ones if None.
 
     Raises:
-      Unliftable: an output differs by more than `MOST_DIFFERENCE`; names the first operator that
-        does.
+      Unliftable: an output differs by more than `MOST_DIFFERENCE`, or a quantized operator by more
+        than rounding; names the first operator that does.
       TfliteError: the interpreter does not run the file.
     """
-    if inputs is None:
-        arrays = generated_inputs(lifted.graph, _SAMPLES)
-    else:
-        arrays = [array[:_MOST_GIVEN] for array in inputs]
+    arrays = samples_for(lifted.graph, inputs)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         file = _as_floats(lifted.graph, Path(name, "float.tflite"))
         return _compared(lifted, file, arrays, Path(name))
@@ -70,9 +77,16 @@ def _as_floats(graph: Graph, path: Path) -> Graph:
     return tflite_file.read(path)
 
 
-def _compared(lifted: Lifted, file: Graph, arrays: list[Array], folder: Path) -> float:
-    ours = _infer(lifted.model, arrays)
-    differences = _differences(ours, _run(lifted, file, arrays))
+def _compared(lifted: Lifted, file: Graph, arrays: list[Array], folder: Path) -> Proof:
+    ours = _computed(lifted, arrays)
+    theirs = _run(lifted, file, arrays)
+    if computes_in_steps(lifted.graph):
+        apart = _first_in_steps(lifted, arrays, folder)
+        if apart is not None:
+            raise Unliftable(lifted.path, [apart])
+        worst = max(_differences(ours, theirs), default=0.0)
+        return Proof(worst, _most_steps(lifted.graph, ours, theirs))
+    differences = _differences(ours, theirs)
     if max(differences, default=0.0) > MOST_DIFFERENCE:
         # XNNPACK approximates some functions, and makes NaN of the inverse root of 0.
         differences = _differences(ours, _run(lifted, file, arrays, delegates=False))
@@ -82,16 +96,50 @@ def _compared(lifted: Lifted, file: Graph, arrays: list[Array], folder: Path) ->
         at = differences.index(worst)
         found = _first_difference(lifted, arrays, folder)
         raise Unliftable(lifted.path, [found or Obstacle(-1, f"output {names[at]!r}", said(worst))])
-    return worst
+    return Proof(worst, None)
+
+
+def _first_in_steps(lifted: Lifted, arrays: list[Array], folder: Path) -> Obstacle | None:
+    try:
+        return first_apart(lifted, arrays, folder)
+    except WorkerError as error:
+        raise _refused(lifted, error) from error
+
+
+def _most_steps(graph: Graph, ours: Sequence[Array], theirs: Sequence[Array]) -> float | None:
+    """The largest difference of the outputs in their steps, also of those turned into floats."""
+    stored = [_stored(graph, port.tensor) for port in output_ports(graph)]
+    return max(
+        (
+            steps_between(a, b, float(tensor.scales[0]))
+            for a, b, tensor in zip(ours, theirs, stored, strict=True)
+            if quantized(tensor)
+        ),
+        default=None,
+    )
+
+
+def _stored(graph: Graph, index: int) -> Tensor:
+    """The tensor that holds an output before it is turned into floats."""
+    maker = graph.subgraphs[0].makers.get(index)
+    return graph.tensors[maker.inputs[0] if maker and maker.op == "DEQUANTIZE" else index]
 
 
 def _differences(ours: Sequence[Array], theirs: Sequence[Array]) -> list[float]:
     return [difference(a, b) for a, b in zip(ours, theirs, strict=True)]
 
 
-def said(size: float) -> str:
-    """How a difference is named."""
-    return f"in Keras its values differ by {size:.2g} of the largest"
+def _computed(lifted: Lifted, arrays: Sequence[Array]) -> list[Array]:
+    """The outputs of a lifted model.
+
+    Raises:
+      Unliftable: Keras does not compute it: types do not fit, as in damaged files.
+    """
+    try:
+        return _infer(lifted.model, arrays)
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        reason = f"Keras does not run it ({' '.join(str(error).split())[:_LONGEST_REASON]})"
+        raise Unliftable(lifted.path, [Obstacle(-1, "the model", reason)]) from error
 
 
 def _infer(model: Model, arrays: Sequence[Array]) -> list[Array]:
@@ -109,32 +157,16 @@ def _run(
     lifted: Lifted, file: Graph, arrays: list[Array], *, delegates: bool = True
 ) -> tuple[Array, ...]:
     try:
-        return HOST.run(file, arrays, _RUNTIME, delegates=delegates).outputs
+        return HOST.run(file, arrays, RUNTIME, delegates=delegates).outputs
     except WorkerError as error:
-        raise TfliteError(
-            f"{lifted.path}: expected a file that {_RUNTIME} runs. Received: {error}. Run "
-            "'edgeprune inspect' on it."
-        ) from error
+        raise _refused(lifted, error) from error
 
 
-def difference(ours: Array, theirs: Array) -> float:
-    """By how much values differ, of the largest one; infinite where their number differs.
-
-    Of whole numbers, and of values that are not finite, 0 or infinite: as many as `MOST_FLIPPED`
-    may differ.
-    """
-    if ours.size != theirs.size:
-        return float("inf")
-    first, second = ours.reshape(-1), theirs.reshape(-1)
-    if theirs.dtype.kind != "f":
-        return 0.0 if np.mean(first != second) <= MOST_FLIPPED else float("inf")
-    finite = np.isfinite(first) & np.isfinite(second)
-    same = finite | (first == second) | (np.isnan(first) & np.isnan(second))
-    if not same.all():
-        return float("inf")
-    apart = np.abs(first[finite].astype(np.float64) - second[finite])
-    largest = np.abs(second[finite]).max(initial=0.0)
-    return float(apart.max(initial=0.0) / (largest or 1.0))
+def _refused(lifted: Lifted, error: WorkerError) -> TfliteError:
+    return TfliteError(
+        f"{lifted.path}: expected a file that {RUNTIME} runs. Received: {error}. Run "
+        "'edgeprune inspect' on it."
+    )
 
 
 def _first_difference(lifted: Lifted, arrays: list[Array], folder: Path) -> Obstacle | None:
@@ -147,7 +179,7 @@ def _first_difference(lifted: Lifted, arrays: list[Array], folder: Path) -> Obst
     values = lifted_values(lifted)
     made = [index for operator in subgraph.operators for index in operator.outputs]
     wanted = [index for index in made if index in values]
-    theirs = _run_exposed(lifted, wanted, arrays, folder)
+    theirs = run_exposed(lifted, wanted, arrays, folder)
     exposed = keras.Model(lifted.model.inputs, [values[index] for index in wanted])
     differences = _differences(_infer(exposed, arrays), theirs)
     apart = {
@@ -161,31 +193,3 @@ def _first_difference(lifted: Lifted, arrays: list[Array], folder: Path) -> Obst
             operator = subgraph.makers[index]
             return Obstacle(operator.index, operator.op, said(size))
     return None
-
-
-def lifted_values(lifted: Lifted) -> dict[int, Any]:
-    """The Keras tensor of each activation of the file that the model's outputs depend on."""
-    made = {
-        operation.name: [tensor for node in nodes_of(operation) for tensor in node.output_tensors]
-        for operation in lifted.model.operations
-    }
-    return {
-        index: made[name][number]
-        for index, (name, number) in lifted.tensors.items()
-        if name in made
-    }
-
-
-def _run_exposed(
-    lifted: Lifted, tensors: Sequence[int], arrays: list[Array], folder: Path
-) -> tuple[Array, ...]:
-    """What the interpreter computes for the given tensors."""
-    path = folder / "exposed.tflite"
-    write_exposed(with_float_weights(tflite_draft.load(lifted.path)), tensors, path)
-    model = {
-        "path": str(path),
-        "input_tensors": [port.tensor for port in input_ports(lifted.graph)],
-        "output_tensors": list(tensors),
-    }
-    job = {"kind": "run", "runtime": _RUNTIME, "threads": 1, "delegates": False, "models": [model]}
-    return run_worker(job, [arrays], launcher=launcher_of(_RUNTIME)).outputs

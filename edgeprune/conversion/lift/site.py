@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from edgeprune.conversion.lift.island import KeptAside
 from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Constant, Weights
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.layers import Layer
-from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, item_bits
+from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, Tensor, item_bits
 
 KerasTensor = Any
 """A symbolic tensor of Keras."""
@@ -47,8 +48,11 @@ class Live:
 class Building:
     """A Keras graph while it grows: values by tensor index, and what `Lifted` says of layers."""
 
-    def __init__(self, graph: Graph, *, whole: bool) -> None:
+    def __init__(
+        self, graph: Graph, *, whole: bool, read_aside: Collection[int] = frozenset()
+    ) -> None:
         self.subgraph: Subgraph = graph.subgraphs[0]
+        self._read_aside = read_aside
         self.whole = whole
         """Whether the first axis has the file's length in Keras too."""
         self.live: dict[int, Live] = {}
@@ -72,6 +76,25 @@ class Building:
             self.known[index] = values
         return self.known[index]
 
+    def note(self, index: int, live: Live) -> None:
+        """Keeps the value of a tensor, which operators aside may read too."""
+        if live.imaginary is None and index in self._read_aside:
+            layer = KeptAside(name=self.unique_name(f"{self.subgraph.tensors[index].name}_kept"))
+            live = Live(layer(live.tensor), live.shape)
+        self.live[index] = live
+        if live.imaginary is None:
+            self.tensors[index] = _place_of(live.tensor)
+
+    def forget(self, index: int) -> None:
+        """Drops what was kept of a tensor."""
+        self.live.pop(index, None)
+        self.tensors.pop(index, None)
+
+    def is_real(self, index: int) -> bool:
+        """Whether Keras has a tensor, of real numbers."""
+        live = self.live.get(index)
+        return live is not None and live.imaginary is None
+
     def unique_name(self, wanted: str) -> str:
         """A layer name that is not taken yet, from a tensor's name."""
         base = layer_name(wanted)
@@ -80,6 +103,14 @@ class Building:
             name, number = f"{base}_{number}", number + 1
         self.names.add(name.lower())
         return name
+
+
+def _place_of(tensor: KerasTensor) -> tuple[str, int]:
+    """The layer or operation that makes a tensor, and which of the outputs of all its calls."""
+    history = tensor._keras_history
+    before = history.operation._inbound_nodes[: history.node_index]
+    earlier = sum(len(node.output_tensors) for node in before)
+    return history.operation.name, earlier + history.tensor_index
 
 
 def layer_name(tensor: str) -> str:
@@ -104,8 +135,10 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
         return None
     if tensor.dtype in ("float16", "bfloat16"):
         return values.astype(np.float32)
-    if not tensor.scales.size or tensor.dtype.startswith("float"):
+    if not quantized(tensor):
         return values
+    if not np.isfinite(tensor.scales).all():
+        raise BlockedError(f"tensor {tensor.name!r} has scales that are not finite")
     zeros = tensor.zero_points if tensor.zero_points.size else np.zeros(1, np.int64)
     along = [1] * values.ndim
     if tensor.scales.size > 1:
@@ -120,8 +153,9 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
     shift = np.resize(zeros, tensor.scales.size).reshape(along)
     # Products of numbers with few digits are exact in float64, and rounded once in float32 alone.
     wide = np.float32 if values.itemsize <= 2 else np.float64
-    real: Array = (values.astype(wide) - shift.astype(wide)) * scales.astype(wide)
-    return real.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        real: Array = (values.astype(wide) - shift.astype(wide)) * scales.astype(wide)
+        return real.astype(np.float32, copy=False)
 
 
 class _Defaults:
@@ -252,7 +286,7 @@ class Site:
 
     def out_dtype(self, output: int = 0) -> str:
         """The type of an output, as Keras has it."""
-        return real_type(self.building.subgraph.tensors[self.operator.outputs[output]].dtype)
+        return type_of(self.building.subgraph.tensors[self.operator.outputs[output]])
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis counted from the front.
@@ -332,6 +366,24 @@ class Site:
 def real_type(dtype: str) -> str:
     """The type in which Keras computes what a file has in `dtype`."""
     return "float32" if dtype.startswith(("float", "bfloat")) else dtype
+
+
+def type_of(tensor: Tensor) -> str:
+    """The type in which Keras computes a tensor: quantized ones in the reals they stand for."""
+    return "float32" if quantized(tensor) else real_type(tensor.dtype)
+
+
+def quantized(tensor: Tensor) -> bool:
+    """Whether whole numbers in it stand for real values."""
+    return tensor.scales.size > 0 and not tensor.dtype.startswith(("float", "bfloat"))
+
+
+def span_of(tensor: Tensor) -> tuple[float, float]:
+    """The least and the greatest real value that a tensor with one scale holds."""
+    limits = np.iinfo(tensor.dtype)
+    zero = int(tensor.zero_points[0]) if tensor.zero_points.size else 0
+    step = float(tensor.scales[0])
+    return (int(limits.min) - zero) * step, (int(limits.max) - zero) * step
 
 
 def keras_dtype(tensor: KerasTensor) -> str:

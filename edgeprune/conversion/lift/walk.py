@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeprune.conversion.lift.cut import subgraphs_called
 from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
+from edgeprune.conversion.lift.outside import Outside, read_aside
+from edgeprune.conversion.lift.saturation import saturated
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
     BlockedError,
@@ -22,7 +25,8 @@ from edgeprune.conversion.lift.site import (
     Live,
     Shape,
     Site,
-    real_type,
+    quantized,
+    type_of,
 )
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format import file as tflite_file
@@ -30,7 +34,12 @@ from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
 
 _OPAQUE = ("string", "resource", "variant")
+_QUANTIZED = ("int8", "uint8", "int16")
+"""Types whose numbers stand for real values in Keras."""
 _LONGEST_REASON = 200
+_NAME = "lifted"
+"""Every model's: tensors of files that are converted from it are named after it, and by their names
+the ranges of quantisation-aware training are found again, however the file is called."""
 _REFUSALS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 """What Keras raises where shapes and options of a damaged file do not fit together."""
 
@@ -61,10 +70,12 @@ class _Walk:
 
     def __init__(self, graph: Graph, *, whole: bool) -> None:
         self.graph = graph
-        self.building = Building(graph, whole=whole)
+        self.building = Building(graph, whole=whole, read_aside=read_aside(graph.subgraphs[0]))
+        self.outside = Outside(graph, self.building, _unusable)
         self.obstacles: list[Obstacle] = []
+        """What is wrong with inputs and outputs."""
         self.lost: set[int] = set()
-        """Tensors that are not known, since an operator before them could not be lifted."""
+        """Tensors that are not known, since an input is not."""
 
     def lifted(self) -> Lifted:
         """Builds the model.
@@ -75,24 +86,46 @@ class _Walk:
         """
         inputs = [self._input(port) for port in input_ports(self.graph)]
         for operator in self.graph.operators:
-            self._step(operator)
+            if operator.index not in self.outside.aside:
+                self._step(operator)
         if not self.graph.outputs or not self.graph.inputs:
-            self._refuse(Obstacle(-1, "the file", "it has no input or no output"), ())
+            self.obstacles.append(Obstacle(-1, "the file", "it has no input or no output"))
         outputs = [] if self.obstacles else list(self._outputs())
         if self.obstacles:
-            raise Unliftable(self.graph.path, self.obstacles)
-        model = _model(inputs, outputs, self.graph)
+            raise Unliftable(self.graph.path, [*self.outside.obstacles(), *self.obstacles])
+        model = _model(inputs, outputs)
+        # Labels of several outputs are given by the names of the file's signature.
+        model.output_names = [port.name for port in output_ports(self.graph)]
         for layer, values in self.building.values:
             layer.set_weights(values)
-        done = self.building
+        return self._result(model)
+
+    def _result(self, model: Model) -> Lifted:
+        """What is said of the parts of the model that an output depends on.
+
+        Raises:
+          Unliftable: all layers with weights are in islands, or the interpreter runs one no more
+            than Keras does.
+        """
+        done, parts = self.building, {operation.name for operation in model.operations}
+        weights = {name: each for name, each in done.weights.items() if name in parts}
+        islands = tuple(each for each in self.outside.islands if each.layer in parts)
+        if islands and not weights:
+            raise Unliftable(self.graph.path, self.outside.obstacles())
+        refused = self.outside.refused()
+        if refused:
+            raise Unliftable(self.graph.path, refused)
+        constants = {name: each for name, each in done.constants.items() if name in parts}
+        tensors = {index: each for index, each in done.tensors.items() if each[0] in parts}
         return Lifted(
             path=self.graph.path,
             graph=self.graph,
             model=model,
-            operators=MappingProxyType(_within(model, done.operators)),
-            tensors=MappingProxyType(done.tensors),
-            weights=MappingProxyType(done.weights),
-            constants=MappingProxyType(done.constants),
+            operators=MappingProxyType(_within(parts, done.operators)),
+            tensors=MappingProxyType(tensors),
+            weights=MappingProxyType(weights),
+            constants=MappingProxyType(constants),
+            islands=islands,
         )
 
     def _input(self, port: Port) -> Any:
@@ -106,7 +139,7 @@ class _Walk:
             self._refuse(Obstacle(-1, f"input {tensor.name!r}", reason), (port.tensor,))
             return None
         name = self.building.unique_name(port.name)
-        dtype = real_type(tensor.dtype)
+        dtype = type_of(tensor)
         whole = self.building.whole
         shape = tensor.shape if whole else (None, *tensor.shape[1:])
         made = keras.Input(batch_shape=shape, dtype=dtype, name=name)
@@ -119,14 +152,27 @@ class _Walk:
         self.lost.update(outputs)
 
     def _step(self, operator: Operator) -> None:
-        if not operator.outputs or min(operator.outputs) < 0:
-            self._refuse(Obstacle(operator.index, operator.op, "it has no output"), ())
-            return
         try:
-            if not self._folded(operator):
+            if not self._waits(operator) and not self._folded(operator):
                 self._add(operator)
         except BlockedError as error:
-            self._refuse(Obstacle(operator.index, operator.op, str(error)), operator.outputs)
+            self.outside.add(operator, str(error))
+
+    def _waits(self, operator: Operator) -> bool:
+        """Whether an operator reads what Keras cannot hold, and joins those that made it.
+
+        Of all else that it reads from operators outside, islands are made.
+        """
+        if operator.custom or operator.op not in (*LIFTS, *FOLDS, "SHAPE"):
+            return False
+        read = [index for index in operator.inputs if self.outside.holds(index)]
+        if any(self.outside.why_not(index) for index in read):
+            self.outside.add(operator, "")
+            return True
+        for index in read:
+            if self.outside.holds(index):
+                self.outside.expose(index)
+        return False
 
     def _folded(self, operator: Operator) -> bool:
         """Computes an operator that depends on constants alone; whether it was one."""
@@ -159,14 +205,14 @@ class _Walk:
         foldable = not operator.custom and operator.op in ("SHAPE", *FOLDS)
         lost = bool(self.lost.intersection(operator.inputs))
         if entry is None and not (foldable and lost):
-            raise BlockedError(
-                "a custom operator" if operator.custom else "there is no counterpart for it"
-            )
+            raise BlockedError(_why_blocked(operator))
         if entry is None or lost:
             self.lost.update(operator.outputs)
             return
         for index in operator.outputs:
-            reason = _unusable(self.graph.tensors[index])
+            reason = (
+                "it leaves an output out" if index < 0 else _unusable(self.graph.tensors[index])
+            )
             if reason:
                 raise BlockedError(reason)
         name = self.building.unique_name(self.graph.tensors[operator.outputs[0]].name)
@@ -191,16 +237,14 @@ class _Walk:
             raise BlockedError(f"it gives {list(live.shape)}")
         if not _agree(live.shape, tensor):
             raise BlockedError(f"it gives {list(live.shape)}, the file has {list(tensor.shape)}")
-        self.building.live[index] = live
-        if live.imaginary is not None:
-            return
-        history = live.tensor._keras_history
-        before = history.operation._inbound_nodes[: history.node_index]
-        earlier = sum(len(node.output_tensors) for node in before)
-        self.building.tensors[index] = (history.operation.name, earlier + history.tensor_index)
+        if live.imaginary is None:
+            live = Live(saturated(site, number, live.tensor), live.shape)
+        self.building.note(index, live)
 
     def _outputs(self) -> Iterator[Any]:
         for port in output_ports(self.graph):
+            if self.outside.holds(port.tensor) and not self._exposed(port):
+                continue
             live = self.building.live.get(port.tensor)
             if live is None:
                 yield self._constant_output(port)
@@ -209,9 +253,22 @@ class _Walk:
                 raise BatchNeededError
             yield live.tensor
 
+    def _exposed(self, port: Port) -> bool:
+        """Whether an output that operators outside make can be handed to Keras."""
+        reason = self.outside.why_not(port.tensor)
+        if reason:
+            self.obstacles.append(Obstacle(-1, f"output {port.name!r}", reason))
+        else:
+            self.outside.expose(port.tensor)
+        return not reason
+
     def _constant_output(self, port: Port) -> Any:
         """An output that no input reaches."""
-        values = self.building.constant(port.tensor)
+        try:
+            values = self.building.constant(port.tensor)
+        except BlockedError as error:
+            self.obstacles.append(Obstacle(-1, f"output {port.name!r}", str(error)))
+            return None
         anchor = next(iter(self.building.live.values()), None)
         if values is None or anchor is None:
             self.obstacles.append(Obstacle(-1, f"output {port.name!r}", "nothing computes it"))
@@ -226,12 +283,25 @@ class _Walk:
         return made
 
 
+def _why_blocked(operator: Operator) -> str:
+    """Why an operator without an entry cannot be lifted."""
+    if operator.custom:
+        return "a custom operator"
+    if subgraphs_called(operator.options):
+        return "it calls other subgraphs, and only the main one is lifted and pruned"
+    return "there is no counterpart for it"
+
+
 def _unusable(tensor: Tensor) -> str:
     """Why Keras cannot compute a tensor; empty if it can."""
     if tensor.dtype in _OPAQUE:
         return f"{tensor.name!r} holds {tensor.dtype}"
-    if tensor.scales.size and not tensor.dtype.startswith("float"):
+    if not quantized(tensor):
+        return ""
+    if tensor.dtype not in _QUANTIZED:
         return f"{tensor.name!r} is quantized ({tensor.dtype})"
+    if tensor.scales.size > 1 or not 0 < tensor.scales[0] < np.inf:
+        return f"{tensor.name!r} has the scales {tensor.scales.tolist()[:3]} instead of one"
     return ""
 
 
@@ -264,16 +334,14 @@ def _first_live(site: Site) -> int:
     return next(at for at in range(site.count) if site.is_live(at))
 
 
-def _model(inputs: list[Any], outputs: list[Any], graph: Graph) -> Model:
-    name = f"lifted_{graph.path.stem}".replace("/", "_")
+def _model(inputs: list[Any], outputs: list[Any]) -> Model:
     return keras.Model(
         inputs[0] if len(inputs) == 1 else inputs,
         outputs[0] if len(outputs) == 1 else outputs,
-        name=name,
+        name=_NAME,
     )
 
 
-def _within(model: Model, operators: dict[str, int]) -> dict[str, int]:
-    """The layers and operations that are part of the model, since an output depends on them."""
-    parts = {operation.name for operation in model.operations}
+def _within(parts: Collection[str], operators: dict[str, int]) -> dict[str, int]:
+    """The layers and operations that are part of the model."""
     return {name: index for name, index in operators.items() if name in parts}

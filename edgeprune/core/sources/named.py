@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.data import InputSpec, Ports, Scale, signature_name, spread
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import DataError, QualityWarning
 from edgeprune.core.sources.table import (
     ArrayColumn,
     Table,
@@ -61,6 +62,7 @@ def named_table(
                 f"{subject}: array '{name}': expected numbers. Received: type {array.dtype}."
             )
     found = _found_labels(subject, arrays, label_names)
+    _warn_of_other_labels(subject, arrays, label_names, suffix)
     lengths = {name: len(array) for name, array in zip(names, x, strict=True)}
     lengths |= {name: len(np.atleast_1d(array)) for name, array in found.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
@@ -92,6 +94,21 @@ def _found_labels(
             f"Received: {', '.join(found)}."
         )
     return found
+
+
+def _warn_of_other_labels(
+    subject: str, arrays: Mapping[str, Array], names: Sequence[str], suffix: str
+) -> None:
+    """Warns where none of the labels of several outputs is there, but others are."""
+    of_this_set = [name for name in arrays if name.endswith("_test") == (suffix == "_test")]
+    others = [name for name in of_this_set if name.startswith("y_")]
+    if len(names) > 1 and others and not any(name in arrays for name in names):
+        warnings.warn(
+            f"{subject}: {', '.join(others)}: no output of the model has this name, and nothing is "
+            f"done with them. Its labels are {', '.join(names)}.",
+            QualityWarning,
+            stacklevel=4,
+        )
 
 
 def _label_names(arrays: Mapping[str, Array], outputs: Sequence[str], suffix: str) -> list[str]:

@@ -94,10 +94,19 @@ LIFTED_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         "HeldConstant": constants.held_constant,
         "ChannelPad": constants.channel_pad,
         "LegacyResize": passing.spatial,
+        "Saturate": passing.elementwise,
     }
 )
 """Rules by class name, for the layers of `conversion/lift/layers.py`."""
 _LIFTED = "edgeprune.conversion.lift."
+
+_STAYING: Mapping[str, str] = MappingProxyType(
+    {
+        "Island": "an island of the file, which the interpreter runs, reads or writes them",
+        "KeptAside": "operators of the file that no output depends on read them",
+    }
+)
+"""Why channels stay at the layers of `conversion/lift/island.py`."""
 
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -124,11 +133,13 @@ def rule_for(operation: Any, own: Mapping[type, ChannelRule]) -> ChannelRule | s
         if kind is given:
             return rule
     name = kind.__name__
-    if kind.__module__.startswith(_LIFTED) and name in LIFTED_RULES:
-        return LIFTED_RULES[name]
+    if kind.__module__.startswith(_LIFTED):
+        found = LIFTED_RULES.get(name) or _STAYING.get(name)
+        if found is not None:
+            return found
     if not kind.__module__.startswith("keras."):
         return f"there is no rule for the custom layer '{name}'"
     is_function = kind.__module__.startswith("keras.src.ops.")
-    known = OPERATION_RULES if is_function else LAYER_RULES
+    rules = OPERATION_RULES if is_function else LAYER_RULES
     what = f"the operation '{name}'" if is_function else f"'{name}'"
-    return known.get(name) or _REASONS.get(name) or f"there is no rule for {what}"
+    return rules.get(name) or _REASONS.get(name) or f"there is no rule for {what}"

@@ -90,7 +90,8 @@ def check_labels(model: Model, data: Data | Table, loss: Loss | None) -> None:
     if len(outputs) > 1 and not has_own_loss(model) and loss_name(loss) == _SPARSE:
         raise ModelError(
             f"{model.name}: expected a compiled model, since one with {len(outputs)} outputs has "
-            "no default loss. Compile it with its losses before saving, or name a loss for all."
+            "no default loss. Compile it with its losses before saving, or name a loss for all "
+            "(--loss NAME; `loss` of `Training`). Without `y` training follows the dense model."
         )
     if len(labels) != len(outputs):
         wanted = ", ".join(f"y_{name}" for name in names)

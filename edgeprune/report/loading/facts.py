@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from edgeprune.core.data import InputSpec
 from edgeprune.core.errors import TfliteError
-from edgeprune.core.scaling import DEFAULT_SCALE, RAW, ChannelScale, ScaleBy, in_words
+from edgeprune.core.scaling import RAW, ChannelScale, ScaleBy, in_words
 from edgeprune.inspection.validate_file import inputs_of_file
+from edgeprune.report.loading.pixels import COLOURS, QUANTIZED, Pixels, pixels_of
 from edgeprune.tflite.class_names import read_class_names
 from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.graph import Graph, Tensor
@@ -21,10 +22,6 @@ from edgeprune.tflite.metadata import asks_for_halves, read_manifest
 
 NUMBERS = ("float32", "int8", "uint8", "int16", "int32", "int64")
 """Types of inputs and outputs that every language has."""
-QUANTIZED = ("int8", "uint8", "int16")
-"""Those of them that may hold quantized values."""
-COLOURS = 3
-_IMAGE_CHANNELS = (1, COLOURS)
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,18 @@ class TensorFacts:
     scale: np.float32 | None = None
     """Of a quantized one: a value is `(number - zero_point) * scale`."""
     zero_point: int = 0
-    image: bool = False
-    """Whether it takes one picture, `[1, height, width, 1 or 3]`."""
-    by: ScaleBy = RAW
-    """What becomes of pixels from 0 to 255 before they are quantized."""
-    assumed: bool = False
-    """Whether nothing in the file says so of pixels, and `by` is what edgeprune does by default."""
+    pixels: Pixels | None = None
+    """What becomes of the pixels of a picture; None where it takes none."""
+
+    @property
+    def image(self) -> bool:
+        """Whether it takes one picture, `[1, height, width, 1 or 3]`."""
+        return self.pixels is not None
+
+    @property
+    def by(self) -> ScaleBy:
+        """What becomes of pixels from 0 to 255 before they are quantized."""
+        return self.pixels.by if self.pixels else RAW
 
     @property
     def size(self) -> int:
@@ -62,8 +65,8 @@ class TensorFacts:
 
     @property
     def direct(self) -> bool:
-        """Whether pixels are its numbers, as in files that say nothing of pixels of 8 bits."""
-        return self.dtype == "uint8" and self.image and (self.assumed or self.scale is None)
+        """Whether pixels are its numbers."""
+        return self.pixels is not None and self.pixels.direct
 
     @property
     def quantized(self) -> bool:
@@ -134,10 +137,10 @@ class TensorFacts:
 
     @property
     def _pixels(self) -> str:
-        if self.direct:
+        if self.pixels is None or self.pixels.direct:
             return "are its numbers"
-        assumed = " (assumed: the file does not say)" if self.assumed else ""
-        return f"{in_words(self.by)}{assumed}"
+        why = self.pixels.assumed
+        return f"{in_words(self.by)}{f' (assumed: {why})' if why else ''}"
 
     @property
     def read(self) -> str:
@@ -235,20 +238,8 @@ def _inputs(graph: Graph) -> Iterator[TensorFacts]:
     for place, index in enumerate(graph.inputs):
         tensor = graph.tensors[index]
         spec = specs.get(index, InputSpec(tensor.name, tensor.shape[1:]))
-        image = _is_image(tensor)
-        yield _facts(
-            *(graph, tensor, place, spec.name),
-            image=image,
-            by=_scaling(tensor, spec),
-            assumed=image and spec.scale is None,
-        )
-
-
-def _scaling(tensor: Tensor, spec: InputSpec) -> ScaleBy:
-    """What pixels are scaled by; one scale for each channel fits coloured pictures alone."""
-    by = spec.scale or DEFAULT_SCALE
-    fits = not isinstance(by, ChannelScale) or tensor.shape[-1:] == (len(by.mean),)
-    return by if fits else DEFAULT_SCALE
+        facts = _facts(graph, tensor, place, spec.name)
+        yield replace(facts, pixels=pixels_of(tensor, spec))
 
 
 def _outputs(graph: Graph) -> Iterator[TensorFacts]:
@@ -259,23 +250,7 @@ def _outputs(graph: Graph) -> Iterator[TensorFacts]:
         )
 
 
-def _is_image(tensor: Tensor) -> bool:
-    quantized = tensor.dtype in QUANTIZED and tensor.scales.size > 0
-    takes = quantized or tensor.dtype in ("float32", "uint8")
-    shape = tensor.shape
-    return takes and len(shape) == 4 and shape[0] == 1 and shape[-1] in _IMAGE_CHANNELS
-
-
-def _facts(
-    graph: Graph,
-    tensor: Tensor,
-    place: int,
-    name: str,
-    *,
-    image: bool = False,
-    by: ScaleBy = RAW,
-    assumed: bool = False,
-) -> TensorFacts:
+def _facts(graph: Graph, tensor: Tensor, place: int, name: str) -> TensorFacts:
     scales = tensor.scales if tensor.dtype in QUANTIZED else tensor.scales[:0]
     sound = scales.size < 2 and bool(np.all(np.isfinite(scales) & (scales > 0)))
     if tensor.dtype not in NUMBERS or not sound:
@@ -294,7 +269,4 @@ def _facts(
         *(place, name, tensor.shape, tensor.dtype),
         scale=np.float32(scales[0]) if scales.size else None,
         zero_point=int(tensor.zero_points[0]) if tensor.zero_points.size else 0,
-        image=image,
-        by=by,
-        assumed=assumed,
     )

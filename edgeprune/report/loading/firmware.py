@@ -11,30 +11,26 @@ from edgeprune.profiles.facts import VelaSettings
 from edgeprune.targets.tflm.packing import measured_arena
 from edgeprune.targets.vela.compiler import Configuration, compile_for_npu, configuration
 from edgeprune.targets.vela.target import VELA_PACKAGE
-from edgeprune.tflite.decode.choose import arena_of
+from edgeprune.tflite.firmware_arena import ROOM, FirmwareArena, planned_arena
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.op_resolver import methods_of
+from edgeprune.tflite.op_resolver import methods_of, resource_variables
 
 COMPILED = "ethos-u"
 """The custom operator that Arm's compiler leaves in a file for the NPU."""
-_ALIGNED = 16
-_ROOM = 16 * 1024
-"""Bytes for what TensorFlow Lite Micro keeps beside planned buffers, where nothing measured it."""
 
 
 @dataclass(frozen=True)
 class Firmware:
     """The arena and the operators of the file that is linked into firmware."""
 
-    arena: int
-    """Bytes."""
-    arena_by: str
-    """What says so."""
+    arena: FirmwareArena
     methods: tuple[str, ...]
     """Of TensorFlow Lite Micro's resolver, in the order of first use."""
     unknown: tuple[str, ...]
-    """Custom operators that it does not know."""
+    """Operators that it does not have."""
+    variables: int
+    """How many variables the file keeps between inferences."""
     hardware: Configuration | None
     """What Arm's compiler has to be told; None where the file goes into firmware as it is."""
 
@@ -48,15 +44,14 @@ def firmware_of(graph: Graph, npu: VelaSettings | None) -> Firmware:
     """
     is_compiled = any(operator.op == COMPILED for operator in graph.operators)
     if npu is None or is_compiled:
-        arena, said = _arena(graph)
-        return Firmware(arena, said, *methods_of(graph), None)
+        return Firmware(_arena(graph), *methods_of(graph), resource_variables(graph), None)
     hardware = configuration(npu)
     if not VELA_PACKAGE.readiness().ready:
         said = "not known before Vela has compiled the file: make room, and see what is used"
-        return Firmware(_ROOM, said, ("AddEthosU",), (), hardware)
+        return Firmware(FirmwareArena(ROOM, said), ("AddEthosU",), (), 0, hardware)
     compiled = _compiled(graph.path, hardware)
-    arena, said = _planned(compiled)
-    return Firmware(arena, said, *methods_of(compiled), hardware)
+    variables = resource_variables(compiled)
+    return Firmware(planned_arena(compiled), *methods_of(compiled), variables, hardware)
 
 
 def _compiled(path: Path, hardware: Configuration) -> Graph:
@@ -66,25 +61,9 @@ def _compiled(path: Path, hardware: Configuration) -> Graph:
         return tflite_file.read(made)
 
 
-def _arena(graph: Graph) -> tuple[int, str]:
+def _arena(graph: Graph) -> FirmwareArena:
     try:
         found = measured_arena(graph.path)
     except CheckError:
         found = None
-    if found is None:
-        return _planned(graph)
-    said = f"measured by {found.runtime} on a computer; 32-bit pointers take a little less"
-    return _rounded(found.size), said
-
-
-def _planned(graph: Graph) -> tuple[int, str]:
-    buffers = arena_of(graph.subgraphs[0]).bytes_with(())
-    said = (
-        f"not measured: {buffers} bytes of planned buffers and {_ROOM} for the interpreter's own; "
-        "arena_used_bytes() says what is used"
-    )
-    return _rounded(buffers + _ROOM), said
-
-
-def _rounded(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
+    return found or planned_arena(graph)

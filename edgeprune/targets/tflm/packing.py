@@ -19,10 +19,10 @@ from edgeprune.core.files import write_file
 from edgeprune.targets.child import Reply, WorkerError
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.tflm.target import TFLM, TFLM_PACKAGE
-from edgeprune.tflite.c_array import MeasuredArena
 from edgeprune.tflite.decode.choose import Arena, Choice, arena_of, choose
 from edgeprune.tflite.decode.pack import pack_weights
 from edgeprune.tflite.decode.weights import Weight, weights_to_pack
+from edgeprune.tflite.firmware_arena import FirmwareArena, measured_size
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.storage_plan import TensorPlan
@@ -189,8 +189,8 @@ def pack_file(source: Path, output: Path, limit: int | None = None) -> Packed:
     )
 
 
-def measured_arena(path: Path) -> MeasuredArena | None:
-    """The arena that TFLite Micro takes for a file; None where it is not installed.
+def measured_arena(path: Path) -> FirmwareArena | None:
+    """The arena in which TFLite Micro runs a file; None where it is not installed.
 
     Raises:
       CheckError: it does not run the file.
@@ -198,7 +198,7 @@ def measured_arena(path: Path) -> MeasuredArena | None:
     if not TFLM.readiness().ready:
         return None
     reply = _run(path)
-    return MeasuredArena(reply.facts["allocations"]["total"], reply.facts["runtime"])
+    return measured_size(reply.facts["allocations"]["total"], reply.facts["runtime"])
 
 
 def _pack_within(

@@ -116,7 +116,7 @@ def write_or_copy(draft: Draft, output: Path, *, changed: bool) -> int:
     Returns and raises as `write`.
     """
     if changed:
-        _drop_unused_codes(draft.model)
+        drop_unused_codes(draft.model)
         return write(draft, output)
     write_file(output, draft.raw)
     return len(draft.raw)
@@ -285,7 +285,7 @@ def _take_in(reader: ByteReader, record: Record, model: Any) -> None:
             operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
 
 
-def _drop_unused_codes(model: Any) -> None:
+def drop_unused_codes(model: Any) -> None:
     """Drops operator codes without operators: runtimes want a kernel for every code in the list."""
     operators = [o for subgraph in model.subgraphs for o in subgraph.operators]
     used = sorted({operator.opcodeIndex for operator in operators})

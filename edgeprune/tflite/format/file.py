@@ -346,6 +346,7 @@ def _operator(
         outputs=tuple(_or_empty(record["outputs"], "i4").tolist()),
         intermediates=tuple(_or_empty(record["intermediates"], "i4").tolist()),
         options=_unpack_options(reader, record),
+        custom_options=record["custom_options"],
     )
 
 

@@ -90,6 +90,7 @@ class Operator:
     `inputs`, `outputs` and `intermediates` are tensor indices, -1 for one left out. `options` is
     the unpacked options object of the TFLite schema (for CONV_2D a `Conv2DOptionsT` with
     `strideH`, ...), None where the operator has none or they come from a newer schema.
+    `custom_options` are the bytes that a custom operator reads by itself, uint8, None without any.
     """
 
     index: int
@@ -100,6 +101,7 @@ class Operator:
     outputs: tuple[int, ...]
     options: Any
     intermediates: tuple[int, ...] = ()
+    custom_options: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +191,15 @@ class Graph:
         """How many tensors of all subgraphs, and metadata, use each buffer."""
         tensors = (t.buffer for subgraph in self.subgraphs for t in subgraph.tensors)
         return Counter(self.metadata_buffers) + Counter(tensors)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether running it may leave something behind for the next run, in variables."""
+        return any(
+            tensor.variable or tensor.dtype == "resource"
+            for subgraph in self.subgraphs
+            for tensor in subgraph.tensors
+        )
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

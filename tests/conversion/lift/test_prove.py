@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeprune.conversion.lift.difference import difference
 from edgeprune.conversion.lift.lifted import Unliftable
-from edgeprune.conversion.lift.prove import difference, prove
+from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.format.draft import pack
@@ -37,7 +38,7 @@ def two_layers(path: Path) -> Path:
 
 
 def test_a_model_that_computes_the_same_is_proven(tmp_path: Path) -> None:
-    assert prove(lift(two_layers(tmp_path / "two.tflite"))) < 1e-6
+    assert prove(lift(two_layers(tmp_path / "two.tflite"))).difference < 1e-6
 
 
 def test_the_first_operator_that_computes_something_else_is_named(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_border_that_a_pool_drops_is_not_what_differs(tmp_path: Path) -> None:
     weights = net.constant("w", values(3, 8))
     net.operator("FULLY_CONNECTED", [best, weights, -1], [y], 1, schema.FullyConnectedOptionsT())
     lifted = lift(net.save(tmp_path / "border.tflite", [x], [y]))
-    assert prove(lifted) < 1e-6
+    assert prove(lifted).difference < 1e-6
     layer = lifted.model.get_layer("y")
     layer.set_weights([layer.get_weights()[0] * 1.01])
     with pytest.raises(Unliftable, match=r"operator 2 \(FULLY_CONNECTED\)"):
@@ -80,7 +81,7 @@ def test_what_only_given_inputs_show_is_found(tmp_path: Path) -> None:
     wrong = dataclasses.replace(
         lifted, model=keras.Model(x, keras.layers.ReLU(name="block_RELU6")(x))
     )
-    assert prove(wrong) < 1e-6
+    assert prove(wrong).difference < 1e-6
     with pytest.raises(Unliftable, match=r"operator 0 \(RELU6\)"):
         prove(wrong, [np.full((2, 5), 9, np.float32)])
 
@@ -89,7 +90,7 @@ def test_what_only_given_inputs_show_is_found(tmp_path: Path) -> None:
 def test_weights_are_proven_as_the_values_they_stand_for(kind: str, tmp_path: Path) -> None:
     weights = np.round(values(8, 16) * 20)
     lifted = lift(dense_net(tmp_path / "dense.tflite", weights, kind, per_channel=True))
-    assert prove(lifted) < 1e-6
+    assert prove(lifted).difference < 1e-6
     (found,) = lifted.weights.values()
     assert found.kind == "Dense"
     scale = 0.01 if kind == "dynamic-range" else 1
@@ -104,7 +105,7 @@ def test_sparse_weights_are_lifted_as_dense_ones(rules: EncodingRules, tmp_path:
     assert any(tensor.sparse for tensor in read(encoded).tensors)
     lifted = lift(encoded)
     np.testing.assert_array_equal(lifted.model.layers[-1].get_weights()[0], weights.T)
-    assert prove(lifted) < 1e-6
+    assert prove(lifted).difference < 1e-6
 
 
 def test_a_convolution_between_blocks_of_space_is_proven(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_convolution_between_blocks_of_space_is_proven(tmp_path: Path) -> None
     net.operator("BATCH_TO_SPACE_ND", [mixed, sizes, crops], [y])
     lifted = lift(net.save(tmp_path / "atrous.tflite", [x], [y]))
     assert lifted.model.input_shape == (None, 7, 5, 3)
-    assert prove(lifted) < 1e-6
+    assert prove(lifted).difference < 1e-6
 
 
 def test_what_xnnpack_alone_computes_otherwise_is_no_difference(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_what_xnnpack_alone_computes_otherwise_is_no_difference(tmp_path: Path) 
     net.operator("RSQRT", [zeros], [y])
     path = net.save(tmp_path / "root.tflite", [x], [y])
     lifted = lift(path)
-    assert prove(lifted, [np.ones((1, 8), np.float32)]) == 0
+    assert prove(lifted, [np.ones((1, 8), np.float32)]).difference == 0
 
 
 def test_rows_of_a_table_and_inputs_in_the_signatures_order_are_proven(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_rows_of_a_table_and_inputs_in_the_signatures_order_are_proven(tmp_path:
     lifted = lift(path)
     assert [tensor.name for tensor in lifted.model.inputs] == ["x0", "x1"]
     assert lifted.weights["rows"].kind == "Embedding"
-    assert prove(lifted) < 1e-6
+    assert prove(lifted).difference < 1e-6
 
 
 def test_a_whole_tensor_without_an_open_batch_is_proven(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_a_whole_tensor_without_an_open_batch_is_proven(tmp_path: Path) -> None:
         [(5, 3)],
         schema.TransposeOptionsT(),
     )
-    assert prove(lift(path)) == 0
+    assert prove(lift(path)).difference == 0
 
 
 def test_a_file_that_the_interpreter_refuses_is_an_input_error(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune.conversion.lift.operators.fused import activation_name
+from edgeprune.conversion.lift.operators.fused import activation_of
 from edgeprune.conversion.lift.site import BlockedError, KerasTensor, Site
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.layers import Layer
@@ -71,13 +71,13 @@ def _windows(
         given = _padded(site, given, kernel.shape[:2], strides, dilation)
     bias = site.bias(2, outputs)
     layer = site.shared(
-        (strides, dilation, options.padding, apart, options.fusedActivationFunction),
+        (strides, dilation, options.padding, apart, activation_of(site)),
         lambda name: make(
             kernel_size=kernel.shape[:2],
             strides=1 if apart else strides,
             padding="same" if same and not apart else "valid",
             dilation_rate=dilation,
-            activation=activation_name(options.fusedActivationFunction),
+            activation=activation_of(site),
             use_bias=bool(bias),
             kernel_initializer="zeros",
             name=name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from edgeprune.conversion.lift.operators.fused import activation_name
+from edgeprune.conversion.lift.operators.fused import activation_of
 from edgeprune.conversion.lift.site import BlockedError, KerasTensor, Site
 
 _SAME = 0
@@ -32,13 +32,13 @@ def transposed_convolution(site: Site) -> KerasTensor:
     ]
     bias = site.bias(3, weights.shape[0])
     layer = site.shared(
-        (strides, same, getattr(options, "fusedActivationFunction", 0)),
+        (strides, same, activation_of(site)),
         lambda name: keras.layers.Conv2DTranspose(
             weights.shape[0],
             sizes,
             strides,
             padding="same" if same else "valid",
-            activation=activation_name(getattr(options, "fusedActivationFunction", 0)),
+            activation=activation_of(site),
             use_bias=bool(bias),
             kernel_initializer="zeros",
             name=name,

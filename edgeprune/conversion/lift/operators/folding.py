@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgeprune.conversion.lift.operators.slicing import strided_keys
-from edgeprune.conversion.lift.site import BlockedError, real_type
+from edgeprune.conversion.lift.site import BlockedError, real_type, span_of
 from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.graph import Operator, Subgraph
 
@@ -192,6 +192,15 @@ def _same(_: Subgraph, __: Operator, given: Given) -> list[Array]:
     return [np.asarray(given[0])]
 
 
+def _on_grid(subgraph: Subgraph, operator: Operator, given: Given) -> list[Array]:
+    """Constants as the steps of a quantized tensor can hold them."""
+    made = subgraph.tensors[operator.outputs[0]]
+    low, high = span_of(made)
+    step = np.float64(made.scales[0])
+    held = np.rint(np.clip(np.asarray(given[0]), low, high) / step) * step
+    return [held.astype(np.float32)]
+
+
 FOLDS: Mapping[str, Fold] = {
     **dict.fromkeys(("DENSIFY", "DEQUANTIZE"), _same),
     "ABS": _one(np.abs),
@@ -219,6 +228,7 @@ FOLDS: Mapping[str, Fold] = {
     "NOT_EQUAL": _one(np.not_equal),
     "PACK": _along(np.stack),
     "POW": _one(np.power),
+    "QUANTIZE": _on_grid,
     "RANGE": _range,
     "REDUCE_MAX": _reduced(np.max),
     "REDUCE_MIN": _reduced(np.min),

@@ -6,7 +6,7 @@ import math
 
 import keras
 
-from edgeprune.conversion.lift.operators.fused import activated, activation_name
+from edgeprune.conversion.lift.operators.fused import activated, activation_of
 from edgeprune.conversion.lift.operators.shaping import to_shape
 from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Live, Site
 from edgeprune.core.arrays import Array
@@ -31,10 +31,10 @@ def fully_connected(site: Site) -> KerasTensor | Live:
         given = to_shape(site, given, (rows, weights.shape[1]), "flat")
     bias = site.bias(2, weights.shape[0])
     layer = site.shared(
-        options.fusedActivationFunction,
+        activation_of(site),
         lambda name: keras.layers.Dense(
             weights.shape[0],
-            activation=activation_name(options.fusedActivationFunction),
+            activation=activation_of(site),
             use_bias=bool(bias),
             kernel_initializer="zeros",
             name=name,

@@ -51,6 +51,7 @@ from edgeprune.conversion.lift.operators.spectrum import (
 )
 from edgeprune.conversion.lift.operators.unary import (
     arg_max,
+    as_it_is,
     by_activation,
     by_layer,
     by_operation,
@@ -88,6 +89,7 @@ LIFTS: Mapping[str, Lift] = {
     "CUMSUM": cumulative_sum,
     "DEPTHWISE_CONV_2D": depthwise,
     "DEPTH_TO_SPACE": depth_to_space,
+    "DEQUANTIZE": as_it_is,
     "DIV": binary("divide"),
     "ELU": by_activation("elu"),
     "EMBEDDING_LOOKUP": embedding_lookup,
@@ -128,6 +130,7 @@ LIFTS: Mapping[str, Lift] = {
     "PADV2": pad,
     "POW": binary("power"),
     "PRELU": prelu,
+    "QUANTIZE": as_it_is,
     "REAL": real_part,
     "REDUCE_MAX": reduction("max"),
     "REDUCE_MIN": reduction("min"),

@@ -9,7 +9,14 @@ import keras
 import numpy as np
 
 from edgeprune.conversion.lift.operators.spectrum import real_part
-from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, KerasTensor, Site
+from edgeprune.conversion.lift.site import (
+    BatchNeededError,
+    BlockedError,
+    KerasTensor,
+    Live,
+    Site,
+    quantized,
+)
 from edgeprune.keras_model.layers import Layer
 
 
@@ -34,6 +41,11 @@ def by_operation(operation: str) -> Callable[[Site], KerasTensor]:
         return site.compute("", getattr(keras.ops, operation), site.tensor(0))
 
     return lift
+
+
+def as_it_is(site: Site) -> Live:
+    """QUANTIZE and DEQUANTIZE: another storage of the same real values."""
+    return Live(site.tensor(0), site.shape(0))
 
 
 def leaky_relu(site: Site) -> KerasTensor:
@@ -93,6 +105,9 @@ def prelu(site: Site) -> KerasTensor:
 
 def cast(site: Site) -> Any:
     """CAST; towards zero, from real numbers to whole ones."""
+    tensors = site.building.subgraph.tensors
+    if any(quantized(tensors[i]) for i in (site.operator.inputs[0], site.operator.outputs[0])):
+        raise BlockedError("it takes quantized numbers as they are stored")
     if site.is_live(0) and site.value(0).imaginary is not None and site.out_dtype() == "float32":
         return real_part(site)
     if site.out_dtype() == str(site.tensor(0).dtype):

@@ -1,0 +1,180 @@
+"""Operators that cannot be lifted are run in the interpreter, on whatever reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edgeprune.conversion.lift.island import Island, IslandError, island_errors
+from edgeprune.conversion.lift.lifted import Lifted, Unliftable
+from edgeprune.conversion.lift.parts import parts_of
+from edgeprune.conversion.lift.prove import prove
+from edgeprune.conversion.lift.walk import lift
+from edgeprune.keras_model.copies import copy_model
+from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.layers import map_layers
+from edgeprune.pruning.channels.trace import trace
+from edgeprune.targets.serving import file_server
+from tests.support import islands
+from tests.support.lift_cases import Array, values
+from tests.support.tflite_builder import Net
+
+
+@pytest.fixture(scope="module")
+def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Lifted:
+    return lift(islands.two_parts(tmp_path_factory.mktemp("islands") / "two.tflite"))
+
+
+def island_of(lifted: Lifted) -> Island:
+    found: Island = lifted.model.get_layer(lifted.islands[0].layer)
+    return found
+
+
+def normalized(x: Array) -> Array:
+    """What the island of `two_parts` computes, by its definition."""
+    squares = np.pad(x**2, [(0, 0)] * 3 + [(1, 1)])
+    sums = squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:]
+    return np.asarray(x / np.sqrt(1 + 0.5 * sums))
+
+
+def test_what_cannot_be_lifted_is_run_between_what_can(two_parts: Lifted) -> None:
+    assert sorted(two_parts.weights) == ["first", "fourth", "second", "third"]
+    (part,) = two_parts.islands
+    assert part.operators == (2,)
+    assert part.reason == "LOCAL_RESPONSE_NORMALIZATION: there is no counterpart for it"
+    assert prove(two_parts).difference < 1e-5
+
+
+def test_an_island_is_run_on_what_reaches_it(two_parts: Lifted) -> None:
+    x = values(3, 4, 4, 16)
+    np.testing.assert_allclose(island_of(two_parts)(x), normalized(x), rtol=1e-5)
+    in_a_graph = tf.function(island_of(two_parts))
+    np.testing.assert_allclose(in_a_graph(x * 2), normalized(x * 2), rtol=1e-5)
+
+
+def test_gradients_end_at_an_island(two_parts: Lifted) -> None:
+    variables = [two_parts.model.get_layer(name).kernel for name in ("second", "third")]
+    for run in (two_parts.model, tf.function(two_parts.model)):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(run(values(2, 4, 4, 3)))
+        before, behind = tape.gradient(loss, [variable.value for variable in variables])
+        assert before is None
+        assert np.abs(behind).max() > 0
+
+
+def test_a_model_with_an_island_can_be_saved_and_copied(two_parts: Lifted, tmp_path: Path) -> None:
+    save_model(two_parts.model, tmp_path / "two.keras")
+    x = values(2, 4, 4, 3)
+    for other in (copy_model(two_parts.model), load_model(tmp_path / "two.keras")):
+        np.testing.assert_array_equal(other(x), two_parts.model(x))
+
+
+def test_channels_that_an_island_reads_or_writes_stay(two_parts: Lifted) -> None:
+    traced = trace(map_layers(two_parts.model))
+    staying = {
+        name: all(label in traced.frozen for label in np.unique(labels).tolist())
+        for name, labels in traced.made_by.items()
+    }
+    assert staying == {"first": False, "second": True, "third": False, "fourth": True}
+
+
+def test_no_sample_sees_the_state_that_another_one_left(tmp_path: Path) -> None:
+    lifted = lift(islands.remembering(tmp_path / "memory.tflite"))
+    assert lifted.islands[0].operators == (1, 2)
+    x = values(3, 2, 2, 4)
+    alone = np.concatenate([lifted.model(x[row : row + 1]) for row in range(3)])
+    np.testing.assert_allclose(lifted.model(x), alone, rtol=1e-5)
+    state = keras.Model(lifted.model.input, lifted.model.get_layer(lifted.islands[0].layer).output)
+    np.testing.assert_array_equal(state(x), np.full((3, 2, 2, 4), 0.5))
+    assert prove(lifted).difference < 1e-5
+
+
+def test_channels_that_are_stored_for_the_next_sample_stay(tmp_path: Path) -> None:
+    traced = trace(map_layers(lift(islands.remembering(tmp_path / "memory.tflite")).model))
+    staying = {
+        name: all(label in traced.frozen for label in np.unique(labels).tolist())
+        for name, labels in traced.made_by.items()
+    }
+    assert staying == {"first": True, "second": False, "third": True}
+
+
+def test_branches_are_run_with_the_subgraphs_that_they_call(tmp_path: Path) -> None:
+    lifted = lift(islands.branching(tmp_path / "branch.tflite"))
+    assert sorted(lifted.weights) == ["first", "last"]
+    assert [part.reason for part in lifted.islands] == [
+        "IF: it calls other subgraphs, and only the main one is lifted and pruned"
+    ]
+    assert prove(lifted).difference < 1e-5
+
+
+def test_parts_are_counted_by_the_islands_before_them(two_parts: Lifted) -> None:
+    parts = parts_of(two_parts.model)
+    assert {name: parts[name] for name in two_parts.weights} == {
+        "first": 0,
+        "second": 0,
+        "third": 1,
+        "fourth": 1,
+    }
+
+
+def test_a_variable_begins_no_part(tmp_path: Path) -> None:
+    parts = parts_of(lift(islands.remembering(tmp_path / "memory.tflite")).model)
+    assert set(parts.values()) == {0}
+
+
+def unfinished(path: Path) -> Path:
+    """Convolutions around an operator that no runtime knows."""
+    net = Net()
+    x = net.tensor("x", (1, 2, 2, 3))
+    mystery = net.tensor("mystery", (1, 2, 2, 4))
+    net.operator(
+        "CUSTOM", [islands.pointwise(net, x, "first", 4)], [mystery], custom_code=b"Mystery"
+    )
+    return net.save(path, [x], [islands.pointwise(net, mystery, "second", 2)])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (islands.all_outside, r"operator 0 \(LOCAL_RESPONSE_NORMALIZATION\): there is no counter"),
+        (unfinished, r"operator 1 \(Mystery\): a custom operator, and LiteRT does not run it eit"),
+    ],
+)
+def test_a_file_that_gains_nothing_by_islands_is_refused(
+    make: Callable[[Path], Path], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Unliftable, match=rf"odd.tflite: .*{reason}"):
+        lift(make(tmp_path / "odd.tflite"))
+
+
+def test_an_output_whose_size_is_not_known_is_refused(tmp_path: Path) -> None:
+    net = Net()
+    x, found, where = net.tensor("x", (1, 4)), net.tensor("y", (4,)), net.tensor("i", (4,), "int32")
+    net.graph.tensors[found].shapeSignature = np.array([1, -1], np.int32)
+    net.operator("UNIQUE", [x], [found, where])
+    path = net.save(tmp_path / "open.tflite", [x], [found])
+    with pytest.raises(Unliftable, match=r"operator 0 \(UNIQUE\).*its sizes \[1, -1\] are set at"):
+        lift(path)
+
+
+def test_an_island_with_other_sizes_than_the_file_says_is_named(two_parts: Lifted) -> None:
+    island = island_of(two_parts)
+    wrong = Island(island.content, island.input_shapes, [(1, 4, 4, 2)], ["float32"], name="odd")
+    message = r"odd: expected an output \[1, 4, 4, 2\].*Received: \[1, 4, 4, 16\]"
+    with pytest.raises(IslandError, match=message):
+        wrong(values(1, 4, 4, 16))
+
+
+def test_an_interpreter_that_dies_within_a_graph_ends_in_an_error_of_its_own(
+    two_parts: Lifted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_graph = tf.function(island_of(two_parts))
+    monkeypatch.setattr(file_server(), "_limit_s", 1e-9)
+    message = "an island of the file: expected operators that .* its time limit of 1e-09 s"
+    with pytest.raises(IslandError, match=message), island_errors():
+        in_a_graph(values(1, 4, 4, 16))
