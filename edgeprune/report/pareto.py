@@ -14,8 +14,8 @@ from edgeprune.report.device_files import DeviceFile, Figure, Named, Scale, scal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTH, _HEIGHT, _ROW = 4.8, 2.7, 0.17
-"""Inches, a row for each name; narrow, so that its letters can be read on a phone."""
+_WIDTH, _HEIGHT, _ROW, _BELOW = 4.8, 2.7, 0.17, 0.5
+"""Inches, a row for each name and what is below the axis; narrow, to be read on a phone."""
 _ROOM = 1.4
 """Of the dearest file's cost, for the names of files to the right of it."""
 
@@ -101,12 +101,30 @@ def _plot(axes: Axes, places: Sequence[Place]) -> None:
         color=DENSE_COLOR,
         linewidth=1,
     )
-    for row, place in enumerate(reversed(places)):
-        _draw(axes, place, scale, row)
-    axes.margins(y=0.1)
+    share = _share(places)
+    for number, place in enumerate(places):
+        _draw(axes, place, scale, 1 - share * (number + 1) / len(places))
     axes.set_xlim(0, _ROOM * places[-1].cost.value / scale or 1)
+    _keep_room(axes, places)
     axes.set_xlabel(f"{prefix}{places[0].cost.scale.unit}, {places[0].cost.scale.kind}")
     axes.set_ylabel("accuracy, measured")
+
+
+def _share(places: Sequence[Place]) -> float:
+    """The part of the plot, at its top, that names take."""
+    names = _ROW * len(places)
+    return names / (_HEIGHT + names - _BELOW)
+
+
+def _keep_room(axes: Axes, places: Sequence[Place]) -> None:
+    """Lets the scale of accuracies end below the names."""
+    ends = [end for place in places for end in place.named.ci95]
+    margin = 0.08 * ((max(ends) - min(ends)) or 1.0)
+    low, high = min(ends) - margin, max(ends) + margin
+    share = _share(places)
+    axes.set_ylim(low, high + (high - low) * share / (1 - share))
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= min(high, 1)])
+    axes.spines["left"].set_bounds(low, high)
 
 
 def _scale(places: Sequence[Place]) -> tuple[float, str]:
@@ -116,8 +134,8 @@ def _scale(places: Sequence[Place]) -> tuple[float, str]:
     )
 
 
-def _draw(axes: Axes, place: Place, scale: float, row: int) -> None:
-    """A file on the interval of its accuracy, with its name."""
+def _draw(axes: Axes, place: Place, scale: float, height: float) -> None:
+    """A file on the interval of its accuracy, with its name at a height of the plot."""
     color = DENSE_COLOR if place.file.dense else PRUNED_COLOR
     x, (low, high) = place.cost.value / scale, place.named.ci95
     axes.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.5)
@@ -132,15 +150,15 @@ def _draw(axes: Axes, place: Place, scale: float, row: int) -> None:
             markersize=14,
             markeredgewidth=2,
         )
-    _name(axes, place.file.name, x, high, row)
+    _name(axes, place.file.name, x, high, height)
 
 
-def _name(axes: Axes, name: str, x: float, y: float, row: int) -> None:
-    """A name above the plot. The further left, the higher: so no line runs through another name."""
+def _name(axes: Axes, name: str, x: float, y: float, height: float) -> None:
+    """A name above the files. The further left, the higher: no line runs through another name."""
     axes.annotate(
         name,
         (x, y),
-        (x, 1.03 + 0.075 * row),
+        (x, height),
         textcoords=axes.get_xaxis_transform(),
         ha="left",
         va="bottom",

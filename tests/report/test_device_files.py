@@ -118,7 +118,8 @@ def test_what_is_not_finished_has_nothing_to_ship_and_says_where_to_look() -> No
         "m.keras", (DeviceReport("phone", "it skips", error="does not convert"),)
     ).to_html()
     assert "Nothing to ship yet" in page
-    assert "The device was not finished, or a check failed: see below." in page
+    assert 'or a check failed: <a href="#phone">see why</a>' in page
+    assert '<h2 id="phone">' in page
     assert "Not finished: does not convert" in page
 
 

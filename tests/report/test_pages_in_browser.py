@@ -29,6 +29,8 @@ from tests.support.browser import Colors, Page, browser
 assert sys.platform == "linux"
 pytestmark = pytest.mark.slow
 
+GROUND = "getComputedStyle(document.body).backgroundColor"
+WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 LONG = "a_long_name_without_any_place_to_break_it/" * 4
 
 
@@ -85,26 +87,34 @@ def test_nothing_overflows_and_axe_has_no_serious_finding(
 ) -> None:
     page.open(files[name], width, colors)
     page.ask("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    root = "document.documentElement"
-    wide, shown = page.ask(f"[{root}.scrollWidth, {root}.clientWidth]")
+    wide, shown = page.ask(WIDTHS)
     assert shown in range(width - 20, width + 1)
     assert wide <= shown
     assert page.findings() == []
 
 
-def test_colours_follow_the_preference_and_paper_is_white(
-    page: Page, files: dict[str, Path]
+@pytest.mark.parametrize("name", ["report", "search"])
+def test_colours_follow_the_preference(page: Page, files: dict[str, Path], name: str) -> None:
+    found = []
+    for colors in ("light", "dark"):
+        page.open(files[name], 1400, colors)
+        found.append(page.ask(GROUND))
+    assert found == ["rgb(246, 247, 249)", "rgb(18, 23, 28)"]
+
+
+@pytest.mark.parametrize("name", ["report", "search"])
+def test_paper_is_white_and_loses_nothing_at_its_edge(
+    page: Page, files: dict[str, Path], name: str
 ) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
-    for name in files:
-        found = []
-        for colors in ("light", "dark"):
-            page.open(files[name], 1400, colors)
-            found.append(page.ask(ground))
-        page.call("Emulation.setEmulatedMedia", media="print")
-        found.append(page.ask(ground))
-        page.call("Emulation.setEmulatedMedia", media="")
-        assert found == ["rgb(246, 247, 249)", "rgb(18, 23, 28)", "rgb(255, 255, 255)"]
+    page.open(files[name], 720, "dark")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    page.ask("dispatchEvent(new Event('beforeprint'))")
+    wide, shown = page.ask(WIDTHS)
+    assert page.ask(GROUND) == "rgb(255, 255, 255)"
+    assert wide <= shown
+    assert page.ask("document.querySelectorAll('details:not([open])').length") == 0
+    page.ask("dispatchEvent(new Event('afterprint'))")
+    assert page.ask("document.querySelectorAll('details:not([open])').length") > 0
 
 
 def test_the_data_in_the_page_equal_the_reports_json(page: Page, files: dict[str, Path]) -> None:

@@ -87,7 +87,7 @@ class Page:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         preferred = [{"name": "prefers-color-scheme", "value": colors}]
-        self.call("Emulation.setEmulatedMedia", features=preferred)
+        self.call("Emulation.setEmulatedMedia", media="", features=preferred)
         self.call("Page.enable")
         self.call("Page.navigate", url=file.absolute().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
