@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,24 @@ def read_routes(_: click.Context, __: click.Parameter, value: str | None) -> tup
     return names
 
 
-@click.command("compare")
+_TYPED = "edgeprune.typed"
+
+
+class Remembering(click.Command):
+    """A command that keeps what was typed, for the page that says what makes it again."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        context.meta[_TYPED] = shlex.join(["edgeprune", str(self.name), *args])
+        return super().parse_args(context, args)
+
+
+def typed(context: click.Context) -> str:
+    """What a command that is `Remembering` was asked by, for a shell."""
+    return str(context.meta[_TYPED])
+
+
+@click.command("compare", cls=Remembering)
 @click.argument("model", type=options.PATH, metavar="MODEL.keras|.tflite|FOLDER")
 @options.devices
 @options.data_option(required=True)
@@ -112,6 +130,7 @@ def compare_command(
         "install_targets": install_targets,
         "force": force,
         "training": inputs.training_of(epochs, training),
+        "command": typed(context),
     }
     offers = not (install_targets or as_json)
     names = devices.split(",")

@@ -16,7 +16,7 @@ LARGEST_DROP = 0.02
 """Accuracy that the file found may lose: the test set is small."""
 
 
-@click.command("demo")
+@click.command("demo", cls=compare.Remembering)
 @click.option(
     "-o",
     "--output",
@@ -56,7 +56,7 @@ def demo_command(
         made = prepare(output, force=force, progress=tell)
     if made.history:
         terminal.say(made.history)
-    asked = {"epochs": PRUNING_EPOCHS, "force": force}
+    asked = {"epochs": PRUNING_EPOCHS, "force": force, "command": compare.typed(context)}
     ok = compare.compare_devices(made.model, list(DEVICES), made.data, output, as_json, asked)
     _search(made, output / "search", as_json)
     context.exit(0 if ok else 1)

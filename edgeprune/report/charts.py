@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeprune.core.files import Artifact
+from edgeprune.core.grid import shorten_name
 from edgeprune.core.layer_noise import HOW_TO_SKIP, LayerNoise
 from edgeprune.core.plan import LayerSparsity
 from edgeprune.report.accuracies import AccuracyRow
@@ -17,7 +19,17 @@ from edgeprune.report.ranking import Ranking
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DENSE_COLOR, PRUNED_COLOR = "#9aa5b1", "#2563a8"
+DENSE_COLOR, PRUNED_COLOR, SHIPPED_COLOR = "#7d8995", "#2563a8", "#d9480f"
+LIMIT_COLOR, TRIED_COLOR = "#b42318", "#c3cad2"
+_VARIABLES = {
+    DENSE_COLOR: "chart-dense",
+    PRUNED_COLOR: "chart-pruned",
+    SHIPPED_COLOR: "chart-ship",
+    LIMIT_COLOR: "chart-limit",
+    TRIED_COLOR: "chart-tried",
+    "#000000": "chart-ink",
+}
+"""What a page calls these colours, so that it can have others in the dark."""
 _FILES = 2
 """Accuracies that the first chart shows already: of the dense and the pruned file."""
 _MEANING = {
@@ -74,6 +86,13 @@ class Chart:
     title: str
     caption: str
     svg: str
+    text: str = ""
+    """The same in words, for who does not see it; empty where a table has all its numbers."""
+
+    @property
+    def alternative(self) -> str:
+        """What is read aloud in place of the plot."""
+        return f"{self.title}. {self.text or 'The tables on this page have these numbers.'}"
 
 
 def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list[Chart]:
@@ -146,12 +165,15 @@ def _source(ranking: Ranking) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def to_svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
+def to_svg(plot: Callable[[Axes], None], height: float = 3.0, width: float = 6.4) -> str:
     """Draws onto fresh axes and returns the `<svg>` element, text kept as text.
+
+    Colours can be changed by variables of CSS, and no identifier is given that nothing refers to.
 
     Args:
       plot: draws.
-      height: of the figure, which is 6.4 wide, in inches.
+      height: of the figure, in inches.
+      width: the same.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -165,14 +187,27 @@ def to_svg(plot: Callable[[Axes], None], height: float = 3.0) -> str:
             "text.parse_math": False,
         }
     ):
-        figure = Figure(figsize=(6.4, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         plot(axes)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return _for_page(text[text.index("<svg") :])
+
+
+def _for_page(svg: str) -> str:
+    """An `<svg>` element that several of a page may be like, light or dark."""
+    named = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in named else "", svg)
+    return re.sub(r"\b(fill|stroke): (#[0-9a-f]{6})", _variable, svg)
+
+
+def _variable(found: re.Match[str]) -> str:
+    of, color = found.groups()
+    name = _VARIABLES.get(color)
+    return f"{of}: var(--{name}, {color})" if name else found[0]
 
 
 def _plot_pairs(
@@ -255,7 +290,7 @@ def _plot_costs(axes: Axes, ranking: Ranking) -> None:
 
 def _plot_layers(axes: Axes, device: Plotted) -> None:
     rows = device.layers[::-1]
-    axes.barh([row.path for row in rows], [row.sparsity for row in rows], color=PRUNED_COLOR)
+    _plot_rows(axes, [row.path for row in rows], [row.sparsity for row in rows])
     axes.set_xlim(0, 1)
     axes.set_xlabel("fraction of weights that are zeroed or removed")
 
@@ -276,6 +311,11 @@ def _plot_accuracies(axes: Axes, rows: Sequence[AccuracyRow]) -> None:
 
 def _plot_noise(axes: Axes, rows: Sequence[LayerNoise]) -> None:
     """A bar for every layer, the first that runs on top."""
-    ratios = [row.snr_db or 0.0 for row in rows]
-    axes.barh([row.layer for row in rows], ratios, color=PRUNED_COLOR)
+    _plot_rows(axes, [row.layer for row in rows], [row.snr_db or 0.0 for row in rows])
     axes.set_xlabel("dB")
+
+
+def _plot_rows(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
+    """A bar for every name; of long names the end, where paths name their layer."""
+    axes.barh(range(len(names)), values, color=PRUNED_COLOR)
+    axes.set_yticks(range(len(names)), [shorten_name(name) for name in names])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeprune.conversion.given import as_given
+from edgeprune.conversion.manifest import installed_versions
 from edgeprune.conversion.routes_of_given import routes_for
 from edgeprune.core.data import Data, Ports, Scale
 from edgeprune.core.files import make_output_folder, require_output_folder
@@ -60,6 +61,7 @@ def compare(
     force: bool = False,
     progress: Progress = no_progress,
     memory: Memory | None = None,
+    command: str = "",
 ) -> Report:
     """Prunes, exports, validates and measures a model for several devices.
 
@@ -98,6 +100,7 @@ def compare(
         the same, and its files are as they were written.
       progress: told what is done.
       memory: keeps the reports of devices for another process, if this one crashes.
+      command: what asks for this on a command line, which the page then shows.
 
     Raises:
       InputError: bad model, data, device, route or folder, or no labels for `max_drop`; before any
@@ -162,7 +165,8 @@ def compare(
     )
     with store.held(lambda: progress(f"waiting for another run in {output}", 0, 1)):
         reports = _report_each(job, entries, memory)
-        report = Report(given.name, reports, split.train.scaling)
+        scaling = split.train.scaling
+        report = Report(given.name, reports, scaling, command, installed_versions())
         report.write(output)
     return report
 

@@ -153,9 +153,33 @@ class Shipping:
         what = f"Ship {self.artifact}" if self.artifact else "Nothing to ship yet"
         return f"{what}: {self.reason}."
 
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence of its own."""
+        return f"{self.reason[:1].upper()}{self.reason[1:]}."
+
     def to_json(self) -> dict[str, Any]:
         """File and reason, the path as text."""
         return {"artifact": str(self.artifact) if self.artifact else None, "reason": self.reason}
+
+
+def cheapest(ships: Sequence[Shipping | None]) -> int:
+    """Which of the routes of a device has the file to ship that costs least.
+
+    They are compared as far as their costs have the unit of the first one's.
+
+    Args:
+      ships: what each of them ships.
+
+    Returns:
+      Its place; 0 if none ships anything.
+    """
+    known = [(place, ship.cost) for place, ship in enumerate(ships) if ship and ship.artifact]
+    if not known:
+        return 0
+    first, unit = known[0][0], known[0][1] and known[0][1].unit
+    alike = [(cost.value, place) for place, cost in known if cost and cost.unit == unit]
+    return min(alike)[1] if alike else first
 
 
 def what_to_ship(

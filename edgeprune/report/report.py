@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from operator import itemgetter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +17,9 @@ from edgeprune.report.accuracies import AccuracyRow, accuracy_grid
 from edgeprune.report.baseline import Baseline, artifact_json, baseline_grid
 from edgeprune.report.charts import plot_report
 from edgeprune.report.cheaper_dense import least_accuracy, or_cheaper, rivals
+from edgeprune.report.device_view import DeviceView, embedded, link_to, view_of
 from edgeprune.report.drop import Drop, drop_grid
-from edgeprune.report.headline import Expected, Gain, Shipping, gain_of, what_to_ship
+from edgeprune.report.headline import Expected, Gain, Shipping, cheapest, gain_of, what_to_ship
 from edgeprune.report.layer_changes import change_grid
 from edgeprune.report.loading.snippet import Snippet
 from edgeprune.report.pages import render
@@ -244,6 +244,10 @@ class Report(Printable):
     devices: tuple[DeviceReport, ...]
     scaling: str = ""
     """A sentence that says what uint8 data became; empty if there was none."""
+    command: str = ""
+    """What makes the report again, for a shell; empty where no command line asked for it."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Versions by name of what files depend on."""
 
     @property
     def ok(self) -> bool:
@@ -283,19 +287,9 @@ class Report(Printable):
         return self.shipping(first.device).ship if first else None
 
     def shipping(self, device: str) -> DeviceReport:
-        """Of the routes of a device the one whose file to ship costs least; the first if none is.
-
-        Routes are compared as far as their costs have the unit of the first one's.
-        """
+        """The route of a device whose file to ship costs least; its first if there is none."""
         routes = [each for each in self.devices if each.device == device]
-        known = [(each, ship.cost) for each in routes if (ship := each.ship) and ship.artifact]
-        if not known:
-            return routes[0]
-        first = known[0][1]
-        alike = [
-            (each, cost.value) for each, cost in known if cost and first and cost.unit == first.unit
-        ]
-        return min(alike, key=itemgetter(1))[0] if alike else known[0][0]
+        return routes[cheapest([each.ship for each in routes])]
 
     def accuracy_grids(self) -> tuple[Grid, ...]:
         """The accuracies of float networks and files, and what is lost where that is limited.
@@ -340,12 +334,20 @@ class Report(Printable):
 
     def to_html(self) -> str:
         """One page that needs nothing else, its plots inside."""
+        names = dict.fromkeys(device.device for device in self.devices)
         return render(
             "report.html",
             report=self,
+            views=[self._view(name) for name in names],
+            link_to=link_to,
             charts=plot_report(self.devices, self.rankings),
             change_grid=change_grid,
+            data=embedded(self.to_json()),
         )
+
+    def _view(self, name: str) -> DeviceView:
+        routes = [each for each in self.devices if each.device == name]
+        return view_of(name, routes, self.shipping(name))
 
 
 def _baseline_grids(reports: Iterable[DeviceReport]) -> tuple[Grid, ...]:

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edgeprune.report.charts import DENSE_COLOR, PRUNED_COLOR, Chart, to_svg
+from edgeprune.report.charts import (
+    DENSE_COLOR,
+    LIMIT_COLOR,
+    PRUNED_COLOR,
+    SHIPPED_COLOR,
+    TRIED_COLOR,
+    Chart,
+    to_svg,
+)
 from edgeprune.searching.result import Front, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SHIPPED_COLOR, _LIMIT_COLOR, _TRIED_COLOR = "#d9480f", "#b42318", "#c3cad2"
 _SCALES = ((1e6, "million "), (1.0, ""))
 _MARGIN = 0.12
 
@@ -67,12 +74,12 @@ def _plot(axes: Axes, front: Front, limits: tuple[float, float], max_cost: float
         if not each.kept and each.cost is not None and each.accuracy is not None
     ]
     if tried:
-        axes.plot(*zip(*tried, strict=True), ".", color=_TRIED_COLOR, markersize=7)
+        axes.plot(*zip(*tried, strict=True), ".", color=TRIED_COLOR, markersize=7)
     for point in front.references:
         _draw_dense(axes, point, scale)
     _draw_front(axes, front, scale)
     if front.needed is not None:
-        axes.axhline(front.needed, color=_LIMIT_COLOR, linewidth=1, linestyle="--")
+        axes.axhline(front.needed, color=LIMIT_COLOR, linewidth=1, linestyle="--")
         axes.annotate(
             "budget",
             (1, front.needed),
@@ -80,11 +87,11 @@ def _plot(axes: Axes, front: Front, limits: tuple[float, float], max_cost: float
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             ha="right",
-            color=_LIMIT_COLOR,
+            color=LIMIT_COLOR,
             fontsize=8,
         )
     if max_cost is not None:
-        axes.axvline(max_cost / scale, color=_LIMIT_COLOR, linewidth=1, linestyle="--")
+        axes.axvline(max_cost / scale, color=LIMIT_COLOR, linewidth=1, linestyle="--")
     axes.set_ylim(*limits)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{prefix}{front.unit} of one inference")
@@ -123,7 +130,7 @@ def _draw_front(axes: Axes, front: Front, scale: float) -> None:
                 cost,
                 found.selected_on,
                 "o",
-                color=_SHIPPED_COLOR,
+                color=SHIPPED_COLOR,
                 fillstyle="none",
                 markersize=12,
                 markeredgewidth=2,

@@ -120,7 +120,8 @@ def test_a_search_ships_a_file_that_its_command_makes_again(here: Path) -> None:
         made = run(*shlex.split(command)[1:])
         assert made.exit_code == 0, made.output
     assert constants(here / "OUT.tflite") == constants(file)
-    assert "Ship front/" in (here / "found" / "search.html").read_text()
+    page = (here / "found" / "search.html").read_text()
+    assert f'Ship this file: <a href="./{shipped["file"]}">' in page
 
     again = run(*ONE, "--max-drop", "0.5", "--resume", "-o", "found")
     assert again.exit_code == 0, again.output

@@ -273,11 +273,12 @@ def test_the_page_needs_no_network_and_shows_every_plot(tmp_path: Path) -> None:
         "Sparsity per layer: edge-tpu",
     ):
         assert f"<h3>{title}</h3>" in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 6 + 1  # those, and accuracy against cost
     assert "<h3>How to load it</h3>" in page
     assert "load_delegate(&#34;libedgetpu.so.1&#34;)" in page
-    loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']+)""", page)
-    assert [link for link in loaded if not link.startswith("#")] == []
+    links = set(re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']+)""", page))
+    assert links == {"./edge-tpu.tflite", "./dense-int8-per-tensor.tflite"}
+    assert all((tmp_path / "out" / link).is_file() for link in links)
     assert "Channels were taken out of 2 layers" in page
 
 

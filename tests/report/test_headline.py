@@ -162,9 +162,9 @@ def test_without_the_instrument_nothing_is_shipped_and_every_form_says_expected(
 def test_a_proven_gain_is_shipped_with_the_file_and_what_measured_it() -> None:
     ship = Report("m.keras", (phone(*counted(1.49)),)).to_json()["ship"]
     assert ship["artifact"] == "out/phone.tflite"
-    assert (
-        "<p>Ship out/phone.tflite: 1.49x" in Report("m.keras", (phone(*counted(1.49)),)).to_html()
-    )
+    page = Report("m.keras", (phone(*counted(1.49)),)).to_html()
+    assert 'Ship this file: <a href="./phone.tflite">phone.tflite</a>' in page
+    assert "<p>1.49x by instructions (arm64-emulated); accuracy 0.990" in page
     facts = "1.49x by instructions (arm64-emulated); accuracy 0.990 → 0.985; 200 → 50 KiB; "
     assert ship["reason"] == f"{facts}simulated by arm64-emulated, LiteRT 2.1.6"
 
