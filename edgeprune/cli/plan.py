@@ -74,6 +74,8 @@ def plan_command(
     from edgeprune.planning.expectation import next_step
 
     given = as_given(model)
+    if given.untouched:
+        terminal.say(given.untouched)
     x = inputs.open_samples(data, ports_of(given.model), scale)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         made = inputs.plan_as_asked(

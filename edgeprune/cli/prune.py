@@ -152,11 +152,10 @@ def prune_command(
     if epochs:
         require_output_folder(folder)
     given = read_plan(plan_path) if plan_path is not None else None
-    from edgeprune.conversion.given import as_given, keras_model_of, save_pruned
+    from edgeprune.conversion.given import keras_model_of, save_pruned
     from edgeprune.keras_model.ports import ports_of
 
-    with errors.told_quality_warnings(lambda message: terminal.warn([message])):
-        loaded = as_given(model)
+    loaded = _load(model)
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
     source = inputs.open_samples(data, ports, scale, labels=needs_labels)
@@ -194,6 +193,17 @@ def prune_command(
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
+
+
+def _load(model: Path) -> Given:
+    """The model; what its file warns of and what pruning leaves alone in it is said."""
+    from edgeprune.conversion.given import as_given
+
+    with errors.told_quality_warnings(lambda message: terminal.warn([message])):
+        loaded = as_given(model)
+    if loaded.untouched:
+        terminal.say(loaded.untouched)
+    return loaded
 
 
 def _require_what_training_needs(epochs: int, data: Path | None, resume: bool) -> None:
@@ -281,8 +291,10 @@ def _remove_checkpoint(folder: Path) -> None:
 
 
 def _say_result(output: Path, pruned: Any, found: Plan) -> None:
+    from edgeprune.cli import tables
     from edgeprune.keras_model.sparsity import reached_sparsity
 
+    tables.show_islands(found)
     reached = reached_sparsity(pruned, found)
     terminal.show(f"{output}: {reached:.3f} of the prunable weights are zeroed or removed.")
 

@@ -37,6 +37,14 @@ def show_plan(plan: Plan, *, every_layer: bool) -> None:
         say(f"{hidden} more layers have no kernel and are left alone (--all lists them).")
 
 
+def show_islands(plan: Plan) -> None:
+    """The operators of a file that are neither lifted nor pruned, if there are any."""
+    from edgeprune.core.plan_verdict import islands_grid
+
+    for each in islands_grid(plan.islands):
+        show_grid(each)
+
+
 def show_encoding(result: EncodingResult) -> None:
     """How each weight of a file is stored now, and why."""
     sparse = sum(tensor.storage != "dense" for tensor in result.tensors)

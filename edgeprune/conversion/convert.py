@@ -33,6 +33,7 @@ from edgeprune.conversion.from_keras import (
 from edgeprune.conversion.given import Given, as_given, exportable, file_of
 from edgeprune.conversion.int8.tails import measure_tails
 from edgeprune.conversion.labels import with_labels
+from edgeprune.conversion.lift.lifted import require_whole
 from edgeprune.conversion.manifest import make_manifest, write_beside
 from edgeprune.conversion.obstacles import unrolled_notes
 from edgeprune.conversion.route_of_file import checked_numerics
@@ -258,8 +259,10 @@ def _asked(
 
 
 def _opened(model: Any) -> Given:
-    """The model, with the ranges that lie beside its file."""
+    """A model that can be converted, with the ranges that lie beside its file."""
     given = as_given(model)
+    if given.lifted is not None:
+        require_whole(given.lifted)
     if isinstance(model, str | Path):
         load_ranges(given.model, Path(model))
     return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ import numpy as np
 from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.exported import Exported
 from edgeprune.conversion.finish import encode_draft, slimming_for, with_rows, write_finished
-from edgeprune.conversion.given import Given, as_given, require_file
+from edgeprune.conversion.given import Given, as_given, other_subgraphs, require_file
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.manifest import make_manifest, sha256_of, write_beside
 from edgeprune.conversion.route_of_file import checked_numerics, on_route_of
@@ -31,7 +32,7 @@ from edgeprune.tflite.format.draft import Draft, load, reread, write_or_copy
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
-from edgeprune.tflite.metadata import HALVES_NAME, METADATA_NAME, drop_metadata, embed
+from edgeprune.tflite.metadata import HALVES_NAME, METADATA_NAME, embed
 from edgeprune.tflite.slim import Slimming, slim
 from edgeprune.tflite.weights import weights_of
 
@@ -87,7 +88,24 @@ def asked_of_file(
             f"{found}. Leave out --route and --numerics to keep its format, or convert the float "
             "model again."
         )
+    _require_one_subgraph(graph, wanted)
     return Asked(path, profile, wanted, keeps=False)
+
+
+def _require_one_subgraph(graph: Graph, wanted: Numerics) -> None:
+    """Checks that nothing is lost when the main subgraph alone is converted.
+
+    Raises:
+      ModelError: there are others; names them.
+    """
+    others = other_subgraphs(graph)
+    if others:
+        raise ModelError(
+            f"{graph.path}: expected a file of one subgraph, which {wanted} can be made of. "
+            f"Received: {len(graph.subgraphs)}, with {others} beside the main one, which would be "
+            "lost. Take a route or --numerics of the file's own format, which keeps all of them, "
+            "or convert the original model."
+        )
 
 
 def to_convert(
@@ -179,8 +197,8 @@ def _weights_of(graph: Graph) -> tuple[LayerSparsity, ...]:
 def with_names_of(lifted: Lifted, model: Model, draft: Draft) -> Draft:
     """A file that was converted from a lifted model, under the names of the given file.
 
-    Signature, names of inputs and outputs, description, metadata and files appended are those of
-    the given file.
+    Signatures, names of inputs and outputs, description, metadata and files appended are those of
+    the given file, which has one subgraph.
 
     Args:
       lifted: the given file.
@@ -193,26 +211,57 @@ def with_names_of(lifted: Lifted, model: Model, draft: Draft) -> Draft:
     new_inputs = dict(zip(inputs, input_ports(given.graph), strict=True))
     new_outputs = dict(zip(outputs, output_ports(given.graph), strict=True))
     tensors = draft.model.subgraphs[0].tensors
+    places: dict[int, int] = {}
     for signature in draft.model.signatureDefs:
-        if given.graph.signatures:
-            signature.signatureKey = given.graph.signatures[0].key.encode()
         sides = (signature.inputs, new_inputs), (signature.outputs, new_outputs)
         for entry, names in ((entry, names) for side, names in sides for entry in side):
             port = names[entry.name.decode()]
             entry.name = port.name.encode()
-            tensors[entry.tensorIndex].name = given.graph.tensors[port.tensor].name.encode()
+            tensors[entry.tensorIndex].name = given.model.subgraphs[0].tensors[port.tensor].name
+            places[port.tensor] = entry.tensorIndex
+    _carry_signatures(given, draft.model, places)
     _carry_metadata(given, draft.model)
     return replace(reread(draft), appended=given.appended)
 
 
+def _carry_signatures(given: Draft, model: Any, places: Mapping[int, int]) -> None:
+    """Replaces the signature of the converter by those of the given file, if it has any.
+
+    Args:
+      given: the file.
+      model: what was converted; edited in place.
+      places: by the index of an input or output in the given file: that in the new one.
+
+    Raises:
+      ModelError: a signature names a tensor inside the network.
+    """
+    for said in given.graph.signatures:
+        for name, tensor in [*said.inputs.items(), *said.outputs.items()]:
+            if tensor not in places:
+                raise ModelError(
+                    f"{given.graph.path}: expected signatures that name inputs and outputs of the "
+                    f"file. Received: {said.key!r} with {name!r}, a tensor inside the network. "
+                    "Keep the file's number format, or convert the original model."
+                )
+    for signature in given.model.signatureDefs:
+        for entry in [*signature.inputs, *signature.outputs]:
+            entry.tensorIndex = places[entry.tensorIndex]
+    model.signatureDefs = given.model.signatureDefs or model.signatureDefs
+
+
 def _carry_metadata(given: Draft, model: Any) -> None:
     """Adds the metadata of the given file that does not say how it was made."""
-    for item in given.model.metadata or []:
-        name = item.name.decode()
-        if name not in _OF_THE_CONVERTER:
-            drop_metadata(model, name)
-            model.buffers.append(given.model.buffers[item.buffer])
-            item.buffer = len(model.buffers) - 1
-            model.metadata.append(item)
+    carried = [
+        item
+        for item in given.model.metadata or []
+        if item.name not in {name.encode() for name in _OF_THE_CONVERTER}
+    ]
+    model.metadata = [
+        *(item for item in model.metadata or [] if item.name not in {c.name for c in carried}),
+        *carried,
+    ]
+    for item in carried:
+        model.buffers.append(given.model.buffers[item.buffer])
+        item.buffer = len(model.buffers) - 1
     if given.model.description:
         model.description = given.model.description

@@ -24,6 +24,10 @@ from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
+from edgeprune.tflite.format.graph import Graph
+
+_MOST_NAMED = 3
+"""Subgraphs that a sentence lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,14 @@ class Given:
                 "whose first axis has this length only. Convert the model again with a batch of "
                 "1, or prune it without --data (`data`)."
             )
+
+    @property
+    def untouched(self) -> str:
+        """A sentence on what pruning leaves alone in a file of several subgraphs, "" in others."""
+        others = "" if self.lifted is None else other_subgraphs(self.lifted.graph)
+        if not others:
+            return ""
+        return f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
 
     def pruned(self, model: Model) -> Model | PrunedFile:
         """What pruning gives: the smaller or sparser model, or the file that it is written into."""
@@ -118,6 +130,13 @@ def as_given(model: Given | Model | str | Path) -> Given:
         return Given(str(model), lifted.model, lifted)
     loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
     return Given(name_of(model), loaded)
+
+
+def other_subgraphs(graph: Graph) -> str:
+    """The names of a file's subgraphs beside the main one, in quotes; "" where there are none."""
+    names = [repr(subgraph.name) for subgraph in graph.subgraphs[1:]]
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return ", ".join(names[:_MOST_NAMED] + more)
 
 
 def file_of(model: Given | Model | str | Path) -> Path | None:

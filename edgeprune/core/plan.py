@@ -24,8 +24,10 @@ from edgeprune.core.plan_verdict import (
     CostFraction,
     Expected,
     FasterRoute,
+    Island,
     asked_and_expected,
     counted,
+    islands_grid,
     left_alone_grid,
     verdict_grid,
 )
@@ -148,14 +150,6 @@ class ActivationPlan(Table):
     after: CheaperActivation
 
 
-class Island(Table):
-    """Operators of a .tflite file that cannot be lifted to Keras."""
-
-    ops: tuple[Index, ...]
-    """Their indices."""
-    reason: Text
-
-
 class Plan(Printable, Table):
     """A device, a model and what is done with each layer."""
 
@@ -257,7 +251,7 @@ class Plan(Printable, Table):
         ]
         network = self.network.grids() if self.network else ()
         layers = (_layers_grid("Every layer", self.layers),) if every_layer else self._summary()
-        return (self._verdict(), *layers, *changes, *network)
+        return (self._verdict(), *layers, *islands_grid(self.islands), *changes, *network)
 
     def _verdict(self) -> Grid:
         return verdict_grid(
@@ -296,7 +290,7 @@ class Plan(Printable, Table):
 
 
 def _layers_grid(title: str, layers: Iterable[LayerPlan]) -> Grid:
-    headings = ("layer", "kind", "kernel", "then", "pattern", ">sparsity", ">error", "why")
+    headings = ("layer", "kind", "part", "kernel", "then", "pattern", ">sparsity", ">error", "why")
     return grid(title, headings, map(_layer_cells, layers)).compact()
 
 
@@ -309,6 +303,7 @@ def _layer_cells(layer: LayerPlan) -> tuple[str, ...]:
     return (
         layer.path,
         layer.kind,
+        "" if layer.part is None else str(layer.part),
         "x".join(map(str, layer.shape)),
         "x".join(map(str, layer.after or ())) if layer.after != layer.shape else "",
         str(layer.pattern or "-"),

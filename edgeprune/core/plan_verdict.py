@@ -10,7 +10,7 @@ from pydantic import Field
 
 from edgeprune.core.grid import Grid, grid
 from edgeprune.core.outlook import Outlook
-from edgeprune.core.schema import Table, Text
+from edgeprune.core.schema import Index, Table, Text
 
 Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 CostFraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -61,6 +61,32 @@ class FasterRoute(Table):
         """Names it, with its number."""
         less = f", {expected.pruned / self.value:.2f}x fewer" if expected and self.value else ""
         return f"route '{self.route}': {self.value / 1e6:.1f} M {self.unit} expected{less}"
+
+
+class Island(Table):
+    """Operators of a .tflite file that cannot be lifted to Keras; the interpreter runs them."""
+
+    ops: tuple[Index, ...]
+    """Their indices."""
+    reason: Text
+
+
+def islands_grid(islands: Iterable[Island]) -> tuple[Grid, ...]:
+    """One row for each island; nothing where there is none."""
+    rows = [(_runs(each.ops), each.reason) for each in islands]
+    title = "Islands: not lifted, run in the interpreter as they are; gradients end there"
+    return (grid(title, ("operators", "why"), rows),) if rows else ()
+
+
+def _runs(numbers: tuple[int, ...]) -> str:
+    """Numbers in rising order, those that follow each other as `3-7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def asked_and_expected(

@@ -17,6 +17,7 @@ from edgeprune.core.sources import samples_of
 from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.expectation import next_step, with_verdict
+from edgeprune.planning.islands import with_islands
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.profiles.rules import AUTO
@@ -128,7 +129,7 @@ def plan(
     require_packing(profile, max_arena)
 
     def at(asked: float | None) -> Plan:
-        return make_plan(
+        made = make_plan(
             layers,
             offered,
             sparsity=asked,
@@ -138,6 +139,7 @@ def plan(
             skip=skip,
             model=given.name,
         ).model_copy(update={"padding": changes.padding, "activation": changes.activation})
+        return with_islands(made, given.lifted)
 
     if cost is not None:
         subject = Subject(

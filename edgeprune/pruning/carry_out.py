@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.given import Given, as_given
+from edgeprune.conversion.lift.island import island_errors
 from edgeprune.core.data import Data, Ports
 from edgeprune.core.errors import DataError, PlanError, QualityWarning
 from edgeprune.core.plan import Plan, check_plan
@@ -108,16 +109,17 @@ def prune(
             source = source.readable()
             warn_at_chance(dense, source.some(LOOKED_AT))
         check_training(dense, source, training)
-        trained = train(
-            mapped,
-            plan,
-            source,
-            training,
-            device=device,
-            importance=importance,
-            rules=rules,
-            progress=progress,
-        )
+        with island_errors():
+            trained = train(
+                mapped,
+                plan,
+                source,
+                training,
+                device=device,
+                importance=importance,
+                rules=rules,
+                progress=progress,
+            )
         return given.pruned(trained)
     if plan.activation:
         warnings.warn(
@@ -129,16 +131,17 @@ def prune(
     some = None if source is None else source.some(most)
     if some is not None:
         warn_at_chance(dense, some)
-    pruned = one_shot(
-        mapped,
-        plan,
-        some,
-        permute=permute,
-        finetune=finetune,
-        importance=importance,
-        rules=rules,
-        progress=progress,
-    )
+    with island_errors():
+        pruned = one_shot(
+            mapped,
+            plan,
+            some,
+            permute=permute,
+            finetune=finetune,
+            importance=importance,
+            rules=rules,
+            progress=progress,
+        )
     return given.pruned(pruned)
 
 

@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from edgeprune.conversion.lift.island import Island
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import QualityWarning
 from edgeprune.core.progress import Progress, no_progress
@@ -380,17 +381,20 @@ def _masked(tensor: Any, mask: Any) -> Any:
 
 
 def _call(mapped: LayerMap, batch: Tensors) -> tuple[Tensors, LayerInputs]:
-    """The outputs for inference, and the inputs of the layers that can be pruned."""
+    """The outputs for inference, and the inputs of layers that can be pruned, and of islands.
+
+    No gradient leads through an island: what lies before one learns from what reaches it.
+    """
     with ExitStack() as stack:
         seen = {
             path: stack.enter_context(recorded(layer))
             for path, layer in mapped.layers.items()
-            if path in mapped.kernels
+            if path in mapped.kernels or isinstance(layer, Island)
         }
         outputs = infer(mapped.model, batch)
     inputs = {
         (path, call): tensor
         for path, layer in seen.items()
-        for call, tensor in enumerate(layer.inputs)
+        for call, tensor in enumerate(tf.nest.flatten(layer.inputs))
     }
     return outputs, inputs

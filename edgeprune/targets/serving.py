@@ -51,6 +51,8 @@ class FileServer:
         self._folder = Path(tempfile.mkdtemp(prefix="edgeprune-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._child: subprocess.Popen[bytes] | None = None
+        self.failure: WorkerError | None = None
+        """What the last request failed by; None if it was answered."""
 
     def load(self, content: bytes) -> None:
         """Loads a file.
@@ -83,7 +85,18 @@ class FileServer:
     def _ask(
         self, content: bytes, inputs: Sequence[Array], *, samples: int, fresh: bool
     ) -> tuple[Array, ...]:
-        arrays = input_archive(list(inputs))
+        try:
+            made = self._answered(content, list(inputs), samples=samples, fresh=fresh)
+        except WorkerError as error:
+            self.failure = error
+            raise
+        self.failure = None
+        return made
+
+    def _answered(
+        self, content: bytes, inputs: list[Array], *, samples: int, fresh: bool
+    ) -> tuple[Array, ...]:
+        arrays = input_archive(inputs)
         with self._lock:
             head = {
                 "path": str(self._stored(content)),

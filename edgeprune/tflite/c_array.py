@@ -21,7 +21,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.metadata import read_embedded
-from edgeprune.tflite.op_resolver import methods_of
+from edgeprune.tflite.op_resolver import methods_of, resource_variables
 
 ALIGNMENT = 16
 """Bytes; what a flatbuffer's own vectors may ask for.
@@ -128,6 +128,7 @@ def _resolver_facts(graph: Graph, identifier: str) -> dict[str, Any]:
         "prefix": identifier.removesuffix("_data"),
         "unknown": [re.sub(r"[^\w.:-]", "_", op, flags=re.ASCII) for op in unknown],
         "operators": len(methods) + len(unknown) or 1,
+        "variables": resource_variables(graph),
         "unpacks": holds_packed(graph),
     }
 

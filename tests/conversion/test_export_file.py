@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -16,9 +17,12 @@ from edgeprune.conversion.lift.lifted import Unliftable
 from edgeprune.core.errors import DataError, ModelError, ProfileError
 from edgeprune.core.terms import Numerics
 from edgeprune.profiles.profile import load_profile
+from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import manifest_path, read_embedded
+from tests.support.islands import two_parts
 from tests.support.lift_networks import Kind, LiftNet, residual
+from tests.support.several_subgraphs import branching
 from tests.support.small_nets import chain, two_of_four
 
 
@@ -88,6 +92,16 @@ def test_another_format_of_a_file_that_cannot_be_lifted_is_refused_by_its_operat
     assert not (tmp_path / "out.tflite").exists()
 
 
+def test_another_format_of_a_file_with_an_island_is_refused_by_its_operators(
+    tmp_path: Path,
+) -> None:
+    path = two_parts(tmp_path / "m.tflite")
+    x = np.zeros((8, 4, 4, 3), np.float32)
+    with pytest.raises(Unliftable, match=r"operator 2 \(LOCAL_RESPONSE_NORMALIZATION\): there is"):
+        export(path, "edge-tpu", tmp_path / "out.tflite", x=x)
+    assert not (tmp_path / "out.tflite").exists()
+
+
 def test_int8_of_a_float_file_needs_data(tmp_path: Path) -> None:
     path = residual(tmp_path / "m.tflite")
     with pytest.raises(DataError, match="int8 needs calibration data"):
@@ -116,6 +130,41 @@ def test_int8_of_a_float_file_has_its_names_signature_and_metadata(tmp_path: Pat
     manifest = json.loads(manifest_path(exported.artifact.path).read_text())
     assert manifest["lifted"] is True
     assert manifest["model_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_another_format_of_a_file_of_several_subgraphs_is_refused_as_they_would_be_lost(
+    tmp_path: Path,
+) -> None:
+    path = branching(tmp_path / "m.tflite")
+    offered = load_profile("edge-tpu")
+    with pytest.raises(ModelError, match="of one subgraph.*Received: 2, with 'embed' beside"):
+        asked_of_file(path, offered, None, None)
+    assert asked_of_file(path, load_profile("xnnpack-x86"), None, None).keeps
+
+
+@pytest.mark.slow
+def test_another_format_keeps_every_signature_and_metadata_of_any_name(tmp_path: Path) -> None:
+    path = residual(tmp_path / "m.tflite")
+    draft = load(path)
+    (first,) = draft.model.signatureDefs
+    second = copy.deepcopy(first)
+    second.signatureKey, second.inputs[0].name = b"again", b"picture"
+    draft.model.signatureDefs.append(second)
+    for name in (b"\xff", None):
+        draft.model.metadata.append(schema.MetadataT(name, draft.model.metadata[0].buffer))
+    write(draft, path)
+    exported = export(path, "xnnpack-x86", tmp_path / "out.tflite", numerics="float16")
+    given, written = read(path), read(exported.artifact.path)
+    assert exported.numerics == "float16"
+    for before, after in zip(given.signatures, written.signatures, strict=True):
+        assert (after.key, list(after.inputs), list(after.outputs)) == (
+            before.key,
+            list(before.inputs),
+            list(before.outputs),
+        )
+        assert tuple(after.inputs.values()) == written.inputs
+        assert tuple(after.outputs.values()) == written.outputs
+    assert {name: written.metadata.get(name) for name in given.metadata} == given.metadata
 
 
 def unliftable(path: Path) -> Path:

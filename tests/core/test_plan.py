@@ -16,7 +16,7 @@ from edgeprune.core.errors import PlanError
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Block, Channels, NofM, Pattern, Unstructured
 from edgeprune.core.plan import LayerInfo, LayerPlan, LayerSparsity, Plan, check_plan, read_plan
-from edgeprune.core.plan_verdict import Expected
+from edgeprune.core.plan_verdict import Expected, Island
 from tests.support.printing import HOSTILE, check_printed
 
 KINDS = {"Dense": 2, "Conv1D": 3, "Conv2D": 4, "DepthwiseConv2D": 4}
@@ -284,6 +284,15 @@ def test_the_verdict_comes_first_then_pruned_layers_then_the_others_by_reason() 
         *("Padding made symmetric before training", "The network as a whole, with zeros enough"),
     ]
     assert titles(PLAN, every_layer=True) == ["Plan for imagined", "Every layer"]
+
+
+def test_islands_are_printed_in_one_line_each_and_survive_json(tmp_path: Path) -> None:
+    islands = (Island(ops=(1, 2, 3, 7), reason="IF: calls"), Island(ops=(9,), reason="LSTM: none"))
+    made = PLAN.model_copy(update={"islands": islands})
+    grid = made.grids()[-1]
+    assert grid.rows == (("1-3, 7", "IF: calls"), ("9", "LSTM: none"))
+    (tmp_path / "plan.json").write_text(json.dumps(made.to_json()))
+    assert read_plan(tmp_path / "plan.json").islands == islands
 
 
 def verdict(plan: Plan) -> dict[str, str]:

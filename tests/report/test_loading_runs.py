@@ -29,6 +29,7 @@ from tests.support.loading import (
     compile_all,
     scores_of,
     stand_in_headers,
+    with_variables,
     write_parts,
 )
 from tests.support.micro_headers import Place, micro_headers
@@ -118,6 +119,19 @@ def test_firmware_in_cpp_builds_with_the_array_and_runs(
     stand_in_headers(tmp_path, "tensorflow/lite", micro_headers(place))
     path = classifier(tmp_path / "net.tflite", operators=operators)
     _, main = write_parts(snippet(path, "cortex-m-tflm"), tmp_path)
+    array = write_c_array(path, planned_arena(tflite_file.read(path)))
+    made = compile_all(tmp_path, [main, array.source])
+    assert subprocess.run([made], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["tflite", "tflite::micro"])
+def test_firmware_of_a_network_for_streams_keeps_its_variables(
+    place: Place, tmp_path: Path
+) -> None:
+    stand_in_headers(tmp_path, "tensorflow/lite", micro_headers(place))
+    path = with_variables(tmp_path / "net.tflite")
+    _, main = write_parts(snippet(path, "cortex-m-tflm"), tmp_path)
+    assert "MicroResourceVariables::Create(allocator, 2);" in main.read_text(encoding="utf-8")
     array = write_c_array(path, planned_arena(tflite_file.read(path)))
     made = compile_all(tmp_path, [main, array.source])
     assert subprocess.run([made], check=False, timeout=60).returncode == 0

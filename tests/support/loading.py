@@ -62,6 +62,18 @@ def classifier(
     return path
 
 
+def with_variables(path: Path) -> Path:
+    """A file that keeps two variables, one of them read twice."""
+    net = Net()
+    x, y = net.tensor("x", (1, 4)), net.tensor("y", (1, 4))
+    for number, name in enumerate((b"a", b"b", b"a")):
+        handle = net.tensor(f"handle{number}", (1,), "resource")
+        options = schema.VarHandleOptionsT(container=b"", sharedName=name)
+        net.operator("VAR_HANDLE", [], [handle], 1, options)
+    net.operator("RELU", [x], [y])
+    return net.save(path, [x], [y])
+
+
 def scores_of(pixels: Array) -> Array:
     """The scores of a picture `[4, 4, 3]` of values from 0 to 255, in real numbers."""
     x = (pixels.astype(np.float64) - 127.5) / 127.5

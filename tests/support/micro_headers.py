@@ -60,8 +60,28 @@ TYPES_CLOSE
 namespace tflite { struct Model {}; }
 OPEN
 class MicroOpResolver {};
+class MicroAllocator {
+ public:
+  std::uint8_t* arena;
+  std::size_t size;
+  static MicroAllocator* Create(std::uint8_t* arena, std::size_t size) {
+    static MicroAllocator made{arena, size};
+    return &made;
+  }
+};
+class MicroResourceVariables {
+ public:
+  int count;
+  static MicroResourceVariables* Create(MicroAllocator*, int count) {
+    static MicroResourceVariables made{count};
+    return &made;
+  }
+};
 class MicroInterpreter {
  public:
+  MicroInterpreter(const Model* model, const MicroOpResolver& resolver, MicroAllocator* allocator,
+                   MicroResourceVariables*)
+      : MicroInterpreter(model, resolver, allocator->arena, allocator->size) {}
   MicroInterpreter(const Model*, const MicroOpResolver&, std::uint8_t* arena, std::size_t size)
       : room(size) { in.data.int8 = reinterpret_cast<std::int8_t*>(arena); out = in; }
   TfLiteStatus AllocateTensors() { return room < 64 ? kTfLiteError : kTfLiteOk; }
@@ -73,6 +93,10 @@ class MicroInterpreter {
   TfLiteTensor in, out;
 };
 CLOSE
+"""
+_INTERPRETER_ALONE = """
+#pragma once
+#include "micro_interpreter.h"
 """
 _SCHEMA = """
 #pragma once
@@ -101,5 +125,7 @@ def micro_headers(place: Place = "tflite") -> dict[str, str]:
         .replace("OPEN", opened)
         .replace("CLOSE", closed),
         "micro/micro_interpreter.h": interpreter.replace("OPEN", opened).replace("CLOSE", closed),
+        "micro/micro_allocator.h": _INTERPRETER_ALONE,
+        "micro/micro_resource_variable.h": _INTERPRETER_ALONE,
         "schema/schema_generated.h": _SCHEMA,
     }

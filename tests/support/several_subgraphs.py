@@ -14,6 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.tflite.format import draft
 from tests.support.tflite_builder import Net, prune
 
+SHARED = (1, 2)
+"""Weights and bias of the first layer, in the main subgraph and in `embed`."""
 LABELS = "background\ncat\ndog\n"
 """What `labels.txt` says in the archive behind the file."""
 
@@ -50,13 +52,16 @@ def archive(content: str = LABELS) -> bytes:
 
 
 def layers(net: Net, x: int, prefix: str, sparsity: float, seed: int) -> int:
-    """Two FULLY_CONNECTED of 16 inputs and outputs with a RELU between them, on `x` `[1, 16]`."""
+    """FULLY_CONNECTED from 16 to 48 and back to 16 with a RELU between them, on `x` `[1, 16]`.
+
+    Each layer adds its weights, its bias and its output to the tensors, in this order.
+    """
     rng = np.random.default_rng(seed)
-    for number in range(2):
-        values = prune(rng.normal(size=(16, 16)), sparsity, (1, 1), seed).astype(np.float32)
+    for number, (taken, made) in enumerate(((16, 48), (48, 16))):
+        values = prune(rng.normal(size=(made, taken)), sparsity, (1, 1), seed).astype(np.float32)
         w = net.constant(f"{prefix}/w{number}", values)
-        b = net.constant(f"{prefix}/b{number}", rng.normal(size=16).astype(np.float32))
-        y = net.tensor(f"{prefix}/y{number}", (1, 16))
+        b = net.constant(f"{prefix}/b{number}", rng.normal(size=made).astype(np.float32))
+        y = net.tensor(f"{prefix}/y{number}", (1, made))
         relu = schema.ActivationFunctionType.RELU if number == 0 else 0
         options = schema.FullyConnectedOptionsT(fusedActivationFunction=relu)
         net.operator("FULLY_CONNECTED", [x, w, b], [y], options=options)
@@ -69,7 +74,7 @@ def branching(path: Path, *, sparsity: float = 0.0, control_flow: bool = False) 
 
     Subgraph 0 has two layers, and behind them with `control_flow` an IF between subgraph 2, which
     doubles, and subgraph 3, which gives its input back. Subgraph 1 has two layers of its own, the
-    first of which shares its bias' buffer with the main subgraph's first. Signatures: `classify`
+    first of which shares both buffers with the main subgraph's first. Signatures: `classify`
     and `also_classify` of 0, `embed` of 1. There are metadata that nobody knows, a description and
     an archive with labels behind the model.
     """
@@ -89,7 +94,8 @@ def branching(path: Path, *, sparsity: float = 0.0, control_flow: bool = False) 
     other = net.tensor("x", (1, 16))
     embedded = layers(net, other, "embed", sparsity, seed=2)
     ends(net.graph, [other], [embedded])
-    net.graph.tensors[2].buffer = main.tensors[2].buffer
+    for index in SHARED:
+        net.graph.tensors[index].buffer = main.tensors[index].buffer
     for name in ("doubles", "keeps") if control_flow else ():
         add_subgraph(net, name)
         taken = net.tensor("taken", (1, 16))

@@ -25,9 +25,10 @@ from edgeprune.tflite.c_array import CArray, c_identifier, write_c_array
 from edgeprune.tflite.firmware_arena import planned_arena
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.metadata import read_embedded
-from edgeprune.tflite.op_resolver import method_of
+from edgeprune.tflite.op_resolver import PROBED, method_of, methods_of
+from edgeprune.tflite.op_versions import op_versions
 from tests.support.architectures import build, samples
-from tests.support.loading import stand_in_headers
+from tests.support.loading import stand_in_headers, with_variables
 from tests.support.micro_headers import RESOLVER_METHODS, Place, micro_headers
 from tests.support.packing import mixed_net, packed
 from tests.support.tflite_builder import Net
@@ -203,7 +204,29 @@ def test_a_custom_operator_that_nobody_knows_stops_the_build_where_it_is_added_a
     assert compile_and_read(tmp_path, made.header, made.source, made.identifier)
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run_resolver(tmp_path, made)
-    assert "add the custom operator my__own____" in failed.value.stderr.decode()
+    assert "TensorFlow Lite Micro has no operator my__own____" in failed.value.stderr.decode()
+
+
+def test_an_operator_that_tflite_micro_lacks_is_no_method(tmp_path: Path) -> None:
+    net = Net()
+    x, y, z = (net.tensor(name, (1, 4)) for name in "xyz")
+    net.operator("DENSIFY", [x], [y])
+    net.operator("RELU", [y], [z])
+    graph = tflite_file.read(net.save(tmp_path / "m.tflite", [x], [z]))
+    assert methods_of(graph) == (("AddRelu",), ("DENSIFY",))
+
+
+def test_every_operator_that_tflite_micro_has_is_a_method_of_its_resolver() -> None:
+    known = op_versions()[str(PROBED)]
+    assert [op for op in known if (method_of(op) or "")[3:] not in RESOLVER_METHODS] == []
+
+
+def test_variables_are_counted_once_each(tmp_path: Path) -> None:
+    path = with_variables(tmp_path / "m.tflite")
+    made = write_c_array(path, planned_arena(tflite_file.read(path)))
+    assert "constexpr int g_m_variables = 2;" in made.header.read_text()
+    assert ADDED.findall(made.header.read_text()) == ["AddVarHandle", "AddRelu"]
+    assert run_resolver(tmp_path, made) == 0
 
 
 def test_the_array_alone_names_no_arena(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from edgeprune.conversion.lift.difference import MOST_DIFFERENCE, difference, said
-from edgeprune.conversion.lift.exposed import lifted_values, run_exposed
+from edgeprune.conversion.lift.exposed import RUNTIME, lifted_values, run_exposed
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle
 from edgeprune.conversion.lift.site import quantized
 from edgeprune.core.arrays import Array
@@ -39,7 +39,11 @@ Values = Mapping[int, Array]
 
 
 def first_apart(
-    lifted: Lifted, arrays: Sequence[Array], folder: Path, most_values: int = MOST_VALUES
+    lifted: Lifted,
+    arrays: Sequence[Array],
+    folder: Path,
+    most_values: int = MOST_VALUES,
+    runtime: str = RUNTIME,
 ) -> Obstacle | None:
     """The first operator whose results in Keras are not the interpreter's, up to rounding.
 
@@ -49,6 +53,7 @@ def first_apart(
         hold them; of large networks fewer are run.
       folder: for files.
       most_values: of one run, unless those around one operator are more.
+      runtime: whose interpreter it is.
 
     Returns:
       The operator, and by how much it differs; None if all agree.
@@ -64,7 +69,7 @@ def first_apart(
     total = sum(map(math.prod, _shapes(lifted, {i for each in operators for i in each.outputs})))
     few = [array[: max(1, most_values // max(total, 1))] for array in arrays]
     for part in _parts(lifted, operators, most_values // len(few[0])):
-        values = _run(lifted, made, part, few, folder)
+        values = _run(lifted, made, part, few, folder, runtime)
         for operator in part:
             found = _apart(lifted, made, operator, values)
             if found is not None:
@@ -99,12 +104,13 @@ def _run(
     operators: Sequence[Operator],
     arrays: list[Array],
     folder: Path,
+    runtime: str,
 ) -> Values:
     """What the interpreter has in the tensors around some operators."""
     given = {port.tensor: x for port, x in zip(input_ports(lifted.graph), arrays, strict=True)}
     around = {i for each in operators for i in (*each.inputs, *each.outputs) if i in made}
     wanted = sorted(around - given.keys())
-    found = run_exposed(lifted, wanted, arrays, folder) if wanted else ()
+    found = run_exposed(lifted, wanted, arrays, folder, runtime) if wanted else ()
     return {**given, **dict(zip(wanted, found, strict=True))}
 
 

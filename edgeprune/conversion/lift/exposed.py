@@ -32,9 +32,13 @@ def lifted_values(lifted: Lifted) -> dict[int, Any]:
 
 
 def run_exposed(
-    lifted: Lifted, tensors: Sequence[int], arrays: list[Array], folder: Path
+    lifted: Lifted,
+    tensors: Sequence[int],
+    arrays: list[Array],
+    folder: Path,
+    runtime: str = RUNTIME,
 ) -> tuple[Array, ...]:
-    """What the interpreter computes for the given tensors."""
+    """What the interpreter of a runtime computes for the given tensors."""
     path = folder / "exposed.tflite"
     write_exposed(with_float_weights(tflite_draft.load(lifted.path)), tensors, path)
     model = {
@@ -44,10 +48,10 @@ def run_exposed(
     }
     job = {
         "kind": "run",
-        "runtime": RUNTIME,
+        "runtime": runtime,
         "threads": 1,
         "delegates": False,
         "fresh": lifted.graph.keeps_state,
         "models": [model],
     }
-    return run_worker(job, [arrays], launcher=launcher_of(RUNTIME)).outputs
+    return run_worker(job, [arrays], launcher=launcher_of(runtime)).outputs

@@ -28,13 +28,13 @@ def hybrid_weights(graph: Graph) -> tuple[int, ...]:
         if tensor.constant
         and quantized(tensor)
         and any(
-            operator.op not in RESTORING and not _in_steps(subgraph, operator)
+            operator.op not in RESTORING and not in_steps(subgraph, operator)
             for operator, _ in subgraph.readers.get(tensor.index, ())
         )
     )
 
 
-def _in_steps(subgraph: Subgraph, operator: Operator) -> bool:
+def in_steps(subgraph: Subgraph, operator: Operator) -> bool:
     """Whether an operator makes quantized values, of quantized ones."""
     return any(quantized(subgraph.tensors[index]) for index in operator.outputs if index >= 0)
 
@@ -43,7 +43,7 @@ def computes_in_steps(graph: Graph) -> bool:
     """Whether the main subgraph takes or makes quantized values."""
     main = graph.subgraphs[0]
     takes = any(quantized(main.tensors[index]) for index in main.inputs)
-    return takes or any(_in_steps(main, operator) for operator in main.operators)
+    return takes or any(in_steps(main, operator) for operator in main.operators)
 
 
 def with_float_weights(draft: Draft) -> Draft:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +23,31 @@ class IslandError(TfliteError):
 
     # Keras adds the tensors of a call to the message of any error without this mark.
     _keras_call_info_injected = True
+
+
+def _not_run(name: str, error: WorkerError) -> IslandError:
+    return IslandError(
+        f"{name}: expected operators that the interpreter runs on what reaches them. Received: "
+        f"{error}. Give the model without them, or as a .keras file."
+    )
+
+
+@contextmanager
+def island_errors() -> Iterator[None]:
+    """Says why an island did not run, where TensorFlow ran it: it has an error of its own then.
+
+    Raises:
+      IslandError: the interpreter did not run an island.
+    """
+    from tensorflow.errors import OpError
+
+    try:
+        yield
+    except OpError as error:
+        failure = file_server().failure
+        if failure is None:
+            raise
+        raise _not_run("an island of the file", failure) from error
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -63,6 +89,11 @@ class Island(keras.layers.Layer):
         # XLA cannot call the interpreter.
         self.supports_jit = False
 
+    @property
+    def leads_on(self) -> bool:
+        """Whether something reaches it, which it goes on from."""
+        return bool(self.input_shapes)
+
     def call(self, x: Any) -> Any:
         """Runs the operators; `x` is a tensor, or a list of several."""
         import tensorflow as tf
@@ -102,10 +133,7 @@ class Island(keras.layers.Layer):
         try:
             return file_server().run(self.content, rows, samples, fresh=self.fresh)
         except WorkerError as error:
-            raise IslandError(
-                f"{self.name}: expected operators that the interpreter runs on what reaches them. "
-                f"Received: {error}. Give the model without them, or as a .keras file."
-            ) from error
+            raise _not_run(self.name, error) from error
 
     def _in_keras(self, made: Array, number: int) -> Array:
         """An output `[samples, ...]` as Keras has it.

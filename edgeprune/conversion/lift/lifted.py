@@ -43,6 +43,15 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """An operator that cannot be lifted, or a tensor (then `operator` is -1), and why."""
+
+    operator: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class IslandPart:
     """Operators of subgraph 0 that are not lifted, and that one layer runs in the interpreter."""
 
@@ -51,8 +60,18 @@ class IslandPart:
     operators: tuple[int, ...]
     """Their indices. Two islands may both run an operator whose result Keras cannot hold, such as
     the handle of a variable."""
-    reason: str
-    """Why they are not lifted."""
+    obstacles: tuple[Obstacle, ...]
+    """Those of them that cannot be lifted, and why; the others lie between them."""
+
+    @property
+    def reason(self) -> str:
+        """Why they are not lifted, each reason once."""
+        found: dict[str, list[str]] = {}
+        for obstacle in self.obstacles:
+            found.setdefault(obstacle.reason, []).append(obstacle.name)
+        return "; ".join(
+            f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in found.items()
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +99,6 @@ class Lifted:
     """Operators that are run in the interpreter; empty for a file that is lifted wholly."""
 
 
-@dataclass(frozen=True)
-class Obstacle:
-    """An operator that cannot be lifted, or a tensor (then `operator` is -1), and why."""
-
-    operator: int
-    name: str
-    reason: str
-
-
 MOST_LISTED = 8
 """Kinds of obstacles that a message lists, and operators that it lists of each."""
 
@@ -103,6 +113,16 @@ class Unliftable(InputError):  # noqa: N818  the name says what is wrong with th
             "again without these operators; 'edgeprune encode' takes the file as it is."
         )
         self.obstacles = tuple(obstacles)
+
+
+def require_whole(lifted: Lifted) -> None:
+    """Checks that a file is lifted without islands, so that another one can be made of its model.
+
+    Raises:
+      Unliftable: it has some; names their operators.
+    """
+    if lifted.islands:
+        raise Unliftable(lifted.path, [each for part in lifted.islands for each in part.obstacles])
 
 
 def _listed(obstacles: Sequence[Obstacle]) -> Iterator[str]:

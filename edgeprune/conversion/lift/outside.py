@@ -126,7 +126,9 @@ class Outside:
             fresh=self._keeps_state(cone),
             name=name,
         )
-        self._made.append((IslandPart(name, operators, self._reason(operators)), content))
+        obstacles = [self._obstacle(each, self._reasons[each]) for each in operators]
+        named = tuple(each for each in obstacles if each.reason)
+        self._made.append((IslandPart(name, operators, named), content))
         self._building.operators[name] = operators[0]
         self._call(layer, cone, given)
 
@@ -203,16 +205,6 @@ class Outside:
             self._main.tensors[index] for each in operators for index in each.inputs if index >= 0
         ]
         return any(tensor.variable or tensor.dtype == _RESOURCE for tensor in read)
-
-    def _reason(self, operators: Sequence[int]) -> str:
-        """Why the operators of an island are outside, each reason once."""
-        found: dict[str, list[str]] = {}
-        for index in operators:
-            if self._reasons[index]:
-                found.setdefault(self._reasons[index], []).append(self._main.operators[index].op)
-        return "; ".join(
-            f"{', '.join(dict.fromkeys(ops))}: {reason}" for reason, ops in found.items()
-        )
 
 
 def operators_aside(main: Subgraph) -> frozenset[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from edgeprune.conversion.lift.difference import MOST_DIFFERENCE, difference, said
 from edgeprune.conversion.lift.each_operator import first_apart, steps_between
@@ -31,6 +32,8 @@ from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Tensor
 from edgeprune.tflite.format.signature import output_ports
+
+_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _as_floats(graph: Graph, path: Path) -> Graph:
 
 
 def _compared(lifted: Lifted, file: Graph, arrays: list[Array], folder: Path) -> Proof:
-    ours = _infer(lifted.model, arrays)
+    ours = _computed(lifted, arrays)
     theirs = _run(lifted, file, arrays)
     if computes_in_steps(lifted.graph):
         apart = _first_in_steps(lifted, arrays, folder)
@@ -124,6 +127,19 @@ def _stored(graph: Graph, index: int) -> Tensor:
 
 def _differences(ours: Sequence[Array], theirs: Sequence[Array]) -> list[float]:
     return [difference(a, b) for a, b in zip(ours, theirs, strict=True)]
+
+
+def _computed(lifted: Lifted, arrays: Sequence[Array]) -> list[Array]:
+    """The outputs of a lifted model.
+
+    Raises:
+      Unliftable: Keras does not compute it: types do not fit, as in damaged files.
+    """
+    try:
+        return _infer(lifted.model, arrays)
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        reason = f"Keras does not run it ({' '.join(str(error).split())[:_LONGEST_REASON]})"
+        raise Unliftable(lifted.path, [Obstacle(-1, "the model", reason)]) from error
 
 
 def _infer(model: Model, arrays: Sequence[Array]) -> list[Array]:

@@ -137,6 +137,8 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
         return values.astype(np.float32)
     if not quantized(tensor):
         return values
+    if not np.isfinite(tensor.scales).all():
+        raise BlockedError(f"tensor {tensor.name!r} has scales that are not finite")
     zeros = tensor.zero_points if tensor.zero_points.size else np.zeros(1, np.int64)
     along = [1] * values.ndim
     if tensor.scales.size > 1:
@@ -151,8 +153,9 @@ def restored(subgraph: Subgraph, index: int) -> Array | None:
     shift = np.resize(zeros, tensor.scales.size).reshape(along)
     # Products of numbers with few digits are exact in float64, and rounded once in float32 alone.
     wide = np.float32 if values.itemsize <= 2 else np.float64
-    real: Array = (values.astype(wide) - shift.astype(wide)) * scales.astype(wide)
-    return real.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        real: Array = (values.astype(wide) - shift.astype(wide)) * scales.astype(wide)
+        return real.astype(np.float32, copy=False)
 
 
 class _Defaults:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeprune.conversion.lift.cut import subgraphs_called
 from edgeprune.conversion.lift.layers import HeldConstant
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
@@ -204,9 +205,7 @@ class _Walk:
         foldable = not operator.custom and operator.op in ("SHAPE", *FOLDS)
         lost = bool(self.lost.intersection(operator.inputs))
         if entry is None and not (foldable and lost):
-            raise BlockedError(
-                "a custom operator" if operator.custom else "there is no counterpart for it"
-            )
+            raise BlockedError(_why_blocked(operator))
         if entry is None or lost:
             self.lost.update(operator.outputs)
             return
@@ -265,7 +264,11 @@ class _Walk:
 
     def _constant_output(self, port: Port) -> Any:
         """An output that no input reaches."""
-        values = self.building.constant(port.tensor)
+        try:
+            values = self.building.constant(port.tensor)
+        except BlockedError as error:
+            self.obstacles.append(Obstacle(-1, f"output {port.name!r}", str(error)))
+            return None
         anchor = next(iter(self.building.live.values()), None)
         if values is None or anchor is None:
             self.obstacles.append(Obstacle(-1, f"output {port.name!r}", "nothing computes it"))
@@ -278,6 +281,15 @@ class _Walk:
         self.building.values.append((layer, [values]))
         self.building.tensors[port.tensor] = (name, 0)
         return made
+
+
+def _why_blocked(operator: Operator) -> str:
+    """Why an operator without an entry cannot be lifted."""
+    if operator.custom:
+        return "a custom operator"
+    if subgraphs_called(operator.options):
+        return "it calls other subgraphs, and only the main one is lifted and pruned"
+    return "there is no counterpart for it"
 
 
 def _unusable(tensor: Tensor) -> str:

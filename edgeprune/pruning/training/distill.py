@@ -6,6 +6,9 @@ For class probabilities or logits the loss is the divergence of the softened dis
 
 (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, section 2). Any other output is compared by its
 mean squared error, relative to the variance of the teacher's output in the batch.
+
+No gradient leads through an island of a .tflite file. What lies before one learns from the values
+that reach it, compared as outputs that are no classes are; with any weight of the teacher.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
+from edgeprune.conversion.lift.parts import before_islands
 from edgeprune.core.errors import InputError
 from edgeprune.keras_model.interface import softmax_ends
 from edgeprune.keras_model.layers import Model
@@ -80,10 +84,15 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
         self._ask = _teacher_function(teacher)
         self._kinds = kinds
         self._distillation = distillation
+        reached = before_islands(student)
+        self._watched = _Watched(student, reached) if reached else None
+        self._ask_parts = _teacher_function(_reaching(teacher)) if reached else None
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Calls the student."""
+        if self._watched is not None:
+            return self._watched.call(inputs, training)
         return self.student(inputs, training=training)
 
     def compute_loss(
@@ -96,11 +105,12 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
     ) -> Any:
         """The student's loss mixed with the distance to the teacher, a scalar."""
         weight = self._distillation.weight
-        distance = self._distance(x, y_pred)
+        distance = self._distance(x, y_pred) if weight or y is None else 0.0
+        parts = self._distance_of_parts(x)
         if y is None:
-            return distance + sum(self.losses)
+            return distance + parts + sum(self.losses)
         own = super().compute_loss(x, y, y_pred, sample_weight, training)
-        return (1 - weight) * own + weight * distance
+        return (1 - weight) * own + weight * distance + parts
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Updates the metrics with a batch; without labels they stay as they are."""
@@ -129,6 +139,44 @@ class Distilled(keras.Model):  # type: ignore[misc]  # Keras has no types
             for teacher, student, kind in zip(wanted, given, kinds, strict=True)
         ]
         return sum(parts) / len(parts)
+
+    def _distance_of_parts(self, x: Any) -> Any:
+        """The mean distance of what reaches islands, in the student's last call."""
+        if self._watched is None or self._ask_parts is None:
+            return 0.0
+        pairs = zip(keras.tree.flatten(self._ask_parts(x)), self._watched.reached(), strict=True)
+        parts = [output_distance(teacher, student, "values", 1.0) for teacher, student in pairs]
+        return sum(parts) / len(parts)
+
+
+class _Watched:
+    """A student whose values before islands are kept while it is called.
+
+    Args:
+      student: the model.
+      reached: its symbolic tensors that reach islands.
+    """
+
+    def __init__(self, student: Model, reached: list[Any]) -> None:
+        self._structure = student.output
+        outputs = keras.tree.flatten(student.output)
+        self._outputs = len(outputs)
+        self._model = keras.Model(student.input, [*outputs, *reached])
+        self._last: list[Any] = []
+
+    def call(self, inputs: Any, training: bool | None) -> Any:
+        """What the student gives."""
+        made = self._model(inputs, training=training)
+        self._last = list(made[self._outputs :])
+        return keras.tree.pack_sequence_as(self._structure, made[: self._outputs])
+
+    def reached(self) -> list[Any]:
+        """What reached the islands in the last call."""
+        return self._last
+
+
+def _reaching(teacher: Model) -> Model:
+    return keras.Model(teacher.input, before_islands(teacher))
 
 
 def _teacher_function(teacher: Model) -> Callable[[Any], Any]:

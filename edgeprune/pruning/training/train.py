@@ -24,6 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from edgeprune.conversion.lift.parts import before_islands
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarning
 from edgeprune.core.plan import Plan
@@ -362,7 +363,7 @@ def _trainee(
     student: Model, model: Model, teacher: Model, distillation: Distillation, loss: Any
 ) -> Model:
     """The model that `fit` is called on; compiled if `model` is."""
-    if not distillation.weight:
+    if not distillation.weight and not before_islands(student):
         return student
     if tf.distribute.has_strategy():
         # Its variables must belong to the strategy as those of the student do.

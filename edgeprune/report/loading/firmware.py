@@ -14,7 +14,7 @@ from edgeprune.targets.vela.target import VELA_PACKAGE
 from edgeprune.tflite.firmware_arena import ROOM, FirmwareArena, planned_arena
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.op_resolver import methods_of
+from edgeprune.tflite.op_resolver import methods_of, resource_variables
 
 COMPILED = "ethos-u"
 """The custom operator that Arm's compiler leaves in a file for the NPU."""
@@ -28,7 +28,9 @@ class Firmware:
     methods: tuple[str, ...]
     """Of TensorFlow Lite Micro's resolver, in the order of first use."""
     unknown: tuple[str, ...]
-    """Custom operators that it does not know."""
+    """Operators that it does not have."""
+    variables: int
+    """How many variables the file keeps between inferences."""
     hardware: Configuration | None
     """What Arm's compiler has to be told; None where the file goes into firmware as it is."""
 
@@ -42,13 +44,14 @@ def firmware_of(graph: Graph, npu: VelaSettings | None) -> Firmware:
     """
     is_compiled = any(operator.op == COMPILED for operator in graph.operators)
     if npu is None or is_compiled:
-        return Firmware(_arena(graph), *methods_of(graph), None)
+        return Firmware(_arena(graph), *methods_of(graph), resource_variables(graph), None)
     hardware = configuration(npu)
     if not VELA_PACKAGE.readiness().ready:
         said = "not known before Vela has compiled the file: make room, and see what is used"
-        return Firmware(FirmwareArena(ROOM, said), ("AddEthosU",), (), hardware)
+        return Firmware(FirmwareArena(ROOM, said), ("AddEthosU",), (), 0, hardware)
     compiled = _compiled(graph.path, hardware)
-    return Firmware(planned_arena(compiled), *methods_of(compiled), hardware)
+    variables = resource_variables(compiled)
+    return Firmware(planned_arena(compiled), *methods_of(compiled), variables, hardware)
 
 
 def _compiled(path: Path, hardware: Configuration) -> Graph:

@@ -18,6 +18,10 @@ def drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
     new_index = np.full(len(subgraph.tensors) + 1, -1, np.int32)
     new_index[kept] = np.arange(len(kept))
     subgraph.tensors = [subgraph.tensors[index] for index in kept]
+    places = {index: place for place, index in enumerate(kept)}
+    for details in _details(subgraph):
+        details.scales = places.get(details.scales, details.scales)
+        details.zeroPoints = places.get(details.zeroPoints, details.zeroPoints)
     for holder, names in _index_fields(subgraph):
         for name in names:
             if getattr(holder, name) is not None:
@@ -34,6 +38,14 @@ def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
         yield operator, ("inputs", "outputs", "intermediates")
 
 
+def _details(subgraph: Any) -> Iterable[Any]:
+    """Quantization by blocks, whose scales and zero points are tensors of the subgraph."""
+    for tensor in subgraph.tensors:
+        details = tensor.quantization.details if tensor.quantization is not None else None
+        if hasattr(details, "scales"):
+            yield details
+
+
 def named_by_signatures(graph: Graph, subgraph_index: int) -> frozenset[int]:
     """The tensors of a subgraph that a signature gives a name."""
     return frozenset(
@@ -45,11 +57,18 @@ def named_by_signatures(graph: Graph, subgraph_index: int) -> frozenset[int]:
 
 
 def drop_unused_buffers(model: Any) -> None:
-    """Drops buffers that nothing refers to, except the first, which is empty by convention."""
+    """Drops buffers that nothing refers to, except the first, which is empty by convention.
+
+    Old files list the buffers of metadata a second time, by index.
+    """
     tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
     holders = [*tensors, *(model.metadata or [])]
-    kept = sorted({0, *(holder.buffer for holder in holders)})
+    listed = [] if model.metadataBuffer is None else [int(index) for index in model.metadataBuffer]
+    known = [index for index in listed if 0 <= index < len(model.buffers)]
+    kept = sorted({0, *(holder.buffer for holder in holders), *known})
     model.buffers = [model.buffers[index] for index in kept]
     new_index = {index: i for i, index in enumerate(kept)}
     for holder in holders:
         holder.buffer = new_index[holder.buffer]
+    if listed:
+        model.metadataBuffer = np.array([new_index[index] for index in known], np.int32)

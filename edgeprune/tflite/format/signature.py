@@ -1,17 +1,18 @@
 """The named inputs and outputs of a .tflite file, in one order for everybody.
 
 A file lists its input tensors in whatever order the converter left them; their names in the
-signature are the model's own. Arrays go in and out in the order of the signature, or of the file
-where it has no signature.
+signature are the model's own. Arrays go in and out in the order of the first signature that names
+just these tensors of the main subgraph, or of the file where none does. Signatures over other
+subgraphs name nothing here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.core.data import InputSpec
-from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.graph import Graph, Signature
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,23 @@ class Port:
 
 def input_ports(graph: Graph) -> tuple[Port, ...]:
     """The inputs of the main subgraph."""
-    named = graph.signatures[0].inputs if len(graph.signatures) == 1 else {}
-    return _ports(graph, graph.inputs, named)
+    return _ports(graph, graph.inputs, [each.inputs for each in _of_main(graph)])
 
 
 def output_ports(graph: Graph) -> tuple[Port, ...]:
     """The outputs of the main subgraph."""
-    named = graph.signatures[0].outputs if len(graph.signatures) == 1 else {}
-    return _ports(graph, graph.outputs, named)
+    return _ports(graph, graph.outputs, [each.outputs for each in _of_main(graph)])
 
 
-def _ports(graph: Graph, tensors: tuple[int, ...], named: Mapping[str, int]) -> tuple[Port, ...]:
-    if sorted(named.values()) != sorted(tensors):
-        named = {graph.tensors[index].name: index for index in tensors}
+def _of_main(graph: Graph) -> list[Signature]:
+    return [signature for signature in graph.signatures if signature.subgraph == 0]
+
+
+def _ports(
+    graph: Graph, tensors: tuple[int, ...], sides: Sequence[Mapping[str, int]]
+) -> tuple[Port, ...]:
+    own = {graph.tensors[index].name: index for index in tensors}
+    named = next((side for side in sides if sorted(side.values()) == sorted(tensors)), own)
     return tuple(
         Port(name, index, graph.tensors[index].shape_signature, graph.tensors[index].dtype)
         for name, index in named.items()

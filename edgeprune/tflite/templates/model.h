@@ -11,6 +11,11 @@ extern const unsigned char {{ identifier }}[];
 
 // Bytes of arena, {{ arena.said }}.
 constexpr unsigned int {{ prefix }}_arena_size = {{ arena.size }};
+{% if variables %}
+
+// Variables that it keeps from one inference to the next, for MicroResourceVariables::Create.
+constexpr int {{ prefix }}_variables = {{ variables }};
+{% endif %}
 
 // How many operators the file has, each counted once.
 constexpr unsigned int {{ prefix }}_operators = {{ operators }};
@@ -24,7 +29,7 @@ constexpr unsigned int {{ prefix }}_operators = {{ operators }};
 template <typename Resolver>
 auto {{ prefix }}_add_operators(Resolver& resolver) -> decltype(resolver.AddCustom(nullptr, nullptr)) {
 {% for name in unknown %}
-  static_assert(sizeof(Resolver) == 0, "add the custom operator {{ name }} here");
+  static_assert(sizeof(Resolver) == 0, "TensorFlow Lite Micro has no operator {{ name }}: add yours here");
 {% endfor %}
 {% for method in methods %}
   if (const auto failed = resolver.{{ method }}()) return failed;

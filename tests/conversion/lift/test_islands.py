@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeprune.conversion.lift.island import Island, IslandError
+from edgeprune.conversion.lift.island import Island, IslandError, island_errors
 from edgeprune.conversion.lift.lifted import Lifted, Unliftable
+from edgeprune.conversion.lift.parts import parts_of
 from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.pruning.channels.trace import trace
+from edgeprune.targets.serving import file_server
 from tests.support import islands
 from tests.support.lift_cases import Array, values
 from tests.support.tflite_builder import Net
@@ -104,8 +106,25 @@ def test_channels_that_are_stored_for_the_next_sample_stay(tmp_path: Path) -> No
 def test_branches_are_run_with_the_subgraphs_that_they_call(tmp_path: Path) -> None:
     lifted = lift(islands.branching(tmp_path / "branch.tflite"))
     assert sorted(lifted.weights) == ["first", "last"]
-    assert [part.reason for part in lifted.islands] == ["IF: there is no counterpart for it"]
+    assert [part.reason for part in lifted.islands] == [
+        "IF: it calls other subgraphs, and only the main one is lifted and pruned"
+    ]
     assert prove(lifted).difference < 1e-5
+
+
+def test_parts_are_counted_by_the_islands_before_them(two_parts: Lifted) -> None:
+    parts = parts_of(two_parts.model)
+    assert {name: parts[name] for name in two_parts.weights} == {
+        "first": 0,
+        "second": 0,
+        "third": 1,
+        "fourth": 1,
+    }
+
+
+def test_a_variable_begins_no_part(tmp_path: Path) -> None:
+    parts = parts_of(lift(islands.remembering(tmp_path / "memory.tflite")).model)
+    assert set(parts.values()) == {0}
 
 
 def unfinished(path: Path) -> Path:
@@ -149,3 +168,13 @@ def test_an_island_with_other_sizes_than_the_file_says_is_named(two_parts: Lifte
     message = r"odd: expected an output \[1, 4, 4, 2\].*Received: \[1, 4, 4, 16\]"
     with pytest.raises(IslandError, match=message):
         wrong(values(1, 4, 4, 16))
+
+
+def test_an_interpreter_that_dies_within_a_graph_ends_in_an_error_of_its_own(
+    two_parts: Lifted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_graph = tf.function(island_of(two_parts))
+    monkeypatch.setattr(file_server(), "_limit_s", 1e-9)
+    message = "an island of the file: expected operators that .* its time limit of 1e-09 s"
+    with pytest.raises(IslandError, match=message), island_errors():
+        in_a_graph(values(1, 4, 4, 16))

@@ -21,7 +21,8 @@ from edgeprune.pruning.permute import passages
 from tests.support.lift_cases import RELU, RELU6, ints
 from tests.support.tflite_builder import Net
 
-REALS = st.floats(-1e6, 1e6, width=32)
+# Keras takes the smallest numbers, the subnormal ones, for zero.
+REALS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 
 
 @given(low=REALS, high=REALS, x=st.lists(REALS, min_size=1))

@@ -5,12 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgeprune.conversion.lift.floating import hybrid_weights, with_float_weights
+from edgeprune.conversion.lift.each_operator import first_apart
+from edgeprune.conversion.lift.floating import (
+    computes_in_steps,
+    hybrid_weights,
+    with_float_weights,
+)
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.samples import samples_for
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.interface import infer
@@ -35,11 +42,15 @@ def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
     """Runs a file in every installed runtime, and compares its outputs with those of its twin.
 
     Where weights are integers and runtimes round activations too, what is compared is the file with
-    the real values that the integers stand for.
+    the real values that the integers stand for. Of a file with quantized activations every
+    operator is compared on the values that it gets there, see `each_operator`.
 
     Raises:
       TfliteError: a runtime does not run it, or it computes something else.
     """
+    if computes_in_steps(written):
+        _check_steps(lifted, twin, written)
+        return
     inputs = generated_inputs(written, _SAMPLES)
     wanted = outputs_of(twin, written, inputs)
     for runtime in installed_runtimes():
@@ -54,6 +65,23 @@ def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
                 f"{_TOLERANCE:g} of its outputs. Received: outputs of {runtime} that differ by "
                 f"{error:.2g}. Nothing was written; leave layers out with --skip to find the one "
                 "at fault, and report it with this file."
+            )
+
+
+def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
+    """As `check_against_twin`, for a file with quantized activations."""
+    inputs = samples_for(written)
+    made = replace(lifted, path=written.path, graph=written, model=twin)
+    for runtime in installed_runtimes():
+        _run(lifted, written, inputs, runtime)
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            apart = first_apart(made, inputs, Path(folder), runtime=runtime)
+        if apart is not None:
+            name = written.tensors[written.operators[apart.operator].outputs[0]].name
+            raise TfliteError(
+                f"{lifted.path}: {apart.name} (operator {apart.operator}, {name!r}): expected what "
+                f"the pruned model computes, in {runtime}. Received: {apart.reason}. Nothing was "
+                "written; leave its layer out with --skip, and report it with this file."
             )
 
 

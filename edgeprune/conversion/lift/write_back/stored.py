@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeprune.conversion.lift.write_back.grid import Grid, fresh_grid, limits_of, refused
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import TfliteError
 from edgeprune.tflite.format.draft import raw_bytes
 from edgeprune.tflite.format.graph import Tensor
 
 _FLOATS = ("float32", "float16", "float64")
-_LARGEST = {"int4": 7, "int8": 127, "int16": 32767}
-"""Largest integer of the symmetric types: the smallest one is left out, so that zero is exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +28,8 @@ class Stored:
     scales: Array
     zero_points: Array
     read: Array
+    fresh: int = 0
+    """How many of its scales are others than the file had."""
 
 
 def store_as(tensor: Tensor, values: Array) -> Stored:
@@ -43,20 +43,37 @@ def store_as(tensor: Tensor, values: Array) -> Stored:
       TfliteError: a type that is not one of weights, or values that it cannot hold.
     """
     if not np.isfinite(values).all():
-        raise _refused(tensor, "finite values", "some that are not")
+        raise refused(tensor, "finite values", "some that are not")
     if tensor.dtype in _FLOATS:
         return _as_floats(tensor, values)
-    if tensor.scales.size and tensor.dtype in _LARGEST and not tensor.zero_points.any():
-        return _as_symmetric(tensor, values)
-    if tensor.scales.size == 1 and tensor.dtype in ("uint8", "int8"):
-        return _as_asymmetric(tensor, values)
-    raise _refused(tensor, "weights of float32, float16 or int8 with scales", tensor.dtype)
+    return store_on(fresh_grid(tensor, values), tensor, values)
 
 
-def _refused(tensor: Tensor, expected: str, received: str) -> TfliteError:
-    return TfliteError(
-        f"{tensor.name!r}: expected {expected} to write new weights into. Received: {received}. "
-        "Leave the layer that reads it out with --skip."
+def store_on(grid: Grid, tensor: Tensor, values: Array) -> Stored:
+    """Puts values on a grid; those that did not change keep their integers.
+
+    Args:
+      grid: has a scale for all values or for each slice.
+      tensor: the constant as the file has it, which gives the type.
+      values: float32 with the axes of `tensor`; their lengths may be others.
+
+    Raises:
+      TfliteError: values that are not finite.
+    """
+    if not np.isfinite(values).all():
+        raise refused(tensor, "finite values", "some that are not")
+    scales, zeros = grid.along(values)
+    limits = limits_of(tensor.dtype)
+    wide = scales.astype(np.float64)
+    integers = np.clip(np.rint(values / wide) + zeros, *limits).astype(np.int64)
+    read = ((integers - zeros) * wide).astype(np.float32)
+    return Stored(
+        values.shape,
+        _packed(tensor.dtype, integers),
+        grid.scales.astype(np.float32),
+        grid.zeros.astype(np.int64),
+        read,
+        grid.fresh,
     )
 
 
@@ -65,38 +82,9 @@ def _as_floats(tensor: Tensor, values: Array) -> Stored:
         typed = values.astype(np.dtype(tensor.dtype).newbyteorder("<"))
     if not np.isfinite(typed).all():
         largest = float(np.abs(values).max())
-        raise _refused(tensor, f"values that {tensor.dtype} holds", f"{largest:g}")
+        raise refused(tensor, f"values that {tensor.dtype} holds", f"{largest:g}")
     none = np.empty(0)
     return Stored(values.shape, raw_bytes(typed), none, none, typed.astype(np.float32))
-
-
-def _as_symmetric(tensor: Tensor, values: Array) -> Stored:
-    top = _LARGEST[tensor.dtype]
-    axis = tensor.quantized_dimension
-    each = tensor.scales.size > 1
-    others = tuple(i for i in range(values.ndim) if i != axis) if each else None
-    reach = np.abs(values).max(axis=others, keepdims=True) if values.size else np.ones(())
-    scales = np.where(reach > 0, reach / top, 1).astype(np.float32)
-    integers = np.clip(np.rint(values / scales), -top, top)
-    flat = scales.reshape(-1)
-    zeros = np.zeros(flat.size, np.int64)
-    read = (integers * scales).astype(np.float32)
-    return Stored(values.shape, _packed(tensor.dtype, integers), flat, zeros, read)
-
-
-def _as_asymmetric(tensor: Tensor, values: Array) -> Stored:
-    limits = np.iinfo(tensor.dtype)
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    scale = np.float32((high - low) / (limits.max - limits.min) or 1)
-    zero = int(np.clip(np.rint(limits.min - low / scale), limits.min, limits.max))
-    integers = np.clip(np.rint(values / scale) + zero, limits.min, limits.max)
-    return Stored(
-        values.shape,
-        _packed(tensor.dtype, integers),
-        np.array([scale], np.float32),
-        np.array([zero], np.int64),
-        ((integers - zero) * scale).astype(np.float32),
-    )
 
 
 def _packed(dtype: str, integers: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.site import quantized
 from edgeprune.conversion.lift.write_back.order import KernelOrder
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError, TfliteError
@@ -102,10 +103,12 @@ class _Variable:
     before: Array
     after: Array
     order: KernelOrder | None = None
+    follows: bool = False
+    """Whether its scales are made of those of a kernel that changes."""
 
     @property
     def changed(self) -> bool:
-        return not np.array_equal(self.before, self.after)
+        return self.follows or not np.array_equal(self.before, self.after)
 
     def as_stored(self, stored: Tensor, places: tuple[Place, ...]) -> NewValue:
         if self.order is None:
@@ -121,9 +124,12 @@ def _variables(lifted: Lifted, pruned: Model) -> Iterator[_Variable]:
         kernel = "embeddings" if weights.kind == "Embedding" else "kernel"
         op = lifted.graph.operators[weights.operator].op
         order = KernelOrder(op, weights.kind, weights.transposed)
-        yield _Variable(name, kernel, weights.kernel, *_both(layers, kernel), order)
+        found = _Variable(name, kernel, weights.kernel, *_both(layers, kernel), order)
+        yield found
         if weights.bias is not None:
-            yield _Variable(name, "bias", weights.bias, *_both(layers, "bias"))
+            held = _both(layers, "bias")
+            follows = found.changed and quantized(lifted.graph.tensors[weights.bias])
+            yield _Variable(name, "bias", weights.bias, *held, follows=follows)
     for name, constant in lifted.constants.items():
         if constant.weight:
             layers = lifted.model.get_layer(name), layer_named(pruned, name, lifted)

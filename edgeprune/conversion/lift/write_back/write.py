@@ -10,14 +10,10 @@ import numpy as np
 
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.write_back.check import check_against_twin
-from edgeprune.conversion.lift.write_back.edits import (
-    put_copies,
-    put_lengths,
-    put_values,
-    read_by,
-)
+from edgeprune.conversion.lift.write_back.edits import put_copies, put_lengths, put_values
+from edgeprune.conversion.lift.write_back.scales import stored_values
 from edgeprune.conversion.lift.write_back.shapes import new_shapes
-from edgeprune.conversion.lift.write_back.stored import Stored, store_as
+from edgeprune.conversion.lift.write_back.stored import Stored
 from edgeprune.conversion.lift.write_back.values import Changes, NewValue, new_values
 from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
@@ -51,8 +47,7 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> Artifact:
     """
     require_folder(output)
     draft = _load_same(lifted)
-    changes = new_values(lifted, pruned)
-    stored = {value: _stored(draft, changes, value) for value in changes}
+    changes, stored = stored_values(draft, new_values(lifted, pruned))
     written = _written(lifted, pruned, draft, changes, stored)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         made = Path(folder, "written.tflite")
@@ -77,12 +72,6 @@ def _load_same(lifted: Lifted) -> Draft:
             "name. Start again, and leave the file as it is meanwhile."
         )
     return draft
-
-
-def _stored(draft: Draft, changes: Changes, value: NewValue) -> Stored:
-    """The values in the form of the constant, or in that in which its operators read it."""
-    alone = value.tensor.index in changes.in_place
-    return store_as(value.tensor if alone else read_by(draft, value), value.values)
 
 
 def _written(

@@ -1,0 +1,28 @@
+"""What a plan says of a file that is not lifted wholly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune.conversion.lift.walk import lift
+from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.planning.islands import with_islands
+from tests.support.islands import two_parts
+
+
+def row(path: str) -> LayerPlan:
+    return LayerPlan(
+        path=path, kind="Conv2D", shape=(1, 1, 4, 4), pattern=None, sparsity=0, reason="no"
+    )
+
+
+def test_a_plan_says_the_islands_and_the_part_that_each_layer_lies_in(tmp_path: Path) -> None:
+    lifted = lift(two_parts(tmp_path / "two.tflite"))
+    rows = tuple(row(path) for path in ("first", "second", "third", "fourth"))
+    plan = Plan(device="imagined", model="two", goal="latency", asked=0.5, layers=rows)
+    made = with_islands(plan, lifted)
+    assert [layer.part for layer in made.layers] == [0, 0, 1, 1]
+    assert made.to_json()["islands"] == [
+        {"ops": [2], "reason": "LOCAL_RESPONSE_NORMALIZATION: there is no counterpart for it"}
+    ]
+    assert with_islands(plan, None) is plan
