@@ -242,6 +242,8 @@ def test_every_device_has_a_page_with_its_routes_limits_sources_and_products(
         sources = {rule.source for route in profile.offered for rule in route.rules}
         assert {each for each in sources if hooks.text(each) not in page} == set()
         assert f"({name}.md)" in pages["devices/index.md"]
+        for verb in ("plan", "compare", "snippet"):
+            assert re.search(rf"^edgeprune {verb} .*--devices? {name}\b", page, re.MULTILINE)
 
 
 def test_text_of_a_profile_is_shown_as_it_is_in_a_cell(hooks: ModuleType) -> None:
