@@ -69,7 +69,7 @@ def device_page(profile: DeviceProfile) -> str:
     """One device: what pays there and why, its limits, instruments, facts and products."""
     parts = [
         f"# {profile.name}\n\n{text(profile.device)}: {text(profile.summary)}.\n",
-        f"    edgeprune plan model.keras --device {profile.name}\n",
+        f"```\n{way(profile)}\n```\n",
         "## What pays\n",
         table(("route", "numbers", "pattern", "removed", "gain seen so far"), routes(profile)),
         *(why(route) for route in profile.offered if not route.dense),
@@ -84,6 +84,18 @@ def device_page(profile: DeviceProfile) -> str:
         *products(profile.hardware),
     ]
     return "\n".join(parts)
+
+
+def way(profile: DeviceProfile) -> str:
+    """The commands from a model to a file that ships, and to the code that loads it."""
+    name = profile.name
+    return "\n".join(
+        [
+            f"edgeprune plan    model.keras --device {name}   # what would be pruned, and why",
+            f"edgeprune compare model.keras --devices {name} --data data.npz -o out",
+            f"edgeprune snippet out/{name}.tflite --device {name}   # how a program loads it",
+        ]
+    )
 
 
 def routes(profile: DeviceProfile) -> Iterator[tuple[str, ...]]:

@@ -26,7 +26,10 @@ from edgeprune.profiles.profile import load_profile, shipped_profiles
 from tests.support.docs import Fence, fences, missing_lines, shown_commands
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 OTHER_LANGUAGES = frozenset(
     {"c", "cmake", "cpp", "diff", "groovy", "html", "java", "json", "kotlin", "py", "sh", "text"}
     | {"toml"}
@@ -239,6 +242,8 @@ def test_every_device_has_a_page_with_its_routes_limits_sources_and_products(
         sources = {rule.source for route in profile.offered for rule in route.rules}
         assert {each for each in sources if hooks.text(each) not in page} == set()
         assert f"({name}.md)" in pages["devices/index.md"]
+        for verb in ("plan", "compare", "snippet"):
+            assert re.search(rf"^edgeprune {verb} .*--devices? {name}\b", page, re.MULTILINE)
 
 
 def test_text_of_a_profile_is_shown_as_it_is_in_a_cell(hooks: ModuleType) -> None:
@@ -255,6 +260,18 @@ def test_the_citation_is_of_this_version() -> None:
     version = re.search(r"^version = \"(.+)\"$", read("pyproject.toml"), re.MULTILINE)
     assert version is not None
     assert f"\nversion: {version[1]}\n" in read("CITATION.cff")
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    titles = re.findall(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)
+    released = r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d"
+    assert titles[0] == "[Unreleased]"
+    assert [title for title in titles[1:] if not re.fullmatch(released, title)] == []
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    for part in read("CHANGELOG.md").split("\n## ")[1:]:
+        found = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert set(found) <= kinds
+        assert len(found) == len(set(found))
 
 
 def test_links_between_pages_lead_to_files_and_headings() -> None:
