@@ -156,6 +156,7 @@ def test_a_case_comes_again_from_its_number(tmp_path: Path) -> None:
     assert mutant(contents, 5, number) != mutant(contents, 6, number)
 
 
+@pytest.mark.slow
 def test_an_edited_file_is_well_formed_or_refused_by_name(tmp_path: Path) -> None:
     whole = dense_net(tmp_path / "whole", np.ones((4, 4), np.float32)).read_bytes()
     paths = [tmp_path / f"edited-{seed}.tflite" for seed in range(5)]

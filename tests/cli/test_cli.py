@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,14 +43,31 @@ def run(tmp_path: Path) -> Run:
     return start
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A small network on disk, with data beside it."""
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small network and data, which stays as it is."""
+    folder = tmp_path_factory.mktemp("kept")
     network = build("mobilenet_v1")
-    save_model(network, tmp_path / "model.keras")
+    save_model(network, folder / "model.keras")
     x = samples(network, 40)[0]
-    np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 10)
+    np.savez(folder / "data.npz", x=x, y=np.arange(40) % 10)
+    return folder
+
+
+@pytest.fixture
+def model(kept: Path, tmp_path: Path) -> Path:
+    """A small network on disk, with data beside it."""
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     return tmp_path / "model.keras"
+
+
+@pytest.fixture(scope="module")
+def unusable(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with files beside them that no command can use; nothing is written there."""
+    folder = tmp_path_factory.mktemp("unusable")
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    bad_files(folder, folder / "model.keras")
+    return folder
 
 
 def check_refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
@@ -256,6 +274,7 @@ def test_quantisation_aware_training_leaves_ranges_that_export_takes(
     assert "r.ranges.json" in files(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sparse_file_goes_there_and_back(run: Run, tmp_path: Path) -> None:
     """A wide Dense whose blocks of 1x4 are 95 % empty: its sparse kernel pays on x86."""
     generator = np.random.default_rng(0)
@@ -415,19 +434,17 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
     ],
 )
 def test_bad_input_is_refused_with_a_message_and_nothing_written(
-    model: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+    unusable: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
     """In this process, where TensorFlow is loaded already; `run` starts a new one each time."""
-    folder = model.parent
-    bad_files(folder, model)
-    monkeypatch.chdir(folder)
-    before = files(folder)
+    monkeypatch.chdir(unusable)
+    before = files(unusable)
     done = CliRunner().invoke(cli, list(arguments))
     assert isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code == 2, done.output
     assert done.stdout == ""
     assert said in done.stderr.replace("\n", " ")
-    assert files(folder) == before
+    assert files(unusable) == before
 
 
 @pytest.mark.slow
@@ -531,6 +548,7 @@ def test_targets_processors_and_threads_are_chosen_by_options(run: Run, tmp_path
     assert "127.0.0.1:1: the board cannot be reached" in failed.stderr
 
 
+@pytest.mark.slow
 def test_an_own_profile_is_taken_by_path(run: Run, tmp_path: Path) -> None:
     text = (profile_folder() / "xnnpack-arm64.toml").read_text()
     (tmp_path / "mine.toml").write_text(text.replace('name = "xnnpack-arm64"', 'name = "mine"'))

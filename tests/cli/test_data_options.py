@@ -53,6 +53,7 @@ def refused(done: Result, *said: str) -> None:
         assert text in told
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_calibrates_and_names_the_classes(run: Run, tmp_path: Path) -> None:
     net().save("m.keras")
     images(tmp_path / "images")
@@ -79,6 +80,7 @@ def test_too_many_broken_images_and_classes_that_do_not_fit_end_with_2(
     refused(done, "has 3 outputs. Received: 4 (a, b, c, d)")
 
 
+@pytest.mark.slow
 def test_one_broken_image_of_many_is_named_and_left_out(run: Run, tmp_path: Path) -> None:
     net().save("m.keras")
     images(tmp_path / "images", 40)
@@ -109,6 +111,7 @@ def test_a_function_gives_samples_and_what_it_prints_is_no_result(run: Run, tmp_
     refused(done, "raised KeyError", "given_here.py, line 10")
 
 
+@pytest.mark.slow
 def test_preprocessing_by_name_is_said_once_kept_and_used_again(run: Run, tmp_path: Path) -> None:
     net().save("m.keras")
     images(tmp_path / "images")

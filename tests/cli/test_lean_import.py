@@ -91,6 +91,7 @@ def test_the_package_imports_none_of_its_modules_before_a_name_is_used() -> None
     assert run(code) == "[]"
 
 
+@pytest.mark.slow
 def test_the_package_offers_its_verbs_and_values_and_they_are_callable() -> None:
     code = (
         "import edgeprune\n"

@@ -89,11 +89,16 @@ def hostile(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def wide() -> str:
+    """The devices on 140 columns."""
+    return start("devices", COLUMNS="140").stdout
+
+
 @pytest.mark.parametrize("columns", ["", "abc", "0", "-5", "\u00b2", "99999999999999999999", "7.5"])
-def test_a_number_of_columns_that_is_none_is_ignored(columns: str) -> None:
-    wanted = start("devices", COLUMNS="140").stdout
+def test_a_number_of_columns_that_is_none_is_ignored(columns: str, wide: str) -> None:
     done = start("devices", COLUMNS=columns)
-    assert (done.returncode, done.stdout, done.stderr) == (0, wanted, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, wide, "")
 
 
 @pytest.mark.parametrize("columns", ["1", "20", "40", "0", "x"])

@@ -62,6 +62,7 @@ def test_without_that_route_the_file_stays_as_it_is(tmp_path: Path) -> None:
     assert not plain_path(output).exists()
 
 
+@pytest.mark.slow
 def test_encoding_a_packed_file_again_gives_the_same_two_files(tmp_path: Path) -> None:
     first, again = tmp_path / "first.tflite", tmp_path / "again.tflite"
     encode(mixed_net(tmp_path / "m.tflite"), first, "--route", "decode")

@@ -53,6 +53,7 @@ def test_a_file_is_given_as_its_lifted_model_and_known_by_its_bytes(tmp_path: Pa
     assert as_given(given) is given
 
 
+@pytest.mark.slow
 def test_what_is_pruned_of_a_file_is_written_back_and_has_a_twin(tmp_path: Path) -> None:
     path = residual(tmp_path / "m.tflite")
     made = plan(path, "xnnpack-x86", sparsity=0.5, only="narrow|fc1", look_around=False)

@@ -41,6 +41,7 @@ def images(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["xnnpack-arm64", "arm-neon-int8"])
 def test_an_image_folders_classes_are_read_back_by_an_independent_reader(
     tmp_path: Path, device: str
@@ -76,6 +77,7 @@ def test_an_image_folders_classes_are_read_back_by_an_independent_reader(
     assert validate(path, device).ok
 
 
+@pytest.mark.slow
 def test_two_classes_of_one_score_are_a_description(tmp_path: Path) -> None:
     """Readers would refuse two labels for one score."""
     export(net(1), "xnnpack-arm64", tmp_path / "m.tflite", x=images(tmp_path / "i", NAMES[:2]))
@@ -100,6 +102,7 @@ def test_the_scale_of_each_channel_is_in_the_metadata(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_names_stay_through_encode_and_densify_and_none_are_made_up(tmp_path: Path) -> None:
     export(net(), "xnnpack-arm64", tmp_path / "m.tflite", x=images(tmp_path / "i"))
     write(load(tmp_path / "m.tflite"), tmp_path / "again.tflite")

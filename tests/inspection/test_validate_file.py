@@ -252,6 +252,7 @@ def compared_net(path: Path, limit: float) -> Path:
     return net.save(path, [x], [above, y])
 
 
+@pytest.mark.slow
 def test_truth_values_are_compared(tmp_path: Path) -> None:
     first = compared_net(tmp_path / "first.tflite", 0.0)
     other = compared_net(tmp_path / "other.tflite", 0.9)
@@ -285,6 +286,7 @@ def map_net(path: Path, shape: tuple[int, ...], weights: float = 2.0) -> Path:
     return net.save(path, [x], [y, total])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 4), (80,), (2, 3, 3, 2), (1, 4)])
 def test_a_file_whose_first_axis_is_no_batch_is_fed_wholly(
     tmp_path: Path, shape: tuple[int, ...]
@@ -302,6 +304,7 @@ def test_a_file_whose_first_axis_is_no_batch_is_fed_wholly(
     } == {"outputs"}
 
 
+@pytest.mark.slow
 def test_a_keras_reference_runs_the_samples_of_a_fixed_batch(tmp_path: Path) -> None:
     """A file for four samples at a time was said to take other inputs than its own model."""
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])

@@ -78,6 +78,7 @@ def plan_of(model: Any, device: str = "xnnpack-arm64", **options: Any) -> Any:
     return edgeprune.plan(model, device, sparsity=0.7, **options)
 
 
+@pytest.mark.slow
 def test_the_older_names_carry_out_padding_too() -> None:
     model = padded_net()
     made = plan_of(model, padding="symmetric")
@@ -157,7 +158,14 @@ def test_training_refuses_values_out_of_range(options: dict[str, Any], message: 
         edgeprune.Training(**options)
 
 
-@pytest.mark.parametrize("device", ["xnnpack-x86", "ethos-u85", "ethos-u55"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "xnnpack-x86",
+        pytest.param("ethos-u85", marks=pytest.mark.slow),
+        pytest.param("ethos-u55", marks=pytest.mark.slow),
+    ],
+)
 def test_the_layers_of_each_model_are_listed_once(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,6 +229,7 @@ def test_outputs_stay_nearer_to_the_dense_model_than_by_magnitude(name: str, dev
     assert left < 0.8 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "sparsity"), ZEROS)
 def test_every_layer_has_the_pattern_and_sparsity_of_the_plan(
     pattern: Pattern, sparsity: float

@@ -82,6 +82,7 @@ def test_batches_of_small_samples_are_larger() -> None:
     assert batch_size([np.zeros((5, 7)), np.zeros((5, 256, 8))]) == MAX_BATCH_SIZE
 
 
+@pytest.mark.slow
 def test_activations_in_half_precision_and_files_give_the_same_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -170,13 +170,6 @@ def test_every_verb_takes_every_kind_of_data(
     VERBS[verb](model, made, KINDS[kind](tmp_path), tmp_path)
 
 
-@pytest.mark.parametrize("verb", ["prune_one_shot", "export", "train_pruned"])
-def test_a_verb_takes_a_data_set_of_samples_of_unknown_length(
-    model: Any, made: Any, tmp_path: Path, verb: str
-) -> None:
-    VERBS[verb](model, made, of_unknown_length(None), tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_validate_takes_every_kind_of_data(files: Path, tmp_path: Path, kind: str) -> None:
@@ -210,6 +203,7 @@ def test_compare_trains_on_other_samples_than_it_tests_on(
     assert device.error is None
 
 
+@pytest.mark.slow
 def test_a_model_is_taken_wherever_a_path_is_and_the_other_way_round(
     model: Any, made: Any, files: Path, tmp_path: Path
 ) -> None:

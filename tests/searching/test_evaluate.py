@@ -150,6 +150,7 @@ def test_what_was_found_is_not_found_out_again_and_took_no_time(bench: Bench) ->
     assert again == replace(first, seconds={})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [

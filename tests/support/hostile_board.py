@@ -13,10 +13,9 @@ import json
 import os
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 MARK = b"edgeprune-board "
 MACHINE = {
@@ -40,11 +39,23 @@ FACTS: dict[str, dict[str, Any]] = {
 }
 
 
-def outputs(array: Any = None, *, compressed: bool = False) -> bytes:
+def outputs(array: Any, *, compressed: bool = False) -> bytes:
     """An archive of one output."""
+    import numpy as np
+
     content = io.BytesIO()
     save = np.savez_compressed if compressed else np.savez
-    save(content, out0=np.zeros((1, 64), np.float32) if array is None else array)
+    save(content, out0=array)
+    return content.getvalue()
+
+
+def zeros() -> bytes:
+    """An archive of one output, `[1, 64]` zeros, made without NumPy, which takes long to load."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 64), }".ljust(117) + b"\n"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(256)
+        archive.writestr("out0.npy", array)
     return content.getvalue()
 
 
@@ -53,7 +64,7 @@ def answer(kind: str, result: bytes = b"", archive: bytes | None = None) -> byte
     result = result or json.dumps(FACTS[kind]).encode()
     files = {"result.json": result}
     if archive is not None or kind == "run":
-        files["outputs.npz"] = outputs() if archive is None else archive
+        files["outputs.npz"] = zeros() if archive is None else archive
     sizes = [[name, len(content)] for name, content in files.items()]
     line = json.dumps({"code": 0, "errors": "", "files": sizes}).encode()
     return MARK + line + b"\n" + b"".join(files.values())

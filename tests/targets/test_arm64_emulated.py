@@ -143,6 +143,7 @@ def own_profile(tmp_path: Path, core: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_sparse_float_file_is_not_proven_without_the_emulator(tmp_path: Path) -> None:
     verdict = validate(sparse_net(tmp_path / "m.tflite"), "xnnpack-arm64")
     assert verdict.ok

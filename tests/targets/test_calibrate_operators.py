@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -58,13 +60,16 @@ def test_the_networks_tell_the_costs_of_a_machine_by_their_counts_alone() -> Non
         assert made == pytest.approx(each.instructions, rel=0.02)
 
 
+@cache
+def kinds(numerics: Numerics) -> set[str]:
+    """The operators of all probes of a number format."""
+    graphs = [graph.subgraphs[0] for graph in probes(numerics)]
+    return {op.op for graph in graphs for op in graph.operators}
+
+
 @pytest.mark.parametrize("numerics", ["int8", "dynamic-range", "float16-arithmetic"])
 def test_every_number_format_has_the_same_kinds_of_operators(numerics: Numerics) -> None:
     """int8 has what leads to it and from it beside them; XNNPACK moves no pixels in halves."""
-
-    def kinds(each: Numerics) -> set[str]:
-        graphs = [graph.subgraphs[0] for graph in probes(each)]
-        return {op.op for graph in graphs for op in graph.operators}
 
     extra = {"int8": {"QUANTIZE", "DEQUANTIZE"}, "float16-arithmetic": {"DEQUANTIZE"}}
     missing = {"float16-arithmetic": {"TRANSPOSE", "REVERSE_V2"}}

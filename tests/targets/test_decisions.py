@@ -88,6 +88,7 @@ def kernels(path: Path) -> list[Any]:
     return [check for check in validate(path, "xnnpack-x86").checks if check.kind == "kernels"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endings", [(softmax,), (arg_max,), (arg_max, cast)])
 def test_kernels_that_differ_by_rounding_pass_whatever_they_decide(
     tmp_path: Path, endings: tuple[Ending, ...]

@@ -93,6 +93,7 @@ def test_a_file_on_which_a_runtime_crashes_is_a_failed_check(
     assert "SIGSEGV" in failed[0].message
 
 
+@pytest.mark.slow
 def test_files_are_timed_in_turn_and_compared_with_the_first(tmp_path: Path) -> None:
     small = fully_connected(tmp_path / "small.tflite", WEIGHTS)
     large = fully_connected(tmp_path / "large.tflite", np.ones((256, 512)))

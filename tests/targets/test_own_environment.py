@@ -108,6 +108,7 @@ def test_a_file_of_which_it_is_only_said_that_it_was_not_tried_did_not_run() -> 
     assert Verdict("m.tflite", "xnnpack-x86", (untried, ran)).ran
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_reference")
 def test_measuring_goes_on_with_litert_and_names_what_adds_the_reference(tmp_path: Path) -> None:
     path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
@@ -117,6 +118,7 @@ def test_measuring_goes_on_with_litert_and_names_what_adds_the_reference(tmp_pat
     assert found.runtime == f"LiteRT {installed_runtimes()['LiteRT']}"
 
 
+@pytest.mark.slow
 def test_a_runtime_in_its_environment_runs_files_like_any_other(
     tmp_path: Path, without_reference: Path
 ) -> None:

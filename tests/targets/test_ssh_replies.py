@@ -19,7 +19,7 @@ from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.measuring import measure, measure_each
 from edgeprune.targets.ssh.connection import CLIENT_VARIABLE
 from tests.support import hostile_board
-from tests.support.hostile_board import MARK, answer, changed, outputs, promised, without
+from tests.support.hostile_board import MARK, answer, changed, outputs, promised, without, zeros
 from tests.support.tiny_tflite import fully_connected
 
 assert sys.platform == "linux"
@@ -51,7 +51,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
         monkeypatch.setenv("HOSTILE_AT", phase)
         monkeypatch.setenv("HOSTILE", what)
 
-    monkeypatch.setenv(CLIENT_VARIABLE, f"{sys.executable} {hostile_board.__file__}")
+    monkeypatch.setenv(CLIENT_VARIABLE, f"{sys.executable} -I -S {hostile_board.__file__}")
     monkeypatch.setattr("edgeprune.targets.timing.PROCESSES", 1)
     return set_up
 
@@ -136,7 +136,7 @@ def test_a_reply_of_wrong_values_is_refused(
         ("run", changed("run", runtime=None), "'runtime'"),
         ("run", answer("run", archive=b""), "other than 1 outputs"),
         ("run", answer("run", archive=b"PK no archive"), "do not read as its results"),
-        ("run", answer("run", archive=outputs()[:-30]), "do not read as its results"),
+        ("run", answer("run", archive=zeros()[:-30]), "do not read as its results"),
         ("run", answer("run", archive=outputs(np.array(["a"]))), "no arrays of numbers"),
         ("run", answer("run", archive=outputs(np.float32(1))), "no arrays of numbers"),
         (

@@ -58,6 +58,7 @@ def with_limits(**limits: int) -> DeviceProfile:
     return CORTEX.model_copy(update={"limits": CORTEX.limits.model_copy(update=changed)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["convolution", "depthwise", "dense int8", "dense float32"])
 def test_it_computes_what_tflite_computes(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"

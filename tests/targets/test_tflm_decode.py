@@ -51,6 +51,7 @@ def net_of(kind: str, path: Path) -> Path:
     return deep_net(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixed", "deep", "read twice", "dense"])
 def test_a_packed_file_computes_bit_for_bit_what_the_plain_one_does(
     kind: str, tmp_path: Path

@@ -226,6 +226,7 @@ class _Scripted(keras.callbacks.Callback):
         logs["val_good"] = self._values[epoch]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "first", "patience", "kept", "stopped"),
     [

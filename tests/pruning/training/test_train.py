@@ -340,6 +340,7 @@ def test_sparsity_and_learning_rate_rise_and_end_in_time() -> None:
     assert np.isfinite(float(learning_rate_schedule(0.1, 1)(0)))
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_the_models_own_or_a_share_of_its_highest() -> None:
     def peak(optimizer: Any, steps_before: int, asked: float | None = None) -> float:
         model = net()

@@ -397,6 +397,7 @@ def test_a_shared_layer_is_wrapped_once() -> None:
     fit(wrapped, (8,), epochs=1)
 
 
+@pytest.mark.slow
 def test_a_subclassed_model_keeps_its_state_going() -> None:
     model = branches()
     wrapped = compiled(prune_low_magnitude(model, HALF))

@@ -43,6 +43,7 @@ def constants(graph: Graph) -> dict[str, bytes]:
     return {tensor.name: tensor.data.tobytes() for tensor in graph.tensors if tensor.constant}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic-range"])
 def test_a_file_with_new_weights_computes_what_the_pruned_model_does(
     kind: Kind, tmp_path: Path
