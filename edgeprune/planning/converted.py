@@ -50,14 +50,15 @@ def require_writable(lifted: Lifted | None, padding: str, activation: Activation
 
 
 def convert_to_draft(model: Model, profile: DeviceProfile) -> Draft:
-    """A model as a float32 file.
+    """A model as a float32 file, whose operators are those that are planned for.
 
     Raises:
       ModelError: as `from_keras.convert`.
     """
     from edgeprune.conversion.from_keras import convert  # imports TensorFlow
+    from edgeprune.conversion.lift.saturation import unsaturated
 
-    content = convert(model, profile, "float32")
+    content = convert(unsaturated(model), profile, "float32")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = Path(folder, "model.tflite")
         path.write_bytes(content)

@@ -33,6 +33,15 @@ def test_a_quantized_file_has_the_int8_routes_of_a_device_and_their_first_is_the
     assert left.on().numerics == "int8"
 
 
+@pytest.mark.slow
+def test_a_smaller_quantized_file_is_expected_to_cost_less(tmp_path: Path) -> None:
+    file = quantized_net(tmp_path / "m.tflite", width=64)
+    made = plan(file, "android-phone", sparsity=0.5, look_around=False)
+    assert made.expected is not None
+    assert made.expected.unit == "instructions"
+    assert made.expected.pruned < made.expected.dense
+
+
 def test_files_of_floats_have_all_routes(tmp_path: Path) -> None:
     phone = load_profile("android-phone")
     for kind in ("float32", "dynamic-range"):

@@ -64,10 +64,10 @@ class QuantizedNet(Net):
         return output
 
 
-def quantized_net(path: Path, kind: Kind = "int8", seed: int = 0) -> Path:
+def quantized_net(path: Path, kind: Kind = "int8", seed: int = 0, width: int = 16) -> Path:
     """A convolution, a depthwise one, another around which channels are padded, and a matrix.
 
-    `[1, 8, 8, 3]` to `[1, 5]`, real values from -1 to 1 come in.
+    `[1, 8, 8, 3]` to `[1, 5]`, real values from -1 to 1 come in. `width` is the last convolution's.
     """
     net = QuantizedNet(kind, seed)
     conv = {"strideW": 1, "strideH": 1, "padding": 0}
@@ -90,22 +90,22 @@ def quantized_net(path: Path, kind: Kind = "int8", seed: int = 0) -> Path:
     wide = net.layer(
         "CONV_2D",
         deep,
-        net.weight("wide/w", 16, 1, 1, 8),
-        net.activation("wide", 1, 8, 8, 16, low=-6, high=6),
+        net.weight("wide/w", width, 1, 1, 8),
+        net.activation("wide", 1, 8, 8, width, low=-6, high=6),
         schema.Conv2DOptionsT(**conv),
     )
-    pool = net.activation("pool", 1, 1, 1, 16, low=-6, high=6)
+    pool = net.activation("pool", 1, 1, 1, width, low=-6, high=6)
     window = schema.Pool2DOptionsT(
         padding=1, strideW=8, strideH=8, filterWidth=8, filterHeight=8, fusedActivationFunction=0
     )
     net.operator("AVERAGE_POOL_2D", [wide], [pool], 2, window)
-    length = net.constant("length", np.array([1, 16], np.int32))
-    flat = net.activation("flat", 1, 16, low=-6, high=6)
+    length = net.constant("length", np.array([1, width], np.int32))
+    flat = net.activation("flat", 1, width, low=-6, high=6)
     net.operator("RESHAPE", [pool, length], [flat], options=schema.ReshapeOptionsT())
     scores = net.layer(
         "FULLY_CONNECTED",
         flat,
-        net.weight("scores/w", 5, 16),
+        net.weight("scores/w", 5, width),
         net.activation("scores", 1, 5, low=-4, high=4),
         schema.FullyConnectedOptionsT(),
     )
