@@ -61,8 +61,8 @@ def test_the_forward_pass_of_training_is_that_of_the_int8_file(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_a_quantized_file_is_trained_on_its_own_scales(kind: Kind, tmp_path: Path) -> None:
-    path = quantized_net(tmp_path / "m.tflite", kind)
-    made = plan(path, "xnnpack-x86", sparsity=0.3, look_around=False)
+    path = quantized_net(tmp_path / "m.tflite", kind, width=64)
+    made = plan(path, "android-phone", sparsity=0.3, look_around=False)
     assert made.pruned
     out = prune(path, made, X, Training(epochs=1, batch_size=16)).save(tmp_path / "out.tflite").path
     before, after = read(path), read(out)
