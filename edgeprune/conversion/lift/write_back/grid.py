@@ -68,7 +68,7 @@ def fresh_grid(tensor: Tensor, values: Array) -> Grid:
       TfliteError: a type that is not one of weights.
     """
     rows = _slices(tensor, values)
-    if tensor.scales.size and tensor.dtype in _LARGEST and not tensor.zero_points.any():
+    if tensor.scales.size and _is_symmetric(tensor):
         return Grid(*_symmetric(tensor.dtype, rows), tensor.quantized_dimension)
     if tensor.scales.size and tensor.dtype in _ASYMMETRIC:
         return Grid(*_asymmetric(tensor.dtype, rows), tensor.quantized_dimension)
@@ -108,9 +108,8 @@ def kept_grid(tensor: Tensor, values: Array, floor: Array | float = 0.0) -> Grid
     found = _found(tensor.dtype, rows, old)
     needed = floor if np.size(floor) == len(rows) else np.max(floor)
     least = np.maximum(needed, float(old.scales.min()) / _FINEST)
-    coarse = made.scales < least
-    scales = np.where(coarse, least, made.scales)
-    zeros = np.where(coarse, old.zeros[0], made.zeros)
+    scales = np.maximum(made.scales, least)
+    zeros = made.zeros if _is_symmetric(tensor) else _zeros(tensor.dtype, rows, scales)
     kept = found >= 0
     return Grid(
         np.where(kept, old.scales[found], scales).astype(np.float32),
@@ -154,6 +153,10 @@ def _slices(tensor: Tensor, values: Array) -> Array:
     return np.asarray(moved.reshape(len(moved), -1))
 
 
+def _is_symmetric(tensor: Tensor) -> bool:
+    return tensor.dtype in _LARGEST and not tensor.zero_points.any()
+
+
 def _symmetric(dtype: str, rows: Array) -> tuple[Array, Array]:
     reach = np.abs(rows).max(axis=1, initial=0.0)
     scales = np.where(reach > 0, reach / _LARGEST[dtype], 1).astype(np.float32)
@@ -165,8 +168,15 @@ def _asymmetric(dtype: str, rows: Array) -> tuple[Array, Array]:
     low, high = rows.min(axis=1, initial=0.0), rows.max(axis=1, initial=0.0)
     wide = (high - low) / (most - least)
     scales = np.where(wide > 0, wide, 1).astype(np.float32)
-    zeros = np.clip(np.rint(least - low / scales), least, most)
-    return scales, zeros.astype(np.int64)
+    return scales, _zeros(dtype, rows, scales)
+
+
+def _zeros(dtype: str, rows: Array, scales: Array) -> Array:
+    """Zero points with which the least value of each row, or 0, is the smallest integer."""
+    least, most = limits_of(dtype)
+    low = rows.min(axis=1, initial=0.0)
+    zeros: Array = np.clip(np.rint(least - low / scales), least, most).astype(np.int64)
+    return zeros
 
 
 def _found(dtype: str, rows: Array, old: Grid) -> Array:
