@@ -232,7 +232,7 @@ def _draw(picture: Path | None, records: list[EpochRecord], title: str) -> None:
 
 def _load(model: Path, signature: str | None) -> Given:
     """The model, as `loaded_model`; what its file warns of is said."""
-    with errors.told_quality_warnings(lambda message: terminal.warn([message])):
+    with inputs.telling_warnings():
         return inputs.loaded_model(model, signature)
 
 
