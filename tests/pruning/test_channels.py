@@ -25,7 +25,7 @@ from edgeprune.pruning.channels.cost import CostModel, by_constants, find_ops
 from edgeprune.pruning.channels.distribution import Candidate, distribute_removal
 from edgeprune.pruning.channels.group import Group, find_groups
 from edgeprune.pruning.channels.importance import by_scores, eliminate, find_readers
-from edgeprune.pruning.channels.plan_removal import Evidence, groups_of
+from edgeprune.pruning.channels.plan_removal import Evidence
 from edgeprune.pruning.channels.removal import build_smaller
 from edgeprune.pruning.channels.rule import Coupling, LayerCall
 from edgeprune.pruning.channels.statistics import measure_moments
@@ -139,6 +139,10 @@ def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() 
     smaller = build_smaller(map_layers(model), traced, kept).model
     x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
     np.testing.assert_allclose(smaller(x), model(x), atol=1e-5)
+
+
+def groups_of(model: Any) -> tuple[Group, ...]:
+    return find_groups(trace(map_layers(model)))
 
 
 def removable(model: Any) -> dict[str, Group]:

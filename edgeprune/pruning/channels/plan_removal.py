@@ -16,7 +16,7 @@ from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import copy_model
-from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
+from edgeprune.keras_model.layers import LayerMap, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
 from edgeprune.pruning.channels.correction import correct_weights
@@ -107,16 +107,6 @@ def gather_evidence(
         taylor_scores(mapped.model, traced, samples, progress) if importance == "taylor" else None
     )
     return Evidence(readers, moments, scores)
-
-
-def groups_of(model: Model, rules: ChannelRules = NO_RULES) -> tuple[Group, ...]:
-    """The groups of channels of a model that must be removed together.
-
-    Args:
-      model: Sequential or Functional, nested models opened.
-      rules: rules for custom layers, by their class.
-    """
-    return find_groups(trace(map_layers(model), rules))
 
 
 def plan_removal(
