@@ -159,13 +159,15 @@ class Case:
     settings: Settings = field(default_factory=Settings)
     """How a target is reached; only those on other machines ask."""
 
-    def first_samples(self, count: int = GENERATED_SAMPLES) -> Case:
+    def first_samples(self) -> Case:
         """The same with fewer samples, for an instrument that is slow."""
         wanted = self.wanted
         if wanted is not None:
-            outputs = {name: array[:count] for name, array in wanted.outputs.items()}
+            outputs = {name: array[:GENERATED_SAMPLES] for name, array in wanted.outputs.items()}
             wanted = replace(wanted, outputs=outputs)
-        return replace(self, inputs=[array[:count] for array in self.inputs], wanted=wanted)
+        return replace(
+            self, inputs=[array[:GENERATED_SAMPLES] for array in self.inputs], wanted=wanted
+        )
 
 
 def named_outputs(graph: Graph, outputs: tuple[Array, ...]) -> dict[str, Array]:
