@@ -311,6 +311,8 @@ def _words(context: click.Context, names: Iterable[str]) -> Iterator[str]:
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             yield option if value else f"--no-{option[2:]}"
+        elif isinstance(value, dict):
+            yield from (word for pair in value.items() for word in (option, "=".join(pair)))
         elif isinstance(value, tuple):
             yield from (option, ",".join(f"{each:g}" for each in value))
         else:

@@ -131,8 +131,7 @@ def export(
       Unliftable: another format is asked for, and operators are in the way.
     """
     require_folder(Path(output))
-    chosen = model if signature is None else as_given(model, signature)
-    with exportable(chosen) as ready:
+    with exportable(model, signature) as ready:
         return _export(
             ready,
             load_profile(device),

@@ -213,7 +213,8 @@ class Run:
 
 def _typed(asked: Asked) -> Typed:
     data = asked.data if isinstance(asked.data, str | Path) else ""
-    return Typed(name_of(asked.model), str(data))
+    signature = () if asked.signature is None else ("--signature", asked.signature)
+    return Typed(name_of(asked.model), str(data), signature)
 
 
 def _environment(finished: Sequence[Finished]) -> dict[str, str]:

@@ -78,6 +78,7 @@ def run_search(
         training=asked.training,
         settings=asked.settings,
         seed=asked.seed,
+        signature=asked.signature,
     )
     make_output_folder(folder)
     study = Study.open(url, _identity(asked, subject), space)

@@ -35,6 +35,7 @@ from edgeprune.pruning.channels.importance import (
     eliminate,
     find_makers,
     find_readers,
+    parts_last,
 )
 from edgeprune.pruning.channels.removal import InputsLeft, Kept, build_smaller, inputs_left
 from edgeprune.pruning.channels.rule import ChannelRule
@@ -67,11 +68,12 @@ class Evidence:
         """The order in which a group's channels are removed; cached, since it may take long."""
         key = group.channels.tobytes(), at_once
         if key not in self.orders:
-            self.orders[key] = (
+            found = (
                 eliminate(group, self.readers, at_once)
                 if self.scores is None
                 else by_scores(self.scores[group.channels])
             )
+            self.orders[key] = parts_last(found, group.parts)
         return self.orders[key]
 
 
