@@ -45,7 +45,7 @@ class Yardstick(Protocol):
 
     @property
     def unit(self) -> str:
-        """Of costs: "ms", "instructions", "cycles" or "bytes"."""
+        """Unit of costs: "ms", "instructions", "cycles" or "bytes"."""
 
 
 @dataclass(frozen=True)

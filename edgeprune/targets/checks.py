@@ -92,7 +92,7 @@ class Verdict(Printable):
     device: str
     checks: tuple[Check, ...]
     noise: tuple[LayerNoise, ...] = ()
-    """Of the layers of an int8 file, in the order of execution, as its manifest says."""
+    """Noise of the layers of an int8 file, in the order of execution, as its manifest says."""
 
     @property
     def ok(self) -> bool:

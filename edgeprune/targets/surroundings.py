@@ -60,7 +60,7 @@ class Surroundings(Printable):
     cores: int
     """Those that this process may use."""
     memory_bytes: int | None
-    """Of the computer; None where the system does not say."""
+    """Memory of the computer; None where the system does not say."""
     free_memory_bytes: int | None
     """What may be taken without swapping; None where the system does not say."""
     packages: Mapping[str, str | None]
