@@ -74,7 +74,7 @@ limit."""
 
 @dataclass(frozen=True)
 class Check:
-    """One question about an artifact, and its answer; what follows from it hangs on `kind`."""
+    """One question about an artifact, and its answer; what follows from it depends on `kind`."""
 
     name: str
     ok: bool

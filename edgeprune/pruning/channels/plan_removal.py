@@ -348,7 +348,7 @@ def remove_planned(
 
 
 def remove_any(mapped: LayerMap, plan: Plan, rules: ChannelRules = NO_RULES) -> LayerMap:
-    """Removes as many channels as a plan asks for, no matter which: what a network costs hangs on
+    """Removes as many channels as a plan asks for, whichever they are: a network's cost depends on
     its shapes alone.
 
     Raises:
