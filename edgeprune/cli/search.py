@@ -142,7 +142,7 @@ def search_command(
 ) -> None:
     """Search routes, sparsities and training for the fastest file that keeps the accuracy.
 
-    Candidates go through stages, each dearer than the one before: cost tables, the device's own
+    Candidates go through stages that cost more and more: cost tables, the device's own
     instrument, one shot on a part of --data, one shot on all of it and, with --epochs, training for
     the few that can still win. What cannot win is dropped early. Every file of the result was
     validated, run and measured; without an instrument the cost table tells the cost, and it is

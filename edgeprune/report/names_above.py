@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH = 4.8
-"""Of the figure in inches: narrow, to be read on a phone."""
+"""Width of the figure in inches: narrow, to be read on a phone."""
 _HEIGHT, _ROW, _BELOW = 2.7, 0.17, 0.5
 """Inches without the names, for each name, and below the axis."""
 _ROOM = 1.4
-"""Of the rightmost point's place, for the names to the right of it."""
+"""Right end of the axis, in rightmost values: room for the names to the right of the points."""
 
 
 @dataclass(frozen=True)

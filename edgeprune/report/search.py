@@ -93,7 +93,7 @@ def search(
         cost table where there is none.
       scale: what uint8 data is scaled by.
       samples: most samples that plans and one shot take; `RECONSTRUCTION_SAMPLES` if None.
-      training: how to train, but for the number of epochs.
+      training: how to train, except for the number of epochs.
       settings: how to measure.
       signature: of a SavedModel folder that has several, the one that is taken.
       progress: told what is done.

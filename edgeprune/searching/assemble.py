@@ -30,7 +30,7 @@ class Facts:
 
     space: Space
     dense: HalfAccuracy | None
-    """Of the dense float model; None without labels."""
+    """Accuracy of the dense float model; None without labels."""
     fraction: bool
     """Whether accuracy is a fraction of samples, not the value of a metric."""
     command: Command

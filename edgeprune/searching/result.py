@@ -78,7 +78,7 @@ class Front:
     """The instrument; None where costs are those of tables."""
     core: str | None
     unit: str
-    """Of costs."""
+    """Unit of costs."""
     references: tuple[Point, ...]
     """The dense files, by number format."""
     points: tuple[Point, ...]

@@ -139,7 +139,7 @@ class Run:
     study: Study
     cache: Cache
     dense: HalfAccuracy | None
-    """Of the dense float model."""
+    """Accuracy of the dense float model; None without labels."""
     start: float
     """By `time.monotonic`."""
     log: Log

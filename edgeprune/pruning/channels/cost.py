@@ -76,7 +76,7 @@ class Cost:
     macs: float
     """Multiplications of one inference, unpadded."""
     latency: float
-    """Of one inference, in the unit of a `Price`: multiplications, padded, plus bytes moved in
+    """Cost of one inference in the unit of a `Price`: padded multiplications plus bytes moved in
     equivalent multiplications; or executed instructions."""
     stored: float
     """Bytes of weights, padded."""

@@ -115,10 +115,8 @@ def plan_removal(
     made: Plan,
     *,
     data: Data | None = None,
-    importance: Importance | None = None,
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
-    progress: Progress = no_progress,
 ) -> Plan:
     """Completes a plan: how many channels of each layer are removed, or why none are.
 
@@ -127,26 +125,16 @@ def plan_removal(
       profile: the device, which gives the cost of channels.
       made: a plan whose rows allow layers to lose channels.
       data: calibration data; without it, importance is magnitude.
-      importance: criterion of importance; see `gather_evidence`.
-      evidence: measurements made on this model before, replacing `data` and `importance`.
+      evidence: measurements made on this model before, replacing `data`.
       rules: rules for custom layers, by their class.
-      progress: called after each batch.
 
     Returns:
       A new plan.
 
     Raises:
-      DataError, ModelError: as `gather_evidence`.
+      ModelError: a weight is not finite.
     """
-    found = find_removable(
-        mapped,
-        made,
-        data=data,
-        importance=importance,
-        evidence=evidence,
-        rules=rules,
-        progress=progress,
-    )
+    found = find_removable(mapped, made, data=data, evidence=evidence, rules=rules)
     if isinstance(found, Plan):
         return found
     distribution = distribute_removal(
@@ -187,14 +175,13 @@ def find_removable(
     made: Plan,
     *,
     data: Data | None = None,
-    importance: Importance | None = None,
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Removable | Plan:
     """What a plan lets be removed; the plan that removes nothing, with the reason, if that is so.
 
-    Arguments and errors are those of `plan_removal`.
+    Arguments and errors are those of `plan_removal`; `progress` is called after each batch.
     """
     if not can_rebuild(mapped.model):
         kind = with_article(type(mapped.model).__name__)
@@ -203,7 +190,7 @@ def find_removable(
     traced = trace(mapped, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(mapped, traced, data, None, progress)
     return Removable(made, traced, groups, tuple(_candidates(groups, rows, evidence)))
 
 
@@ -361,7 +348,7 @@ def remove_planned(
 
 
 def remove_any(mapped: LayerMap, plan: Plan, rules: ChannelRules = NO_RULES) -> LayerMap:
-    """Removes as many channels as a plan asks for, no matter which: what a network costs hangs on
+    """Removes as many channels as a plan asks for, whichever they are: a network's cost depends on
     its shapes alone.
 
     Raises:

@@ -34,7 +34,7 @@ class Training:
     """
 
     epochs: int
-    """Times that the data is gone through, at least 1."""
+    """Epochs: how often the data is read, at least 1."""
     batch_size: int = 64
     """Samples in a batch; batches that come ready-made keep theirs."""
     learning_rate: float | None = None
@@ -70,7 +70,7 @@ class Training:
     """Folder for the state at the end of each epoch; its parent must exist."""
     resume: bool = False
     """Continue from the state in `checkpoint`, if there is one. Arrays give the very same result as
-    a run without interruption; batches made elsewhere are gone through as they come."""
+    a run without interruption; batches made elsewhere are taken as they come."""
     tensorboard: Path | None = None
     """Folder to write losses, metrics and the sparsity of every mask to."""
     tell_epoch: Callable[[EpochRecord], None] | None = None
