@@ -22,7 +22,7 @@ from edgeprune.conversion.manifest import sha256_of
 from edgeprune.conversion.saved_model import converted_folder
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import ModelError, TfliteError
+from edgeprune.core.errors import ModelError, TfliteError, errors_name
 from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
@@ -134,8 +134,9 @@ def as_given(model: Given | Model | str | Path, signature: str | None = None) ->
         return model
     file = _file_to_lift(model, signature)
     if file is not None:
-        lifted = lift(file)
-        prove(lifted)
+        with errors_name(model, file):
+            lifted = lift(file)
+            prove(lifted)
         return Given(str(model), lifted.model, lifted)
     loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
     return Given(name_of(model), loaded)
@@ -214,7 +215,8 @@ def keras_model_of(pruned: Model | PrunedFile) -> Model:
 def exportable(pruned: Given | Model | PrunedFile) -> Iterator[Given | Model | Path]:
     """What `export` takes: a model as it is, or the path of what was pruned of a file, for a while.
 
-    The ranges of quantisation-aware training lie beside that file.
+    The ranges of quantisation-aware training lie beside that file. Errors name the file that was
+    pruned.
 
     Raises:
       EdgepruneError: as `PrunedFile.save`.
@@ -225,4 +227,5 @@ def exportable(pruned: Given | Model | PrunedFile) -> Iterator[Given | Model | P
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = pruned.save(Path(folder, pruned.lifted.path.name)).path
         keep_ranges(pruned.model, path)
-        yield path
+        with errors_name(pruned.lifted.path, path):
+            yield path

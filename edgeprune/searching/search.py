@@ -78,7 +78,9 @@ def run_search(
         training=asked.training,
         settings=asked.settings,
         seed=asked.seed,
+        routes=asked.routes or (),
     )
+    space = space.offered_by(subject.profiles)
     make_output_folder(folder)
     study = Study.open(url, _identity(asked, subject), space)
     try:
