@@ -14,6 +14,7 @@ from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.exported import Exported
 from edgeprune.conversion.finish import encode_draft, slimming_for, with_rows, write_finished
 from edgeprune.conversion.given import Given, as_given, other_subgraphs, require_file
+from edgeprune.conversion.lift.floating import computes_in_steps
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.manifest import make_manifest, sha256_of, write_beside
 from edgeprune.conversion.route_of_file import checked_numerics, on_route_of
@@ -75,7 +76,8 @@ def asked_of_file(
     """
     require_file(path)
     graph = read(path)
-    found = cast("Numerics", numerics_of(graph))
+    # What islands make of quantized values may be real.
+    found = "int8" if computes_in_steps(graph) else cast("Numerics", numerics_of(graph))
     profile = on_route_of(graph, offered, route)
     wanted = checked_numerics(profile, numerics)
     named = route is not None or numerics is not None

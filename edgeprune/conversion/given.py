@@ -22,7 +22,7 @@ from edgeprune.conversion.manifest import sha256_of
 from edgeprune.conversion.saved_model import converted_folder
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import ModelError, TfliteError
+from edgeprune.core.errors import ModelError, TfliteError, errors_name
 from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
@@ -137,8 +137,9 @@ def as_given(
         return model
     file = _file_to_lift(model, signature)
     if file is not None:
-        lifted = lift(file)
-        prove(lifted)
+        with errors_name(model, file):
+            lifted = lift(file)
+            prove(lifted)
         return Given(name or str(model), lifted.model, lifted)
     loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
     return Given(name_of(model), loaded)
@@ -224,7 +225,8 @@ def exportable(
     """What `export` converts: a model as it is, or the path of its file.
 
     What was pruned of a file lies there for a while, with the ranges of quantisation-aware training
-    beside it. A SavedModel is converted, once, and lifted only where another format is asked for.
+    beside it, and errors name the file that was pruned. A SavedModel is converted, once, and lifted
+    only where another format is asked for.
 
     Raises:
       EdgepruneError: as `PrunedFile.save` and `as_given`.
@@ -235,4 +237,5 @@ def exportable(
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = given.save(Path(folder, given.lifted.path.name)).path
         keep_ranges(given.model, path)
-        yield path
+        with errors_name(given.lifted.path, path):
+            yield path

@@ -79,7 +79,9 @@ def run_search(
         settings=asked.settings,
         seed=asked.seed,
         signature=asked.signature,
+        routes=asked.routes or (),
     )
+    space = space.offered_by(subject.profiles)
     make_output_folder(folder)
     study = Study.open(url, _identity(asked, subject), space)
     try:

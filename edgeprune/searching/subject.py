@@ -105,6 +105,7 @@ def open_subject(
     settings: Settings | None = None,
     seed: int = 0,
     signature: str | None = None,
+    routes: Sequence[str] = (),
 ) -> Subject:
     """Opens everything that a search is made from, and looks at it.
 
@@ -127,8 +128,11 @@ def open_subject(
       settings: how to measure.
       seed: of the search and of training.
       signature: of a SavedModel folder that has several, the one that is taken.
+      routes: names of those that are asked for; all if empty.
 
     Raises:
+      ProfileError: a file keeps its number format, and a device or a route that is asked for has
+        another one.
       DataError: the budget needs labels and there are none, they are no classes and there is no
         metric, or the metric cannot be called.
       InputError: the model, the data or a device cannot be read; `samples` is no number.
@@ -137,7 +141,7 @@ def open_subject(
     measure = None if metric is None else open_metric(metric, minimize=minimize)
     most = most_samples(samples)
     given = as_given(model, signature)
-    profiles = {found.name: routes_for(given, found) for found in listed}
+    profiles = {found.name: routes_for(given, found, routes) for found in listed}
     ports = ports_of(given.model)
     train, test = _with_labels(data, ports, validation_data, scale)
     if test is None and budget.needs_labels:

@@ -22,7 +22,7 @@ from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import Model
-from edgeprune.tflite.format.draft import Draft, load, write_or_copy
+from edgeprune.tflite.format.draft import Draft, load, reread, write_or_copy
 from edgeprune.tflite.format.draft_indices import drop_unused_buffers
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import METADATA_NAME, drop_metadata
@@ -59,9 +59,7 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
       OutputError: the file cannot be written.
     """
     require_folder(output)
-    draft = _load_same(lifted)
-    changes, stored = stored_values(draft, new_values(lifted, pruned))
-    written = _written(lifted, pruned, draft, changes, stored)
+    draft, stored, written = _edited(lifted, pruned)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         made = Path(folder, "written.tflite")
         write_or_copy(draft, made, changed=written)
@@ -69,6 +67,23 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
         write_file(output, made.read_bytes())
     new_scales = sum(value.fresh for value in stored.values())
     return WrittenBack(**vars(describe_file(output)), new_scales=new_scales)
+
+
+def with_weights_of(lifted: Lifted, pruned: Model) -> Draft:
+    """The given file with the weights of a pruned model, as `write_back` writes it, but not run.
+
+    Raises:
+      TfliteError: the file changed since it was lifted, or weights that cannot be written back.
+      ModelError: `pruned` lacks a layer of the lifted model.
+    """
+    return reread(_edited(lifted, pruned)[0])
+
+
+def _edited(lifted: Lifted, pruned: Model) -> tuple[Draft, Mapping[NewValue, Stored], bool]:
+    """The file edited, what is stored in it, and whether anything was changed."""
+    draft = _load_same(lifted)
+    changes, stored = stored_values(draft, new_values(lifted, pruned))
+    return draft, stored, _written(lifted, pruned, draft, changes, stored)
 
 
 def _load_same(lifted: Lifted) -> Draft:
