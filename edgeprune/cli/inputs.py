@@ -112,10 +112,10 @@ def loaded_model(model: Path, signature: str | None) -> Given:
     Says on standard error what was made of a SavedModel, as `given_file`, and what pruning leaves
     alone in a file.
     """
-    given_file(model, signature)
+    file = given_file(model, signature)
     from edgeprune.conversion.given import as_given
 
-    given = as_given(model, signature)
+    given = as_given(file, name=str(model))
     if given.untouched:
         terminal.say(given.untouched)
     return given

@@ -44,6 +44,20 @@ def read_targets(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
+def read_losses(
+    _: click.Context, __: click.Parameter, values: tuple[str, ...]
+) -> str | dict[str, str] | None:
+    """The name of a loss for all outputs, or one by the name of each, written as `OUTPUT=NAME`."""
+    pairs = [value.rpartition("=")[::2] for value in values]
+    found = dict(pairs)
+    if len(found) < len(pairs) or ("" in found and len(found) > 1):
+        raise click.BadParameter(
+            "expected one loss for all outputs (NAME), or one for each (OUTPUT=NAME). Received: "
+            f"{', '.join(values)}."
+        )
+    return found.get("", found or None)
+
+
 def read_affinity(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Numbers of processors, written as `0,2-3`."""
     if value is None:

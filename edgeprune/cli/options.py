@@ -15,7 +15,13 @@ from edgeprune.cli.completion import (
     complete_route,
     complete_targets,
 )
-from edgeprune.cli.option_values import RuntimeChoice, read_affinity, read_scale, read_targets
+from edgeprune.cli.option_values import (
+    RuntimeChoice,
+    read_affinity,
+    read_losses,
+    read_scale,
+    read_targets,
+)
 from edgeprune.core.terms import Activation, Allocation, Goal
 from edgeprune.targets.measurement import DEFAULT_PYTHON, Settings
 
@@ -244,8 +250,11 @@ training = together(
     ),
     click.option(
         "--loss",
-        metavar="NAME",
-        help="A loss of Keras to train with, such as mean_squared_error.  [default: the compiled "
+        multiple=True,
+        callback=read_losses,
+        metavar="[OUTPUT=]NAME",
+        help="A loss of Keras to train with, such as mean_squared_error; of several outputs for "
+        "all, or once for each as OUTPUT=NAME.  [default: the compiled "
         "one; without one binary cross-entropy for a sigmoid and labels 0 and 1, else sparse "
         "categorical cross-entropy]",
     ),

@@ -49,7 +49,7 @@ def routes_command(
 ) -> None:
     """Measure every route of a device, dense and pruned, to see which pays before training.
 
-    A route is a number format and what is pruned in it. Which one is fastest hangs on the network,
+    A route is a number format and what is pruned in it. Which is fastest depends on the network,
     the core and the runtime: ask before you train. What a file costs does not depend on the values
     of its weights, so nothing is trained, and int8 is calibrated on samples that are made up unless
     there is --data.

@@ -142,7 +142,7 @@ def search_command(
 ) -> None:
     """Search routes, sparsities and training for the fastest file that keeps the accuracy.
 
-    Candidates go through stages, each dearer than the one before: cost tables, the device's own
+    Candidates go through stages that cost more and more: cost tables, the device's own
     instrument, one shot on a part of --data, one shot on all of it and, with --epochs, training for
     the few that can still win. What cannot win is dropped early. Every file of the result was
     validated, run and measured; without an instrument the cost table tells the cost, and it is
@@ -311,6 +311,8 @@ def _words(context: click.Context, names: Iterable[str]) -> Iterator[str]:
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             yield option if value else f"--no-{option[2:]}"
+        elif isinstance(value, dict):
+            yield from (word for pair in value.items() for word in (option, "=".join(pair)))
         elif isinstance(value, tuple):
             yield from (option, ",".join(f"{each:g}" for each in value))
         else:

@@ -100,7 +100,7 @@ def export(
         file or of a SavedModel folder, or what `prune` made of one.
       device: a profile, its name, or the path of a user's own `.toml` file.
       output: the file to write.
-      x: calibration data of any kind that `open_source` takes; required for int8, but for a model
+      x: calibration data of any kind that `open_source` takes; required for int8, save for a model
         with the ranges of quantisation-aware training, which has those whether `x` is given or
         not. Up to `MAX_CALIBRATION_SAMPLES` are used. The names of its classes, where it has them,
         are put into the file.
@@ -131,8 +131,7 @@ def export(
       Unliftable: another format is asked for, and operators are in the way.
     """
     require_folder(Path(output))
-    chosen = model if signature is None else as_given(model, signature)
-    with exportable(chosen) as ready:
+    with exportable(model, signature) as ready:
         return _export(
             ready,
             load_profile(device),

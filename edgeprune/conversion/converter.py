@@ -35,7 +35,7 @@ class Conversion:
     signature: str | None = None
     """The signature that is converted; None where there is only one."""
     tags: tuple[str, ...] = ()
-    """Of the graph that it is in; those of inference if empty."""
+    """Tags of its graph; those of inference if empty."""
 
 
 class ConversionError(Exception):

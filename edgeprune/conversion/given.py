@@ -114,7 +114,9 @@ class PrunedFile:
         return write_back(self.lifted, self.model, Path(path))
 
 
-def as_given(model: Given | Model | str | Path, signature: str | None = None) -> Given:
+def as_given(
+    model: Given | Model | str | Path, signature: str | None = None, *, name: str = ""
+) -> Given:
     """A model as a verb takes it.
 
     A .tflite file is lifted, and what was lifted is run beside the file. A SavedModel is converted
@@ -123,6 +125,7 @@ def as_given(model: Given | Model | str | Path, signature: str | None = None) ->
     Args:
       model: a Keras model, or the path of a .keras, .h5 or .tflite file or a SavedModel folder.
       signature: which signature of a SavedModel; of a folder with one only it may be left out.
+      name: what a file is called that a SavedModel was converted to; its own path if "".
 
     Raises:
       ModelError: not a Keras file, as `load_model`; not a SavedModel, as `converted_folder`; or a
@@ -137,7 +140,7 @@ def as_given(model: Given | Model | str | Path, signature: str | None = None) ->
         with errors_name(model, file):
             lifted = lift(file)
             prove(lifted)
-        return Given(str(model), lifted.model, lifted)
+        return Given(name or str(model), lifted.model, lifted)
     loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
     return Given(name_of(model), loaded)
 
@@ -153,7 +156,7 @@ def file_of(model: Given | Model | str | Path) -> Path | None:
     """The .tflite file that a model was given as, or was converted to; None for a Keras model."""
     if isinstance(model, Given):
         return None if model.lifted is None else model.lifted.path
-    return _file_to_lift(model, None)
+    return _file_to_lift(model)
 
 
 def is_lifted(model: Given | Model | str | Path) -> bool:
@@ -163,8 +166,12 @@ def is_lifted(model: Given | Model | str | Path) -> bool:
     return is_tflite(model) or is_saved_model(model)
 
 
-def _file_to_lift(model: Model | str | Path, signature: str | None) -> Path | None:
-    """The .tflite file of a path, there or converted; None where Keras loads the model."""
+def _file_to_lift(model: Model | str | Path, signature: str | None = None) -> Path | None:
+    """The .tflite file of a path, there or converted; None where Keras loads the model.
+
+    Raises:
+      ModelError, TfliteError: as `as_given`, of what is no such file or folder.
+    """
     if is_saved_model(model):
         return converted_folder(Path(model), signature).path
     if signature is not None:
@@ -212,20 +219,23 @@ def keras_model_of(pruned: Model | PrunedFile) -> Model:
 
 
 @contextmanager
-def exportable(pruned: Given | Model | PrunedFile) -> Iterator[Given | Model | Path]:
-    """What `export` takes: a model as it is, or the path of what was pruned of a file, for a while.
+def exportable(
+    given: Given | Model | PrunedFile | str | Path, signature: str | None = None
+) -> Iterator[Given | Model | Path]:
+    """What `export` converts: a model as it is, or the path of its file.
 
-    The ranges of quantisation-aware training lie beside that file. Errors name the file that was
-    pruned.
+    What was pruned of a file lies there for a while, with the ranges of quantisation-aware training
+    beside it, and errors name the file that was pruned. A SavedModel is converted, once, and lifted
+    only where another format is asked for.
 
     Raises:
-      EdgepruneError: as `PrunedFile.save`.
+      EdgepruneError: as `PrunedFile.save` and `as_given`.
     """
-    if not isinstance(pruned, PrunedFile):
-        yield pruned
+    if not isinstance(given, PrunedFile):
+        yield given if isinstance(given, Given) else _file_to_lift(given, signature) or given
         return
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        path = pruned.save(Path(folder, pruned.lifted.path.name)).path
-        keep_ranges(pruned.model, path)
-        with errors_name(pruned.lifted.path, path):
+        path = given.save(Path(folder, given.lifted.path.name)).path
+        keep_ranges(given.model, path)
+        with errors_name(given.lifted.path, path):
             yield path

@@ -10,13 +10,13 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeprune.core.files import Artifact, is_tflite, write_file
+from edgeprune.core.runtime import installed_version
 from edgeprune.tflite.metadata import manifest_path
 
 if TYPE_CHECKING:
@@ -86,13 +86,8 @@ def make_manifest(
 
 def installed_versions() -> dict[str, str]:
     """Versions by name of Python, edgeprune and what a file depends on beside it."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: installed_version(package) for package in _PACKAGES}
+    return {"python": platform.python_version()} | {p: v for p, v in found.items() if v is not None}
 
 
 def hash_model(config: Mapping[str, Any], weights: list[np.ndarray[Any, Any]]) -> str:

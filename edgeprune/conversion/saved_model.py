@@ -57,7 +57,7 @@ class _Signature:
     inputs: tuple[tuple[str, Any], ...]
     """Names and TensorInfos."""
     tags: tuple[str, ...]
-    """Of the graph that it is in."""
+    """Tags of its graph."""
 
 
 def converted_folder(folder: Path, signature: str | None = None) -> ConvertedFolder:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHARE = 0.999
-"""Of the absolute values of a tensor, what lies within its `quantile`."""
+"""Fraction of a tensor's absolute values that lies within its `quantile`."""
 
 
 @dataclass(frozen=True)

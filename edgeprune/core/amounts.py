@@ -26,6 +26,23 @@ def amount_text(value: float, unit: str) -> str:
     return f"{value:.3f}" if unit == "ms" else count_text(value)
 
 
+def axis_scale(highest: float) -> tuple[float, str]:
+    """What values of an axis are divided by, and the word for it: `(1e6, "million ")`.
+
+    Args:
+      highest: of the values.
+    """
+    steps = ((1e6, "million "), (1e3, "thousand "))
+    return next((step for step in steps if highest >= step[0]), (1.0, ""))
+
+
+def score_text(value: float | None) -> str:
+    """An accuracy or metric: three places, or four digits of large values; `-` for None."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
 def cost_text(value: float, unit: str) -> str:
     """The same with its unit: `0.512 ms`, `1.23 M instructions`, `120 KiB`."""
     return f"{amount_text(value, unit)} {shown_unit(unit)}"

@@ -7,7 +7,7 @@ command line show the same grids.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import compress, zip_longest
@@ -48,7 +48,18 @@ class Judgement:
         return self.text
 
 
-Cell: TypeAlias = str | Judgement
+@dataclass(frozen=True)
+class Quantity:
+    """A cell that shows a number; HTML has its value too, which pages sort by."""
+
+    text: str
+    value: float
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Cell: TypeAlias = str | Judgement | Quantity
 _Item = TypeVar("_Item")
 
 
@@ -199,6 +210,11 @@ def passed_or_failed(ok: bool) -> Judgement:
     return Judgement("passed" if ok else "FAILED", ok)
 
 
+def quantity(value: float | None, form: Callable[[float], str]) -> Cell:
+    """A number as a form writes it, `-` for None."""
+    return "-" if value is None else Quantity(form(value), value)
+
+
 def brief(value: float | str | None) -> str:
     """Three digits of a float, other values as they are, `-` for None."""
     if value is None:
@@ -231,7 +247,8 @@ def _tag(name: str, column: Column, cell: Cell, scope: str = "") -> str:
     content = _html(str(cell))
     if isinstance(cell, Judgement):
         content = f'<strong class="{"ok" if cell.good else "bad"}">{content}</strong>'
-    return f"<{name}{scoped}{side}>{content}</{name}>"
+    value = f' data-value="{cell.value!r}"' if isinstance(cell, Quantity) else ""
+    return f"<{name}{scoped}{side}{value}>{content}</{name}>"
 
 
 def _narrowed(widths: list[int], floors: Sequence[int], room: int) -> list[int]:

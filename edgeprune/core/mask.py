@@ -170,8 +170,3 @@ def kept_channels(channels: int, multiple: int, sparsity: float) -> int:
     wanted = (1 - sparsity) * channels
     nearest: int = min(reversed(allowed), key=lambda count: abs(count - wanted))
     return nearest
-
-
-def zero_fraction(mask: Mask) -> float:
-    """The fraction of weights that a mask sets to zero, in [0, 1]."""
-    return 1 - float(np.count_nonzero(mask)) / mask.size

@@ -99,7 +99,7 @@ class LayerPlan(Table):
     after: tuple[Count, ...] | None = None
     """The kernel's expected shape once channels are removed; what is done goes by `sparsity`."""
     part: Index | None = None
-    """Of a file with islands, which part between them; None where the whole file is lifted."""
+    """The part between the islands of a file; None where the whole file is lifted."""
 
     @model_validator(mode="before")
     @classmethod

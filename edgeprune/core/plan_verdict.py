@@ -24,9 +24,9 @@ class Expected(Table):
     unit: Text
     """What is counted, such as `instructions`."""
     dense: Cost
-    """Of the model as it is."""
+    """Cost of the model as it is."""
     pruned: Cost
-    """Once the plan is carried out."""
+    """Cost once the plan is carried out."""
     source: Text
     """Where the figures come from."""
 

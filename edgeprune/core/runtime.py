@@ -28,6 +28,16 @@ def read_runtime(text: str) -> tuple[str, str | None]:
     return name, version or None
 
 
+def installed_version(package: str) -> str | None:
+    """The version of a package beside edgeprune, not imported; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def nearest_known(runtime: Runtime, known: Iterable[Runtime]) -> Runtime | None:
     """The runtime whose facts hold for another one, as far as anybody knows.
 

@@ -92,7 +92,7 @@ def _use(main: Subgraph, reader: Operator | None) -> str:
 
 
 def _spreads(tensor: Tensor) -> Iterator[_Spread]:
-    """Of a quantized weight as a whole, and of each channel that has enough values by itself.
+    """The spread of a quantized weight as a whole, and of each channel with enough values.
 
     Sparse tensors are left out: what they keep is told from rounding by their encoding alone.
     """

@@ -138,7 +138,7 @@ def _activation_of(operation: Layer) -> str:
 
 
 def _swish_factor(call: Call, makers: Mapping[int, Call]) -> int | None:
-    """Of a product of a value and its own sigmoid, which input is the value."""
+    """The input that is the value, of a product of a value and its own sigmoid; else None."""
     if type(call.operation).__name__ != "Multiply" or len(call.inputs) != 2:
         return None
     for place, value in enumerate(call.inputs):

@@ -34,9 +34,12 @@ def softmax_ends(model: Model) -> tuple[bool, ...]:
     return _ends(model, _is_softmax)
 
 
-def ends_in_sigmoid(model: Model) -> bool:
-    """Whether every output of a model is a sigmoid, that is, a probability by itself."""
-    return all(_ends(model, _is_sigmoid))
+def sigmoid_ends(model: Model) -> tuple[bool, ...]:
+    """Whether each output of a model is a sigmoid, that is, a probability by itself.
+
+    For a subclassed model, as `softmax_ends`.
+    """
+    return _ends(model, _is_sigmoid)
 
 
 def _ends(model: Model, holds: Callable[[Any], bool]) -> tuple[bool, ...]:

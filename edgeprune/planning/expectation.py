@@ -20,12 +20,14 @@ _EPOCHS_TO_TRY = 10
 """Where the function changes, so that the model has to be trained."""
 
 
-def with_verdict(made: Plan, layers: Iterable[LayerInfo], profile: DeviceProfile) -> Plan:
+def with_verdict(
+    made: Plan, layers: Iterable[LayerInfo], profile: DeviceProfile, signature: str | None = None
+) -> Plan:
     """The plan with the cost to expect and what to type next, as it stands now."""
     packing = profile.on(made.route).route.packing
     facts = {
         "expected": expect_packed(made, packing) if packing else expect_cost(made, layers),
-        "next_step": next_step(made, profile, profile.name),
+        "next_step": next_step(made, profile, profile.name, signature),
     }
     return made.model_copy(update=facts)
 

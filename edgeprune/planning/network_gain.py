@@ -52,7 +52,7 @@ def fit_to_network(
       profile: one whose encoding has sparse networks.
       layers: the model's, as the plan was made from.
       insist: whether a person named the sparsity. The layers then keep it where the network cannot
-        gain from any; where it could gain from more zeros, they stay dense all the same.
+        gain from any; where it could gain from more zeros, they stay dense nevertheless.
     """
     if not made.asked:
         return made

@@ -161,7 +161,9 @@ def plan(
             progress=progress,
         )
         made = plan_within(subject, cost)
-        made = made.model_copy(update={"next_step": next_step(made, offered, offered.name)})
+        made = made.model_copy(
+            update={"next_step": next_step(made, offered, offered.name, signature)}
+        )
         return with_faster(made, costs) if look_around else made
     made = at(sparsity)
     if any(isinstance(row.pattern, Channels) for row in made.layers):
@@ -179,6 +181,6 @@ def plan(
         calibration = list(known.x) if known else None
         saved = device_cost(profile, made.goal, layers)
         made = allocate(mapped, made, method, calibration, progress, saved)
-    made = with_verdict(made, layers, offered)
+    made = with_verdict(made, layers, offered, signature)
     made = with_expected(made, file, changes.mapped, profile, rules)
     return with_faster(made, costs) if look_around else made

@@ -96,7 +96,7 @@ class _Try:
     plan: Plan
     spread: Distribution
     cost: float
-    """Of the whole smaller network."""
+    """Cost of the whole smaller network."""
 
 
 def _by_table(

@@ -62,7 +62,7 @@ class RuntimeCosts(Table):
     name: RuntimeName
     version: Text
     costs: Annotated[Mapping[str, float], Field(default_factory=dict)]
-    """Of convolutions as above; empty where the runtime skips no zeros on that core."""
+    """Costs of convolutions as above; empty where the runtime skips no zeros on that core."""
     error: Annotated[float, Field(ge=0)] = 0.0
     """Largest relative difference between the probes' counts and what the costs make of them."""
     formats: tuple[FormatCosts, ...] = ()

@@ -168,7 +168,7 @@ class DeviceProfile(Table):
 
         Args:
           route: its name; the first route that serves the goal if None.
-          goal: what matters most; no matter if None.
+          goal: what matters most; any if None.
 
         Raises:
           ProfileError: no such route, it does not serve the goal or needs what the core lacks.

@@ -211,6 +211,7 @@ def prune_one_shot(
     finetune: bool | FineTuning = True,
     importance: Importance | None = None,
     rules: ChannelRules = NO_RULES,
+    signature: str | None = None,
     progress: Progress = no_progress,
 ) -> Model:
     """Prunes without training: `prune` by its older name, with calibration data `x`."""
@@ -222,6 +223,7 @@ def prune_one_shot(
         finetune=finetune,
         importance=importance,
         rules=rules,
+        signature=signature,
         progress=progress,
     )
 
@@ -231,6 +233,7 @@ def train_pruned(
     plan: Plan,
     data: Any,
     *,
+    signature: str | None = None,
     progress: Progress = no_progress,
     **training: Any,
 ) -> Model:
@@ -239,4 +242,5 @@ def train_pruned(
     Raises:
       TypeError: an option that `Training` does not have, or no `epochs`.
     """
-    return prune(model, plan, data, Training(**training), progress=progress)
+    how = Training(**training)
+    return prune(model, plan, data, how, signature=signature, progress=progress)

@@ -91,7 +91,7 @@ VALIDATION_STRIDE = 8
 """Every 8th sample is held out to validate the result."""
 
 ALL_INPUTS: InputsLeft = MappingProxyType({})
-"""Of a model that lost no channels."""
+"""The inputs left in a model that lost no channels."""
 Tensors: TypeAlias = list[Any]
 """One tensor `[n, ...]` per input or output."""
 LayerInputs: TypeAlias = dict[tuple[str, int], Any]

@@ -30,7 +30,7 @@ MAX_SIDE = 512
 """Most rows or columns, whichever are fewer: the cost of a step grows with their square."""
 ITERATIONS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the polynomial that moves singular values towards 1, from the first source."""
+"""Coefficients of the polynomial that moves singular values towards 1, from the first source."""
 _NOT_MATRICES = ("DepthwiseConv1D", "DepthwiseConv2D")
 _TINY = 1e-7
 

@@ -182,17 +182,6 @@ def _reorder(passage: Passage, order: Order) -> None:
         layer.kernel.assign(np.asarray(layer.kernel)[..., order, :])
 
 
-def kept_weight(weights: Array, pattern: NofM) -> float:
-    """The sum of the magnitudes that an `NofM` keeps.
-
-    Args:
-      weights: magnitudes `[rows, channels]`; `channels` is a multiple of `pattern.m`.
-      pattern: the pattern along the channels.
-    """
-    groups = np.sort(weights.reshape(len(weights), -1, pattern.m), axis=-1)
-    return float(groups[..., -pattern.n :].sum())
-
-
 def best_order(weights: Array, pattern: NofM) -> Order:
     """An order of channels in which an `NofM` keeps more weight.
 

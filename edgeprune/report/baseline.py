@@ -26,9 +26,9 @@ class Baseline:
     accuracy: float | None = None
     """Fraction of samples named correctly."""
     accuracy_samples: int | None = None
-    """Of how many samples."""
+    """Number of samples that accuracy was measured on."""
     accuracy_runtime: str = ""
-    """In which runtime and, where it is emulated, on which core."""
+    """The runtime that accuracy was measured in and, where it is emulated, the core."""
     reason: str = ""
     """Why something is missing; empty if all is there."""
 

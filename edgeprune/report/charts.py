@@ -72,11 +72,11 @@ class Plotted(Protocol):
 
     @property
     def accuracies(self) -> tuple[AccuracyRow, ...]:
-        """Of float networks and files."""
+        """Accuracy of float networks and files."""
 
     @property
     def noise(self) -> tuple[LayerNoise, ...]:
-        """Of the layers of the pruned int8 file."""
+        """Noise of the layers of the pruned int8 file."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def compare(
     progress: Progress = no_progress,
     memory: Memory | None = None,
     command: str = "",
+    signature: str | None = None,
 ) -> Report:
     """Prunes, exports, validates and measures a model for several devices.
 
@@ -70,7 +71,7 @@ def compare(
     `report.json` and `report.html`. Every device is finished, also when another one fails.
 
     Args:
-      model_path: a `.keras` or `.tflite` file, or a built Keras model.
+      model_path: a `.keras` or `.tflite` file, a SavedModel folder, or a built Keras model.
       devices: profiles, their names, or paths of a user's own `.toml` files.
       data_path: samples of any kind that `open_source` takes.
       folder: is made if its parent exists.
@@ -101,6 +102,7 @@ def compare(
       progress: told what is done.
       memory: keeps the reports of devices for another process, if this one crashes.
       command: what asks for this on a command line, which the page then shows.
+      signature: of a SavedModel folder that has several, the one that is taken.
 
     Raises:
       InputError: bad model, data, device, route or folder, or no labels for `max_drop`; before any
@@ -123,7 +125,7 @@ def compare(
         require_ready(targets)
     output = Path(folder)
     require_output_folder(output, *_file_names(entries))
-    given = as_given(model_path)
+    given = as_given(model_path, signature)
     able = [routes_for(given, profile, names) for profile in profiles]
     entries = entries_of(able, names, goal, chosen.runtime)
     model = given.model

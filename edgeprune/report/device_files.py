@@ -48,19 +48,19 @@ class Finished(Protocol):
 
     @property
     def dense(self) -> tuple[Measurement, ...]:
-        """Of the unpruned file."""
+        """Measurements of the unpruned file."""
 
     @property
     def pruned(self) -> tuple[Measurement, ...]:
-        """Of the pruned file."""
+        """Measurements of the pruned file."""
 
     @property
     def accuracy(self) -> tuple[float, float] | None:
-        """Of both files."""
+        """Accuracy of the unpruned and of the pruned file."""
 
     @property
     def accuracy_samples(self) -> int | None:
-        """Of how many samples."""
+        """Number of samples that accuracy was measured on."""
 
     @property
     def accuracy_runtime(self) -> str:

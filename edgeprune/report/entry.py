@@ -54,7 +54,7 @@ def entries_of(
       profiles: the devices.
       routes: names of routes, each taken for the devices that have it, or `ALL_ROUTES` alone; the
         default route of each device if empty.
-      goal: what the routes have to serve; no matter if None.
+      goal: what the routes have to serve; any if None.
       runtime: the name of the one that is measured with; the first that a device lists if None.
 
     Raises:

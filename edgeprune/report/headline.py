@@ -20,7 +20,7 @@ LOST_ACCURACY = 0.02
 """Fraction of samples from which on a loss of accuracy has to be looked at before a file is
 shipped; below it the chance of a few hundred samples says as much."""
 SMALLER = 0.95
-"""Of the unpruned file's bytes, below which a file is worth shipping for its size alone."""
+"""Part of the unpruned file's bytes below which a file is worth shipping for its size alone."""
 _PARTS = {"arena_bytes": "arena", "sram_bytes": "SRAM", "flash_bytes": "flash"}
 """What instruments without a clock or counter say of memory, as a headline names it."""
 
@@ -147,7 +147,7 @@ class Shipping:
     artifact: Path | None
     reason: str
     cost: InferenceCost | None = None
-    """Of one inference with the file, by which files of a device are ranked; None if not known."""
+    """Cost of one inference, by which files of a device are ranked; None if not known."""
 
     def __str__(self) -> str:
         what = f"Ship {self.artifact}" if self.artifact else "Nothing to ship yet"

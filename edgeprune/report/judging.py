@@ -156,7 +156,7 @@ def _measured(job: Job, entry: Entry, report: DeviceReport, files: Sequence[Path
 def judged_by(
     job: Job, profile: DeviceProfile, used: Sequence[str], files: Sequence[str]
 ) -> Fingerprint:
-    """What the judgement of files on a device hangs on.
+    """What the judgement of files on a device depends on.
 
     Args:
       job: what is the same for every device.

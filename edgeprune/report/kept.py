@@ -21,8 +21,8 @@ from edgeprune.core.files import make_output_folder, write_file
 from edgeprune.core.lock import held
 
 FOLDER = ".edgeprune"
-"""Of the records. The steps of a device are named after it; a plus sign, which no device's name
-has, begins what else is in a step's name."""
+"""The folder of records. The steps of a device are named after it; a plus sign, which no name
+of a device has, begins what else is in a step's name."""
 LOCK = "lock"
 _SCHEMA = 1
 

@@ -42,7 +42,7 @@ STEPS = ("plan", "prune", "export", "validate", "measure", "accuracy", "baseline
 Tell = Callable[[str], None]
 """Told which of the steps begins."""
 FILE_ENDINGS = (".keras", ".tflite", ".manifest.json")
-"""Of the files that are named after a device."""
+"""Endings of the files that are named after a device."""
 
 
 @dataclass(frozen=True)

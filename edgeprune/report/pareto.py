@@ -8,16 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeprune.core.amounts import axis_scale
 from edgeprune.report.charts import DENSE_COLOR, PRUNED_COLOR, SHIPPED_COLOR, Chart, to_svg
 from edgeprune.report.device_files import DeviceFile, Figure, Named, Scale, scales_of
+from edgeprune.report.names_above import WIDTH, PointName, draw_names, height_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_WIDTH, _HEIGHT, _ROW, _BELOW = 4.8, 2.7, 0.17, 0.5
-"""Inches, a row for each name and what is below the axis; narrow, to be read on a phone."""
-_ROOM = 1.4
-"""Of the dearest file's cost, for the names of files to the right of it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def plot_pareto(title: str, files: Sequence[DeviceFile], shipped: Path | None) -
         f"({scale.source}); bars are the 95 % intervals of accuracy (measured on "
         f"{_samples(places)} samples). {line}The ring is the file to ship."
     )
-    svg = to_svg(partial(_plot, places=places), height=_HEIGHT + _ROW * len(places), width=_WIDTH)
+    svg = to_svg(partial(_plot, places=places), height=height_with(len(places)), width=WIDTH)
     return Chart(title, caption, svg, "; ".join(map(str, places)))
 
 
@@ -93,7 +90,7 @@ def _samples(places: Sequence[Place]) -> str:
 
 
 def _plot(axes: Axes, places: Sequence[Place]) -> None:
-    scale, prefix = _scale(places)
+    scale, prefix = axis_scale(places[-1].cost.value)
     front = front_of(places)
     axes.plot(
         [each.cost.value / scale for each in front],
@@ -101,41 +98,26 @@ def _plot(axes: Axes, places: Sequence[Place]) -> None:
         color=DENSE_COLOR,
         linewidth=1,
     )
-    share = _share(places)
-    for number, place in enumerate(places):
-        _draw(axes, place, scale, 1 - share * (number + 1) / len(places))
-    axes.set_xlim(0, _ROOM * places[-1].cost.value / scale or 1)
-    _keep_room(axes, places)
+    for place in places:
+        _draw(axes, place, scale)
+    draw_names(
+        axes,
+        [PointName(p.file.name, p.cost.value / scale, p.named.ci95[1]) for p in places],
+        rightmost=places[-1].cost.value / scale,
+        ends=_ends(places),
+    )
     axes.set_xlabel(f"{prefix}{places[0].cost.scale.unit}, {places[0].cost.scale.kind}")
     axes.set_ylabel("accuracy, measured")
 
 
-def _share(places: Sequence[Place]) -> float:
-    """The part of the plot, at its top, that names take."""
-    names = _ROW * len(places)
-    return names / (_HEIGHT + names - _BELOW)
-
-
-def _keep_room(axes: Axes, places: Sequence[Place]) -> None:
-    """Lets the scale of accuracies end below the names."""
+def _ends(places: Sequence[Place]) -> tuple[float, float]:
+    """The lowest and the highest end of all intervals."""
     ends = [end for place in places for end in place.named.ci95]
-    margin = 0.08 * ((max(ends) - min(ends)) or 1.0)
-    low, high = min(ends) - margin, max(ends) + margin
-    share = _share(places)
-    axes.set_ylim(low, high + (high - low) * share / (1 - share))
-    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= min(high, 1)])
-    axes.spines["left"].set_bounds(low, high)
+    return min(ends), max(ends)
 
 
-def _scale(places: Sequence[Place]) -> tuple[float, str]:
-    highest = max(place.cost.value for place in places)
-    return (
-        (1e6, "million ") if highest >= 1e6 else (1e3, "thousand ") if highest >= 1e3 else (1, "")
-    )
-
-
-def _draw(axes: Axes, place: Place, scale: float, height: float) -> None:
-    """A file on the interval of its accuracy, with its name at a height of the plot."""
+def _draw(axes: Axes, place: Place, scale: float) -> None:
+    """A file on the interval of its accuracy."""
     color = DENSE_COLOR if place.file.dense else PRUNED_COLOR
     x, (low, high) = place.cost.value / scale, place.named.ci95
     axes.plot([x, x], [low, high], color=color, linewidth=2, alpha=0.5)
@@ -150,25 +132,3 @@ def _draw(axes: Axes, place: Place, scale: float, height: float) -> None:
             markersize=14,
             markeredgewidth=2,
         )
-    _name(axes, place.file.name, x, high, height)
-
-
-def _name(axes: Axes, name: str, x: float, y: float, height: float) -> None:
-    """A name above the files. The further left, the higher: no line runs through another name."""
-    axes.annotate(
-        name,
-        (x, y),
-        (x, height),
-        textcoords=axes.get_xaxis_transform(),
-        ha="left",
-        va="bottom",
-        fontsize=8,
-        arrowprops={
-            "arrowstyle": "-",
-            "color": DENSE_COLOR,
-            "linewidth": 0.6,
-            "shrinkA": 0,
-            "shrinkB": 0,
-            "relpos": (0, 0),
-        },
-    )

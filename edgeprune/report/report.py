@@ -55,11 +55,11 @@ class DeviceReport(Printable):
     accuracy: tuple[float, float] | None = None
     """Fractions of samples named correctly, by the unpruned and by the pruned file."""
     accuracy_samples: int | None = None
-    """Of how many samples."""
+    """Number of samples that accuracy was measured on."""
     accuracy_runtime: str = ""
-    """In which runtime and, where it is emulated, on which core."""
+    """The runtime that accuracy was measured in and, where it is emulated, the core."""
     accuracies: tuple[AccuracyRow, ...] = ()
-    """Of the float networks and of both files, on the same samples."""
+    """Accuracy of the float networks and of both files, on the same samples."""
     no_accuracy: str = ""
     """Why there is none, where the files ran."""
     drop: Drop | None = None
@@ -214,7 +214,7 @@ class DeviceReport(Printable):
 
     @property
     def noise(self) -> tuple[LayerNoise, ...]:
-        """Of the layers of its pruned int8 file, in the order of execution."""
+        """Noise of the layers of its pruned int8 file, in the order of execution."""
         return self.verdict.noise if self.verdict else ()
 
     @property

@@ -150,7 +150,7 @@ class RouteJob:
 def make_route_files(job: RouteJob, routes: Sequence[Route]) -> tuple[RouteFiles, ...]:
     """Plans, prunes and exports every route.
 
-    A route whose files cannot be made holds the error; the others are made all the same.
+    A route whose files cannot be made holds the error; the others are still made.
 
     Raises:
       EdgepruneError: planning failed, which it does for what was asked.

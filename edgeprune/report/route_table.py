@@ -38,7 +38,7 @@ class RouteResult:
     asked: float
     """Sparsity asked for."""
     reached: float | None
-    """Of the file; None if there is none."""
+    """Sparsity of the file; None if there is none."""
     needs: tuple[Need, ...]
     """What it takes to keep the model's accuracy."""
     dense: Measurement | None
@@ -46,7 +46,7 @@ class RouteResult:
     pruned: Measurement | None
     """Its `speedup` is beside the unpruned file."""
     size_bytes: int | None
-    """Of the file that would be shipped."""
+    """Size of the file that would be shipped."""
     gains: bool | None
     """Whether the pruned file costs less than the unpruned one in the same number format; for a
     dense route, less than dense float32. None if that is not known."""
@@ -59,7 +59,7 @@ class RouteResult:
 
     @property
     def own(self) -> Measurement | None:
-        """Of the file that would be shipped."""
+        """The measurement of the file that would be shipped."""
         return self.dense if self.pattern is None else self.pruned
 
     def to_json(self) -> dict[str, Any]:

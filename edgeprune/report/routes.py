@@ -64,6 +64,7 @@ def routes(
     runtime: str | None = None,
     settings: Settings | None = None,
     folder: str | Path | None = None,
+    signature: str | None = None,
     progress: Progress = no_progress,
 ) -> Routes:
     """Measures every route of a device, dense and pruned, without training anything.
@@ -72,7 +73,8 @@ def routes(
     before one is trained for. The files are for measuring only, and `validate` refuses them.
 
     Args:
-      model: a built Keras model, or the path of its file or of a .tflite file.
+      model: a built Keras model, or the path of its file, of a .tflite file or of a SavedModel
+        folder.
       device: a profile, its name, or the path of a user's own `.toml` file.
       name: what the model is called in the result; its path or its own name if None.
       sparsity: fraction of zeros, or of weights to remove; each route's default if None. A pattern
@@ -88,6 +90,7 @@ def routes(
       runtime: as for `measure`.
       settings: how to measure otherwise.
       folder: keeps the files, named after their routes; is made if its parent exists.
+      signature: of a SavedModel folder that has several, the one that is taken.
       progress: told what is done.
 
     Raises:
@@ -96,7 +99,7 @@ def routes(
       TargetError: the target is unknown, not ready, or does not measure this device.
     """
     listed = _in_runtime(load_profile(device), runtime)
-    given = as_given(model)
+    given = as_given(model, signature)
     profile = routes_for(given, listed)
     chosen = _settings(settings, runtime, progress)
     instrument = instrument_for(profile, target)

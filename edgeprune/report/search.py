@@ -52,6 +52,7 @@ def search(
     samples: int | None = None,
     training: Training | None = None,
     settings: Settings | None = None,
+    signature: str | None = None,
     progress: Progress = no_progress,
 ) -> Search:
     """Searches for the file that costs least on a device and keeps the accuracy.
@@ -66,7 +67,8 @@ def search(
     joined and goes on; other processes and machines may do so while it runs.
 
     Args:
-      model: a built Keras model, or the path of its file or of a float .tflite file.
+      model: a built Keras model, or the path of its file, of a .tflite file or of a SavedModel
+        folder.
       devices: profiles, their names, or paths of users' own `.toml` files; text has commas.
       data: samples of any kind that `open_source` takes; those without labels serve for pruning.
       folder: is made if its parent exists; if None, nothing is kept but what is returned.
@@ -91,8 +93,9 @@ def search(
         cost table where there is none.
       scale: what uint8 data is scaled by.
       samples: most samples that plans and one shot take; `RECONSTRUCTION_SAMPLES` if None.
-      training: how to train, but for the number of epochs.
+      training: how to train, except for the number of epochs.
       settings: how to measure.
+      signature: of a SavedModel folder that has several, the one that is taken.
       progress: told what is done.
 
     Raises:
@@ -121,6 +124,7 @@ def search(
         samples=samples,
         training=training,
         settings=settings,
+        signature=signature,
     )
     audience = Audience(progress=progress, pages=PAGES)
     if folder is not None:

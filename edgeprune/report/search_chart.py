@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from edgeprune.core.amounts import axis_scale
 from edgeprune.report.charts import (
     DENSE_COLOR,
     LIMIT_COLOR,
@@ -15,13 +16,11 @@ from edgeprune.report.charts import (
     Chart,
     to_svg,
 )
+from edgeprune.report.names_above import WIDTH, PointName, draw_names, height_with
 from edgeprune.searching.result import Front, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_SCALES = ((1e6, "million "), (1.0, ""))
-_MARGIN = 0.12
 
 
 def plot_front(front: Front, max_cost: float | None = None) -> Chart | None:
@@ -31,10 +30,10 @@ def plot_front(front: Front, max_cost: float | None = None) -> Chart | None:
       front: what was found.
       max_cost: the highest cost that the budget allows, in the front's unit.
     """
-    shown = [each for each in (*front.points, *front.references) if each.accuracy]
+    shown = [each for each in (*front.points, *front.beaten) if each.accuracy]
     if not shown:
         return None
-    low, high = _range(front, shown)
+    low, _ = ends = _ends(front, shown)
     below = sum(each.accuracy is not None and each.accuracy < low for each in front.attempts)
     caption = (
         "Blue: the front, by the half that selects; a bar is the 95 % interval on the other half, "
@@ -43,17 +42,18 @@ def plot_front(front: Front, max_cost: float | None = None) -> Chart | None:
     )
     if below:
         caption += f" {below} tried below the plot."
-    svg = to_svg(partial(_plot, front=front, limits=(low, high), max_cost=max_cost), height=3.8)
+    named = [each for each in shown if each.dense or each == front.shipped]
+    plot = partial(_plot, front=front, named=named, ends=ends, max_cost=max_cost)
+    svg = to_svg(plot, height=height_with(len(named)), width=WIDTH)
     return Chart(front.title, caption, svg)
 
 
-def _range(front: Front, shown: list[Point]) -> tuple[float, float]:
-    """Lowest and highest accuracy of the plot: of points, dense files and the budget."""
+def _ends(front: Front, shown: Sequence[Point]) -> tuple[float, float]:
+    """Lowest and highest accuracy of points, dense files and the budget."""
     values = [value for each in shown for value in _values(each)]
     if front.needed is not None:
         values.append(front.needed)
-    margin = _MARGIN * ((max(values) - min(values)) or abs(values[0]) or 1.0)
-    return min(values) - margin, max(values) + margin
+    return min(values), max(values)
 
 
 def _values(point: Point) -> Iterator[float]:
@@ -65,9 +65,57 @@ def _values(point: Point) -> Iterator[float]:
             yield found.reported_on
 
 
-def _plot(axes: Axes, front: Front, limits: tuple[float, float], max_cost: float | None) -> None:
-    highest = max(each.cost for each in (*front.points, *front.references))
-    scale, prefix = next(pair for pair in _SCALES if highest >= pair[0] or pair[0] == 1.0)
+def _plot(
+    axes: Axes,
+    front: Front,
+    named: Sequence[Point],
+    ends: tuple[float, float],
+    max_cost: float | None,
+) -> None:
+    costs = [each.cost for each in (*front.points, *front.references)]
+    scale, prefix = axis_scale(max(costs))
+    _draw_tried(axes, front, scale)
+    for point in front.references:
+        if point.accuracy:
+            place = (point.cost / scale, point.accuracy.selected_on)
+            axes.plot(*place, "D", color=DENSE_COLOR, markersize=7)
+    _draw_front(axes, front, scale)
+    if front.needed is not None:
+        axes.axhline(front.needed, color=LIMIT_COLOR, linewidth=1, linestyle="--")
+        _label_limit(axes, "budget", (1, front.needed), ("axes fraction", "data"))
+    if max_cost is not None:
+        axes.axvline(max_cost / scale, ymax=0.5, color=LIMIT_COLOR, linewidth=1, linestyle="--")
+        _label_limit(axes, "--max-cost", (max_cost / scale, 0), ("data", "axes fraction"))
+    names = [PointName(_name(front, each), each.cost / scale, max(_values(each))) for each in named]
+    draw_names(axes, names, max(*costs, max_cost or 0) / scale, ends)
+    axes.set_xlabel(f"{prefix}{front.unit} of one inference")
+    axes.set_ylabel("accuracy")
+
+
+def _name(front: Front, point: Point) -> str:
+    """A point's name among those of its front, which may be of one device."""
+    name = point.name if len(front.devices) > 1 else point.name.removeprefix(f"{point.device} ")
+    return f"{name}: ship this" if point == front.shipped else name
+
+
+def _label_limit(
+    axes: Axes, text: str, place: tuple[float, float], coordinates: tuple[str, str]
+) -> None:
+    """Writes a word to the left of a place on the line of a limit, and above it."""
+    axes.annotate(
+        text,
+        place,
+        (-2, 3),
+        xycoords=coordinates,
+        textcoords="offset points",
+        ha="right",
+        color=LIMIT_COLOR,
+        fontsize=8,
+    )
+
+
+def _draw_tried(axes: Axes, front: Front, scale: float) -> None:
+    """A dot for everything that is no point of the front."""
     tried = [
         (each.cost / scale, each.accuracy)
         for each in front.attempts
@@ -75,42 +123,6 @@ def _plot(axes: Axes, front: Front, limits: tuple[float, float], max_cost: float
     ]
     if tried:
         axes.plot(*zip(*tried, strict=True), ".", color=TRIED_COLOR, markersize=7)
-    for point in front.references:
-        _draw_dense(axes, point, scale)
-    _draw_front(axes, front, scale)
-    if front.needed is not None:
-        axes.axhline(front.needed, color=LIMIT_COLOR, linewidth=1, linestyle="--")
-        axes.annotate(
-            "budget",
-            (1, front.needed),
-            (-2, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            color=LIMIT_COLOR,
-            fontsize=8,
-        )
-    if max_cost is not None:
-        axes.axvline(max_cost / scale, color=LIMIT_COLOR, linewidth=1, linestyle="--")
-    axes.set_ylim(*limits)
-    axes.set_xlim(left=0)
-    axes.set_xlabel(f"{prefix}{front.unit} of one inference")
-    axes.set_ylabel("accuracy")
-
-
-def _draw_dense(axes: Axes, point: Point, scale: float) -> None:
-    if point.accuracy is None:
-        return
-    place = (point.cost / scale, point.accuracy.selected_on)
-    axes.plot(*place, "D", color=DENSE_COLOR, markersize=7)
-    axes.annotate(
-        f"dense {point.numerics}",
-        place,
-        (0, 8),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-    )
 
 
 def _draw_front(axes: Axes, front: Front, scale: float) -> None:

@@ -44,6 +44,7 @@ class Asked:
     samples: int | None = None
     training: Training | None = None
     settings: Settings | None = None
+    signature: str | None = None
     typed: Typed | None = None
     """For the commands of points, where the words of the command line are known."""
 

@@ -6,7 +6,7 @@ Pure: the same finished tasks give the same fronts on every machine.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeprune.searching.attempts import attempts_of
@@ -30,7 +30,7 @@ class Facts:
 
     space: Space
     dense: HalfAccuracy | None
-    """Of the dense float model; None without labels."""
+    """Accuracy of the dense float model; None without labels."""
     fraction: bool
     """Whether accuracy is a fraction of samples, not the value of a metric."""
     command: Command
@@ -146,12 +146,3 @@ def trials_of(space: Space, finished: Sequence[Finished]) -> Trials:
     }
     dropped = by_candidate.keys() - done - failed - dense
     return Trials(done=len(done - dense), dropped=len(dropped), failed=len(failed - done))
-
-
-def work_seconds(finished: Sequence[Finished]) -> Mapping[str, float]:
-    """Seconds of work of all workers, by its kind."""
-    found: dict[str, float] = {}
-    for each in finished:
-        for kind, seconds in (each.outcome.seconds if each.outcome else {}).items():
-            found[kind] = found.get(kind, 0.0) + seconds
-    return found

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeprune.core.amounts import cost_text
-from edgeprune.core.grid import Grid, brief, grid
+from edgeprune.core.amounts import cost_text, score_text
+from edgeprune.core.grid import Grid, grid, quantity
 from edgeprune.searching.candidate import Finished, Stage
 from edgeprune.searching.front import how, name_of
 from edgeprune.searching.known import Tried
@@ -125,8 +125,8 @@ def attempts_grid(found: Sequence[Attempt], unit: str) -> Grid:
             (
                 each.name,
                 each.stage,
-                "-" if each.cost is None else cost_text(each.cost, unit),
-                brief(each.accuracy),
+                quantity(each.cost, lambda cost: cost_text(cost, unit)),
+                quantity(each.accuracy, score_text),
                 each.why,
             )
             for each in found

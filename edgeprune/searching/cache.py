@@ -1,4 +1,4 @@
-"""What evaluations left in a folder, by content: files by hash, findings by what they hang on.
+"""What evaluations left in a folder, by content: files by hash, findings by what they depend on.
 
 Several workers may share it: everything appears whole, and what is there is never changed.
 """
@@ -31,7 +31,7 @@ class Cache:
 
         Args:
           kind: what was found out, such as "outcome".
-          made_from: the digests of all that it hangs on.
+          made_from: the digests of all that it depends on.
         """
         try:
             record = json.loads(self._path(kind, made_from).read_text(encoding="utf-8"))

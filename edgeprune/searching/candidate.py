@@ -40,7 +40,7 @@ class Candidate:
     padding: Literal["keep", "symmetric"] = "keep"
     activation: Activation = "keep"
     epochs: int = 0
-    """Of training; 0 for one shot."""
+    """Epochs of training; 0 for one shot."""
 
     @property
     def key(self) -> str:
@@ -97,7 +97,7 @@ class Outcome:
     """None before the stage `PART`."""
     size_bytes: int | None = None
     sha256: str | None = None
-    """Of the file, by which the cache has it; None where none is kept."""
+    """Digest of the file, its key in the cache; None where none is kept."""
     reached: float | None = None
     """Sparsity reached, by the pattern's own count."""
     failed_checks: tuple[str, ...] = ()

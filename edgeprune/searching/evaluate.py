@@ -1,6 +1,6 @@
 """Evaluating candidates: what each costs, and how good it is.
 
-Findings are kept by all that they hang on, so that a search that goes on, or another one of the
+Findings are kept by all that they depend on, so that a search that goes on, or another one of the
 same model and data, finds them again.
 """
 
@@ -45,7 +45,7 @@ class Yardstick(Protocol):
 
     @property
     def unit(self) -> str:
-        """Of costs: "ms", "instructions", "cycles" or "bytes"."""
+        """Unit of costs: "ms", "instructions", "cycles" or "bytes"."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class Evaluation:
         return {"model": self.subject.model_sha256, "versions": fingerprint.of_versions()}
 
     def _made_from(self, candidate: Candidate, stage: Stage) -> Fingerprint:
-        """All that an outcome hangs on."""
+        """All that an outcome depends on."""
         subject, profile = self.subject, self.subject.profile(candidate.device)
         yardstick = self.yardsticks[candidate.device]
         used = [yardstick.target] if yardstick.target else []

@@ -9,7 +9,7 @@ import functools
 import json
 import platform
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,8 @@ def of_training(training: Training | None) -> Any:
 def _of_value(value: Any) -> Any:
     if value is None or value == () or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Mapping):
+        return sorted(value.items())
     if isinstance(value, Data | Table):
         return of_samples(value)
     if hasattr(value, "get_weights"):

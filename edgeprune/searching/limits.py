@@ -37,9 +37,9 @@ class Limits:
 
     budget: Budget
     unit: str
-    """Of costs."""
+    """Unit of costs."""
     dense: HalfAccuracy | None = None
-    """Of the dense float model; None if accuracy is not known."""
+    """Accuracy of the dense float model; None if it is not known."""
     minimize: bool = False
     """Whether what stands for accuracy is a metric of which less is better."""
     fraction: bool = True

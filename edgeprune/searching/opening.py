@@ -28,7 +28,7 @@ from edgeprune.searching.space import SPACE_SCHEMA, Space
 from edgeprune.searching.storage_url import StorageUrl
 
 NAME = "edgeprune search"
-"""Of the study; a database holds one search."""
+"""Name of the study; a database holds one search."""
 CONNECT_S = 10
 _TRIES = 4
 _PAUSE_S = 0.5

@@ -12,7 +12,13 @@ from itertools import pairwise
 from edgeprune.searching.candidate import Candidate, Stage
 from edgeprune.searching.known import Known, Tried, level_of
 from edgeprune.searching.space import RouteSpace
-from edgeprune.searching.stages import FAR_BELOW, NEAR, Wanted, worth_emulating
+from edgeprune.searching.stages import (
+    FAR_BELOW,
+    NEAR,
+    Wanted,
+    slow_references,
+    worth_emulating,
+)
 
 CLOSE = 1.03
 """Costs whose ratio is below this are as good as alike."""
@@ -20,6 +26,13 @@ GAP = 1.13
 """Ratio of two neighbours' costs from which something between them is tried."""
 FLAT = 0.3
 """Difference of their accuracies, in units of the drop asked for, below which that is of no use."""
+WIDE = 1.5
+"""Ratio of two neighbours' costs from which it is of use whatever the difference.
+
+What loses nothing at all may then cost much less than the one that is known not to.
+"""
+ENOUGH = 1.2
+"""Ratio of two levels from which one between them is tried there."""
 FURTHER = 0.8
 """What is left of the level where the cheapest candidate still keeps the accuracy."""
 LEAST_LEVEL = 0.02
@@ -100,6 +113,14 @@ def front_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
     return tuple(reversed(found))
 
 
+def refinement(known: Known) -> tuple[Wanted, ...]:
+    """What makes a front whose cheapest point is known complete.
+
+    None of it depends on the rest of it, so that several workers share it.
+    """
+    return tuple(dict.fromkeys((*slow_references(known), *gaps(known))))
+
+
 def gaps(known: Known) -> tuple[Wanted, ...]:
     """Candidates between neighbours on the front whose costs are far apart, the widest first."""
     lowest = -math.inf if known.floor is None else known.floor - FAR_BELOW * known.scale
@@ -107,8 +128,7 @@ def gaps(known: Known) -> tuple[Wanted, ...]:
     pairs = [
         (high, low)
         for high, low in pairwise(front)
-        if high.cost > GAP * low.cost
-        and (high.accuracy or 0.0) - (low.accuracy or 0.0) > FLAT * known.scale
+        if high.cost > (WIDE if _flat(known, high, low) else GAP) * low.cost
         and (high.accuracy or 0.0) > lowest
     ]
     pairs.sort(key=lambda pair: pair[1].cost / pair[0].cost)
@@ -116,8 +136,16 @@ def gaps(known: Known) -> tuple[Wanted, ...]:
     return _unasked(known, found, Stage.ONE_SHOT)
 
 
+def _flat(known: Known, high: Tried, low: Tried) -> bool:
+    """Whether two neighbours on the front are as accurate as each other, by what matters here."""
+    return (high.accuracy or 0.0) - (low.accuracy or 0.0) <= FLAT * known.scale
+
+
 def _into(known: Known, high: Tried, low: Tried) -> Iterator[Candidate]:
     """Candidates of both neighbours' routes that are expected to cost something between them."""
+    if _flat(known, high, low):
+        yield from _above(known, high, low)
+        return
     for route in known.space.pruned:
         family = [each for each in known.family(route) if each.stage >= Stage.ONE_SHOT]
         levels = []
@@ -132,6 +160,25 @@ def _into(known: Known, high: Tried, low: Tried) -> Iterator[Candidate]:
             found = known.new(route, middle) if above > CLOSE**2 * below else None
             if found is not None and _of_use_between(known, route, found, low, high):
                 yield found
+
+
+def _above(known: Known, high: Tried, low: Tried) -> Iterator[Candidate]:
+    """A candidate of the cheaper neighbour's route, where its levels are furthest apart.
+
+    Where accuracy hardly falls, the next level above may be worse than one further up.
+    """
+    if low.route.dense or low.candidate.epochs:
+        return
+    levels = [each.level for each in known.family(low.route) if each.stage >= Stage.ONE_SHOT]
+    tried = [1.0, *(level for level in levels if level > low.level), low.level]
+    above, below = max(pairwise(tried), key=_ratio)
+    found = known.new(low.route, math.sqrt(above * below)) if above > ENOUGH * below else None
+    if found is not None and _of_use_between(known, low.route, found, low, high):
+        yield found
+
+
+def _ratio(pair: tuple[float, float]) -> float:
+    return pair[0] / pair[1]
 
 
 def _of_use_between(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgeprune.core.amounts import amount_text, shown_unit
-from edgeprune.core.grid import Cell, Grid, Printable, grid
+from edgeprune.core.amounts import amount_text, score_text, shown_unit
+from edgeprune.core.grid import Cell, Grid, Judgement, Printable, grid, quantity
 from edgeprune.searching.attempts import Attempt
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import HalfAccuracy
@@ -78,7 +78,7 @@ class Front:
     """The instrument; None where costs are those of tables."""
     core: str | None
     unit: str
-    """Of costs."""
+    """Unit of costs."""
     references: tuple[Point, ...]
     """The dense files, by number format."""
     points: tuple[Point, ...]
@@ -151,34 +151,28 @@ class Front:
 
     def _cells(self, point: Point) -> tuple[Cell, ...]:
         accuracy = point.accuracy
+        expected = " expected" if point.expected else ""
         return (
-            "→" if point == self.shipped else "",
+            Judgement("→", True) if point == self.shipped else "",
             point.device if len(self.devices) > 1 else "",
             f"dense {point.numerics}" if point.dense else point.route,
             point.how or "-",
-            amount_text(point.cost, self.unit) + (" expected" if point.expected else ""),
-            self._ratio(point),
-            "-" if accuracy is None else _score(accuracy.selected_on),
-            "-" if accuracy is None else _score(accuracy.reported_on),
+            quantity(point.cost, lambda c: amount_text(c, self.unit) + expected),
+            quantity(self._ratio(point), "{:.2f}".format),
+            quantity(accuracy.selected_on if accuracy else None, score_text),
+            quantity(accuracy.reported_on if accuracy else None, score_text),
             "-" if not accuracy or not accuracy.ci95 else "{:.3f}-{:.3f}".format(*accuracy.ci95),
-            "-" if point.size_bytes is None else f"{point.size_bytes / 1024:.0f}",
+            quantity(point.size_bytes, lambda size: f"{size / 1024:.0f}"),
         )
 
     @property
     def _dearest(self) -> Point | None:
         return max(self.references, key=lambda each: each.cost, default=None)
 
-    def _ratio(self, point: Point) -> str:
+    def _ratio(self, point: Point) -> float | None:
         """Its cost as a part of that of the dearest dense file."""
         dearest = self._dearest
-        return f"{point.cost / dearest.cost:.2f}" if dearest and dearest.cost else "-"
-
-
-def _score(value: float | None) -> str:
-    """An accuracy or metric: three places, or four digits of large values."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+        return point.cost / dearest.cost if dearest and dearest.cost else None
 
 
 _COLUMNS = (

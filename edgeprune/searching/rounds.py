@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgeprune.searching.candidate import Candidate, Finished, Stage, Task
 from edgeprune.searching.known import Known
-from edgeprune.searching.refine import boundary, finalists, gaps
+from edgeprune.searching.refine import boundary, finalists, refinement
 from edgeprune.searching.space import Space
 from edgeprune.searching.stages import (
     Wanted,
@@ -19,13 +19,12 @@ from edgeprune.searching.stages import (
     needed_references,
     parts,
     references,
-    slow_references,
 )
 
 __all__ = ["Finished", "current_round", "next_tasks"]
 
 _FIRST = (needed_references, parts, in_full)
-_LAST = (boundary, slow_references, gaps)
+_LAST = (boundary, refinement)
 _WITHOUT_TRAINING = (*_FIRST, *_LAST)
 _WITH_TRAINING = (*_FIRST, finalists, *_LAST)
 """Training comes before refinement: what is trained costs less than anything in one shot."""

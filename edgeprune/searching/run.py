@@ -139,7 +139,7 @@ class Run:
     study: Study
     cache: Cache
     dense: HalfAccuracy | None
-    """Of the dense float model."""
+    """Accuracy of the dense float model; None without labels."""
     start: float
     """By `time.monotonic`."""
     log: Log
@@ -213,7 +213,8 @@ class Run:
 
 def _typed(asked: Asked) -> Typed:
     data = asked.data if isinstance(asked.data, str | Path) else ""
-    return Typed(name_of(asked.model), str(data))
+    signature = () if asked.signature is None else ("--signature", asked.signature)
+    return Typed(name_of(asked.model), str(data), signature)
 
 
 def _environment(finished: Sequence[Finished]) -> dict[str, str]:

@@ -78,6 +78,7 @@ def run_search(
         training=asked.training,
         settings=asked.settings,
         seed=asked.seed,
+        signature=asked.signature,
         routes=asked.routes or (),
     )
     space = space.offered_by(subject.profiles)

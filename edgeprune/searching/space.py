@@ -46,7 +46,7 @@ class FrontKey:
     core: str | None
     """What it measures for: a core, or an accelerator; None where it is one machine."""
     unit: str
-    """Of costs: "ms", "instructions", "cycles" or "bytes"."""
+    """Unit of costs: "ms", "instructions", "cycles" or "bytes"."""
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def open_subject(
     training: Training | None = None,
     settings: Settings | None = None,
     seed: int = 0,
+    signature: str | None = None,
     routes: Sequence[str] = (),
 ) -> Subject:
     """Opens everything that a search is made from, and looks at it.
@@ -112,7 +113,8 @@ def open_subject(
     there and the data has labels, every fifth sample of it, which is then used for nothing else.
 
     Args:
-      model: a built Keras model, or the path of its file or of a .tflite file.
+      model: a built Keras model, or the path of its file, of a .tflite file or of a SavedModel
+        folder.
       data: samples of any kind that `open_source` takes.
       devices: profiles, their names, or paths of users' own `.toml` files.
       budget: what a file may cost, which says whether labels are needed.
@@ -125,6 +127,7 @@ def open_subject(
       training: how candidates with epochs train.
       settings: how to measure.
       seed: of the search and of training.
+      signature: of a SavedModel folder that has several, the one that is taken.
       routes: names of those that are asked for; all if empty.
 
     Raises:
@@ -137,7 +140,7 @@ def open_subject(
     listed = [load_profile(device) for device in devices]
     measure = None if metric is None else open_metric(metric, minimize=minimize)
     most = most_samples(samples)
-    given = as_given(model)
+    given = as_given(model, signature)
     profiles = {found.name: routes_for(given, found, routes) for found in listed}
     ports = ports_of(given.model)
     train, test = _with_labels(data, ports, validation_data, scale)

@@ -1,6 +1,6 @@
 """The weights of a candidate: pruned in one shot, or trained; kept where others may want the same.
 
-What one shot makes hangs on what a plan does to each layer, and not on the number format. So routes
+What one shot makes depends on what a plan does to each layer, not on the number format. So routes
 of several formats, and costs so close that the same channels go, share one pruned model.
 """
 

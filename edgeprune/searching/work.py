@@ -51,7 +51,7 @@ class Ended:
     reason: Literal["over", "time", "stopped"]
     """Nothing is left to try, the deadline has passed, or the worker was asked to stop."""
     finished: tuple[Finished, ...]
-    """Of all workers."""
+    """Tasks that all workers finished."""
 
 
 @dataclass(frozen=True)

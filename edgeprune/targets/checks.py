@@ -74,7 +74,7 @@ limit."""
 
 @dataclass(frozen=True)
 class Check:
-    """One question about an artifact, and its answer; what follows from it hangs on `kind`."""
+    """One question about an artifact, and its answer; what follows from it depends on `kind`."""
 
     name: str
     ok: bool
@@ -92,7 +92,7 @@ class Verdict(Printable):
     device: str
     checks: tuple[Check, ...]
     noise: tuple[LayerNoise, ...] = ()
-    """Of the layers of an int8 file, in the order of execution, as its manifest says."""
+    """Noise of the layers of an int8 file, in the order of execution, as its manifest says."""
 
     @property
     def ok(self) -> bool:
@@ -159,13 +159,15 @@ class Case:
     settings: Settings = field(default_factory=Settings)
     """How a target is reached; only those on other machines ask."""
 
-    def first_samples(self, count: int = GENERATED_SAMPLES) -> Case:
+    def first_samples(self) -> Case:
         """The same with fewer samples, for an instrument that is slow."""
         wanted = self.wanted
         if wanted is not None:
-            outputs = {name: array[:count] for name, array in wanted.outputs.items()}
+            outputs = {name: array[:GENERATED_SAMPLES] for name, array in wanted.outputs.items()}
             wanted = replace(wanted, outputs=outputs)
-        return replace(self, inputs=[array[:count] for array in self.inputs], wanted=wanted)
+        return replace(
+            self, inputs=[array[:GENERATED_SAMPLES] for array in self.inputs], wanted=wanted
+        )
 
 
 def named_outputs(graph: Graph, outputs: tuple[Array, ...]) -> dict[str, Array]:

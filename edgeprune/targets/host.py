@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TargetError
 from edgeprune.core.files import describe_file
-from edgeprune.core.runtime import Runtime
+from edgeprune.core.runtime import Runtime, installed_version
 from edgeprune.profiles.encoding import runtimes_of
 from edgeprune.targets.checks import (
     Case,
@@ -40,7 +40,7 @@ from edgeprune.targets.child import (
 from edgeprune.targets.decisions import without_decisions
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.targets.measurement import Measurement, Settings
-from edgeprune.targets.own_environment import OWN_ENVIRONMENTS, installed_version
+from edgeprune.targets.own_environment import OWN_ENVIRONMENTS
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
 from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.timing import choose_runtime, time_files

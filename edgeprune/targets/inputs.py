@@ -18,7 +18,7 @@ _NUMBERS = frozenset({"bool", "float32", "float64", *_INTEGERS})
 _MOST_ITEMS = 1 << 27
 
 
-def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
+def generated_inputs(graph: Graph, samples: int) -> list[Array]:
     """Inputs to run a file on when no data is given.
 
     Uniform in [-1, 1] for real values; 0 and 1 for integers, which may be indices.
@@ -30,24 +30,21 @@ def generated_inputs(graph: Graph, samples: int, seed: int = 0) -> list[Array]:
     Raises:
       DataError: an input takes no numbers, such as text, or more of them than memory should hold.
     """
-    return generated_samples(str(graph.path), signature_specs(graph), samples, seed)
+    return generated_samples(str(graph.path), signature_specs(graph), samples)
 
 
-def generated_samples(
-    model: str, inputs: Sequence[InputSpec], samples: int, seed: int = 0
-) -> list[Array]:
+def generated_samples(model: str, inputs: Sequence[InputSpec], samples: int) -> list[Array]:
     """As `generated_inputs`, for the inputs of any model.
 
     Args:
       model: its name, for messages.
       inputs: what it takes.
       samples: how many.
-      seed: of the random values.
 
     Raises:
       DataError: as `generated_inputs`.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     arrays: list[Array] = []
     for spec in inputs:
         shape = (samples, *(1 if size is None else size for size in spec.shape))

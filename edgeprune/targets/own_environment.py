@@ -7,7 +7,6 @@ folder holds the runtime, and the worker runs there as it does on a board.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import platform
@@ -16,11 +15,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
 from edgeprune.core.errors import TargetError
+from edgeprune.core.runtime import installed_version
 from edgeprune.targets.cache import Tell, cache_folder, set_up
 from edgeprune.targets.child import Launcher
 from edgeprune.targets.commands import run_command
@@ -170,15 +169,6 @@ OWN_ENVIRONMENTS: Mapping[str, OwnEnvironment] = MappingProxyType(
     }
 )
 """By the name of the runtime."""
-
-
-@functools.cache
-def installed_version(package: str) -> str | None:
-    """The version of a package beside edgeprune; None if it is not there."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _python(folder: Path) -> Path:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from edgeprune.core.errors import TargetError
+from edgeprune.core.runtime import installed_version
+from edgeprune.targets.commands import run_command
 from edgeprune.targets.target import Readiness
-
-INSTALL_TIME_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,7 @@ class Package:
     @property
     def installed(self) -> str | None:
         """The version that is installed; None if none is."""
-        try:
-            return version(self.name)
-        except PackageNotFoundError:
-            return None
+        return installed_version(self.name)
 
     def readiness(self) -> Readiness:
         """Ready if some version of it is installed."""
@@ -73,25 +68,9 @@ class Package:
             return
         tell(f"installing {self.requirement}", 0, 1)
         arguments = ["install", "--quiet", "--disable-pip-version-check", self.requirement]
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", *arguments],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=INSTALL_TIME_LIMIT_S,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise self._failure(f"no end within {INSTALL_TIME_LIMIT_S:g} s") from error
-        if done.returncode:
-            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raise self._failure(lines[-1] if lines else f"exit code {done.returncode}")
-        importlib.invalidate_caches()
-
-    def _failure(self, reason: str) -> TargetError:
-        return TargetError(
-            f"Target '{self.target}': expected pip to install {self.requirement}. Received: "
-            f"{reason}. Try it by hand: {self.command}"
+        run_command(
+            f"target '{self.target}'",
+            [sys.executable, "-m", "pip", *arguments],
+            f"Try it by hand: {self.command}",
         )
+        importlib.invalidate_caches()

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from edgeprune.tflite.format.file import Graph
 
-MAKE_DENSE = "Make the file dense first: edgeprune densify MODEL.tflite -o DENSE.tflite"
+
+def sparse_refusal(graph: Graph, restored: str, misread: str) -> str:
+    """Why an instrument must not get a file that stores weights sparsely; empty if it may.
+
+    Args:
+      graph: the file.
+      restored: what is wrong with weights that DENSIFY restores.
+      misread: what the instrument would make of weights that it reads itself.
+    """
+    found = _sparse_weight(graph)
+    if found is None:
+        return ""
+    name, by_operator = found
+    return (
+        f"weight '{name}' is stored sparsely {restored if by_operator else misread}. Make the file "
+        "dense first: edgeprune densify MODEL.tflite -o DENSE.tflite"
+    )
 
 
-def sparse_weight(graph: Graph) -> tuple[str, bool] | None:
+def _sparse_weight(graph: Graph) -> tuple[str, bool] | None:
     """The first weight of a file that is stored sparsely, in any subgraph.
 
     Returns:

@@ -10,12 +10,11 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
 from edgeprune.core.grid import Grid, Printable, grid
-from edgeprune.core.runtime import Runtime, RuntimeName
+from edgeprune.core.runtime import Runtime, RuntimeName, installed_version
 from edgeprune.targets.arm64_emulated.emulator import cached_emulator
 from edgeprune.targets.arm64_emulated.latest import cached_latest
 from edgeprune.targets.cache import cache_folder
@@ -61,7 +60,7 @@ class Surroundings(Printable):
     cores: int
     """Those that this process may use."""
     memory_bytes: int | None
-    """Of the computer; None where the system does not say."""
+    """Memory of the computer; None where the system does not say."""
     free_memory_bytes: int | None
     """What may be taken without swapping; None where the system does not say."""
     packages: Mapping[str, str | None]
@@ -110,14 +109,14 @@ def surroundings() -> Surroundings:
     """Looks at this computer; personal folders are written as ~ or as USER."""
     total, free = memory()
     return Surroundings(
-        edgeprune=installed("edgeprune") or "not installed",
+        edgeprune=installed_version("edgeprune") or "not installed",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         system=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
         cores=_usable_cores(),
         memory_bytes=total,
         free_memory_bytes=free,
-        packages={name: installed(name) for name in PACKAGES},
+        packages={name: installed_version(name) for name in PACKAGES},
         runtimes=found_runtimes(),
         targets={name: _impersonal_state(name) for name in TARGETS},
         cache=impersonal(str(cache_folder())),
@@ -142,14 +141,6 @@ def _rules_of(name: str, found: str) -> str | None:
     own: list[RuntimeName] = [known for known in get_args(RuntimeName) if known == name]
     delegates = delegating(Runtime(known, found) for known in own)
     return next((str(rules_for(each).runtime) for each in delegates), None)
-
-
-def installed(package: str) -> str | None:
-    """The version of a package beside edgeprune, without importing it; None if it is not there."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def memory(root: Path = Path("/")) -> tuple[int | None, int | None]:

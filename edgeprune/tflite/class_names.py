@@ -33,7 +33,7 @@ _NORMALIZATION = 1
 _IMAGE, _RGB, _GREY = 2, 1, 2
 _DESCRIPTION, _AXIS_LABELS = 1, 2
 _MOST_BYTES = 1 << 20
-"""Of a label file that is read; a million classes have no snippet."""
+"""Largest label file that is read; a million classes have no snippet."""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 """The time of the label file, so that the same model gives the same bytes."""
 
@@ -44,7 +44,7 @@ class Port:
 
     name: str
     channels: int | None = None
-    """Of images: 1 or 3."""
+    """Channels of an image: 1 or 3."""
     scale: ScaleBy | None = None
     """By what values from 0 to 255 become what the file takes."""
 

@@ -11,20 +11,27 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+import edgeprune
+from edgeprune.cli.inputs import loaded_model
 from edgeprune.conversion.convert import export
-from edgeprune.conversion.given import PrunedFile, as_given, is_lifted
-from edgeprune.conversion.saved_model import converted_folder
+from edgeprune.conversion.given import PrunedFile, as_given, exportable, is_lifted
+from edgeprune.conversion.saved_model import ConvertedFolder, converted_folder
 from edgeprune.core.errors import ModelError, OutputError
 from edgeprune.core.files import require_output_name
+from edgeprune.core.plan import Plan
 from edgeprune.keras_model.interface import predict
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.settings import Training
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import read
+from tests.support.tiny_tflite import fully_connected
 
 DATA = Path(__file__).parents[1] / "data"
 KERAS2 = DATA / "mobile_keras2"
+DEVICE = "xnnpack-x86"
+NO_PLAN = Plan(device=DEVICE, model="m", goal="latency", asked=0.5, layers=())
+X = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +89,57 @@ def test_what_is_no_saved_model_is_refused(tmp_path: Path, cache: Path) -> None:
 def test_a_signature_is_chosen_of_saved_models_only(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"m\.tflite: expected a SavedModel.*signature 'a'"):
         as_given(tmp_path / "m.tflite", "a")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda folder, **more: edgeprune.plan(folder, DEVICE, **more),
+        lambda folder, **more: edgeprune.prune(folder, NO_PLAN, **more),
+        lambda folder, **more: edgeprune.prune_one_shot(folder, NO_PLAN, **more),
+        lambda folder, **more: edgeprune.train_pruned(folder, NO_PLAN, X, epochs=1, **more),
+        lambda folder, **more: edgeprune.export(folder, DEVICE, folder / "m.tflite", **more),
+        lambda folder, **more: edgeprune.routes(folder, DEVICE, **more),
+        lambda folder, **more: edgeprune.compare(folder, [DEVICE], X, folder / "out", **more),
+        lambda folder, **more: edgeprune.search(folder, DEVICE, X, **more),
+    ],
+)
+def test_every_verb_takes_the_signature_that_is_named(verb: Any, tmp_path: Path) -> None:
+    folder = written(tmp_path / "m", {"text": ([-1], "string"), "be": ([1, 4], "float32")})
+    with pytest.raises(ModelError, match=r"2: be, text\. Choose one with --signature NAME"):
+        verb(folder)
+    with pytest.raises(ModelError, match=r"signature 'text', input 'image'"):
+        verb(folder, signature="text")
+
+
+def test_a_folder_is_looked_at_once_and_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "m", {"be": ([1, 4], "float32")})
+    made = fully_connected(tmp_path / "cached.tflite", np.eye(4))
+    asked: list[Any] = []
+
+    def converted(*words: Any) -> ConvertedFolder:
+        asked.append(words)
+        return ConvertedFolder(made, "done")
+
+    for place in ("given", "saved_model"):
+        monkeypatch.setattr(f"edgeprune.conversion.{place}.converted_folder", converted)
+    assert loaded_model(folder, "be").name == str(folder)
+    assert as_given(folder, "be").name == str(folder)
+    with exportable(folder, "be") as path:
+        assert path == made
+    assert asked == [(folder, "be")] * 3
+
+
+def test_a_planned_folder_is_pruned_by_the_same_signature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ConvertedFolder(fully_connected(tmp_path / "m.tflite", np.eye(16)), "done")
+    monkeypatch.setattr("edgeprune.conversion.given.converted_folder", lambda *_: made)
+    folder = written(tmp_path / "m", {"be": ([1, 16], "float32")})
+    step = plan(folder, "ethos-u55", sparsity=0.5, signature="be").next_step
+    assert step.startswith(f"edgeprune prune {folder} --signature be --device ethos-u55")
 
 
 def test_what_is_pruned_of_a_folder_is_a_tflite(tmp_path: Path) -> None:

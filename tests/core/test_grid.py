@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from edgeprune.core.grid import (
     Grid,
     Judgement,
     Printable,
+    Quantity,
     grid,
     visible,
 )
@@ -145,6 +147,14 @@ def test_a_judgement_is_marked_in_html_and_plain_in_text() -> None:
     made = grid("", ("check", "result"), [("a", Judgement("<bad>", False))])
     assert '<strong class="bad">&lt;bad&gt;</strong>' in made.to_html()
     assert "<bad>" in made.to_text()
+
+
+def test_a_quantity_has_its_value_in_html_and_its_text_in_both() -> None:
+    made = grid("", ("file", ">cost"), [("a", Quantity("1.2 M", 1.2e6)), ("b", "-")])
+    cells = re.findall(r"<td[^>]*?(?: data-value=\"([^\"]*)\")?>([^<]*)</td>", made.to_html())
+    assert cells == [("1200000.0", "1.2 M"), ("", "-")]
+    assert "1.2 M" in made.to_text()
+    assert "1200000" not in made.to_text()
 
 
 def test_numbers_stand_to_the_right_and_stay_whole_beside_long_prose() -> None:

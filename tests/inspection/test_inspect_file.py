@@ -16,12 +16,12 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
 from edgeprune.inspection.inspect_file import Inspection, inspect
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.printing import HOSTILE, check_printed
+from tests.support.profiles import changed_profile
 from tests.support.reading import count_bytes_of_values
 from tests.support.runtime_judge import RUNTIMES, outputs
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
@@ -169,9 +169,8 @@ def test_a_device_of_ones_own_says_by_its_encoding_whether_networks_run_sparsely
     tmp_path: Path,
 ) -> None:
     """A board with one instrument of its own, which says nothing of processors."""
-    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    own = tmp_path / "own.toml"
-    own.write_text(text.replace('targets = ["arm64-emulated", "ssh", "adb"]', 'targets = ["ssh"]'))
+    targets = ('targets = ["arm64-emulated", "ssh", "adb"]', 'targets = ["ssh"]')
+    own = changed_profile(tmp_path / "own.toml", "xnnpack-arm64", targets)
     network = next(network for network in FAMILY if network.name == "base")
     path = save_sparse(network.save(tmp_path / "m"), tmp_path / "sparse")
     assert inspect(path, own).sparse_inference == "all"

@@ -16,7 +16,6 @@ from edgeprune.core.errors import DataError, InputError, TfliteError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.keras_model.files import save_model
 from edgeprune.planning.plan_model import plan
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune_one_shot
 from edgeprune.targets.checks import Reference, Verdict, check_finite, check_outputs
@@ -25,6 +24,7 @@ from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import manifest_path
 from tests.support.architectures import build, samples
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
+from tests.support.profiles import changed_profile
 from tests.support.runtimes import RUNTIMES, has_wheel
 from tests.support.tflite_builder import Net
 from tests.support.tiny_tflite import fully_connected
@@ -121,9 +121,8 @@ def test_operators_that_are_too_new_and_a_wrong_number_format_fail(tmp_path: Pat
 
 
 def test_a_file_larger_than_the_flash_fails_with_both_numbers(tmp_path: Path) -> None:
-    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    own = tmp_path / "own.toml"
-    own.write_text(text.replace('flash_bytes = { value = "unknown"', "flash_bytes = { value = 500"))
+    flash = ('flash_bytes = { value = "unknown"', "flash_bytes = { value = 500")
+    own = changed_profile(tmp_path / "own.toml", "xnnpack-arm64", flash)
     path = fully_connected(tmp_path / "m.tflite", WEIGHTS)
     verdict = validate(path, load_profile(own))
     assert failed(verdict) == ["size"]
@@ -373,9 +372,8 @@ def test_a_sound_sparse_file_is_not_proven_without_the_instrument(tmp_path: Path
 def test_the_runtime_versions_of_a_profile_reach_the_gate(tmp_path: Path) -> None:
     network = {entry.name: entry for entry in FAMILY}["dws2_same"]
     broken = save_sparse(network.save(tmp_path / "dense.tflite"), tmp_path / "broken.tflite")
-    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    own = tmp_path / "own.toml"
-    own.write_text(text.replace('version = "2.14.0"', 'version = "2.15.0"'))
+    version = ('version = "2.14.0"', 'version = "2.15.0"')
+    own = changed_profile(tmp_path / "own.toml", "xnnpack-arm64", version)
 
     def said(device: Path | str) -> str:
         checks = validate(broken, device).checks

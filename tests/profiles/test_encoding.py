@@ -10,17 +10,12 @@ from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Core
 from edgeprune.profiles.encoding import rules_of, runtimes_of
 from edgeprune.profiles.facts import RequiredRuntime
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
+from tests.support.profiles import changed_profile
 
 
 def own_profile(folder: Path, old: str, new: str) -> Path:
-    """A copy of the xnnpack-arm64 profile with a piece of text replaced."""
-    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    assert text.count(old) == 1
-    path = folder / "own.toml"
-    path.write_text(text.replace(old, new))
-    return path
+    return changed_profile(folder / "own.toml", "xnnpack-arm64", (old, new))
 
 
 def test_the_runtimes_of_a_profile_are_values_in_its_order() -> None:

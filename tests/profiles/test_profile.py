@@ -7,19 +7,12 @@ from typing import Any
 import pytest
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
+from tests.support.profiles import changed_profile
 
 
 def own_profile(tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    """A copy of the edge-tpu profile with pieces of text replaced."""
-    text = (profile_folder() / "edge-tpu.toml").read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new, 1)
-    path = tmp_path / "own.toml"
-    path.write_text(text)
-    return path
+    return changed_profile(tmp_path / "own.toml", "edge-tpu", *changes)
 
 
 def test_a_profile_cannot_be_changed() -> None:
@@ -113,9 +106,8 @@ def test_a_goal_that_a_profile_does_not_serve_is_refused(tmp_path: Path) -> None
 def test_a_profile_that_is_hostile_is_refused_in_a_few_words(
     tmp_path: Path, value: str, said: str
 ) -> None:
-    path = tmp_path / "mine.toml"
-    shipped = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    path.write_text(shipped.replace("schema = 1", f"schema = {value}"))
+    changes = ("schema = 1", f"schema = {value}")
+    path = changed_profile(tmp_path / "mine.toml", "xnnpack-arm64", changes)
     with pytest.raises(ProfileError, match=said) as caught:
         load_profile(path)
     assert len(str(caught.value)) < 1000

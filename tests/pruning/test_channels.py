@@ -25,7 +25,7 @@ from edgeprune.pruning.channels.cost import CostModel, by_constants, find_ops
 from edgeprune.pruning.channels.distribution import Candidate, distribute_removal
 from edgeprune.pruning.channels.group import Group, find_groups
 from edgeprune.pruning.channels.importance import by_scores, eliminate, find_readers
-from edgeprune.pruning.channels.plan_removal import groups_of
+from edgeprune.pruning.channels.plan_removal import Evidence
 from edgeprune.pruning.channels.removal import build_smaller
 from edgeprune.pruning.channels.rule import Coupling, LayerCall
 from edgeprune.pruning.channels.statistics import measure_moments
@@ -111,6 +111,19 @@ def test_slices_of_a_copy_of_the_traced_network_follow_what_is_removed() -> None
         np.testing.assert_array_equal(first, second)
 
 
+def test_every_slice_keeps_its_most_important_channel_until_all_others_are_gone() -> None:
+    image = keras.Input((4, 4, 3))
+    x = L.Conv2D(16, 1, name="first")(image)
+    joined = L.Concatenate()([x, x[..., 3:5], x[..., 5:9]])
+    traced = trace(map_layers(keras.Model(image, L.Conv2D(4, 1, name="last")(joined))))
+    group = next(group for group in find_groups(traced) if len(group) == 6)
+    scores = np.arange(traced.channels, dtype=float)
+    order = Evidence((), {}, scores).order(group, 1).order
+    outputs = traced.made_by["first"]
+    assert group.channels[order].tolist() == outputs[[3, 5, 6, 7, 4, 8]].tolist()
+    assert Candidate(group, by_scores(scores[:6]), 1).allowed() == (6, 5, 4, 3, 2)
+
+
 def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() -> None:
     image = keras.Input((4, 6))
     x = L.LayerNormalization(name="norm")(L.Dense(16, name="first")(image))
@@ -126,6 +139,10 @@ def test_layer_normalization_keeps_its_result_if_what_goes_is_like_what_stays() 
     smaller = build_smaller(map_layers(model), traced, kept).model
     x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
     np.testing.assert_allclose(smaller(x), model(x), atol=1e-5)
+
+
+def groups_of(model: Any) -> tuple[Group, ...]:
+    return find_groups(trace(map_layers(model)))
 
 
 def removable(model: Any) -> dict[str, Group]:

@@ -7,13 +7,14 @@ import keras
 import numpy as np
 import pytest
 
+from edgeprune.core.mask import make_mask
 from edgeprune.core.pattern import NofM
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.interface import predict
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune_one_shot
-from edgeprune.pruning.permute import best_order, kept_weight, passages, permute_channels
+from edgeprune.pruning.permute import best_order, passages, permute_channels
 from tests.support.architectures import ARCHITECTURES, build, samples
 
 L = keras.layers
@@ -24,6 +25,10 @@ def structured(rows: int, channels: int) -> Any:
     generator = np.random.default_rng(0)
     scale = np.where(np.arange(channels) < channels // 2, 1.0, 0.05)
     return np.abs(generator.normal(size=(rows, channels))) * scale
+
+
+def kept_weight(weights: Any, pattern: NofM) -> float:
+    return float(weights[make_mask(weights, pattern, pattern.sparsity)].sum())
 
 
 def test_an_order_keeps_more_weight_and_is_an_order() -> None:

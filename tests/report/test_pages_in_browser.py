@@ -128,11 +128,9 @@ def test_a_heading_sorts_the_files_by_the_keyboard_and_says_how(
     page: Page, files: dict[str, Path]
 ) -> None:
     page.open(files["report"], 1400, "light")
-    column = (
-        "[...document.querySelectorAll('table.sortable tbody tr')].map((r) => r.cells[3].innerText)"
-    )
+    column = "[...document.querySelectorAll('.sortable tbody tr')].map((r) => r.cells[3].innerText)"
     assert page.ask(column) == ["50", "200", "100"]
-    heads = "[...document.querySelectorAll('table.sortable thead th')]"
+    heads = "[...document.querySelectorAll('.sortable thead th')]"
     page.ask(f"{heads}[2].querySelector('button').focus()")
     page.press("Tab", 9)
     for expected, said in (
@@ -143,6 +141,24 @@ def test_a_heading_sorts_the_files_by_the_keyboard_and_says_how(
         assert page.ask(column) == expected
         assert page.ask(f"{heads}.map((th) => th.getAttribute('aria-sort'))[3]") == said
     assert page.ask("document.querySelectorAll('[aria-sort]').length") == 1
+
+
+def test_what_a_search_tried_sorts_by_values_with_mouse_and_keyboard(
+    page: Page, files: dict[str, Path]
+) -> None:
+    page.open(files["search"], 1400, "light")
+    tried = "document.querySelector('details .sortable')"
+    page.ask(f"{tried}.closest('details').open = true")
+    costs = (
+        f"[...{tried}.querySelectorAll('tbody tr')].map((r) => Number(r.cells[2].dataset.value))"
+    )
+    heading = f"{tried}.querySelectorAll('thead button')[2]"
+    before = page.ask(costs)
+    page.ask(f"{heading}.click()")
+    assert page.ask(costs) == sorted(before) != before
+    page.ask(f"{heading}.focus()")
+    page.press("Enter", 13, "\r")
+    assert page.ask(costs) == sorted(before, reverse=True)
 
 
 def test_the_page_asks_for_nothing_from_outside(page: Page, files: dict[str, Path]) -> None:

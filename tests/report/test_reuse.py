@@ -18,12 +18,12 @@ import pytest
 from edgeprune.core import digest
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import load_model, save_model
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.report import one_device
 from edgeprune.report.compare import compare
 from edgeprune.report.report import DeviceReport, Report
 from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
+from tests.support.profiles import changed_profile
 
 pytestmark = pytest.mark.slow
 Done = list[tuple[str, str]]
@@ -44,8 +44,7 @@ def write_inputs(folder: Path) -> None:
     y = np.arange(60) % 2
     x = np.random.default_rng(0).normal(size=(60, 8, 8, 4)).astype(np.float32)
     np.savez(folder / "data.npz", x=x + y[:, None, None, None], y=y)
-    text = (profile_folder() / "edge-tpu.toml").read_text()
-    (folder / "own.toml").write_text(text.replace('name = "edge-tpu"', 'name = "own"'))
+    changed_profile(folder / "own.toml", "edge-tpu", ('name = "edge-tpu"', 'name = "own"'))
 
 
 def run(folder: Path, progress: Progress = no_progress, **options: Any) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 from edgeprune.report.search_chart import plot_front
 from edgeprune.report.search_page import search_page
@@ -54,8 +55,23 @@ def test_the_plot_has_dense_files_the_budget_and_what_was_tried() -> None:
     front = searched().fronts[0]
     chart = plot_front(front)
     assert chart is not None
-    for text in ("dense float32", "dense int8", "budget", "million instructions of one inference"):
-        assert text in chart.svg
+    shown = ("dense float32", "dense int8", "budget", "million instructions of one inference")
+    assert [text for text in (*shown, ": ship this", "--max-cost") if text in chart.svg] == [
+        *shown,
+        ": ship this",
+    ]
+
+
+def test_names_in_the_plot_stand_in_rows_of_their_own_the_leftmost_on_top() -> None:
+    chart = plot_front(searched().fronts[0], max_cost=3e6)
+    assert chart is not None
+    places = re.findall(
+        r'x="([\d.]+)" y="([\d.]+)"[^>]*>(?:dense [^<]*|[^<]*: ship this)</text>', chart.svg
+    )
+    heights = [float(y) for _, y in sorted(places, key=lambda place: float(place[0]))]
+    assert len(heights) == 4
+    assert min(low - high for high, low in pairwise(heights)) > 8
+    assert "--max-cost</text>" in chart.svg
 
 
 def test_without_labels_there_is_no_plot_but_a_page() -> None:

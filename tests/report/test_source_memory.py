@@ -1,4 +1,4 @@
-"""A source that is larger than the memory a process may take is gone through bit by bit."""
+"""A source that is larger than the memory a process may take is read bit by bit."""
 
 from __future__ import annotations
 

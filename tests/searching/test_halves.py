@@ -1,4 +1,4 @@
-"""Which half a labelled sample lies in hangs on its content, and on nothing else."""
+"""Which half a labelled sample lies in depends on its content, and on nothing else."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import Candidate, Finished, Stage
 from edgeprune.searching.known import Known
-from edgeprune.searching.refine import FINALISTS, GAP, front_of
+from edgeprune.searching.refine import ENOUGH, FINALISTS, GAP, front_of
 from edgeprune.searching.rounds import current_round, next_tasks
-from edgeprune.searching.space import FrontKey, Space, candidates
+from edgeprune.searching.space import CHANNEL_COSTS, FrontKey, Space, candidates
 from tests.support.pretended_search import (
     DENSE_COST,
     FRONT,
@@ -156,6 +156,31 @@ def test_neighbours_on_the_front_are_near_each_other_in_cost() -> None:
     front = [each for each in front_of(known.full) if each.cost <= DENSE_COST["int8"]]
     assert len(front) > 10
     assert all(high.cost / low.cost <= GAP for high, low in pairwise(front))
+
+
+LUCKY = 0.65
+
+
+class Lucky(Formula):
+    """Of the int8 files, one of those tried first keeps more than the dense one by chance."""
+
+    def accuracy(self, candidate: Candidate) -> float:
+        found = super().accuracy(candidate)
+        lucky = candidate.route == "int8-channels" and candidate.cost == LUCKY
+        return self.dense["float32"] - 0.0005 if lucky else found
+
+
+def test_levels_above_a_cheap_file_that_hardly_loses_are_tried_though_the_next_one_is_worse() -> (
+    None
+):
+    assert LUCKY in CHANNEL_COSTS
+    known = searched(Lucky(phone_space(), error=TABLES))
+    route = next(each for each in known.space.routes if each.route == "int8-channels")
+    levels = [each.level for each in known.family(route) if each.level >= LUCKY]
+    assert levels[0] == 1.0
+    assert levels[-1] == LUCKY
+    assert len(levels) > 3
+    assert all(above / below <= ENOUGH for above, below in pairwise(levels))
 
 
 def test_few_candidates_are_evaluated_in_full() -> None:

@@ -1,15 +1,33 @@
-"""Device profiles of a test's own: a rule or two on an imagined device, without a file."""
+"""Device profiles of a test's own: of an imagined device, or a shipped file with a change."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgeprune.core.pattern import Pattern
+from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import DeviceProfile
 
 TomlTable: TypeAlias = dict[str, Any]
 """A table as a profile's TOML file holds it."""
 UNKNOWN: TomlTable = {"value": "unknown", "source": "imagined"}
+
+
+def changed_profile(path: Path, name: str, *changes: tuple[str, str]) -> Path:
+    """Writes a copy of a shipped profile with pieces of its text replaced, each once."""
+    text = (profile_folder() / f"{name}.toml").read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def profile_on_core(path: Path, core: str) -> Path:
+    """Writes the phone's profile for another core."""
+    change = ('core = "cortex-a76"', f'core = "{core}"')
+    return changed_profile(path, "xnnpack-arm64", change)
 
 
 def rule(pattern: Pattern, **selection: Any) -> TomlTable:

@@ -15,7 +15,6 @@ from edgeprune.core.errors import TargetError
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import CORE_FEATURES, CORE_SINCE_QEMU, Core
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, ready
 from edgeprune.targets.arm64_emulated.choose import (
@@ -27,9 +26,9 @@ from edgeprune.targets.arm64_emulated.choose import (
 from edgeprune.targets.arm64_emulated.emulator import cached_emulator
 from edgeprune.targets.arm64_emulated.latest import LatestEmulator, cached_latest
 from edgeprune.targets.arm64_emulated.llvm_mca import LlvmMca
-from edgeprune.targets.arm64_emulated.target import installed_versions
 from edgeprune.targets.measuring import measure, readiness_for, targets_for
 from edgeprune.targets.missing import not_measured
+from tests.support.profiles import profile_on_core
 from tests.support.stand_in_emulators import (
     LATEST_LITERT,
     LITERT,
@@ -69,13 +68,6 @@ def latest() -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return fully_connected(tmp_path / "m.tflite", np.ones((8, 16), np.float32))
-
-
-def on_core(tmp_path: Path, core: str) -> Path:
-    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    path = tmp_path / "own.toml"
-    path.write_text(text.replace('core = "cortex-a76"', f'core = "{core}"'))
-    return path
 
 
 def test_every_core_is_known_to_one_of_the_emulators() -> None:
@@ -122,7 +114,7 @@ def test_without_the_newer_emulator_its_command_is_named(tmp_path: Path, model: 
     with pytest.raises(TargetError, match=f"LiteRT 2.3.0 is not installed. {COMMAND}"):
         measure([model], "xnnpack-arm64", runtime="LiteRT==2.3.0")
     with pytest.raises(TargetError, match=f"core neoverse-n2 needs .* {COMMAND}"):
-        measure([model], on_core(tmp_path, "neoverse-n2"))
+        measure([model], profile_on_core(tmp_path / "own.toml", "neoverse-n2"))
 
 
 @pytest.mark.usefixtures("first")
@@ -133,7 +125,7 @@ def test_the_command_line_ends_with_2_and_the_command(tmp_path: Path, model: Pat
         return " ".join(done.stderr.split())
 
     command = "edgeprune targets install arm64-emulated --latest"
-    assert command in said("--device", str(on_core(tmp_path, "neoverse-v1")))
+    assert command in said("--device", str(profile_on_core(tmp_path / "own.toml", "neoverse-v1")))
     assert command in said("--device", "xnnpack-arm64", "--runtime", "LiteRT==2.3.0")
     other = said("--device", "xnnpack-arm64", "--runtime", "LiteRT==9.9")
     assert "has these runtimes: tflite-runtime 2.14.0, LiteRT 2.1.6, LiteRT 2.3.0" in other
@@ -148,7 +140,9 @@ def test_the_command_line_ends_with_2_and_the_command(tmp_path: Path, model: Pat
 def test_a_sparse_file_is_not_proven_on_a_core_that_is_not_emulated(tmp_path: Path) -> None:
     from tests.targets.test_arm64_emulated import sparse_net
 
-    verdict = validate(sparse_net(tmp_path / "s.tflite"), on_core(tmp_path, "cortex-a710"))
+    verdict = validate(
+        sparse_net(tmp_path / "s.tflite"), profile_on_core(tmp_path / "own.toml", "cortex-a710")
+    )
     assert verdict.ok
     message = verdict.checks[-1].message
     assert "not proven on ARM64" in message
@@ -161,11 +155,6 @@ def test_the_first_emulator_alone_is_ready_and_says_nothing_of_the_other() -> No
     assert ARM64_EMULATED.readiness().detail == (
         "tflite-runtime 2.14.0, LiteRT 2.1.6 under QEMU 7.2.22"
     )
-    assert installed_versions() == {
-        "qemu": "7.2.22",
-        "tflite-runtime": "2.14.0",
-        "LiteRT": "2.1.6",
-    }
 
 
 @pytest.mark.usefixtures("latest")
@@ -175,8 +164,6 @@ def test_both_emulators_are_ready_with_what_each_runs() -> None:
         "tflite-runtime 2.14.0, LiteRT 2.1.6 under QEMU 7.2.22; "
         "LiteRT 2.3.0 and newer cores under QEMU 10.0.13"
     )
-    assert installed_versions("neoverse-n2")["qemu"] == "10.0.13"
-    assert installed_versions("cortex-a76")["qemu"] == "7.2.22"
 
 
 @pytest.mark.usefixtures("first")

@@ -20,7 +20,6 @@ from edgeprune.core.errors import ProfileError, TargetError
 from edgeprune.core.runtime import Runtime
 from edgeprune.core.terms import Core
 from edgeprune.inspection.validate_file import validate
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.arm64_emulated import ARM64_EMULATED, debian, target
 from edgeprune.targets.arm64_emulated.emulator import (
@@ -36,6 +35,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
+from tests.support.profiles import profile_on_core
 from tests.support.states import run_alone_and_in_a_row, run_stream
 from tests.support.tflite_builder import dense_net, prune
 from tests.support.tiny_tflite import fully_connected
@@ -134,14 +134,7 @@ def test_a_program_that_fails_or_is_missing_says_what_to_do() -> None:
 
 def test_a_core_that_is_not_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match=r"core.*cortex-a76"):
-        load_profile(own_profile(tmp_path, "max"))
-
-
-def own_profile(tmp_path: Path, core: str) -> Path:
-    text = (profile_folder() / "xnnpack-arm64.toml").read_text()
-    path = tmp_path / "own.toml"
-    path.write_text(text.replace('core = "cortex-a76"', f'core = "{core}"'))
-    return path
+        load_profile(profile_on_core(tmp_path / "own.toml", "max"))
 
 
 @pytest.mark.slow
@@ -254,7 +247,7 @@ class TestEmulated:
 
     def test_a_core_without_fp16_arithmetic_comes_with_a_warning(self, tmp_path: Path) -> None:
         path = sparse_net(tmp_path / "m.tflite")
-        profile = load_profile(own_profile(tmp_path, "cortex-a53"))
+        profile = load_profile(profile_on_core(tmp_path / "own.toml", "cortex-a53"))
         (found,) = measure([path], profile)
         assert "emulated cortex-a53" in found.runtime
         assert "stays dense on cortex-a53" in found.warnings[0]

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from edgeprune.cli import cli
 from edgeprune.conversion.convert import export
+from edgeprune.core import runtime
 from edgeprune.core.errors import TargetError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.profile import load_profile
@@ -37,7 +38,7 @@ COMMAND = "edgeprune targets install tflite-runtime"
 @pytest.fixture
 def without_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Has edgeprune's own Python lack the reference, as Python 3.13 does; yields the cache."""
-    known = own_environment.installed_version
+    known = runtime.installed_version
 
     def installed_version(package: str) -> str | None:
         return None if package == REFERENCE.runtime else known(package)

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli import cli
+from edgeprune.core.runtime import installed_version
 from edgeprune.targets import host
 from edgeprune.targets.find import TARGETS
 from edgeprune.targets.host import installed_runtimes
@@ -18,7 +19,6 @@ from edgeprune.targets.surroundings import (
     PACKAGES,
     found_runtimes,
     impersonal,
-    installed,
     memory,
     surroundings,
 )
@@ -37,7 +37,7 @@ def test_the_document_names_versions_instruments_and_the_computer() -> None:
     assert content["edgeprune"] == version("edgeprune")
     assert content["python"] == f"CPython {platform.python_version()}"
     assert content["machine"] == platform.machine()
-    assert content["packages"] == {name: installed(name) for name in PACKAGES}
+    assert content["packages"] == {name: installed_version(name) for name in PACKAGES}
     targets = content["targets"]
     assert isinstance(targets, list)
     assert [target["target"] for target in targets] == list(TARGETS)

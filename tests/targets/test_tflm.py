@@ -14,7 +14,6 @@ from edgeprune.cli import cli
 from edgeprune.core.errors import CheckError, TargetError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.facts import Limit, TflmSettings
-from edgeprune.profiles.folder import profile_folder
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.child import run_worker
@@ -28,6 +27,7 @@ from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.draft import load, pack, write
 from edgeprune.tflite.op_versions import op_versions
 from tests.support.gate_networks import save_sparse
+from tests.support.profiles import changed_profile
 from tests.support.runtimes import RUNTIMES
 from tests.support.small_nets import chain, two_of_four
 from tests.support.states import run_alone_and_in_a_row, run_stream
@@ -304,11 +304,9 @@ def test_without_the_package_it_says_how_to_install_it(
 
 
 def own_profile(path: Path, arena_bytes: int) -> Path:
-    text = (profile_folder() / "cortex-m-tflm.toml").read_text(encoding="utf-8")
     unknown = 'arena_bytes = { value = "unknown"'
-    assert unknown in text
-    path.write_text(text.replace(unknown, f"arena_bytes = {{ value = {arena_bytes}"))
-    return path
+    known = f"arena_bytes = {{ value = {arena_bytes}"
+    return changed_profile(path, "cortex-m-tflm", (unknown, known))
 
 
 def test_validate_ends_with_1_where_the_arena_is_too_small(tmp_path: Path) -> None:

@@ -83,8 +83,6 @@ def test_a_whole_network_says_which_operators_skip_zeros(tmp_path: Path) -> None
     inside = {row.op for row in verdict.ops if row.in_cluster}
     assert skipping == {"CONV_2D"}
     assert {"PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN"} == inside
-    assert {row.cluster for row in verdict.ops} == {0, None}
-    assert verdict.enough_zeros
 
 
 def test_the_operator_that_cuts_a_network_is_named_with_a_remedy(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Layer:
     floating: Operator
     limits: tuple[float, float]
     weights: Tensor | None
-    """Its weights where no other operator reads them and they may be rounded anew; else None."""
+    """Its weights where no other operator reads them and they may be rounded again; else None."""
     kept: Tensor | None
     """The float weights in their place."""
 
@@ -83,7 +83,7 @@ def _layers(
 def _weights(
     edit: Edit, operator: Operator, floating: Graph, maker: Operator
 ) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """The weights of an operator and of its float twin, where they may be rounded anew."""
+    """The weights of an operator and of its float twin, where they may be rounded again."""
     if operator.op not in ROUNDED or maker.op != operator.op:
         return None, None
     given = edit.main.tensors[operator.inputs[0]]

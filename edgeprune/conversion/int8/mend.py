@@ -64,7 +64,7 @@ class Mended:
     rounding: Part
     """Each judged with those before it; the biases are corrected with the weights rounded too."""
     noise: tuple[LayerNoise, ...] = ()
-    """Of every layer that was measured, in the order of execution, in the file as it is."""
+    """Noise of every measured layer in the finished file, in the order of execution."""
 
     def __str__(self) -> str:
         named = {

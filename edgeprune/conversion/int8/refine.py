@@ -193,9 +193,9 @@ def _correct(stream: Stream, layer: Layer, wanted: Array) -> None:
 def signals(
     draft: Draft, floating: Draft, samples: Mapping[str, Array]
 ) -> Iterator[tuple[Layer, float | None]]:
-    """Of every layer, how far what it gives is above its error, in decibels.
+    """The signal-to-noise ratio of every layer's output, in decibels.
 
-    The error has those of all layers before it.
+    The noise includes that of all layers before it.
     """
     stream, layers = stream_of(draft, samples, delegates=False), by_operator(draft, floating)
     outputs = stream_of(floating, samples, delegates=True)

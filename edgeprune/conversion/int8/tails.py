@@ -28,7 +28,7 @@ _WORKER = Path(__file__).with_name("tail_worker.py")
 
 
 def measure_tails(graph: Graph, samples: Mapping[str, Array]) -> tuple[ActivationTail, ...]:
-    """Of every int8 activation its range and the quantile of its values.
+    """The range of every int8 activation and the quantile of its values.
 
     Args:
       graph: an int8 file.

@@ -42,7 +42,7 @@ class Live:
     tensor: KerasTensor
     shape: Shape
     imaginary: KerasTensor = None
-    """Of complex numbers, whose real parts are `tensor`; None for all others."""
+    """The imaginary parts of complex numbers, whose real parts are `tensor`; else None."""
 
 
 class Building:
@@ -175,7 +175,7 @@ class Site:
     operator: Operator
     building: Building
     name: str
-    """Of the layer that stands for the operator."""
+    """Name of the layer that the operator becomes."""
 
     @property
     def options(self) -> Any:

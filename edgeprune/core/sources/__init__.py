@@ -2,7 +2,7 @@
 
 `open_source` takes all that `--data` takes and all that the verbs take in Python. What it gives is
 read as it is used (`core.data.Source`): a `Table` knows its length and reads any rows, a `Stream`
-is gone through from its beginning.
+is read from its beginning.
 """
 
 from edgeprune.core.sources.open import (

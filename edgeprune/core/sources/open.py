@@ -113,7 +113,7 @@ def open_split(
       scale: as of `open_source`.
 
     Raises:
-      DataError: as `open_source`, or a stream can be gone through only once.
+      DataError: as `open_source`, or a stream can be read only once.
     """
     everything, test = open_with_test(given, ports, validation=validation, scale=scale)
     return hold_out(everything) if test is None else Split(everything, test)
@@ -219,7 +219,7 @@ def _in_memory(source: AnySource) -> Data | Table:
 def _require_again(stream: Stream) -> None:
     if not stream.again:
         raise DataError(
-            f"{stream.subject}: expected samples that can be gone through more than once, since "
+            f"{stream.subject}: expected samples that can be read more than once, since "
             "some of them measure accuracy. Received: "
             f"{with_article(type(stream.given).__name__)}. Give arrays, a tf.data.Dataset or a "
             "PyDataset."
@@ -238,7 +238,7 @@ def _opened(given: Any, scale: Scale) -> _Opened:
 
 @dataclass(frozen=True)
 class _Calls:
-    """What a function yields, which is called again each time that it is gone through."""
+    """What a function yields, which is called again each time that it is read."""
 
     function: str
 
@@ -247,7 +247,7 @@ class _Calls:
 
 
 def _called(function: str) -> Any:
-    """What a function gives, in a form that can be gone through more than once."""
+    """What a function gives, in a form that can be read more than once."""
     given = call_function(function)
     return _Calls(function) if isinstance(given, Iterator) else given
 

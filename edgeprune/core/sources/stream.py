@@ -1,4 +1,4 @@
-"""Samples that are gone through from their beginning: data sets, batches by index, generators."""
+"""Samples that are read from their beginning: data sets, batches by index, generators."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Stream:
 
     @property
     def again(self) -> bool:
-        """Whether it can be gone through more than once."""
+        """Whether it can be read more than once."""
         return self.by_index or iter(self.given) is not self.given
 
     def some(self, count: int) -> Data:

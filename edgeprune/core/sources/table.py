@@ -23,7 +23,7 @@ class Column(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all samples, `[n, ...]`."""
+        """Shape of all samples, `[n, ...]`."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class ArrayColumn:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all samples, `[n, ...]`."""
+        """Shape of all samples, `[n, ...]`."""
         return self.array.shape
 
     @property

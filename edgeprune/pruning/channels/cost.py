@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.terms import Numerics
@@ -23,8 +22,6 @@ from edgeprune.pruning.channels.group import Group
 from edgeprune.pruning.channels.operation import Op, operation_at
 from edgeprune.pruning.channels.rule import pixels_of
 from edgeprune.pruning.channels.trace import Trace, TracedMatrix
-
-Counts = npt.NDArray[np.int64]
 
 
 def find_ops(trace: Trace, counted: Mapping[str, str]) -> tuple[Op, ...]:
@@ -79,7 +76,7 @@ class Cost:
     macs: float
     """Multiplications of one inference, unpadded."""
     latency: float
-    """Of one inference, in the unit of a `Price`: multiplications, padded, plus bytes moved in
+    """Cost of one inference in the unit of a `Price`: padded multiplications plus bytes moved in
     equivalent multiplications; or executed instructions."""
     stored: float
     """Bytes of weights, padded."""

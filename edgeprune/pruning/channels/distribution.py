@@ -44,7 +44,7 @@ class Candidate:
     def allowed(self) -> tuple[int, ...]:
         """The numbers of channels that may stay, descending: all, then whole steps."""
         size, step = len(self.group), self.step
-        fewest = max(step, MIN_KEPT * size)
+        fewest = max(step, MIN_KEPT * size, len(self.group.parts))
         below = range(size - 1 - (size - 1) % step, 0, -step)
         return (size, *(count for count in below if count >= fewest))
 

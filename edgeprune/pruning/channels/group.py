@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +51,9 @@ class Group:
     members: tuple[Member, ...]
     frozen: str = ""
     """Why the channels must stay; empty if they may be removed."""
+    parts: tuple[Labels, ...] = ()
+    """Indices into `channels` of those that a tensor, such as a slice, has without the others; one
+    of each part has to stay, as no runtime takes a tensor without channels."""
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -92,10 +96,31 @@ def find_groups(trace: Trace) -> tuple[Group, ...]:
     alike: dict[tuple[tuple[tuple[int, int], ...], str], list[int]] = defaultdict(list)
     for label, found in places.items():
         alike[tuple(found), trace.frozen.get(label, "")].append(label)
-    return tuple(
+    groups = [
         _group(trace, key, reason, np.array(sorted(labels)))
         for (key, reason), labels in sorted(alike.items(), key=lambda item: item[0][0][0][0])
-    )
+    ]
+    parts = _parts(trace, groups)
+    return tuple(replace(group, parts=parts.get(at, ())) for at, group in enumerate(groups))
+
+
+def _parts(trace: Trace, groups: Sequence[Group]) -> dict[int, tuple[Labels, ...]]:
+    """The parts of groups that tensors have, each once, by the group's index."""
+    owner = np.full(trace.channels, -1)
+    place = np.zeros(trace.channels, int)
+    for at, group in enumerate(groups):
+        owner[group.channels], place[group.channels] = at, np.arange(len(group))
+    found: dict[int, dict[bytes, Labels]] = defaultdict(dict)
+    tensors = {t.labels.tobytes(): t.labels for made in trace.outputs.values() for t in made}
+    for labels in tensors.values():
+        held = np.unique(labels)
+        among, counts = np.unique(owner[held], return_counts=True)
+        if among[0] < 0 or any(n == len(groups[at]) for at, n in zip(among, counts, strict=True)):
+            continue  # it keeps what no group removes
+        at = int(among[counts.argmax()])
+        part = place[held[owner[held] == at]]
+        found[at][part.tobytes()] = part
+    return {at: tuple(parts.values()) for at, parts in found.items()}
 
 
 def _group(

@@ -276,3 +276,16 @@ def by_scores(scores: Array) -> Elimination:
     """The elimination of channels with independent losses `[n]`."""
     order = np.argsort(scores, kind="stable")
     return Elimination(order, scores[order])
+
+
+def parts_last(found: Elimination, parts: Sequence[Labels]) -> Elimination:
+    """The elimination in which the most important channel of each part goes after all others.
+
+    Args:
+      found: of a group.
+      parts: of the group, see `Group.parts`.
+    """
+    rank = np.argsort(found.order)
+    held = np.unique([rank[part].max() for part in parts]).astype(int)
+    places = np.concatenate([np.setdiff1d(np.arange(len(rank)), held), held])
+    return Elimination(found.order[places], found.losses[places])

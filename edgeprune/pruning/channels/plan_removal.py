@@ -16,7 +16,7 @@ from edgeprune.core.plan import LayerPlan, Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.spelling import with_article
 from edgeprune.keras_model.copies import copy_model
-from edgeprune.keras_model.layers import LayerMap, Model, can_rebuild, map_layers
+from edgeprune.keras_model.layers import LayerMap, can_rebuild, map_layers
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.channels.choice import kept_by_plan, multiple_of, outputs_of, with_reasons
 from edgeprune.pruning.channels.correction import correct_weights
@@ -35,6 +35,7 @@ from edgeprune.pruning.channels.importance import (
     eliminate,
     find_makers,
     find_readers,
+    parts_last,
 )
 from edgeprune.pruning.channels.removal import InputsLeft, Kept, build_smaller, inputs_left
 from edgeprune.pruning.channels.rule import ChannelRule
@@ -67,11 +68,12 @@ class Evidence:
         """The order in which a group's channels are removed; cached, since it may take long."""
         key = group.channels.tobytes(), at_once
         if key not in self.orders:
-            self.orders[key] = (
+            found = (
                 eliminate(group, self.readers, at_once)
                 if self.scores is None
                 else by_scores(self.scores[group.channels])
             )
+            self.orders[key] = parts_last(found, group.parts)
         return self.orders[key]
 
 
@@ -107,26 +109,14 @@ def gather_evidence(
     return Evidence(readers, moments, scores)
 
 
-def groups_of(model: Model, rules: ChannelRules = NO_RULES) -> tuple[Group, ...]:
-    """The groups of channels of a model that must be removed together.
-
-    Args:
-      model: Sequential or Functional, nested models opened.
-      rules: rules for custom layers, by their class.
-    """
-    return find_groups(trace(map_layers(model), rules))
-
-
 def plan_removal(
     mapped: LayerMap,
     profile: DeviceProfile,
     made: Plan,
     *,
     data: Data | None = None,
-    importance: Importance | None = None,
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
-    progress: Progress = no_progress,
 ) -> Plan:
     """Completes a plan: how many channels of each layer are removed, or why none are.
 
@@ -135,26 +125,16 @@ def plan_removal(
       profile: the device, which gives the cost of channels.
       made: a plan whose rows allow layers to lose channels.
       data: calibration data; without it, importance is magnitude.
-      importance: criterion of importance; see `gather_evidence`.
-      evidence: measurements made on this model before, replacing `data` and `importance`.
+      evidence: measurements made on this model before, replacing `data`.
       rules: rules for custom layers, by their class.
-      progress: called after each batch.
 
     Returns:
       A new plan.
 
     Raises:
-      DataError, ModelError: as `gather_evidence`.
+      ModelError: a weight is not finite.
     """
-    found = find_removable(
-        mapped,
-        made,
-        data=data,
-        importance=importance,
-        evidence=evidence,
-        rules=rules,
-        progress=progress,
-    )
+    found = find_removable(mapped, made, data=data, evidence=evidence, rules=rules)
     if isinstance(found, Plan):
         return found
     distribution = distribute_removal(
@@ -195,14 +175,13 @@ def find_removable(
     made: Plan,
     *,
     data: Data | None = None,
-    importance: Importance | None = None,
     evidence: Evidence | None = None,
     rules: ChannelRules = NO_RULES,
     progress: Progress = no_progress,
 ) -> Removable | Plan:
     """What a plan lets be removed; the plan that removes nothing, with the reason, if that is so.
 
-    Arguments and errors are those of `plan_removal`.
+    Arguments and errors are those of `plan_removal`; `progress` is called after each batch.
     """
     if not can_rebuild(mapped.model):
         kind = with_article(type(mapped.model).__name__)
@@ -211,7 +190,7 @@ def find_removable(
     traced = trace(mapped, rules)
     rows = {row.path: row for row in made.layers}
     groups = with_reasons(find_groups(traced), rows)
-    evidence = evidence or gather_evidence(mapped, traced, data, importance, progress)
+    evidence = evidence or gather_evidence(mapped, traced, data, None, progress)
     return Removable(made, traced, groups, tuple(_candidates(groups, rows, evidence)))
 
 
@@ -369,7 +348,7 @@ def remove_planned(
 
 
 def remove_any(mapped: LayerMap, plan: Plan, rules: ChannelRules = NO_RULES) -> LayerMap:
-    """Removes as many channels as a plan asks for, no matter which: what a network costs hangs on
+    """Removes as many channels as a plan asks for, whichever they are: a network's cost depends on
     its shapes alone.
 
     Raises:

@@ -63,11 +63,6 @@ class Gram(ABC):
     def inverse_work(self) -> float:
         """Approximate number of floating-point operations of `inverse`."""
 
-    @property
-    @abstractmethod
-    def times_work(self) -> float:
-        """Approximate number of floating-point operations of `times`, per row."""
-
 
 @dataclass(frozen=True)
 class WholeGram(Gram):
@@ -122,11 +117,6 @@ class WholeGram(Gram):
     def inverse_work(self) -> float:
         """`n**3 / 3`, the Cholesky factorisation."""
         return len(self.matrix) ** 3 / 3
-
-    @property
-    def times_work(self) -> float:
-        """`2 * n**2`."""
-        return 2.0 * len(self.matrix) ** 2
 
 
 @dataclass(frozen=True)
@@ -185,8 +175,3 @@ class FactoredGram(Gram):
         """Building and factoring the matrix `[positions, positions]`."""
         positions, width = self.factor.shape
         return 2.0 * positions**2 * width + positions**3 / 3
-
-    @property
-    def times_work(self) -> float:
-        """Two products with the factor."""
-        return 4.0 * self.factor.size

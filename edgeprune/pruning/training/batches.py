@@ -37,7 +37,7 @@ def stream_batches(
     """The batches of a stream: as they were given, where that is what `fit` takes.
 
     Single samples are put together, and what must be scaled or held out is. A data set that does
-    not know its length is gone through once to learn it.
+    not know its length is read once to learn it.
 
     Args:
       stream: the samples.

@@ -23,6 +23,7 @@ from edgeprune.conversion.lift.parts import before_islands, learning_outputs
 from edgeprune.core.errors import InputError
 from edgeprune.keras_model.interface import softmax_ends
 from edgeprune.keras_model.layers import Model
+from edgeprune.pruning.training.losses import Losses, loss_of_each, own_losses
 
 OutputKind: TypeAlias = Literal["logits", "probabilities", "values"]
 """What an output of a model holds."""
@@ -216,7 +217,7 @@ def output_distance(teacher: Any, student: Any, kind: OutputKind, temperature: f
     return temperature**2 * keras.ops.mean(divergence)
 
 
-def output_kinds(model: Model, loss: Any = None) -> tuple[OutputKind, ...]:
+def output_kinds(model: Model, loss: Losses | None = None) -> tuple[OutputKind, ...]:
     """The kinds of a model's outputs, in its order.
 
     The output of a softmax holds probabilities. Others hold logits if the model is trained with a
@@ -225,28 +226,22 @@ def output_kinds(model: Model, loss: Any = None) -> tuple[OutputKind, ...]:
 
     Args:
       model: compiled or not.
-      loss: the Keras loss that replaces its own, if one does.
+      loss: what replaces its own, if anything does.
     """
     ends = softmax_ends(model)
-    replaced = loss is not None
-    losses = [_over_classes(loss)] * len(ends) if replaced else _class_losses(model, len(ends))
+    losses = _class_losses(model, loss, len(ends))
     return tuple(
         "probabilities" if softmax else "logits" if classes else "values"
         for softmax, classes in zip(ends, losses, strict=True)
     )
 
 
-def _class_losses(model: Model, outputs: int) -> list[bool]:
+def _class_losses(model: Model, loss: Losses | None, outputs: int) -> list[bool]:
     """Whether each output is trained with a categorical loss."""
-    if not model.compiled:
+    if loss is None and not model.compiled:
         return [outputs == 1] * outputs
-    names = list(getattr(model, "output_names", None) or [])
-    given = model.loss
-    if isinstance(given, dict):
-        given = [given.get(name) for name in names]
-    elif not isinstance(given, list | tuple):
-        given = [given] * outputs
-    return [_over_classes(loss) for loss in given] if len(given) == outputs else [False] * outputs
+    found = own_losses(model) if loss is None else loss_of_each(loss, outputs)
+    return list(map(_over_classes, found))
 
 
 def _over_classes(loss: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -43,7 +44,7 @@ def describe_run(
         "epochs": training.epochs,
         "batch size": training.batch_size,
         "learning rate": training.learning_rate,
-        "loss": training.loss,
+        "loss": dict(training.loss) if isinstance(training.loss, Mapping) else training.loss,
         "augment": training.augment,
         "distillation": asdict(training.distillation),
         "seed": training.seed,

@@ -16,7 +16,14 @@ from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.files import lost_compilation
 from edgeprune.keras_model.interface import call_model, output_names, output_packer, own_training
 from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.training.losses import Loss, has_own_loss, loss_name, replacing_loss
+from edgeprune.pruning.training.losses import (
+    Losses,
+    has_own_loss,
+    loss_name,
+    loss_of_each,
+    own_losses,
+    replacing_loss,
+)
 from edgeprune.pruning.training.settings import Training
 
 TRIED = 8
@@ -55,6 +62,8 @@ def check_training(model: Model, data: Any, training: Training) -> None:
     _require_loss(model, training)
     if own_training(model):
         return
+    if data is not None and training.loss is None:
+        _require_default(model)
     loss = replacing_loss(model, data, training.loss)
     for samples in (data, training.validation):
         if isinstance(samples, Data | Table) and samples.labelled:
@@ -73,48 +82,43 @@ def _require_loss(model: Model, training: Training) -> None:
         )
 
 
-def check_labels(model: Model, data: Data | Table, loss: Loss | None) -> None:
+def _require_default(model: Model) -> None:
+    names = output_names(model)
+    if len(names) > 1 and not has_own_loss(model):
+        each = " ".join(f"--loss {name}=NAME" for name in names)
+        raise ModelError(
+            f"{model.name}: expected a loss for each of its {len(names)} outputs, which have no "
+            f"default loss. Received: none. Name them ({each}, or one for all with --loss NAME; "
+            "`loss` of `Training`), or compile a Keras model with its losses before saving. "
+            "Without `y` training follows the dense model."
+        )
+
+
+def check_labels(model: Model, data: Data | Table, loss: Losses | None) -> None:
     """Checks that labels fit a loss.
 
     Args:
       model: a built Keras model.
       data: samples with labels.
-      loss: the loss of every output; None for the one that the model is compiled with.
+      loss: that replaces the one that the model is compiled with; None if none does.
 
     Raises:
-      ModelError: the model has several outputs, and the default loss.
       DataError: labels do not fit; the message names what was expected.
     """
     outputs = keras.tree.flatten(_output_shapes(model, data))
     names, labels = output_names(model), data.labels
-    if len(outputs) > 1 and not has_own_loss(model) and loss_name(loss) == _SPARSE:
-        raise ModelError(
-            f"{model.name}: expected a compiled model, since one with {len(outputs)} outputs has "
-            "no default loss. Compile it with its losses before saving, or name a loss for all "
-            "(--loss NAME; `loss` of `Training`). Without `y` training follows the dense model."
-        )
     if len(labels) != len(outputs):
         wanted = ", ".join(f"y_{name}" for name in names)
         raise DataError(
             f"`y`: expected labels for each of the {len(outputs)} outputs ({wanted}). Received: "
             f"{len(labels)}."
         )
-    losses = [loss] * len(outputs) if loss is not None else _own_losses(model, names)
+    losses = own_losses(model) if loss is None else loss_of_each(loss, len(outputs))
     subjects = ["`y`"] if len(outputs) == 1 else [f"`y_{name}`" for name in names]
     for subject, array, output, one in zip(subjects, labels, outputs, losses, strict=True):
         _check_output(subject, np.asarray(array), tuple(output.shape), one)
     if loss is None:
         _try_one_batch(model, data)
-
-
-def _own_losses(model: Model, names: tuple[str, ...]) -> list[Loss | None]:
-    """The compiled loss of each output; None for an output that has none, or where it is hidden."""
-    given = model.loss
-    if isinstance(given, dict):
-        return [given.get(name) for name in names]
-    if isinstance(given, list | tuple):
-        return list(given) if len(given) == len(names) else [None] * len(names)
-    return [given] * len(names)
 
 
 def _check_output(subject: str, labels: Array, output: tuple[int | None, ...], loss: Any) -> None:

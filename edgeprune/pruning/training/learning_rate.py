@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from edgeprune.keras_model.interface import output_packer
 from edgeprune.keras_model.layers import Model
-from edgeprune.pruning.training.losses import loss_name, replacing_loss
+from edgeprune.pruning.training.losses import Loss, Losses, loss_name, replacing_loss
 
 LEARNING_RATE = 3e-3
 """Peak learning rate if neither the caller nor the model's optimizer gives one."""
@@ -25,7 +27,7 @@ def compile_for_training(
     learning_rate: float | None,
     total_steps: int,
     share: float,
-    loss: Any = None,
+    loss: Losses | None = None,
 ) -> None:
     """Compiles a model for training if necessary, and sets a learning-rate schedule, in place.
 
@@ -43,10 +45,11 @@ def compile_for_training(
     """
     if loss is not None or not trainee.compiled:
         optimizer = trainee.optimizer if trainee.compiled else None
+        chosen = replacing_loss(model, None, None) if loss is None else loss
         trainee.compile(
             optimizer or keras.optimizers.Adam(share * LEARNING_RATE),
-            replacing_loss(model, None, None) if loss is None else loss,
-            metrics=["accuracy"] if "crossentropy" in (loss_name(loss) or "crossentropy") else None,
+            _for_compile(model, chosen, lambda one: one),
+            metrics=_for_compile(model, chosen, _metric),
         )
     own = trainee.optimizer.get_config().get("learning_rate")
     used_up = any(_was_trained(given) for given in (model, teacher))
@@ -55,6 +58,15 @@ def compile_for_training(
     peak = learning_rate or (share * _highest_rate(own) if isinstance(own, dict) else own)
     if isinstance(peak, float):
         trainee.optimizer.learning_rate = learning_rate_schedule(peak, total_steps)
+
+
+def _for_compile(model: Model, loss: Losses, of: Callable[[Loss], Any]) -> Any:
+    """Something of the loss of every output, in the structure that the model gives."""
+    return output_packer(model)([of(one) for one in loss]) if isinstance(loss, tuple) else of(loss)
+
+
+def _metric(loss: Loss) -> list[str] | None:
+    return ["accuracy"] if "crossentropy" in (loss_name(loss) or "crossentropy") else None
 
 
 def rate_share(sparsity: float) -> float:

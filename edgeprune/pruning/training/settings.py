@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from edgeprune.core.errors import InputError
 from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.feed import Augment
+from edgeprune.pruning.training.losses import NamedLoss
 from edgeprune.pruning.training.schedule import Schedule
 from edgeprune.pruning.training.tensorboard import require_tensorboard
 
@@ -33,13 +34,15 @@ class Training:
     """
 
     epochs: int
-    """Times that the data is gone through, at least 1."""
+    """Epochs: how often the data is read, at least 1."""
     batch_size: int = 64
     """Samples in a batch; batches that come ready-made keep theirs."""
     learning_rate: float | None = None
     """Peak learning rate; if None, the model's own optimizer says it, else Adam's default."""
-    loss: str | None = None
-    """Name of a Keras loss that replaces the one that the model is compiled with."""
+    loss: NamedLoss | None = None
+    """Name of a Keras loss that replaces the one that the model is compiled with; of several
+    outputs for all, or a dict with a name for each, in which those may be left out whose compiled
+    loss is kept. All outputs then count alike."""
     augment: Augment = "none"
     """"flip-shift" flips images at random and moves them by up to 4 pixels."""
     start: Start = "auto"
@@ -67,7 +70,7 @@ class Training:
     """Folder for the state at the end of each epoch; its parent must exist."""
     resume: bool = False
     """Continue from the state in `checkpoint`, if there is one. Arrays give the very same result as
-    a run without interruption; batches made elsewhere are gone through as they come."""
+    a run without interruption; batches made elsewhere are taken as they come."""
     tensorboard: Path | None = None
     """Folder to write losses, metrics and the sparsity of every mask to."""
     tell_epoch: Callable[[EpochRecord], None] | None = None

@@ -13,7 +13,7 @@ from edgeprune.core.errors import CheckError, ModelError
 from edgeprune.keras_model.copies import compile_as, copy_layer, copy_model, rebuild
 from edgeprune.keras_model.layers import Layer, Model, can_rebuild, is_model
 from edgeprune.pruning.training.quantized.model import QuantizedModel
-from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude, wrappers
+from edgeprune.pruning.training.wrapper import PrunedModel, PruneLowMagnitude, unwrapped, wrappers
 
 OUTPUT_TOLERANCE = 1e-6
 """Largest difference of outputs, relative to the largest output."""
@@ -99,7 +99,7 @@ def _strip_model(model: Model) -> Model:
     pairs: list[tuple[Layer, Layer]] = []
 
     def replace(layer: Layer) -> Layer:
-        copy = copy_layer(_inner(layer))
+        copy = copy_layer(unwrapped(layer))
         pairs.append((layer, copy))
         return copy
 
@@ -109,13 +109,9 @@ def _strip_model(model: Model) -> Model:
     return stripped
 
 
-def _inner(layer: Layer) -> Layer:
-    return layer.layer if isinstance(layer, PruneLowMagnitude) else layer
-
-
 def _without_wrapper(layer: Layer) -> Layer:
     """A new plain layer (or subclassed model)."""
-    inner = _inner(layer)
+    inner = unwrapped(layer)
     copy = copy_layer(inner)
     if inner.built:
         if not copy.built:
@@ -126,7 +122,7 @@ def _without_wrapper(layer: Layer) -> Layer:
 
 def _carry_weights(layer: Layer, copy: Layer) -> None:
     """Copies the weights of a layer, with the masks applied."""
-    inner = _inner(layer)
+    inner = unwrapped(layer)
     if not getattr(inner, "weights", None):
         return
     masked: dict[int, Any] = {}

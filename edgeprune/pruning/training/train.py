@@ -322,7 +322,7 @@ def _chosen_start(start: Start, data: AnySource, schedule: Schedule | None) -> S
     """Where training starts.
 
     Raises:
-      InputError: the one-shot solution is asked for, of samples that can be gone through once only.
+      InputError: the one-shot solution is asked for, of samples that can be read once only.
     """
     again = _is_seen_again(data)
     if start == "one-shot" and isinstance(data, Stream) and not again:

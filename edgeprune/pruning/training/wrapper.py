@@ -235,6 +235,11 @@ class PrunedModel(keras.Model):
         return cls(wrapper, name=config.get("name"))
 
 
+def unwrapped(layer: Any) -> Any:
+    """The layer itself, of one that is wrapped for pruning; any other operation as it is."""
+    return layer.layer if isinstance(layer, PruneLowMagnitude) else layer
+
+
 def wrappers(model: Model | Layer) -> tuple[PruneLowMagnitude, ...]:
     """Every wrapper in a model or layer, at any depth, each once; a wrapper includes itself."""
     layers = layers_inside(model)

@@ -33,7 +33,7 @@ class TensorFacts:
     shape: tuple[int, ...]
     dtype: str
     scale: np.float32 | None = None
-    """Of a quantized one: a value is `(number - zero_point) * scale`."""
+    """Scale of a quantized tensor: a value is `(number - zero_point) * scale`."""
     zero_point: int = 0
     pixels: Pixels | None = None
     """What becomes of the pixels of a picture; None where it takes none."""

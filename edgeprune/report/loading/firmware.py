@@ -26,7 +26,7 @@ class Firmware:
 
     arena: FirmwareArena
     methods: tuple[str, ...]
-    """Of TensorFlow Lite Micro's resolver, in the order of first use."""
+    """Methods of TensorFlow Lite Micro's resolver, in the order of first use."""
     unknown: tuple[str, ...]
     """Operators that it does not have."""
     variables: int

@@ -22,7 +22,8 @@ _CHANNELS = (1, COLOURS)
 _NOTHING_SAID = "the file does not say"
 _FROM_0_TO_1 = (0.0, 255.0)
 _TOLERANCE = 0.2
-"""Of the span of scaled pixels: calibration sees few samples, and none need be black or white."""
+"""Tolerance, as a part of the span of scaled pixels: few samples are seen in calibration, and
+none need be black or white."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-// Headings of a table in class `sortable` become buttons that sort its rows, also by keyboard.
-for (const table of document.querySelectorAll("table.sortable")) {
+// Headings of a table within class `sortable` become buttons that sort its rows, also by keyboard.
+for (const table of document.querySelectorAll(".sortable table")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const key = (row, place) => {
     const cell = row.cells[place], value = cell.dataset.value;
@@ -17,7 +17,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
         const without = absent(a, place) - absent(b, place);
         if (without) return without;
         const x = key(a, place), y = key(b, place);
-        return sign * (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y)));
+        return sign * (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true }));
       });
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");

@@ -197,7 +197,7 @@ class _Build:
     def remedy(self) -> str:
         unfinished = unfinished_folder(cached_qemu().folder)
         return (
-            f"Run again: {LATEST_COMMAND} (it goes on from there; to begin anew, remove "
+            f"Run again: {LATEST_COMMAND} (it goes on from there; to start over, remove "
             f"{unfinished})"
         )
 

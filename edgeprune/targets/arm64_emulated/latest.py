@@ -65,7 +65,7 @@ CPU revision\t: 0
 
 LiteRT 2.2 and later end with SIGSEGV where that file is of an x86 processor, under QEMU 7.2 and 10
 alike. What a core can do XNNPACK asks the system, not this file; only its choice among kernels
-that are tuned to single cores hangs on it (see `build_qemu.SHOWN_CORE`). The first emulator's
+that are tuned to single cores depends on it (see `build_qemu.SHOWN_CORE`). The first emulator's
 runtimes do without, so that their counts stay: with it, dense float is 0.2 % off. Tried 2026-11-27.
 """
 

@@ -324,17 +324,6 @@ def _installed(runtime: Runtime | str) -> Runtime:
     return find_runtime(installed_runtimes(), (), *read_runtime(runtime))
 
 
-def installed_versions(core: Core = DEFAULT_CORE) -> dict[str, str]:
-    """Versions of both runtimes by name, and of the `qemu` that emulates a core, as set up.
-
-    Raises:
-      TargetError: it is not set up.
-    """
-    runtimes = required_emulator().runtimes()
-    found = {"qemu": emulator_of(runtimes[0], core).version("qemu")}
-    return found | {runtime.name: runtime.version for runtime in runtimes}
-
-
 def _with_facts(reply: Reply, **facts: object) -> Reply:
     return replace(reply, facts={**reply.facts, **facts})
 

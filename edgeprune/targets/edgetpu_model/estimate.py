@@ -75,15 +75,6 @@ def estimate(graph: Graph) -> Estimate:
     return Estimate(operators, max(map(_pixels, _input_shapes(graph)), default=0))
 
 
-def cached_bytes(graph: Graph) -> int:
-    """Bytes of all parameters that the compiler would keep on the chip if it had the room.
-
-    Only of the operators that it maps, and without what no formula is known for, which the notes
-    of `estimate` name.
-    """
-    return estimate(graph).kept_bytes
-
-
 def _input_shapes(graph: Graph) -> Iterator[tuple[int, ...]]:
     for index in graph.inputs:
         yield graph.tensors[index].shape

@@ -232,5 +232,3 @@ MAPPING_RULES: Mapping[str, MappingRule] = MappingProxyType(
 TILE is in no list but was mapped; PRELU, REDUCE_MAX and TRANSPOSE are in published logs; RSQRT,
 REDUCE_MIN and SQUARED_DIFFERENCE are said to be in the last list and were not seen.
 """
-UNSEEN = frozenset({"RSQRT", "REDUCE_MIN", "SQUARED_DIFFERENCE", "TRANSPOSE"})
-"""Said to be mapped but not seen, or mapped only sometimes."""

@@ -17,7 +17,7 @@ from edgeprune.targets.limits import check_limit
 from edgeprune.targets.measurement import Measurement, Settings
 from edgeprune.targets.packages import Package
 from edgeprune.targets.replies import check_refusal, check_reply, check_runs
-from edgeprune.targets.sparse_weights import MAKE_DENSE, sparse_weight
+from edgeprune.targets.sparse_weights import sparse_refusal
 from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.tflm.memory import code_words, memory_of
 from edgeprune.tflite.decode.plain_form import plain_form
@@ -167,16 +167,11 @@ def roomy_arena(graph: Graph) -> int:
 
 def _sparse_refusal(graph: Graph) -> str:
     """Why TFLite Micro must not get a file that stores weights sparsely; empty if it may."""
-    found = sparse_weight(graph)
-    if found is None:
-        return ""
-    name, restored = found
-    how = (
-        "behind DENSIFY, which TFLite Micro does not have"
-        if restored
-        else "and TFLite Micro would load it without an error and compute from the wrong bytes"
+    return sparse_refusal(
+        graph,
+        restored="behind DENSIFY, which TFLite Micro does not have",
+        misread="and TFLite Micro would load it without an error and compute from the wrong bytes",
     )
-    return f"weight '{name}' is stored sparsely {how}. {MAKE_DENSE}"
 
 
 def _crash_hint(graph: Graph) -> str:

@@ -17,7 +17,7 @@ from edgeprune.targets.latency import Speedup
 from edgeprune.targets.limits import check_limit
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.packages import Package
-from edgeprune.targets.sparse_weights import MAKE_DENSE, sparse_weight
+from edgeprune.targets.sparse_weights import sparse_refusal
 from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_for_npu, configuration
 from edgeprune.targets.vela.layers import layer_costs
@@ -140,16 +140,11 @@ def compiled_path(model: Path, folder: Path | None, hardware: Configuration) -> 
 
 def _sparse_refusal(graph: Graph) -> str:
     """Why the compiler must not get a file that stores weights sparsely; empty if it may."""
-    found = sparse_weight(graph)
-    if found is None:
-        return ""
-    name, restored = found
-    how = (
-        "behind DENSIFY, which the compiler does not know"
-        if restored
-        else ("and the compiler would ignore that and take wrong weights")
+    return sparse_refusal(
+        graph,
+        restored="behind DENSIFY, which the compiler does not know",
+        misread="and the compiler would ignore that and take wrong weights",
     )
-    return f"weight '{name}' is stored sparsely {how}. {MAKE_DENSE}"
 
 
 def _compile_named(graph: Graph, hardware: Configuration) -> Compiled:

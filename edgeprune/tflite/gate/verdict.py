@@ -34,15 +34,13 @@ ENDS = ("MEAN", "SUM", "DEPTH_TO_SPACE")
 class OpVerdict:
     """One operator of the main subgraph: whether it joins the sparse network, and why (not).
 
-    `cluster` numbers the clusters from 0, None outside. `skips_zeros` says that its kernel leaves
-    out the weights that are zero: 1x1 convolutions in a cluster do. `remedy` is empty where
-    nothing needs to change.
+    `skips_zeros` says that its kernel leaves out the weights that are zero: 1x1 convolutions in a
+    cluster do. `remedy` is empty where nothing needs to change.
     """
 
     index: int
     op: str
     in_cluster: bool
-    cluster: int | None
     skips_zeros: bool
     reason: str
     remedy: str
@@ -70,11 +68,6 @@ class NetworkVerdict:
     zeros: int
     parameters: int
     ops: tuple[OpVerdict, ...]
-
-    @property
-    def enough_zeros(self) -> bool:
-        """Whether more than two thirds of the counted weights are zero."""
-        return self.zeros * 3 > self.parameters * 2
 
 
 @dataclass(frozen=True)
@@ -306,13 +299,11 @@ def _rows(
         for position, node in enumerate(nodes)
         for index in (node.operator.index, *node.absorbed)
     }
-    led = sorted({layouts.leaders[p] for p, n in enumerate(nodes) if _inside(main, n, layouts)})
-    cluster = {leader: number for number, leader in enumerate(led)}
     for operator in main.operators:
         position = place.get(operator.index)
         if position is None:
             reason = "restores weights when the model is loaded"
-            yield OpVerdict(operator.index, operator.op, False, None, False, reason, "")
+            yield OpVerdict(operator.index, operator.op, False, False, reason, "")
             continue
         node, fit = nodes[position], fits[position]
         inside = _inside(main, node, layouts)
@@ -322,7 +313,6 @@ def _rows(
             index=operator.index,
             op=operator.op,
             in_cluster=inside,
-            cluster=cluster[layouts.leaders[position]] if inside else None,
             skips_zeros=skips,
             reason=reason,
             remedy=remedy,

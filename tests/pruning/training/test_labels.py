@@ -15,10 +15,11 @@ from edgeprune.core.errors import DataError, InputError, ModelError, QualityWarn
 from edgeprune.core.pattern import Unstructured
 from edgeprune.core.sources import read_data
 from edgeprune.keras_model.files import load_model, lost_compilation
-from edgeprune.keras_model.interface import input_specs, output_names
+from edgeprune.keras_model.interface import input_specs, output_names, output_packer, predict
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.labels import check_training
+from edgeprune.pruning.training.learning_rate import compile_for_training
 from edgeprune.pruning.training.losses import loss_name, replacing_loss
 from edgeprune.pruning.training.settings import Training
 from tests.pruning.training.test_wrapper import planned
@@ -217,3 +218,76 @@ def test_a_named_loss_is_trained_with_and_the_models_own_stays() -> None:
     trained = prune(model, rows, Data((X,), 2 * X[:, 5]), training)
     assert np.mean((trained.predict(X, verbose=0)[:, 0] - 2 * X[:, 5]) ** 2) < 0.2
     assert not trained.compiled
+
+
+EACH = {"kind": "sparse_categorical_crossentropy", "size": "mean_squared_error"}
+"""A loss by the name of each output."""
+
+
+def test_a_loss_is_named_for_each_output_and_takes_what_that_gives() -> None:
+    found = replacing_loss(two_outputs(None), None, EACH)
+    assert isinstance(found, tuple)
+    assert [loss_name(loss) for loss in found] == [
+        "sparsecategoricalcrossentropy",
+        "meansquarederror",
+    ]
+    assert found[0].get_config()["from_logits"] is False
+    inputs = keras.Input((6,))
+    ends = [L.Dense(2, name="bare")(inputs), L.Dense(2, "softmax", name="soft")(inputs)]
+    alike = replacing_loss(keras.Model(inputs, ends), None, "categorical_crossentropy")
+    assert isinstance(alike, tuple)
+    assert [loss.get_config()["from_logits"] for loss in alike] == [True, False]
+    check(two_outputs(None), (Y, X[:, 0]), loss=EACH)
+    with pytest.raises(DataError, match=r"`y_kind`: expected one whole number from 0 to 2"):
+        check(two_outputs(None), (Y + 1, X[:, 0]), loss=EACH)
+
+
+def test_an_output_that_no_loss_is_named_for_keeps_the_compiled_one() -> None:
+    found = replacing_loss(two_outputs(), None, {"kind": "kl_divergence"})
+    assert isinstance(found, tuple)
+    assert [loss_name(loss) for loss in found] == ["kldivergence", "meansquarederror"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (
+            {"kind": "mse"},
+            "each of the outputs kind, size. Received: none for size. Add --loss size=",
+        ),
+        ({**EACH, "kin": "mse"}, "kind, size. Received: one for 'kin'. Did you mean 'kind'?"),
+    ],
+)
+def test_losses_that_do_not_fit_the_outputs_are_refused_by_their_names(
+    loss: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        check(two_outputs(None), (Y, X[:, 0]), loss=loss)
+
+
+def test_outputs_without_a_loss_are_told_how_to_name_one() -> None:
+    with pytest.raises(ModelError, match=r"--loss kind=NAME --loss size=NAME, or one for all"):
+        check(two_outputs(None), (Y, X[:, 0]))
+
+
+@pytest.mark.parametrize("structure", ["list", "dict"])
+@pytest.mark.parametrize("loss", [EACH, "binary_crossentropy"])
+def test_a_model_is_compiled_with_the_loss_of_each_output(structure: str, loss: Any) -> None:
+    model = two_outputs(None)
+    if structure == "dict":
+        kind, size = model.outputs
+        model = keras.Model(model.input, {"size": size, "kind": kind})
+    chosen = replacing_loss(model, None, loss)
+    compile_for_training(model, model, model, 0.1, 10, 1.0, chosen)
+    labels = {"kind": ONE_HOT if isinstance(loss, str) else Y, "size": np.tanh(X[:, :1]) ** 2}
+    told = [labels[name] for name in output_names(model)]
+    found = model.evaluate(
+        X, output_packer(model)(told), batch_size=COUNT, verbose=0, return_dict=True
+    )
+    assert {"kind_loss", "size_loss", "kind_accuracy"} <= found.keys()
+    predicted = dict(zip(output_names(model), predict(model, [X]), strict=True))
+    if loss is EACH:
+        wrong = float(np.mean((predicted["size"] - labels["size"]) ** 2))
+        assert found["size_loss"] == pytest.approx(wrong, rel=1e-4)
+        right = np.mean(predicted["kind"].argmax(1) == Y)
+        assert found["kind_accuracy"] == pytest.approx(right, abs=1e-6)

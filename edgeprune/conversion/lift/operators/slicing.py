@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -52,8 +52,7 @@ def strided_keys(
     """
     begins, ends, strides = given
     places = len(begins)
-    spread = [at for at in range(places) if options.ellipsisMask >> at & 1]
-    added = [at for at in range(places) if options.newAxisMask >> at & 1 and at not in spread]
+    spread, added = _masked(options, places)
     missing = len(shape) - (places - len(spread) - len(added))
     if len(spread) > 1 or missing < 0 or not len(ends) == len(strides) == places or 0 in strides:
         raise BlockedError(f"its begin, end and stride {list(given)} do not fit {list(shape)}")
@@ -74,6 +73,32 @@ def strided_keys(
             result.extend([] if shrinks else [len(range(size)[key])])
     rest = shape[len(keys) :]
     return [*keys, *(slice(None) for _ in rest)], (*result, *rest)
+
+
+def _masked(options: Any, places: int) -> tuple[list[int], list[int]]:
+    """The places of a STRIDED_SLICE that stand for the rest of the axes, and for a new one."""
+    spread = [at for at in range(places) if options.ellipsisMask >> at & 1]
+    return spread, [
+        at for at in range(places) if options.newAxisMask >> at & 1 and at not in spread
+    ]
+
+
+def axes_of_places(options: Any, places: int, rank: int) -> Mapping[int, int]:
+    """The axis of the input that each place of a STRIDED_SLICE speaks of, where it is of one.
+
+    Args:
+      options: with its masks, which fit the input.
+      places: how many begins it has.
+      rank: of its input.
+    """
+    spread, added = _masked(options, places)
+    missing = rank - (places - len(spread) - len(added))
+    axis, found = 0, {}
+    for at in range(places):
+        if at not in spread and at not in added:
+            found[at] = axis
+        axis += missing if at in spread else at not in added
+    return found
 
 
 def _key(

@@ -1,8 +1,8 @@
 """Operators' constants that hold lengths, and have to follow when channels are removed.
 
 Of RESHAPE the shape, of PAD the amounts, of SLICE begin and size, and so on. What an operator's new
-constant is follows from the shapes of its inputs and outputs before and after; where that leaves
-it open, the operator is named.
+constant is follows from the shapes of its inputs and outputs before and after, and from the
+positions that slices take and pads add in Keras; where that leaves it open, the operator is named.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeprune.conversion.lift.operators.slicing import axes_of_places
+from edgeprune.conversion.lift.write_back.positions import Positions
 from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.graph import Operator, Subgraph
 
@@ -30,6 +32,7 @@ class Around:
     operator: Operator
     shapes: Mapping[int, Shape]
     """New shapes of the tensors that change."""
+    positions: Positions
 
     def before(self, index: int) -> Shape:
         """The shape of a tensor in the file."""
@@ -61,6 +64,11 @@ class Around:
             raise CannotFollowShapeError(f"its input {position} is computed")
         return values
 
+    def span(self, axis: int) -> range:
+        """The positions of its first input along an axis that a slice takes then."""
+        keys = self.positions.taken.get(self.operator.index)
+        return range(self.after(self.source)[axis])[keys[axis] if keys else slice(None)]
+
     def changed_axes(self) -> tuple[int, ...]:
         """The axes on which its first input and output, of one rank, change."""
         pairs = zip(
@@ -74,7 +82,10 @@ class Around:
 
 
 def new_arguments(
-    main: Subgraph, operator: Operator, shapes: Mapping[int, Shape]
+    main: Subgraph,
+    operator: Operator,
+    shapes: Mapping[int, Shape],
+    positions: Positions,
 ) -> Mapping[int, Array]:
     """New constants of an operator, by the position among its inputs; empty where none change.
 
@@ -85,7 +96,7 @@ def new_arguments(
     if not around:
         return {}
     follow = _FOLLOWED.get(operator.op)
-    return follow(Around(main, operator, shapes)) if follow else {}
+    return follow(Around(main, operator, shapes, positions)) if follow else {}
 
 
 def _shape_at(position: int) -> Callable[[Around], Mapping[int, Array]]:
@@ -112,54 +123,33 @@ def like_old(old: Array | None, shape: Shape, dtype: str) -> Array:
 
 def _pads(around: Around) -> Mapping[int, Array]:
     amounts = around.values(1).copy()
+    pads = around.positions.added.get(around.operator.index, ())
+    first = len(amounts) - len(pads)
     for axis in around.changed_axes():
-        before, after = amounts[axis].tolist()
-        added = around.after(around.output)[axis] - around.after(around.source)[axis]
-        if added == before + after:
-            continue
-        if before and after:
-            raise CannotFollowShapeError(f"it pads axis {axis} on both sides")
-        amounts[axis] = (added, 0) if before else (0, added)
+        if axis >= first:
+            amounts[axis] = pads[axis - first]
     return {1: amounts}
 
 
 def _slice(around: Around) -> Mapping[int, Array]:
     begin, size = around.values(1).copy(), around.values(2).copy()
     for axis in around.changed_axes():
-        length = around.before(around.source)[axis]
-        end = length if size[axis] < 0 else begin[axis] + size[axis]
-        begin[axis], stop = _part(around, axis, int(begin[axis]), int(end))
-        size[axis] = size[axis] if size[axis] < 0 else stop - begin[axis]
+        span = around.span(axis)
+        begin[axis] = span.start
+        size[axis] = size[axis] if size[axis] < 0 else len(span)
     return {1: begin, 2: size}
 
 
-def _part(around: Around, axis: int, begin: int, end: int) -> tuple[int, int]:
-    """Begin and end of a part of an axis, which lies at one of its ends."""
-    length = around.before(around.source)[axis]
-    left, made = around.after(around.source)[axis], around.after(around.output)[axis]
-    if begin == 0:
-        return 0, made
-    if end >= length:
-        return left - made, left
-    raise CannotFollowShapeError(f"it takes channels {begin} to {end} of {length}, from the middle")
-
-
 def _strided_slice(around: Around) -> Mapping[int, Array]:
-    options = around.operator.options
-    if options.shrinkAxisMask or options.newAxisMask or options.ellipsisMask:
-        if around.before(around.source) == around.after(around.source):
-            return {}
-        raise CannotFollowShapeError("it drops or adds axes")
     begin, end = around.values(1).copy(), around.values(2).copy()
-    strides = around.values(3)
-    for axis in around.changed_axes():
-        if strides[axis] != 1:
-            raise CannotFollowShapeError(f"it takes every {strides[axis]}th channel")
-        length = around.before(around.source)[axis]
-        first = 0 if options.beginMask >> axis & 1 else int(begin[axis])
-        last = length if options.endMask >> axis & 1 else int(end[axis])
-        first, last = (n + length if n < 0 else n for n in (first, last))
-        begin[axis], end[axis] = _part(around, axis, first, last)
+    before, after = around.before(around.source), around.after(around.source)
+    options = around.operator.options
+    axes = axes_of_places(options, len(begin), len(before))
+    for place, axis in axes.items():
+        if before[axis] != after[axis]:
+            span = around.span(axis)
+            begin[place] = span.start
+            end[place] = span.stop - (span.start if options.offset else 0)
     return {1: begin, 2: end}
 
 

@@ -15,6 +15,7 @@ from edgeprune.conversion.lift.write_back.arguments import (
     like_old,
     new_arguments,
 )
+from edgeprune.conversion.lift.write_back.positions import Positions
 from edgeprune.conversion.lift.write_back.stored import Stored
 from edgeprune.conversion.lift.write_back.values import NewValue
 from edgeprune.core.arrays import Array
@@ -111,12 +112,13 @@ def put_shape(draft: Draft, index: int, shape: Shape) -> None:
         tensor.shapeSignature = np.array([-1 if n < 0 else m for n, m in pairs], np.int32)
 
 
-def put_lengths(draft: Draft, shapes: Mapping[int, Shape]) -> None:
+def put_lengths(draft: Draft, shapes: Mapping[int, Shape], positions: Positions) -> None:
     """Gives tensors their new shapes, and operators the constants that follow from them, in place.
 
     Args:
       draft: the file.
       shapes: new shapes of tensors that are computed, by index.
+      positions: of slices and pads, once channels are removed.
 
     Raises:
       TfliteError: an operator whose constants do not follow; it is named.
@@ -126,7 +128,7 @@ def put_lengths(draft: Draft, shapes: Mapping[int, Shape]) -> None:
     main = draft.graph.subgraphs[0]
     for operator in main.operators:
         try:
-            arguments = new_arguments(main, operator, shapes)
+            arguments = new_arguments(main, operator, shapes, positions)
         except CannotFollowShapeError as why:
             raise TfliteError(
                 f"{draft.graph.path}: {operator.op} (operator {operator.index}): expected one that "

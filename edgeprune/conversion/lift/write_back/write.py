@@ -12,6 +12,7 @@ import numpy as np
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.write_back.check import check_against_twin
 from edgeprune.conversion.lift.write_back.edits import put_copies, put_lengths, put_values
+from edgeprune.conversion.lift.write_back.positions import new_positions
 from edgeprune.conversion.lift.write_back.scales import stored_values
 from edgeprune.conversion.lift.write_back.shapes import new_shapes
 from edgeprune.conversion.lift.write_back.stored import Stored
@@ -114,7 +115,7 @@ def _written(
     put_values(draft, {index: stored[first] for index, (first, *_) in changes.in_place.items()})
     put_copies(draft, [(value, stored[value]) for value in changes.copied])
     shapes = new_shapes(lifted, pruned)
-    put_lengths(draft, shapes)
+    put_lengths(draft, shapes, new_positions(lifted, pruned))
     put_first_values(draft, lifted, pruned)
     remove_densify(draft, sparse)
     drop_unused_buffers(draft.model)

@@ -65,7 +65,7 @@ def try_aware(
       wrapped: the model in pruning wrappers, as training starts from it; not copied.
       plain: the same model with dense weights; it tells which values the file rounds.
       profile: what `aware_profile` gave.
-      known: samples to calibrate by; None if they can be gone through only once.
+      known: samples to calibrate by; None if they can be read only once.
       asked: what `Training.quantize_aware` says.
       grid: of the quantized file that the model was lifted from; None for all others.
 
@@ -84,7 +84,7 @@ def try_aware(
         compile_as(rounded, wrapped)
         return Awareness(rounded, profile, None, ())
     if known is None:
-        _not_aware(asked, plain, "its samples can be gone through only once")
+        _not_aware(asked, plain, "its samples can be read only once")
         return None
     try:
         points = find_points(plain, profile, known.x)

@@ -17,7 +17,8 @@ from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import read_calls
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.training.quantized.model import Point
-from edgeprune.pruning.training.quantized.walk import INPUTS, Place, inner
+from edgeprune.pruning.training.quantized.walk import INPUTS, Place
+from edgeprune.pruning.training.wrapper import unwrapped
 from edgeprune.tflite.format.graph import Tensor
 
 _BYTES = ("int8", "uint8")
@@ -79,7 +80,7 @@ def _places(model: Model) -> dict[tuple[str, int], Place]:
     found = {(name, 0): Place(INPUTS, number) for number, name in enumerate(names)}
     earlier: dict[str, int] = {}
     for number, call in enumerate(read_calls(model).calls):
-        name, count = inner(call.operation).name, len(call.outputs)
+        name, count = unwrapped(call.operation).name, len(call.outputs)
         before = earlier.get(name, 0)
         found |= {(name, before + index): Place(number, index) for index in range(count)}
         earlier[name] = before + count

@@ -2,7 +2,7 @@
 
 Kernels are rounded to the steps of their scale, and so are the values that are tensors of the file.
 Their ranges follow what the values are in training, as an exponential moving average of the least
-and the largest value of each batch, which lags behind weights that move. So they are measured anew
+and the largest value of each batch, which lags behind weights that move. So they are measured again
 before an epoch is judged.
 """
 

@@ -135,7 +135,7 @@ class _FileTensors:
     shared: Mapping[str, str | Range]
     """As `shared_ranges` gives them."""
     places: Mapping[str, Place]
-    """Of those that are values of the model and have a range in int8."""
+    """The tensors that are values of the model and have a range in int8."""
 
     @staticmethod
     def of(

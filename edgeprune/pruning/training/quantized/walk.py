@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from edgeprune.keras_model.calls import Call, CallGraph, Tensor
 from edgeprune.keras_model.layers import Layer
-from edgeprune.pruning.training.wrapper import PruneLowMagnitude
+from edgeprune.pruning.training.wrapper import unwrapped
 
 INPUTS = -1
 """The call that stands for the inputs of the model."""
@@ -56,7 +55,7 @@ def walk(
     def step(call: Call, given: list[Tensor]) -> list[Tensor]:
         number = numbers[id(call)]
         before = Place(number, BEFORE_ACTIVATION)
-        with _watched(inner(call.operation), lambda value: visit(before, value)):
+        with _watched(unwrapped(call.operation), lambda value: visit(before, value)):
             made = call.run(given, training)
         return [visit(Place(number, index), value) for index, value in enumerate(made)]
 
@@ -71,18 +70,13 @@ def name_of(graph: CallGraph, place: Place) -> str:
         return f"input {place.output}"
     call = graph.calls[place.call]
     prefix, _, _ = call.path.rpartition("/")
-    name = inner(call.operation).name
+    name = unwrapped(call.operation).name
     path = f"{prefix}/{name}" if prefix else name
     calls = graph.calls_of(call.operation)
     several = f", call {calls.index(call) + 1}" if len(calls) > 1 else ""
     output = f", output {place.output}" if place.output > 0 else ""
     before = ", before its activation" if place.output == BEFORE_ACTIVATION else ""
     return f"{path}{several}{output}{before}"
-
-
-def inner(operation: Any) -> Any:
-    """The layer itself, of one that is wrapped for pruning."""
-    return operation.layer if isinstance(operation, PruneLowMagnitude) else operation
 
 
 @contextmanager

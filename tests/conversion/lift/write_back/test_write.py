@@ -141,6 +141,59 @@ def test_a_tensor_that_no_output_depends_on_keeps_its_shape(tmp_path: Path) -> N
     assert (shapes["first"], shapes["unread"]) == ((1, 8, 8, 8), (1, 8, 8, 3))
 
 
+def slices(path: Path) -> Path:
+    """32 channels, of which four slices from the middle are joined and read; 4 by 4 pixels.
+
+    Zeros are added on both sides of one of them.
+    """
+    net = LiftNet("float32")
+    conv = schema.Conv2DOptionsT(strideW=1, strideH=1, padding=0)
+    whole = (1, 4, 4)
+
+    def ints(name: str, *values: Any) -> int:
+        return net.constant(name, np.array(values, np.int32))
+
+    x = net.tensor("x", (*whole, 3))
+    given = [x, net.weight("first/w", 32, 1, 1, 3), net.bias("first/b", 32)]
+    first = net.made("CONV_2D", given, "first", *whole, 32, options=conv)
+    size = ints("size", *whole, 8)
+    plain = net.made("SLICE", [first, ints("begin", 0, 0, 0, 5), size], "plain", *whole, 8)
+    ends = [ints("from", 0, 11), ints("to", 0, 21), ints("by", 1, 1)]
+    masks = schema.StridedSliceOptionsT(ellipsisMask=1)
+    strided = net.made("STRIDED_SLICE", [first, *ends], "strided", *whole, 10, options=masks)
+    ends = [ints("at", 0, 0, 0, 30), ints("behind", 1, 4, 4, 31), ints("ones", 1, 1, 1, 1)]
+    masks = schema.StridedSliceOptionsT(shrinkAxisMask=8)
+    single = net.made("STRIDED_SLICE", [first, *ends], "single", *whole, options=masks)
+    one = net.made("RESHAPE", [single, ints("shape", *whole, 1)], "one", *whole, 1)
+    pads = net.made(
+        "PAD", [plain, ints("pads", [0, 0], [0, 0], [0, 0], [2, 3])], "pads", *whole, 13
+    )
+    joined = net.made(
+        "CONCATENATION",
+        [pads, strided, one],
+        "joined",
+        *(*whole, 24),
+        options=schema.ConcatenationOptionsT(axis=3),
+    )
+    given = [joined, net.weight("last/w", 4, 1, 1, 24), net.bias("last/b", 4)]
+    return net.save(path, [x], [net.made("CONV_2D", given, "last", *whole, 4, options=conv)])
+
+
+def test_slices_from_the_middle_take_the_channels_that_are_left_of_them(tmp_path: Path) -> None:
+    lifted = lift(slices(tmp_path / "m.tflite"))
+    made = plan(lifted.model, "xnnpack-x86", sparsity=0.5, only="first", look_around=False)
+    pruned = remove_planned(map_layers(lifted.model), made).model
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    x = X[:, :4, :4]
+    wanted = predict(pruned, [x])[0]
+    for runtime in RUNTIMES:
+        found = HOST.run(written, [x], runtime).outputs[0].reshape(wanted.shape)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    shapes = {tensor.name: tensor.shape for tensor in written.tensors}
+    assert shapes["first"][3] <= 16
+    assert 3 <= shapes["joined"][3] < 24
+
+
 def test_sparse_weights_come_out_dense(tmp_path: Path) -> None:
     weights = prune(np.random.default_rng(0).normal(size=(16, 32)).astype(np.float32), 0.8, (1, 4))
     dense = dense_net(tmp_path / "dense.tflite", weights)
