@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edgeprune.targets.measuring import measure
 from edgeprune.targets.timing import PROCESSES, ROUNDS
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.runtimes import RUNTIMES
+from tests.support.states import run_alone_and_in_a_row, run_stream
 from tests.support.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -41,6 +43,15 @@ def test_a_runtime_computes_what_numpy_computes(
     reply = HOST.run(graph, [x], runtime, delegates=delegates)
     np.testing.assert_allclose(reply.outputs[0], x @ WEIGHTS.T, rtol=1e-5, atol=1e-5)
     assert reply.facts["runtime"].startswith(runtime)
+
+
+@pytest.mark.slow
+def test_samples_follow_each_other_in_a_stream_and_nowhere_else(tmp_path: Path) -> None:
+    def run(graph: tflite_file.Graph, x: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        return HOST.run(graph, x, "LiteRT").outputs[0]
+
+    np.testing.assert_array_equal(*run_alone_and_in_a_row(run, tmp_path))
+    np.testing.assert_allclose(*run_stream(run, tmp_path), atol=0.16)
 
 
 def test_an_operator_that_a_runtime_lacks_is_its_own_message(tmp_path: Path) -> None:

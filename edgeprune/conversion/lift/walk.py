@@ -17,6 +17,7 @@ from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
 from edgeprune.conversion.lift.outside import Outside, read_aside
+from edgeprune.conversion.lift.past import with_past
 from edgeprune.conversion.lift.saturation import saturated
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
@@ -28,11 +29,11 @@ from edgeprune.conversion.lift.site import (
     quantized,
     type_of,
 )
-from edgeprune.conversion.lift.streams import find_streams, with_past
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
+from edgeprune.tflite.streams import find_streams
 
 _OPAQUE = ("string", "resource", "variant")
 _QUANTIZED = ("int8", "uint8", "int16")
@@ -223,7 +224,7 @@ class _Walk:
         site = Site(operator, self.building, name)
         try:
             window = self.streams.windows.get(operator.index)
-            made = entry(site) if window is None else with_past(site, window.start)
+            made = entry(site) if window is None else with_past(site, self.graph, window)
         except _REFUSALS as error:
             said = " ".join(str(error).split())[:_LONGEST_REASON]
             raise BlockedError(f"Keras refuses it ({said})") from error

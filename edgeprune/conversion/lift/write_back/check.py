@@ -18,7 +18,6 @@ from edgeprune.conversion.lift.floating import (
 )
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.samples import samples_for
-from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.interface import infer
@@ -88,7 +87,7 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
 
 def _run(lifted: Lifted, graph: Graph, inputs: list[Array], runtime: str) -> tuple[Array, ...]:
     try:
-        return HOST.run(graph, inputs, runtime, fresh=is_fresh(lifted.graph)).outputs
+        return HOST.run(graph, inputs, runtime).outputs
     except WorkerError as error:
         raise TfliteError(
             f"{lifted.path}: expected a file that {runtime} {installed_runtimes()[runtime]} runs "
