@@ -114,7 +114,7 @@ def test_a_word_for_many_products_names_a_few(dense: Path) -> None:
         ("inspect m.tflite", "android", "android-phone (Google Pixel 4), android-phone-2023"),
         ("encode m.tflite -o o.tflite", "pixel 6 8", "Unknown device"),
         ("validate m.tflite", "esp32", "Unknown device 'esp32'"),
-        ("measure m.tflite", "esp32", "devices copy NAME"),
+        ("measure m.tflite", "esp32", "devices copy cortex-m-tflm -o my.toml"),
         ("plan m.keras", "esp32", "Unknown device 'esp32'"),
         ("prune m.keras -o o.keras", "esp32", "Unknown device 'esp32'"),
         ("export m.keras -o o.tflite", "esp32", "Unknown device 'esp32'"),

@@ -138,6 +138,21 @@ def compiled_path(model: Path, folder: Path | None, hardware: Configuration) -> 
     return folder / f"{model.stem}_{hardware.accelerator}_vela.tflite"
 
 
+def compile_beside(model: Path, profile: DeviceProfile) -> Path:
+    """Compiles a file for the NPU of a profile; returns the compiled file, beside it.
+
+    Raises:
+      TargetError: the compiler is not installed, or does not take the file.
+      TfliteError: the file does not parse.
+      OutputError: the compiled file cannot be written.
+    """
+    VELA_PACKAGE.require()
+    hardware = configuration(profile.vela)
+    output = compiled_path(model, None, hardware)
+    write_file(output, _compile_named(tflite_file.read(model), hardware).model)
+    return output
+
+
 def _sparse_refusal(graph: Graph) -> str:
     """Why the compiler must not get a file that stores weights sparsely; empty if it may."""
     return sparse_refusal(
