@@ -51,6 +51,24 @@ def describe_file(path: Path) -> Artifact:
     )
 
 
+def require_file(path: Path) -> None:
+    """Checks that there is a .tflite file to read, again and again: a pipe would be waited for.
+
+    Raises:
+      TfliteError: there is nothing, or something else than a regular file.
+    """
+    try:
+        found = _kind_at(path) or "no such file"
+    except OSError as error:
+        found = error.strerror or str(error)
+    if found == "a file":
+        return
+    remedy = "Check the path."
+    if found not in {"no such file", "a folder"}:
+        remedy = "Write what it holds into a file, and name that."
+    raise TfliteError(f"{path}: expected a .tflite file. Received: {found}. {remedy}")
+
+
 def require_folder(path: Path) -> None:
     """Checks that a file can be written at `path`, before any work on it starts.
 
@@ -240,9 +258,14 @@ def kind_of(path: Path) -> str | None:
       OutputError: that cannot be found out: the name is too long, or links lead in a circle.
     """
     try:
+        return _kind_at(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _kind_at(path: Path) -> str | None:
+    try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise _not_written(path, error) from error
     return next((name for matches, name in _KINDS if matches(mode)), "something unknown")
