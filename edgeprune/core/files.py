@@ -16,6 +16,8 @@ from edgeprune.core.errors import OutputError, TfliteError
 
 TFLITE = ".tflite"
 """How the names of TensorFlow Lite's files end."""
+KERAS = (".keras", ".h5")
+"""How the names of Keras' files end."""
 SAVED_MODEL = "saved_model.pb"
 """The file that a SavedModel folder holds."""
 
@@ -154,13 +156,17 @@ def require_keras_name(path: Path) -> None:
 def require_output_name(model: Path, output: Path) -> None:
     """Checks that what is pruned of a model can be written under a name.
 
+    Of a model whose kind its name does not tell, that is found out when it is opened.
+
     Raises:
       OutputError: the name ends otherwise than the model's kind asks for, or as `require_folder`.
     """
     if is_tflite(model) or is_saved_model(model):
         require_tflite_name(output)
-    else:
+    elif model.suffix in KERAS:
         require_keras_name(output)
+    else:
+        require_folder(output)
 
 
 def require_tflite_name(output: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 from edgeprune.core.errors import ModelError, QualityWarning
-from edgeprune.core.files import replacing, require_keras_name
+from edgeprune.core.files import KERAS, SAVED_MODEL, replacing, require_keras_name
 from edgeprune.core.first_bytes import TFLITE_MODEL, describe_beginning
 from edgeprune.core.work_note import working
 from edgeprune.keras_model.hard_sigmoid import as_in_keras2
@@ -47,7 +47,7 @@ def load_model(path: Path) -> Model:
     require_whole_model(path)
     if not path.is_file():
         raise ModelError(f"{path}: expected a Keras model file. Received: no such file.")
-    if path.suffix not in {".keras", ".h5"}:
+    if path.suffix not in KERAS:
         raise ModelError(
             f"{path}: expected a model whose name ends in .keras, .h5 or .tflite. Received: "
             f"'{path.suffix}'. {_remedy(path)}"
@@ -66,6 +66,8 @@ def load_model(path: Path) -> Model:
 
 def _remedy(path: Path) -> str:
     """What to do with a file whose name does not say what it is."""
+    if path.name == SAVED_MODEL:
+        return f"It is part of a SavedModel: name its folder, {path.parent}."
     found = describe_beginning(path)
     if found == TFLITE_MODEL:
         return f"It is {found}: let its name end in .tflite."
