@@ -13,14 +13,14 @@ import numpy as np
 from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.exported import Exported
 from edgeprune.conversion.finish import encode_draft, slimming_for, with_rows, write_finished
-from edgeprune.conversion.given import Given, as_given, other_subgraphs, require_file
+from edgeprune.conversion.given import Given, as_given, other_subgraphs
 from edgeprune.conversion.lift.floating import computes_in_steps
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.manifest import make_manifest, sha256_of, write_beside
 from edgeprune.conversion.route_of_file import checked_numerics, on_route_of
 from edgeprune.core.data import ChannelScale, Scale, scales_by_name, signature_name
 from edgeprune.core.errors import ModelError
-from edgeprune.core.files import describe_file
+from edgeprune.core.files import describe_file, require_file
 from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import input_specs, output_names

@@ -23,7 +23,12 @@ from edgeprune.conversion.saved_model import converted_folder
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError, TfliteError, errors_name
-from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
+from edgeprune.core.files import (
+    is_saved_model,
+    is_tflite,
+    require_file,
+    require_tflite_name,
+)
 from edgeprune.keras_model.files import load_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
@@ -184,18 +189,6 @@ def _file_to_lift(model: Model | str | Path, signature: str | None = None) -> Pa
         return None
     require_file(Path(model))
     return Path(model)
-
-
-def require_file(path: Path) -> None:
-    """Checks that there is a file to read: a FIFO would be waited for.
-
-    Raises:
-      TfliteError: there is none.
-    """
-    found = kind_of(path)
-    if found != "a file":
-        received = found or "no such file"
-        raise TfliteError(f"{path}: expected a .tflite file. Received: {received}. Check the path.")
 
 
 def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:

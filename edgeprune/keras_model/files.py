@@ -12,7 +12,8 @@ from pathlib import Path
 import keras
 
 from edgeprune.core.errors import ModelError, QualityWarning
-from edgeprune.core.files import replacing, require_keras_name
+from edgeprune.core.files import KERAS, SAVED_MODEL, replacing, require_keras_name
+from edgeprune.core.first_bytes import TFLITE_MODEL, describe_beginning
 from edgeprune.core.work_note import working
 from edgeprune.keras_model.hard_sigmoid import as_in_keras2
 from edgeprune.keras_model.keras2 import (
@@ -46,21 +47,31 @@ def load_model(path: Path) -> Model:
     require_whole_model(path)
     if not path.is_file():
         raise ModelError(f"{path}: expected a Keras model file. Received: no such file.")
-    if path.suffix not in {".keras", ".h5"}:
+    if path.suffix not in KERAS:
         raise ModelError(
-            f"{path}: expected a file ending in .keras (or .h5). Received: '{path.suffix}'. "
-            "Save the model with model.save('name.keras')."
+            f"{path}: expected a model whose name ends in .keras, .h5 or .tflite. Received: "
+            f"'{path.suffix}'. {_remedy(path)}"
         )
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise ModelError(
             f"{path}: expected a .keras file, which is a zip archive. Received: "
-            f"{path.stat().st_size} bytes that are not one (cut short, or another format). "
-            "Save the model again with model.save()."
+            f"{path.stat().st_size} bytes that are not one: {describe_beginning(path)}, cut short "
+            "or of another format. Save the model again with model.save()."
         )
     if path.suffix == ".keras":
         _require_sizes(path)
     with working(f"Keras loaded {path}"):
         return _load(path)
+
+
+def _remedy(path: Path) -> str:
+    """What to do with a file whose name does not say what it is."""
+    if path.name == SAVED_MODEL:
+        return f"It is part of a SavedModel: name its folder, {path.parent}."
+    found = describe_beginning(path)
+    if found == TFLITE_MODEL:
+        return f"It is {found}: let its name end in .tflite."
+    return f"It is {found}; save a model with model.save('name.keras')."
 
 
 def as_model(given: Model | str | Path) -> Model:

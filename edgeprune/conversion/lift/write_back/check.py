@@ -39,22 +39,22 @@ and how far at most: kernels add up in another order than Keras does."""
 
 
 def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
-    """Runs a file in every installed runtime, and compares its outputs with those of its twin.
+    """Runs a file in every runtime that runs the given one, and compares it with its twin.
 
     Where weights are integers and runtimes round activations too, what is compared is the file with
     the real values that the integers stand for. Of a file with quantized activations every
     operator is compared on the values that it gets there, see `each_operator`.
 
     Raises:
-      TfliteError: a runtime does not run it, or it computes something else.
+      TfliteError: a runtime runs the given file and not this one, or it computes something else.
     """
     if computes_in_steps(written):
         _check_steps(lifted, twin, written)
         return
     inputs = generated_inputs(written, _SAMPLES)
     wanted = outputs_of(twin, written, inputs)
-    for runtime in installed_runtimes():
-        found = _run(lifted, written, inputs, runtime)
+    for runtime, given in _made_of(lifted, written, inputs):
+        found = given
         if hybrid_weights(written):
             with _with_float_weights(written) as graph:
                 found = _run(lifted, graph, inputs, runtime)
@@ -72,8 +72,7 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
     """As `check_against_twin`, for a file with quantized activations."""
     inputs = samples_for(written)
     made = replace(lifted, path=written.path, graph=written, model=twin)
-    for runtime in installed_runtimes():
-        _run(lifted, written, inputs, runtime)
+    for runtime, _ in _made_of(lifted, written, inputs):
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             apart = first_apart(made, inputs, Path(folder), runtime=runtime)
         if apart is not None:
@@ -83,6 +82,31 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
                 f"the pruned model computes, in {runtime}. Received: {apart.reason}. Nothing was "
                 "written; leave its layer out with --skip, and report it with this file."
             )
+
+
+def _made_of(
+    lifted: Lifted, written: Graph, inputs: list[Array]
+) -> Iterator[tuple[str, tuple[Array, ...]]]:
+    """What runtimes make of a file: all installed ones but those that refuse the given file too.
+
+    Raises:
+      TfliteError: one runs the given file and not this one.
+    """
+    for runtime in installed_runtimes():
+        try:
+            yield runtime, _run(lifted, written, inputs, runtime)
+        except TfliteError:
+            if _runs(lifted, inputs, runtime):
+                raise
+
+
+def _runs(lifted: Lifted, inputs: list[Array], runtime: str) -> bool:
+    """Whether a runtime runs the given file."""
+    try:
+        _run(lifted, lifted.graph, inputs, runtime)
+    except TfliteError:
+        return False
+    return True
 
 
 def _run(lifted: Lifted, graph: Graph, inputs: list[Array], runtime: str) -> tuple[Array, ...]:

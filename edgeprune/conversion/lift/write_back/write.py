@@ -45,7 +45,8 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
     operators. Weights are stored as they were: as float16 behind DEQUANTIZE, as integers; those
     that were sparse are dense. Integers get fresh scales where activations are real values; in
     quantized operators they keep the old ones where these fit, see `grid.kept_grid`. Where channels
-    were removed, shapes follow. The file is run in the installed runtimes before it gets its name.
+    were removed, shapes follow. The file is run, before it gets its name, in the installed runtimes
+    that run the given one.
 
     Args:
       lifted: the file, and the Keras model that was made of it.
@@ -54,7 +55,7 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
 
     Raises:
       TfliteError: the file changed since it was lifted, weights that cannot be written back, or a
-        result that a runtime does not run or that computes something else than `pruned`.
+        result that one of these does not run or that computes something else than `pruned`.
       ModelError: `pruned` lacks a layer of the lifted model.
       OutputError: the file cannot be written.
     """

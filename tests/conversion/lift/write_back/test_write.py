@@ -19,6 +19,7 @@ from edgeprune.keras_model.interface import predict
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.channels.plan_removal import remove_planned
+from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import Graph, read
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -229,3 +230,16 @@ def test_a_model_without_a_layer_of_the_file_is_refused_by_its_name(tmp_path: Pa
     other.get_layer("wide").name = "else"
     with pytest.raises(EdgepruneError, match="without 'wide'"):
         write_back(lifted, other, tmp_path / "out.tflite")
+
+
+@pytest.mark.tflite_runtime
+def test_a_runtime_that_refuses_the_given_file_does_not_stop_new_weights(tmp_path: Path) -> None:
+    """tflite-runtime 2.14.0 has no FULLY_CONNECTED 12, which TensorFlow writes since 2.18."""
+    weights = prune(np.ones((8, 4), np.float32) * 100, 0.3, (1, 1))
+    path = dense_net(tmp_path / "m.tflite", weights, "dynamic-range", per_channel=True)
+    lifted = lift(path)
+    with pytest.raises(WorkerError, match="version '12'"):
+        HOST.run(lifted.graph, [X[:, 0, :4, 0]], "tflite-runtime")
+    name = next(iter(lifted.weights))
+    written = read(write_back(lifted, with_weights(lifted, **{name: 0.5}), tmp_path / "o").path)
+    np.testing.assert_allclose(written.tensors[1].scales, 0.5 * 100 * 0.01 / 127, rtol=1e-6)
