@@ -99,8 +99,9 @@ def test_a_search_that_is_over_is_found_again_and_another_one_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pretended")
 def test_a_search_is_not_gone_on_with_by_a_metric_whose_code_has_changed(
-    pretended: Pretended, model: Any, tmp_path: Path
+    model: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def score(y, outputs):\n    return float(len(y))\n")
