@@ -84,7 +84,7 @@ def run_search(
     try:
         cache = Cache(folder / "cache")
         yardsticks = {route.device: route.front for route in space.routes}
-        evaluation = Evaluation(subject, cache, yardsticks)
+        evaluation = Evaluation(subject, cache, yardsticks, study.agree)
         for key, died in (crashes.taken() if crashes else {}).items():
             study.lost(key, died.rstrip("."))
         log = Log(_seconds_before(folder, study))
