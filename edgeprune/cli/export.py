@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @options.route
 @options.planned_runtime
 @options.data_options
+@options.hold_out
 @options.signature
 @options.custom_objects
 @click.option(
@@ -55,6 +56,7 @@ def export_command(
     runtime: str | None,
     data: Path | None,
     scale: Scale,
+    hold_out: bool,
     numerics: Any,
     plan_path: Path | None,
     strip_names: bool,
@@ -109,7 +111,10 @@ def export_command(
         given = to_convert(file, profile, route or (found.route if found else None), numerics)
     if given is not None:
         load_ranges(given.model, file)
-    x = None if given is None else inputs.open_samples(data, ports_of(given.model), scale)
+    x = None
+    if given is not None:
+        ports = ports_of(given.model)
+        x = inputs.open_samples(data, ports, scale, without_held_out=hold_out)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(

@@ -79,15 +79,29 @@ def require_data_of_samples(path: Path | None, count: int | None) -> None:
 
 
 def open_samples(
-    path: Path | None, ports: Ports, scale: Scale, *, labels: bool = False
+    path: Path | None,
+    ports: Ports,
+    scale: Scale,
+    *,
+    labels: bool = False,
+    without_held_out: bool = False,
 ) -> AnySource | None:
     """The samples of `--data`, if it was given, for a model with these inputs and outputs.
 
     Says on standard error how they are scaled, and what looks wrong with them.
+
+    Args:
+      path: of the samples.
+      ports: the inputs and outputs of the model.
+      scale: what uint8 data is scaled by.
+      labels: whether labels are required.
+      without_held_out: whether those are left out that files are judged by elsewhere.
     """
     if path is None:
+        if without_held_out:
+            raise click.UsageError("--hold-out leaves out samples of --data: give both.")
         return None
-    from edgeprune.core.sources import Stream, open_source
+    from edgeprune.core.sources import Stream, hold_out, open_source
 
     with quality_warnings() as caught:
         found = open_source(path, ports, scale=scale, labels=labels)
@@ -96,7 +110,7 @@ def open_samples(
     if found.scaling:
         terminal.say(found.scaling)
     terminal.warn(caught)
-    return found
+    return hold_out(found).train if without_held_out else found
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ _FOLDED = (
 @options.aim
 @options.data_options
 @options.samples
+@options.hold_out
 @options.validation_data("Training: find the best epoch by these samples.")
 @options.signature
 @options.custom_objects
@@ -84,6 +85,7 @@ def prune_command(
     goal: Any,
     data: Path | None,
     samples: int | None,
+    hold_out: bool,
     validation_data: Path | None,
     scale: Scale,
     epochs: int,
@@ -171,7 +173,7 @@ def prune_command(
     profile = routes_for(loaded, profile, [route])
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
-    source = inputs.open_samples(data, ports, scale, labels=needs_labels)
+    source = inputs.open_samples(data, ports, scale, labels=needs_labels, without_held_out=hold_out)
     if validation_data is not None:
         training["validation"] = inputs.open_samples(validation_data, ports, scale)
     records: list[EpochRecord] = []

@@ -107,7 +107,7 @@ def make(
             subject.given if plan is None else subject.given.pruned(model),
             profile,
             path,
-            x=subject.samples,
+            x=subject.calibration,
             plan=plan,
             scale=subject.scale,
             measuring_only=stage is Stage.INSTRUMENT,

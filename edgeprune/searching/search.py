@@ -9,9 +9,9 @@ from pathlib import Path
 
 from edgeprune.conversion.given import is_lifted
 from edgeprune.core import digest
-from edgeprune.core.errors import InputError
+from edgeprune.core.errors import InputError, ProfileError
 from edgeprune.core.files import make_output_folder, require_output_folder
-from edgeprune.profiles.profile import load_profile
+from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.searching import fingerprint
 from edgeprune.searching.asked import Asked
 from edgeprune.searching.cache import Cache
@@ -51,7 +51,7 @@ def run_search(
     audience = audience or Audience()
     url = _storage_of(asked, folder)
     require_output_folder(folder, *SEARCH_FILES)
-    profiles = [load_profile(device) for device in asked.devices]
+    profiles = _profiles(asked)
     space = space_of(
         profiles,
         asked.routes,
@@ -87,7 +87,7 @@ def run_search(
     try:
         cache = Cache(folder / "cache")
         yardsticks = {route.device: route.front for route in space.routes}
-        evaluation = Evaluation(subject, cache, yardsticks)
+        evaluation = Evaluation(subject, cache, yardsticks, study.agree)
         for key, died in (crashes.taken() if crashes else {}).items():
             study.lost(key, died.rstrip("."))
         log = Log(_seconds_before(folder, study))
@@ -99,6 +99,24 @@ def run_search(
         return run.to_the_end(evaluation, crashes)
     finally:
         study.close()
+
+
+def _profiles(asked: Asked) -> list[DeviceProfile]:
+    """The devices, each once, for the runtime that was named.
+
+    Raises:
+      ProfileError: one cannot be read, or two that differ have the same name.
+    """
+    runtime = asked.settings.runtime_words if asked.settings else None
+    found: dict[str, DeviceProfile] = {}
+    for device in asked.devices:
+        profile = load_profile(device).in_runtime(runtime)
+        if found.setdefault(profile.name, profile) != profile:
+            raise ProfileError(
+                f"{device}: expected devices of different names. Received: two profiles that are "
+                f"called '{profile.name}' and differ. Change `name` in one of them."
+            )
+    return list(found.values())
 
 
 def _storage_of(asked: Asked, folder: Path) -> StorageUrl:
@@ -118,7 +136,8 @@ def _storage_of(asked: Asked, folder: Path) -> StorageUrl:
 
 def _identity(asked: Asked, subject: Subject) -> dict[str, str]:
     """What has to be the same for all workers, by names that people understand."""
-    metric = subject.metric.name if subject.metric else None
+    judged = subject.metric
+    metric = judged and [judged.name, fingerprint.of_function(judged.function)]
     training = fingerprint.of_training(asked.training) if asked.epochs else None
     options = [str(asked.scale), asked.samples, metric, asked.minimize, training]
     return {

@@ -52,6 +52,13 @@ class Settings:
     tell: Progress = field(default=no_progress, compare=False)
     """Told what is being done, the step's number and the number of steps."""
 
+    @property
+    def runtime_words(self) -> str | None:
+        """As `--runtime` takes it, `NAME` or `NAME==VERSION`; None if none was named."""
+        if self.runtime is None or self.runtime_version is None:
+            return self.runtime
+        return f"{self.runtime}=={self.runtime_version}"
+
 
 @dataclass(frozen=True)
 class Measurement(Printable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.core.errors import InputError
+from edgeprune.core.errors import InputError, ProfileError
 from edgeprune.core.progress import Progress
 from edgeprune.core.work_note import CRASH
+from edgeprune.profiles.folder import profile_folder
 from edgeprune.searching import search
 from edgeprune.searching.asked import Asked
 from edgeprune.searching.budget import Budget
@@ -94,6 +96,29 @@ def test_a_search_that_is_over_is_found_again_and_another_one_is_refused(
 
     with pytest.raises(InputError, match="another search. Expected the same data"):
         run(model, tmp_path / "out", data={**DATA, "x": X + 1})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pretended")
+def test_a_search_is_not_gone_on_with_by_a_metric_whose_code_has_changed(
+    model: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def score(y, outputs):\n    return float(len(y))\n")
+    run(model, tmp_path / "out", metric=f"{path}:score")
+    path.write_text("def score(y, outputs):\n    return 2.0 * len(y)\n")
+    with pytest.raises(InputError, match="another search. Expected the same options"):
+        run(model, tmp_path / "out", metric=f"{path}:score")
+
+
+def test_two_devices_of_one_name_are_refused_where_they_differ(model: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    text = (profile_folder() / "edge-tpu.toml").read_text(encoding="utf-8")
+    own.write_text(text.replace('device = "', 'device = "another '), encoding="utf-8")
+    search = replace(asked(model), devices=["edge-tpu", own])
+    with pytest.raises(ProfileError, match="called 'edge-tpu' and differ. Change `name`"):
+        run_search(search, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -54,6 +54,14 @@ def test_a_fifth_of_labelled_data_judges_and_is_not_pruned_by(model: Any) -> Non
     found = opened(model, (X_TEST, Y_TEST))
     assert size(found.selecting) + size(found.reporting) == 16
     assert len(found.samples) == 64
+    assert found.held_out
+    assert not opened(model, TESTED).held_out
+
+
+def test_files_are_calibrated_as_export_does_it_however_few_samples_prune(model: Any) -> None:
+    found = opened(model, TESTED, samples=10)
+    assert len(found.samples) == 10
+    assert np.array_equal(found.calibration.x[0], X)
 
 
 def test_data_without_labels_prunes_whole_where_no_accuracy_is_asked_for(model: Any) -> None:
