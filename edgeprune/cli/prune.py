@@ -183,7 +183,7 @@ def prune_command(
     )
     if how is not None:
         _check_training(loaded.model, source, how)
-    fitted = _fitted(loaded.model, profile, source, samples, asked) if fit else None
+    fitted = _fitted(loaded, profile, source, samples, asked) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs and loaded.lifted is None else "keep")
@@ -346,7 +346,7 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
 
 
 def _fitted(
-    loaded: Any,
+    loaded: Given,
     profile: DeviceProfile,
     source: Any,
     samples: int | None,
