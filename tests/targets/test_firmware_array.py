@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.firmware_array import write_firmware_array
 from edgeprune.targets.vela import target as vela_target
+from edgeprune.tflite.firmware_arena import ROOM, planned_arena
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.packing import mixed_net
 
@@ -33,6 +35,10 @@ def test_for_an_npu_the_array_is_the_compiled_file_and_the_resolver_has_its_oper
     operators = [each.op for each in tflite_file.read(compiled).operators]
     assert "ethos-u" in operators
     header = (tmp_path / "net.h").read_text()
+    graph = tflite_file.read(compiled)
+    scratch = max(math.prod(t.shape) for t in graph.tensors if t.name.startswith("scratch"))
+    assert planned_arena(graph).size >= scratch + ROOM > ROOM
+    assert f"g_net_arena_size = {planned_arena(graph).size};" in header
     assert "resolver.AddEthosU()" in header
     assert f"g_net_operators = {len(set(operators))};" in header
     assert '"net_vela.tflite" as an array, compiled of "net.tflite"' in header
