@@ -97,6 +97,22 @@ def test_layers_that_share_a_constant_get_one_each_where_their_values_differ(
     assert constants(written)["shared_bias/stem"] != shared
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic-range"])
+def test_old_values_do_not_stay_behind_where_no_layer_has_them_any_more(
+    kind: Kind, tmp_path: Path
+) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite", kind))
+    pruned = with_weights(lifted, stem=0.5, fc1=2)
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    found = {tensor.name: tensor.values() for tensor in written.tensors if tensor.constant}
+    old = next(tensor for tensor in lifted.graph.tensors if tensor.name == "shared_bias").values()
+    assert old is not None
+    np.testing.assert_array_equal(found["shared_bias"], old / 2)
+    np.testing.assert_array_equal(found["shared_bias/fc1"], old * 2)
+    main = written.subgraphs[0]
+    assert all(main.readers.get(each.index) for each in written.tensors if each.constant)
+
+
 def test_dynamic_range_weights_get_scales_of_the_new_values(tmp_path: Path) -> None:
     lifted = lift(residual(tmp_path / "m.tflite", "dynamic-range"))
     written = read(write_back(lifted, with_weights(lifted, wide=3), tmp_path / "out.tflite").path)
