@@ -31,6 +31,7 @@ from edgeprune.inspection.metric import Metric, open_metric
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.settings import Training
 from edgeprune.searching.budget import Budget
@@ -135,6 +136,9 @@ def open_subject(
       signature: of a SavedModel folder that has several, the one that is taken.
       routes: names of those that are asked for; all if empty.
 
+    Warns:
+      QualityWarning: the dense model is no better than chance on the labelled samples.
+
     Raises:
       ProfileError: a file keeps its number format, and a device or a route that is asked for has
         another one.
@@ -155,6 +159,7 @@ def open_subject(
     if test is not None:
         if measure is None:
             require_classes(test, ports, _GIVE_METRIC)
+            warn_at_chance(given.model, test.some(LOOKED_AT))
         halves = in_halves(test)
     return Subject(
         given=given,
