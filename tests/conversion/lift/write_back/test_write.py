@@ -19,6 +19,7 @@ from edgeprune.keras_model.interface import predict
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.channels.plan_removal import remove_planned
+from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import Graph, read
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -139,6 +140,21 @@ def test_a_tensor_that_no_output_depends_on_keeps_its_shape(tmp_path: Path) -> N
     written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
     shapes = {tensor.name: tensor.shape for tensor in written.tensors}
     assert (shapes["first"], shapes["unread"]) == ((1, 8, 8, 8), (1, 8, 8, 3))
+
+
+@pytest.mark.tflite_runtime
+def test_a_runtime_that_is_too_old_for_the_given_file_does_not_keep_it_from_being_pruned(
+    tmp_path: Path,
+) -> None:
+    net = LiftNet("dynamic-range")
+    x, y = net.tensor("x", (1, 16)), net.tensor("y", (1, 8))
+    options = schema.FullyConnectedOptionsT()
+    net.operator("FULLY_CONNECTED", [x, net.weight("w", 8, 16), net.bias("b", 8)], [y], 12, options)
+    lifted = lift(net.save(tmp_path / "m.tflite", [x], [y]))
+    with pytest.raises(WorkerError, match="FULLY_CONNECTED"):
+        HOST.run(lifted.graph, [X.reshape(-1)[:16].reshape(1, 16)], "tflite-runtime")
+    written = write_back(lifted, with_weights(lifted, y=3), tmp_path / "out.tflite")
+    assert written.path.exists()
 
 
 def slices(path: Path) -> Path:
