@@ -345,7 +345,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((*PLAN, "edgetpu"), "Did you mean 'edge-tpu'?"),
+        ((*PLAN, "edgetpu"), "Closest: edge-tpu"),
         ((*PLAN, "none.toml"), "none.toml"),
         ((*PLAN, "edge-tpu", "--sparsity", "1.5"), "0 <= sparsity < 1"),
         ((*PLAN, "edge-tpu", "--sparsity", "nan"), "0 <= sparsity < 1"),
@@ -379,7 +379,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         (("export", "empty.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "empty.keras"),
         (("export", "hollow.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "hollow.keras"),
         (("export", "gone.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "no such file"),
-        (("export", "data.npz", "--device", "xnnpack-x86", "-o", "o.tflite"), "ending in .keras"),
+        (("export", "data.npz", "--device", "xnnpack-x86", "-o", "o.tflite"), "ends in .keras"),
         (("validate", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("inspect", "random.tflite"), "random.tflite"),
         (("inspect", "gone.tflite"), "gone.tflite"),

@@ -69,6 +69,7 @@ OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         **dict.fromkeys(_MERGING_OPERATIONS.split(), merging.elementwise_merge),
         **dict.fromkeys(("Mean", "Sum", "Max", "Min", "Amax", "Amin"), passing.reduction),
         "Concatenate": merging.concatenate,
+        "Matmul": merging.matmul,
         "GetItem": selecting.get_item,
         "Slice": selecting.slice_of,
         "Split": selecting.split,

@@ -115,6 +115,23 @@ CASES: Mapping[str, Make] = {
     "transposed, same, odd": transposed(SAME, (1, 4, 5, 3), (1, 7, 9, 2), 3, 2),
     "transposed, valid": transposed(VALID, (1, 4, 5, 3), (1, 9, 11, 2), 3, 2),
     "transposed, small kernel": transposed(SAME, (1, 4, 5, 3), (1, 12, 15, 2), 2, 3),
+    **{
+        f"conv of three axes, {padding} {strides} {dilation}": one(
+            "CONV_3D",
+            [(1, 5, 6, 7, 3), values(3, 2, 3, 3, 4), values(4)],
+            [made],
+            schema.Conv3DOptionsT(
+                padding=padding,
+                fusedActivationFunction=RELU,
+                **dict(zip(("strideD", "strideH", "strideW"), strides, strict=True)),
+                **{f"dilation{axis}Factor": dilation for axis in "DHW"},
+            ),
+        )
+        for padding, strides, dilation, made in [
+            (SAME, (1, 2, 2), 1, (1, 5, 3, 4, 4)),
+            (VALID, (1, 1, 1), 2, (1, 1, 4, 3, 4)),
+        ]
+    },
     "dense": one(
         "FULLY_CONNECTED",
         [(1, 5), values(3, 5), values(3)],

@@ -8,7 +8,11 @@ from typing import Any, TypeAlias
 import keras
 
 from edgeprune.conversion.lift.operators.binary import binary, squared_difference, sum_of_all
-from edgeprune.conversion.lift.operators.convolution import convolution, depthwise
+from edgeprune.conversion.lift.operators.convolution import (
+    convolution,
+    convolution_3d,
+    depthwise,
+)
 from edgeprune.conversion.lift.operators.deconvolution import transposed_convolution
 from edgeprune.conversion.lift.operators.joining import (
     broadcast_to,
@@ -99,6 +103,7 @@ LIFTS: Mapping[str, Lift] = {
     "COMPLEX_ABS": complex_abs,
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
+    "CONV_3D": convolution_3d,
     "COS": by_operation("cos"),
     "CUMSUM": cumulative_sum,
     "DEPTHWISE_CONV_2D": depthwise,

@@ -39,7 +39,10 @@ and how far at most: kernels add up in another order than Keras does."""
 
 
 def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
-    """Runs a file in every runtime that runs the given one, and compares it with its twin.
+    """Runs a file in the installed runtimes, and compares its outputs with those of its twin.
+
+    A runtime that does not run the given file either, such as one that is older than its operators,
+    is left out, unless there is no other.
 
     Where weights are integers and runtimes round activations too, what is compared is the file with
     the real values that the integers stand for. Of a file with quantized activations every
@@ -53,8 +56,8 @@ def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
         return
     inputs = generated_inputs(written, _SAMPLES)
     wanted = outputs_of(twin, written, inputs)
-    for runtime, given in _made_of(lifted, written, inputs):
-        found = given
+    for runtime, made in _judged(lifted, written, inputs):
+        found = made
         if hybrid_weights(written):
             with _with_float_weights(written) as graph:
                 found = _run(lifted, graph, inputs, runtime)
@@ -72,7 +75,7 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
     """As `check_against_twin`, for a file with quantized activations."""
     inputs = samples_for(written)
     made = replace(lifted, path=written.path, graph=written, model=twin)
-    for runtime, _ in _made_of(lifted, written, inputs):
+    for runtime, _ in _judged(lifted, written, inputs):
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             apart = first_apart(made, inputs, Path(folder), runtime=runtime)
         if apart is not None:
@@ -84,20 +87,26 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
             )
 
 
-def _made_of(
+def _judged(
     lifted: Lifted, written: Graph, inputs: list[Array]
 ) -> Iterator[tuple[str, tuple[Array, ...]]]:
-    """What runtimes make of a file: all installed ones but those that refuse the given file too.
+    """The runtimes that run a file, one after the other, and its outputs there.
 
     Raises:
-      TfliteError: one runs the given file and not this one.
+      TfliteError: one runs the given file and not this one, or none runs either.
     """
+    refusals: list[TfliteError] = []
     for runtime in installed_runtimes():
         try:
-            yield runtime, _run(lifted, written, inputs, runtime)
-        except TfliteError:
+            made = _run(lifted, written, inputs, runtime)
+        except TfliteError as error:
             if _runs(lifted, inputs, runtime):
                 raise
+            refusals.append(error)
+        else:
+            yield runtime, made
+    if len(refusals) == len(installed_runtimes()) and refusals:
+        raise refusals[0]
 
 
 def _runs(lifted: Lifted, inputs: list[Array], runtime: str) -> bool:
