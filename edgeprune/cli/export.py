@@ -108,7 +108,7 @@ def export_command(
     if found is None and route is None:
         found = kept_plan(given and given.model, file, profile.name)
     if given is None:
-        given = to_convert(file, profile, route or (found.route if found else None), numerics)
+        given = to_convert(file, profile, route, numerics, found.route if found else None)
     if given is not None:
         load_ranges(given.model, file)
     x = None

@@ -164,7 +164,7 @@ def _export(
     max_arena: int | None,
 ) -> Exported:
     """`export` of what is a Keras model or lies on disk."""
-    asked = _asked(model, offered, route or (plan.route if plan else None), numerics)
+    asked = _asked(model, offered, route, numerics, plan.route if plan else None)
     profile, chosen = asked.profile, asked.numerics
     require_packing(profile, max_arena)
     if asked.file is not None and asked.keeps:
@@ -250,13 +250,17 @@ def _export(
 
 
 def _asked(
-    model: Any, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+    model: Any,
+    offered: DeviceProfile,
+    route: str | None,
+    numerics: Numerics | None,
+    planned: str | None,
 ) -> Asked:
     """The route and number format that are asked for, and whether a file has them already."""
     file = file_of(model)
     if file is not None:
-        return asked_of_file(file, offered, route, numerics)
-    profile = offered.on(route)
+        return asked_of_file(file, offered, route, numerics, planned)
+    profile = offered.on(route or planned)
     return Asked(None, profile, checked_numerics(profile, numerics), keeps=False)
 
 

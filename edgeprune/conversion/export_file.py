@@ -58,16 +58,21 @@ class Asked:
 
 
 def asked_of_file(
-    path: Path, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+    path: Path,
+    offered: DeviceProfile,
+    route: str | None,
+    numerics: Numerics | None,
+    planned: str | None = None,
 ) -> Asked:
     """The route and number format in which a file is exported.
 
     Args:
       path: the file.
       offered: the device with all its routes.
-      route: a route by its name; if None the one of the file's manifest, else one in the file's
-        number format, else the default.
+      route: a route by its name; if None the planned one, that of the file's manifest, one in the
+        file's number format, or the default.
       numerics: a number format of that route; the file's if None and no route is named.
+      planned: the route that the file was pruned for, in its own format.
 
     Raises:
       TfliteError: not a sound file.
@@ -78,7 +83,7 @@ def asked_of_file(
     graph = read(path)
     # What islands make of quantized values may be real.
     found = "int8" if computes_in_steps(graph) else cast("Numerics", numerics_of(graph))
-    profile = on_route_of(graph, offered, route)
+    profile = on_route_of(graph, offered, route or planned)
     wanted = checked_numerics(profile, numerics)
     named = route is not None or numerics is not None
     keeps = wanted == found or (found, wanted) == ("float16", "float32")
@@ -111,14 +116,19 @@ def _require_one_subgraph(graph: Graph, wanted: Numerics) -> None:
 
 
 def to_convert(
-    path: Path, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+    path: Path,
+    offered: DeviceProfile,
+    route: str | None,
+    numerics: Numerics | None,
+    planned: str | None,
 ) -> Given | None:
     """A file lifted, where it is to be converted; None where it is exported as it is.
 
     Raises:
       EdgepruneError: as `asked_of_file` and `as_given`.
     """
-    return None if asked_of_file(path, offered, route, numerics).keeps else as_given(path)
+    asked = asked_of_file(path, offered, route, numerics, planned)
+    return None if asked.keeps else as_given(path)
 
 
 def export_file(
