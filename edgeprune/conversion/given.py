@@ -24,7 +24,7 @@ from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError, TfliteError
 from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
-from edgeprune.keras_model.files import load_model, name_of, save_model
+from edgeprune.keras_model.files import as_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
 
@@ -125,7 +125,7 @@ def as_given(model: Given | Model | str | Path, signature: str | None = None) ->
       signature: which signature of a SavedModel; of a folder with one only it may be left out.
 
     Raises:
-      ModelError: not a Keras file, as `load_model`; not a SavedModel, as `converted_folder`; or a
+      ModelError: no Keras model, as `as_model`; not a SavedModel, as `converted_folder`; or a
         signature is named, and there is none to choose.
       TfliteError: not a sound .tflite file, or Keras computes something else.
       Unliftable: it has operators without a counterpart in Keras.
@@ -137,7 +137,7 @@ def as_given(model: Given | Model | str | Path, signature: str | None = None) ->
         lifted = lift(file)
         prove(lifted)
         return Given(str(model), lifted.model, lifted)
-    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    loaded = as_model(model)
     return Given(name_of(model), loaded)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune.core.errors import ModelError, OutputError
-from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.files import as_model, load_model, save_model
 from tests.support.architectures import build
 
 
@@ -108,3 +108,17 @@ def test_code_in_an_h5_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Lambda layers are not loaded"):
         load_model(tmp_path / "m.h5")
     assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (None, "NoneType"),
+        (keras.layers.Dense(1), "Dense"),
+        ([keras.Model], "list"),
+        (b"m", "bytes"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_its_kind(given: object, kind: str) -> None:
+    with pytest.raises(ModelError, match=f"a model of Keras 3.*Received: .*{kind}\\."):
+        as_model(given)
