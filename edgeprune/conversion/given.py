@@ -29,7 +29,7 @@ from edgeprune.core.files import (
     require_file,
     require_tflite_name,
 )
-from edgeprune.keras_model.files import load_model, name_of, save_model
+from edgeprune.keras_model.files import as_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
 
@@ -133,7 +133,7 @@ def as_given(
       name: what a file is called that a SavedModel was converted to; its own path if "".
 
     Raises:
-      ModelError: not a Keras file, as `load_model`; not a SavedModel, as `converted_folder`; or a
+      ModelError: no Keras model, as `as_model`; not a SavedModel, as `converted_folder`; or a
         signature is named, and there is none to choose.
       TfliteError: not a sound .tflite file, or Keras computes something else.
       Unliftable: it has operators without a counterpart in Keras.
@@ -146,7 +146,7 @@ def as_given(
             lifted = lift(file)
             prove(lifted)
         return Given(name or str(model), lifted.model, lifted)
-    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    loaded = as_model(model)
     return Given(name_of(model), loaded)
 
 

@@ -75,8 +75,20 @@ def _remedy(path: Path) -> str:
 
 
 def as_model(given: Model | str | Path) -> Model:
-    """A model as it is, or loaded from the path of its file as by `load_model`."""
-    return load_model(Path(given)) if isinstance(given, str | Path) else given
+    """A model as it is, or loaded from the path of its file as by `load_model`.
+
+    Raises:
+      ModelError: as `load_model`; or it is neither a model of Keras 3 nor a path.
+    """
+    if isinstance(given, str | Path):
+        return load_model(Path(given))
+    if not isinstance(given, keras.Model):
+        kind = type(given)
+        raise ModelError(
+            "Expected a model of Keras 3, or the path of its file, of a .tflite file or of a "
+            f"SavedModel folder. Received: {kind.__module__}.{kind.__qualname__}."
+        )
+    return given
 
 
 def name_of(given: Model | str | Path) -> str:

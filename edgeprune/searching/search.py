@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from edgeprune.conversion.given import is_lifted
 from edgeprune.core import digest
@@ -19,6 +20,7 @@ from edgeprune.searching.candidate import HalfAccuracy, Outcome
 from edgeprune.searching.crashes import Crashes
 from edgeprune.searching.evaluate import Evaluation
 from edgeprune.searching.folder import SEARCH_FILES
+from edgeprune.searching.opening import require_reached, told
 from edgeprune.searching.result import Search, Seconds
 from edgeprune.searching.run import Audience, Log, Run
 from edgeprune.searching.space import space_of
@@ -82,19 +84,27 @@ def run_search(
         routes=asked.routes or (),
     )
     space = space.offered_by(subject.profiles)
+    cache = Cache(folder / "cache")
+    yardsticks = {route.device: route.front for route in space.routes}
+
+    def agree(name: str, value: Any) -> Any:
+        return study.agree(name, value)
+
+    evaluation = Evaluation(subject, cache, yardsticks, agree)
+    begun = time.monotonic()
+    if subject.metric is not None:
+        evaluation.dense()  # what the metric cannot tell is said before anything is written
+    judged_s = time.monotonic() - begun
     make_output_folder(folder)
     study = Study.open(url, _identity(asked, subject), space)
     try:
-        cache = Cache(folder / "cache")
-        yardsticks = {route.device: route.front for route in space.routes}
-        evaluation = Evaluation(subject, cache, yardsticks, study.agree)
         for key, died in (crashes.taken() if crashes else {}).items():
             study.lost(key, died.rstrip("."))
         log = Log(_seconds_before(folder, study))
         begun = time.monotonic()
         audience.progress("judging the dense model", 0, 1)
         dense = _agreed_dense(study, evaluation.dense())
-        log.work_s += time.monotonic() - begun
+        log.work_s += judged_s + time.monotonic() - begun
         run = Run(asked, folder, audience, space, subject, study, cache, dense, start, log)
         return run.to_the_end(evaluation, crashes)
     finally:
@@ -126,6 +136,9 @@ def _storage_of(asked: Asked, folder: Path) -> StorageUrl:
       InputError: it has no such address, or there is nothing to resume.
     """
     url = read_url(asked.storage) if asked.storage else file_url(folder / STORAGE)
+    if asked.storage:
+        with told(url):
+            require_reached(url)
     if asked.resume and url.local and not Path(url.url.database or "").exists():
         raise InputError(
             f"{url.place}: no search to resume. Expected the storage that an interrupted one left. "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune.core.errors import ModelError, OutputError
-from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.files import as_model, load_model, save_model
 from tests.support.architectures import build
 
 
@@ -121,3 +121,17 @@ def test_a_file_whose_name_hides_what_it_is_is_told_by_its_content(tmp_path: Pat
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelError, match=words):
             load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (None, "NoneType"),
+        (keras.layers.Dense(1), "Dense"),
+        ([keras.Model], "list"),
+        (b"m", "bytes"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_its_kind(given: object, kind: str) -> None:
+    with pytest.raises(ModelError, match=f"a model of Keras 3.*Received: .*{kind}\\."):
+        as_model(given)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.core.errors import InputError, ProfileError
+from edgeprune.core.errors import DataError, InputError, ProfileError
 from edgeprune.core.progress import Progress
 from edgeprune.core.work_note import CRASH
 from edgeprune.profiles.folder import profile_folder
@@ -109,6 +109,23 @@ def test_a_search_is_not_gone_on_with_by_a_metric_whose_code_has_changed(
     path.write_text("def score(y, outputs):\n    return 2.0 * len(y)\n")
     with pytest.raises(InputError, match="another search. Expected the same options"):
         run(model, tmp_path / "out", metric=f"{path}:score")
+
+
+def test_a_metric_that_tells_nothing_is_said_before_anything_is_written(
+    model: Any, tmp_path: Path
+) -> None:
+    search = replace(asked(model, metric=lambda *_: float("nan")), devices=["edge-tpu"])
+    with pytest.raises(DataError, match="one finite number. Received: nan"):
+        run_search(search, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_storage_that_is_away_leaves_no_folder(model: Any, tmp_path: Path) -> None:
+    away = asked(model, storage="postgresql://me:secret@127.0.0.1:9/search")
+    with pytest.raises(InputError, match="on 127.0.0.1:9: expected a storage") as caught:
+        run_search(away, tmp_path / "out")
+    assert "secret" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_devices_of_one_name_are_refused_where_they_differ(model: Any, tmp_path: Path) -> None:
