@@ -33,7 +33,14 @@ from edgeprune.tflite.format.draft import Draft, load, reread, write_or_copy
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
-from edgeprune.tflite.metadata import HALVES_NAME, METADATA_NAME, embed
+from edgeprune.tflite.metadata import (
+    HALVES_NAME,
+    MENDING_NAME,
+    METADATA_NAME,
+    drop_metadata,
+    embed,
+    read_mending,
+)
 from edgeprune.tflite.slim import Slimming, slim
 from edgeprune.tflite.weights import weights_of
 
@@ -176,7 +183,9 @@ def export_file(
             scale=scales_by_name(signature_specs(given), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
+            int8=read_mending(given.metadata),
         )
+        drop_metadata(draft.model, MENDING_NAME)
         embed(draft.model, manifest)
         slim(draft.model, slimming_for(profile, slimming))
         made = Path(folder, "encoded.tflite")

@@ -90,9 +90,14 @@ class Given:
             return ""
         return f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
 
-    def pruned(self, model: Model) -> Model | PrunedFile:
-        """What pruning gives: the smaller or sparser model, or the file that it is written into."""
-        return model if self.lifted is None else PrunedFile(self.lifted, model)
+    def pruned(self, model: Model, x: Sequence[Array] | None = None) -> Model | PrunedFile:
+        """What pruning gives: the smaller or sparser model, or the file that it is written into.
+
+        Args:
+          model: the pruned model.
+          x: calibration samples `[n, ...]` for each input, by which a quantized file is mended.
+        """
+        return model if self.lifted is None else PrunedFile(self.lifted, model, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,19 +109,21 @@ class PrunedFile:
 
     lifted: Lifted
     model: Model
+    x: Sequence[Array] | None = None
+    """Calibration samples, by which a quantized file is mended."""
 
     def save(self, path: str | Path) -> WrittenBack:
         """Writes the given file with the new weights: dense, not rewritten.
 
         Returns:
           The artifact; its `new_scales` says how many weights of a quantized file left the grid
-          that they had.
+          that they had, its `mended` what samples made better.
 
         Raises:
           EdgepruneError: as `write_back`.
         """
         require_tflite_name(Path(path))
-        return write_back(self.lifted, self.model, Path(path))
+        return write_back(self.lifted, self.model, Path(path), self.x)
 
 
 def as_given(

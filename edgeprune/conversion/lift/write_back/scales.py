@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgeprune.conversion.int8.layers import DATA_AT
 from edgeprune.conversion.lift.floating import in_steps
 from edgeprune.conversion.lift.site import quantized
 from edgeprune.conversion.lift.write_back.edits import read_by
@@ -19,9 +20,6 @@ from edgeprune.conversion.lift.write_back.stored import Stored, store_as, store_
 from edgeprune.conversion.lift.write_back.values import Changes, NewValue
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Operator
-
-_DATA_AT = {"TRANSPOSE_CONV": 2}
-"""Where operators read what they multiply their kernel with, if not first."""
 
 
 def stored_values(draft: Draft, changes: Changes) -> tuple[Changes, Mapping[NewValue, Stored]]:
@@ -83,7 +81,7 @@ def _stored(
 
 def _step(draft: Draft, operator: Operator) -> float:
     """The scale of what an operator multiplies its kernel with."""
-    return float(draft.graph.tensors[operator.inputs[_DATA_AT.get(operator.op, 0)]].scales[0])
+    return float(draft.graph.tensors[operator.inputs[DATA_AT.get(operator.op, 0)]].scales[0])
 
 
 def _kernel_grid(
