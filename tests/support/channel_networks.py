@@ -240,6 +240,12 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "stack": _joined(
         lambda x: keras.ops.unstack(keras.ops.stack([x, L.ReLU()(x)], axis=1), axis=1)
     ),
+    "rounded": _joined(
+        lambda x: [
+            x + keras.ops.stop_gradient(keras.ops.round(x * 8) / 8 - x),
+            keras.ops.where(x > 0.1, keras.ops.floor(x), keras.ops.arctan2(x, keras.ops.cos(x))),
+        ]
+    ),
     "tile": _joined(lambda x: [keras.ops.tile(x, (1, 2, 1, 3))]),
     "pad": _joined(lambda x: [keras.ops.pad(x, ((0, 0), (1, 2), (0, 0), (3, 2)))]),
     "mirror positions": _joined(

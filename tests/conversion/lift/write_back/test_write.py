@@ -171,6 +171,35 @@ def test_a_runtime_that_is_too_old_for_the_given_file_does_not_keep_it_from_bein
     assert written.path.exists()
 
 
+def test_channels_go_where_rows_are_samples_and_lengths_are_set_at_run_time(
+    tmp_path: Path,
+) -> None:
+    net = LiftNet("float32")
+    options = schema.FullyConnectedOptionsT()
+
+    def rows(name: str, given: int, length: int, *shape: int) -> int:
+        wanted = net.constant(f"{name}/shape", np.array([-1, length], np.int32))
+        return net.made("RESHAPE", [given, wanted], name, *shape)
+
+    x = net.tensor("x", (1, 4, 8))
+    first = [rows("in", x, 8, 4, 8), net.weight("first/w", 16, 8), net.bias("first/b", 16)]
+    made = net.made("FULLY_CONNECTED", first, "first", 4, 16, options=options)
+    whole = net.constant("whole/shape", np.array([-1, 4, 16], np.int32))
+    whole = net.made("RESHAPE", [made, whole], "whole", 1, 4, 16)
+    opened = rows("opened", whole, 16, 1, 1)
+    net.graph.tensors[opened].shapeSignature = np.array([-1, -1], np.int32)
+    second = [opened, net.weight("last/w", 4, 16), net.bias("last/b", 4)]
+    last = net.made("FULLY_CONNECTED", second, "last", 4, 4, options=options)
+    shape = net.constant("y/shape", np.array([-1, 4, 4], np.int32))
+    y = net.made("RESHAPE", [last, shape], "y", 1, 4, 4)
+    lifted = lift(net.save(tmp_path / "m.tflite", [x], [y]))
+    plan_made = plan(lifted.model, "xnnpack-x86", sparsity=0.5, only="first", look_around=False)
+    pruned = remove_planned(map_layers(lifted.model), plan_made).model
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    shapes = {tensor.name: tensor.shape for tensor in written.tensors}
+    assert (shapes["first"], shapes["whole"], shapes["last/w"]) == ((4, 8), (1, 4, 8), (4, 8))
+
+
 def slices(path: Path) -> Path:
     """32 channels, of which four slices from the middle are joined and read; 4 by 4 pixels.
 
