@@ -75,11 +75,14 @@ class Given:
         fixed = [tensor.shape for tensor in self.model.inputs] if self.lifted is not None else []
         found = next((list(shape) for shape in fixed if shape[:1] != (None,)), None)
         if found is not None:
+            why, remedy = "whose first axis has this length only", "with a batch of 1"
+            if found[:1] == [1]:
+                why = "whose first axis an operator mixes with others, or drops"
+                remedy = "so that every operator keeps that axis"
             raise TfliteError(
                 f"{self.name}: expected a file that takes one sample at a time, [1, ...], and "
                 f"computes each by itself, to use samples with it. Received: an input {found}, "
-                "whose first axis has this length only. Convert the model again with a batch of "
-                "1, or prune it without --data (`data`)."
+                f"{why}. Convert the model again {remedy}, or prune it without --data (`data`)."
             )
 
     @property

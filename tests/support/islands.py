@@ -113,11 +113,42 @@ def branching(path: Path) -> Path:
     return net.save(path, [x], [made])
 
 
+def looping(path: Path, *, op: str, below: float) -> Path:
+    """A convolution, then op(x, x) or op(x) while the mean of x is below a number; then another.
+
+    MINIMUM gives x again, so that it never ends; LOG ends with NaN.
+    """
+    net = Net()
+    x, looped = net.tensor("x", (1, 2, 2, 4)), net.tensor("looped", (1, 2, 2, 4))
+    options = schema.WhileOptionsT(condSubgraphIndex=1, bodySubgraphIndex=2)
+    net.operator("WHILE", [pointwise(net, x, "first", 4)], [looped], 1, options)
+    made = pointwise(net, pointwise(net, looped, "second", 16), "third", 3)
+    _condition(net, below)
+    _branch(net, op)
+    return net.save(path, [x], [made])
+
+
+def _condition(net: Net, below: float) -> None:
+    main, net.graph = net.graph, schema.SubGraphT(tensors=[], operators=[], name=b"condition")
+    given, level = net.tensor("given", (1, 2, 2, 4)), net.tensor("level", ())
+    lower, limit = (
+        net.tensor("lower", (), "bool"),
+        net.constant("limit", np.array(below, np.float32)),
+    )
+    axes = net.constant("axes", ints(0, 1, 2, 3))
+    net.operator("MEAN", [given, axes], [level], 1, schema.ReducerOptionsT())
+    net.operator("LESS", [level, limit], [lower], 1, schema.LessOptionsT())
+    net.graph.inputs, net.graph.outputs = ints(given), ints(lower)
+    net.model.subgraphs.append(net.graph)
+    net.graph = main
+
+
 def _branch(net: Net, op: str) -> None:
     main, net.graph = net.graph, schema.SubGraphT(tensors=[], operators=[], name=op.encode())
     given, made = net.tensor("given", (1, 2, 2, 4)), net.tensor("made", (1, 2, 2, 4))
-    options = schema.AddOptionsT() if op == "ADD" else schema.MulOptionsT()
-    net.operator(op, [given, given], [made], 1, options)
+    kinds = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT}
+    options = kinds.get(op, schema.MaximumMinimumOptionsT)() if op != "LOG" else None
+    net.operator(op, [given] if op == "LOG" else [given, given], [made], 1, options)
     net.graph.inputs, net.graph.outputs = ints(given), ints(made)
     net.model.subgraphs.append(net.graph)
     net.graph = main
