@@ -21,7 +21,8 @@ from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.profiles.folder import profile_folder
 from edgeprune.report import one_device
 from edgeprune.report.compare import compare
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.device_report import DeviceReport
+from edgeprune.report.report import Report
 from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 
