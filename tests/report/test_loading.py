@@ -20,11 +20,12 @@ from edgeprune.cli import cli
 from edgeprune.core.errors import OutputError, ProfileError, TfliteError
 from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.profile import load_profile
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.loading import firmware
 from edgeprune.report.loading.snippet import snippet, snippets
 from edgeprune.report.loading.source_text import class_name, comment, function_prefix, literal
 from edgeprune.report.loading.ways import LANGUAGES, languages_of, ways_of
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.vela.target import VELA_PACKAGE
 from edgeprune.tflite.class_names import read_class_names
 from edgeprune.tflite.storage_plan import EncodingRules
