@@ -46,13 +46,25 @@ def require_one_aim(sparsity: float | None, cost: float | None) -> None:
         raise click.UsageError("--sparsity and --cost both say how much is removed: give one.")
 
 
+def device_names(text: str) -> list[str]:
+    """What `--devices` names, with commas.
+
+    Raises:
+      click.UsageError: nothing is named.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise click.UsageError("--devices: expected names with commas. Received: none.")
+    return names
+
+
 def read_devices(names: Iterable[str]) -> list[DeviceProfile]:
     """The profiles of `--devices`; two products of one profile are one device."""
     profiles: list[DeviceProfile] = []
     for name in names:
-        profile = read_device(name.strip())
+        profile = read_device(name)
         if profile in profiles:
-            terminal.say(f"'{name.strip()}' is {profile.name} too: compared once.")
+            terminal.say(f"'{name}' is {profile.name} too: compared once.")
         else:
             profiles.append(profile)
     return profiles

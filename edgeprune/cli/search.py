@@ -169,7 +169,7 @@ def search_command(
     if minimize and metric is None:
         raise click.UsageError("--minimize is of a metric: give --metric.")
     inputs.require_epochs(epochs, training["quantize_aware"])
-    names = [words.strip() for words in devices.split(",")]
+    names = inputs.device_names(devices)
     inputs.read_devices(names)
     from edgeprune.searching.asked import Asked
     from edgeprune.searching.budget import Budget

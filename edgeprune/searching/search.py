@@ -13,6 +13,7 @@ from edgeprune.core import digest
 from edgeprune.core.errors import InputError, ProfileError
 from edgeprune.core.files import make_output_folder, require_output_folder
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.pruning.training.labels import check_training
 from edgeprune.searching import fingerprint
 from edgeprune.searching.asked import Asked
 from edgeprune.searching.cache import Cache
@@ -27,6 +28,7 @@ from edgeprune.searching.space import space_of
 from edgeprune.searching.storage_url import StorageUrl, file_url, read_url
 from edgeprune.searching.study import Study
 from edgeprune.searching.subject import Subject, open_subject
+from edgeprune.searching.weights import training_of
 
 STORAGE = "search.db"
 """Name of the storage in the search's folder, where none is given."""
@@ -84,6 +86,8 @@ def run_search(
         routes=asked.routes or (),
     )
     space = space.offered_by(subject.profiles)
+    if asked.epochs:
+        check_training(subject.model, subject.train, training_of(subject, asked.epochs))
     cache = Cache(folder / "cache")
     yardsticks = {route.device: route.front for route in space.routes}
 

@@ -154,7 +154,7 @@ def open_subject(
     ports = ports_of(given.model)
     train, test, held_out = _with_labels(data, ports, validation_data, scale)
     if test is None and budget.needs_labels:
-        raise no_labels(data)
+        raise no_labels(data if validation_data is None else validation_data)
     halves: tuple[Labelled | None, Labelled | None] = (None, None)
     if test is not None:
         if measure is None:

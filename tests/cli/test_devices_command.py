@@ -130,6 +130,6 @@ def test_compare_takes_products_too() -> None:
 
 
 def test_two_products_of_one_profile_are_compared_once(capsys: pytest.CaptureFixture[str]) -> None:
-    profiles = read_devices(["pixel 8", " galaxy s24", "nrf52840"])
+    profiles = read_devices(["pixel 8", "galaxy s24", "nrf52840"])
     assert [profile.name for profile in profiles] == ["android-phone-2023", "cortex-m-tflm"]
     assert "'galaxy s24' is android-phone-2023 too: compared once." in capsys.readouterr().err

@@ -16,6 +16,7 @@ from edgeprune.core.errors import DataError, InputError, ProfileError
 from edgeprune.core.progress import Progress
 from edgeprune.core.work_note import CRASH
 from edgeprune.profiles.folder import profile_folder
+from edgeprune.pruning.training.settings import Training
 from edgeprune.searching import search
 from edgeprune.searching.asked import Asked
 from edgeprune.searching.budget import Budget
@@ -120,6 +121,15 @@ def test_a_metric_that_tells_nothing_is_said_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_loss_that_there_is_not_is_said_before_any_work(model: Any, tmp_path: Path) -> None:
+    training = Training(epochs=1, loss="nope")
+    data = (X, np.argmax(X, axis=1))
+    search = replace(asked(model, data=data, epochs=1, training=training), devices=["edge-tpu"])
+    with pytest.raises(InputError, match="nope"):
+        run_search(search, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_storage_that_is_away_leaves_no_folder(model: Any, tmp_path: Path) -> None:
     away = asked(model, storage="postgresql://me:secret@127.0.0.1:9/search")
     with pytest.raises(InputError, match="on 127.0.0.1:9: expected a storage") as caught:
@@ -216,6 +226,7 @@ def test_there_has_to_be_a_search_to_resume(model: Any, tmp_path: Path) -> None:
         ({"budget": Budget(max_bytes=0)}, "`max_bytes` is a number of at least 1"),
         ({"trials": 0}, "`trials` is a number of at least 1"),
         ({"minimize": True}, "`minimize` is of a metric"),
+        ({"training": Training(epochs=4)}, "give `epochs`, which are 0"),
         ({"devices": []}, "at least one device"),
     ],
 )
