@@ -23,8 +23,13 @@ from edgeprune.conversion.saved_model import converted_folder
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import ModelError, TfliteError, errors_name
-from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
-from edgeprune.keras_model.files import load_model, name_of, save_model
+from edgeprune.core.files import (
+    is_saved_model,
+    is_tflite,
+    require_file,
+    require_tflite_name,
+)
+from edgeprune.keras_model.files import as_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
 
@@ -88,9 +93,14 @@ class Given:
             return ""
         return f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
 
-    def pruned(self, model: Model) -> Model | PrunedFile:
-        """What pruning gives: the smaller or sparser model, or the file that it is written into."""
-        return model if self.lifted is None else PrunedFile(self.lifted, model)
+    def pruned(self, model: Model, x: Sequence[Array] | None = None) -> Model | PrunedFile:
+        """What pruning gives: the smaller or sparser model, or the file that it is written into.
+
+        Args:
+          model: the pruned model.
+          x: calibration samples `[n, ...]` for each input, by which a quantized file is mended.
+        """
+        return model if self.lifted is None else PrunedFile(self.lifted, model, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,19 +112,21 @@ class PrunedFile:
 
     lifted: Lifted
     model: Model
+    x: Sequence[Array] | None = None
+    """Calibration samples, by which a quantized file is mended."""
 
     def save(self, path: str | Path) -> WrittenBack:
         """Writes the given file with the new weights: dense, not rewritten.
 
         Returns:
           The artifact; its `new_scales` says how many weights of a quantized file left the grid
-          that they had.
+          that they had, its `mended` what samples made better.
 
         Raises:
           EdgepruneError: as `write_back`.
         """
         require_tflite_name(Path(path))
-        return write_back(self.lifted, self.model, Path(path))
+        return write_back(self.lifted, self.model, Path(path), self.x)
 
 
 def as_given(
@@ -131,7 +143,7 @@ def as_given(
       name: what a file is called that a SavedModel was converted to; its own path if "".
 
     Raises:
-      ModelError: not a Keras file, as `load_model`; not a SavedModel, as `converted_folder`; or a
+      ModelError: no Keras model, as `as_model`; not a SavedModel, as `converted_folder`; or a
         signature is named, and there is none to choose.
       TfliteError: not a sound .tflite file, or Keras computes something else.
       Unliftable: it has operators without a counterpart in Keras.
@@ -144,7 +156,7 @@ def as_given(
             lifted = lift(file)
             prove(lifted)
         return Given(name or str(model), lifted.model, lifted)
-    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    loaded = as_model(model)
     return Given(name_of(model), loaded)
 
 
@@ -187,18 +199,6 @@ def _file_to_lift(model: Model | str | Path, signature: str | None = None) -> Pa
         return None
     require_file(Path(model))
     return Path(model)
-
-
-def require_file(path: Path) -> None:
-    """Checks that there is a file to read: a FIFO would be waited for.
-
-    Raises:
-      TfliteError: there is none.
-    """
-    found = kind_of(path)
-    if found != "a file":
-        received = found or "no such file"
-        raise TfliteError(f"{path}: expected a .tflite file. Received: {received}. Check the path.")
 
 
 def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:

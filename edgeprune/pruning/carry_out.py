@@ -150,7 +150,7 @@ def prune(
             rules=rules,
             progress=progress,
         )
-    return given.pruned(pruned)
+    return given.pruned(pruned, None if some is None else some.x)
 
 
 def _require_weights_alone(given: Given, plan: Plan) -> None:

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.class_numbers import class_numbers
 from edgeprune.core.data import Data
 from edgeprune.core.errors import QualityWarning
 from edgeprune.keras_model.interface import predict
@@ -34,7 +35,7 @@ def warn_at_chance(model: Model, data: Data) -> None:
     Warns:
       QualityWarning: the accuracy is at chance level.
     """
-    labels = _class_numbers(data.y)
+    labels = class_numbers(data.y)
     if labels is None or len(data) < FEWEST or not _gives_classes(model):
         return
     rows = np.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).astype(np.intp)
@@ -57,18 +58,6 @@ def warn_at_chance(model: Model, data: Data) -> None:
 def _gives_classes(model: Model) -> bool:
     kinds = output_kinds(model)
     return len(kinds) == 1 and kinds[0] != "values"
-
-
-def _class_numbers(y: Array | tuple[Array, ...] | None) -> Array | None:
-    """Labels as class numbers, `[n]` or `[n, ...]` per place; None for anything else."""
-    if y is None or isinstance(y, tuple) or y.dtype.kind not in "fiub" or y.ndim == 0:
-        return None
-    labels = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
-    one_hot = labels.ndim > 1 and bool(
-        (labels.sum(-1) == 1).all() and np.isin(labels, (0, 1)).all()
-    )
-    labels = labels.argmax(-1) if one_hot else labels
-    return labels.astype(np.int64) if bool(np.equal(labels, np.floor(labels)).all()) else None
 
 
 def _agreement_by_chance(first: Array, second: Array) -> float:

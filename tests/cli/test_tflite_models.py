@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,7 @@ from edgeprune.tflite.metadata import read_embedded
 from tests.support.lift_networks import residual
 from tests.support.quantized_networks import quantized_net
 
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Starts edgeprune in a folder."""
-    command = [sys.executable, "-m", "edgeprune", *arguments]
-    return subprocess.run(
-        command, cwd=folder, timeout=300, capture_output=True, text=True, check=False
-    )
+Call = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -34,9 +28,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_is_planned_for_pruned_and_exported(folder: Path) -> None:
+def test_a_file_is_planned_for_pruned_and_exported(call: Call, folder: Path) -> None:
     device = ("--device", "xnnpack-x86")
-    planned = run(folder, "plan", "m.tflite", *device, "--only", "fc1|narrow", "--json")
+    planned = call("plan", "m.tflite", *device, "--only", "fc1|narrow", "--json")
     assert planned.returncode == 0, planned
     plan = json.loads(planned.stdout)
     assert plan["model"] == "m.tflite"
@@ -44,7 +38,7 @@ def test_a_file_is_planned_for_pruned_and_exported(folder: Path) -> None:
     assert {row["part"] for row in plan["layers"]} == {None}
 
     asked = ("--only", "fc1|narrow", "--data", "data.npz", "-o", "pruned.tflite", "--json")
-    pruned = run(folder, "prune", "m.tflite", *device, *asked)
+    pruned = call("prune", "m.tflite", *device, *asked)
     assert pruned.returncode == 0, pruned
     assert json.loads(pruned.stdout)["sparsity"]["reached"] > 0.4
     assert (folder / "pruned.plan.json").is_file()
@@ -52,7 +46,7 @@ def test_a_file_is_planned_for_pruned_and_exported(folder: Path) -> None:
     assert written.signatures[0].inputs == {"x0": 0}
     assert written.metadata == read(folder / "m.tflite").metadata
 
-    exported = run(folder, "export", "pruned.tflite", *device, "-o", "out.tflite")
+    exported = call("export", "pruned.tflite", *device, "-o", "out.tflite")
     assert exported.returncode == 0, exported
     manifest = read_embedded(read(folder / "out.tflite").metadata)
     assert manifest is not None
@@ -60,9 +54,11 @@ def test_a_file_is_planned_for_pruned_and_exported(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_devices_of_a_comparison_report_accuracy_before_and_after(folder: Path) -> None:
+def test_the_devices_of_a_comparison_report_accuracy_before_and_after(
+    call: Call, folder: Path
+) -> None:
     asked = ("--devices", "xnnpack-x86", "--data", "data.npz", "-o", "out", "--json")
-    done = run(folder, "compare", "m.tflite", *asked)
+    done = call("compare", "m.tflite", *asked)
     assert done.returncode == 0, done
     report = json.loads(done.stdout)
     assert report["model"] == "m.tflite"
@@ -74,7 +70,7 @@ def test_the_devices_of_a_comparison_report_accuracy_before_and_after(folder: Pa
 
 
 @pytest.mark.slow
-def test_bad_files_and_endings_are_refused_and_nothing_is_written(folder: Path) -> None:
+def test_bad_files_and_endings_are_refused_and_nothing_is_written(call: Call, folder: Path) -> None:
     (folder / "cut.tflite").write_bytes((folder / "m.tflite").read_bytes()[:900])
     before = {path.name for path in folder.iterdir()}
     device = ("--device", "xnnpack-x86")
@@ -86,7 +82,7 @@ def test_bad_files_and_endings_are_refused_and_nothing_is_written(folder: Path) 
         + ("-o", "out.tflite"),
     }
     for said, arguments in refused.items():
-        done = run(folder, *arguments)
+        done = call(*arguments)
         assert done.returncode == 2, done
         assert "Traceback" not in done.stderr
         assert said in done.stderr.replace("\n", " ")
@@ -94,18 +90,20 @@ def test_bad_files_and_endings_are_refused_and_nothing_is_written(folder: Path) 
 
 
 @pytest.mark.slow
-def test_a_quantized_file_goes_all_the_way_in_its_own_number_format(tmp_path: Path) -> None:
+def test_a_quantized_file_goes_all_the_way_in_its_own_number_format(
+    call: Call, tmp_path: Path
+) -> None:
     quantized_net(tmp_path / "m.tflite", "uint8")
     x = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(60) % 5)
     device = ("--device", "cortex-m-tflm")
     asked = (*("--data", "data.npz"), "--sparsity", "0.3", "--json")
-    pruned = run(tmp_path, "prune", "m.tflite", *device, *asked, "-o", "pruned.tflite")
+    pruned = call("prune", "m.tflite", *device, *asked, "-o", "pruned.tflite")
     assert pruned.returncode == 0, pruned
     said = json.loads(pruned.stdout)
     assert said["sparsity"]["reached"] > 0.2
     assert isinstance(said["new_scales"], int)
-    exported = run(tmp_path, "export", "pruned.tflite", *device, "-o", "out.tflite")
+    exported = call("export", "pruned.tflite", *device, "-o", "out.tflite")
     assert exported.returncode == 0, exported
     written = read(tmp_path / "out.tflite")
     assert {tensor.dtype for tensor in written.tensors} == {"uint8", "int32"}
@@ -115,7 +113,9 @@ def test_a_quantized_file_goes_all_the_way_in_its_own_number_format(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_device_without_a_route_in_the_format_of_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_device_without_a_route_in_the_format_of_a_file_is_refused(
+    call: Call, tmp_path: Path
+) -> None:
     quantized_net(tmp_path / "m.tflite")
     x = np.random.default_rng(0).uniform(-1, 1, (40, 8, 8, 3)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 5)
@@ -126,7 +126,7 @@ def test_a_device_without_a_route_in_the_format_of_a_file_is_refused(tmp_path: P
         "compare": ("m.tflite", "--devices", "xnnpack-x86", "--data", "data.npz", "-o", "out"),
     }
     for command, arguments in refused.items():
-        done = run(tmp_path, command, *arguments)
+        done = call(command, *arguments)
         assert done.returncode == 2, done
         assert "expected a device with a route in int8" in done.stderr.replace("\n", " ")
     assert {path.name for path in tmp_path.iterdir()} == {"m.tflite", "data.npz"}

@@ -46,8 +46,7 @@ def test_a_float_file_with_an_island_has_the_float32_routes_and_the_others_say_w
     why = {route.name: why_unfit(file, route) for route in phone.offered}
     assert {name for name, said in why.items() if not said} == {r.name for r in left.offered}
     assert why["int8"] == (
-        "is in int8; m.tflite stays in float32, which LOCAL_RESPONSE_NORMALIZATION cannot be "
-        "converted from"
+        "is in int8; m.tflite stays in float32, which REVERSE_SEQUENCE cannot be converted from"
     )
 
 
@@ -68,7 +67,7 @@ def test_a_device_of_int8_alone_refuses_a_float_file_with_an_island_by_its_name(
     tmp_path: Path,
 ) -> None:
     file = given(two_parts(tmp_path / "two.tflite"))
-    with pytest.raises(ProfileError, match=r"m\.tflite, which LOCAL_RESPONSE_NORMALIZATION"):
+    with pytest.raises(ProfileError, match=r"m\.tflite, which REVERSE_SEQUENCE"):
         routes_for(file, load_profile("edge-tpu"))
     with pytest.raises(ProfileError, match=r"expected a route in float32.*Received: int8, in int8"):
         routes_for(file, load_profile("android-phone"), ["int8"])

@@ -25,7 +25,7 @@ def test_a_plan_says_the_islands_and_the_part_that_each_layer_lies_in(tmp_path: 
     made = with_islands(plan, lifted)
     assert [layer.part for layer in made.layers] == [0, 0, 1, 1]
     assert made.to_json()["islands"] == [
-        {"ops": [2], "reason": "LOCAL_RESPONSE_NORMALIZATION: there is no counterpart for it"}
+        {"ops": [2], "reason": "REVERSE_SEQUENCE: there is no counterpart for it"}
     ]
     assert with_islands(plan, None) is plan
 

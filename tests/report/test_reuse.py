@@ -20,7 +20,8 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.report import one_device
 from edgeprune.report.compare import compare
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.device_report import DeviceReport
+from edgeprune.report.report import Report
 from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 from tests.support.profiles import changed_profile
@@ -47,11 +48,13 @@ def write_inputs(folder: Path) -> None:
     changed_profile(folder / "own.toml", "edge-tpu", ('name = "edge-tpu"', 'name = "own"'))
 
 
-def run(folder: Path, progress: Progress = no_progress, **options: Any) -> Report:
-    devices: list[str | Path] = ["edge-tpu", folder / "own.toml"]
+def run(
+    folder: Path, progress: Progress = no_progress, *, own: bool = True, **options: Any
+) -> Report:
+    """Compares on a shipped device, and on the user's own unless that is left out."""
     return compare(
         folder / "model.keras",
-        devices,
+        ["edge-tpu", *([folder / "own.toml"] if own else [])],
         folder / "data.npz",
         folder / "out",
         progress=progress,
@@ -295,10 +298,10 @@ def test_interrupted_training_goes_on_at_its_epoch_and_ends_as_without_interrupt
         folder.mkdir()
         write_inputs(folder)
     told: list[str] = []
-    run(folders[0], epochs=4)
+    run(folders[0], own=False, epochs=4)
     with pytest.raises(InterruptedRunError):
-        run(folders[1], stop_at("edge-tpu: training, epoch 3 of 4"), epochs=4)
-    report = run(folders[1], lambda what, *_: told.append(what), epochs=4)
+        run(folders[1], stop_at("edge-tpu: training, epoch 3 of 4"), own=False, epochs=4)
+    report = run(folders[1], lambda what, *_: told.append(what), own=False, epochs=4)
     assert report.ok
     epochs = [what for what in told if what.startswith("edge-tpu: training, epoch")]
     assert not any("epoch 1 of 4" in what for what in epochs)
@@ -313,11 +316,11 @@ def test_interrupted_training_goes_on_at_its_epoch_and_ends_as_without_interrupt
 def test_a_damaged_state_of_training_is_not_gone_on_with(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     with pytest.raises(InterruptedRunError):
-        run(tmp_path, stop_at("edge-tpu: training, epoch 3 of 4"), epochs=4)
+        run(tmp_path, stop_at("edge-tpu: training, epoch 3 of 4"), own=False, epochs=4)
     (state,) = (tmp_path / "out/.edgeprune").glob("edge-tpu+training-*/checkpoint.npz")
     state.write_bytes(state.read_bytes()[:1000])
     told: list[str] = []
-    assert run(tmp_path, lambda what, *_: told.append(what), epochs=4).ok
+    assert run(tmp_path, lambda what, *_: told.append(what), own=False, epochs=4).ok
     assert any(what.startswith("edge-tpu: training, epoch 1 of 4") for what in told)
 
 

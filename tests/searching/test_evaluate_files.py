@@ -119,7 +119,7 @@ def test_what_is_pruned_around_an_island_is_validated_and_judged_with_the_island
     assert found.accuracy.selected_on > 0.5
     assert found.sha256 is not None
     ops = [operator.op for operator in read(cache.file(found.sha256)).operators]
-    assert ops.count("LOCAL_RESPONSE_NORMALIZATION") == 1
+    assert ops.count("REVERSE_SEQUENCE") == 1
 
 
 def _scores(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -25,11 +25,16 @@ def pointwise(net: Net, x: int, name: str, outputs: int, *, activation: int = 0)
     return made
 
 
-def normalized(net: Net, x: int, name: str) -> int:
-    """LOCAL_RESPONSE_NORMALIZATION, for which Keras has no counterpart."""
+LENGTHS = (4, 3, 2, 1)
+"""How many pixels of each row `turned` takes."""
+
+
+def turned(net: Net, x: int, name: str) -> int:
+    """REVERSE_SEQUENCE of the first pixels of each row, for which Keras has no counterpart."""
     made = net.tensor(name, net.graph.tensors[x].shape.tolist())
-    options = schema.LocalResponseNormalizationOptionsT(radius=1, bias=1.0, alpha=0.5, beta=0.5)
-    net.operator("LOCAL_RESPONSE_NORMALIZATION", [x], [made], 1, options)
+    options = schema.ReverseSequenceOptionsT(seqDim=2, batchDim=1)
+    lengths = net.constant(f"{name}/lengths", ints(*LENGTHS))
+    net.operator("REVERSE_SEQUENCE", [x, lengths], [made], 1, options)
     return made
 
 
@@ -46,7 +51,7 @@ def two_parts(path: Path, *, channels: int = 16) -> Path:
     net = Net()
     x = net.tensor("x", (1, 4, 4, 3))
     before = pointwise(net, pointwise(net, x, "first", channels), "second", channels)
-    between = normalized(net, before, "between")
+    between = turned(net, before, "between")
     after = pointwise(net, pointwise(net, between, "third", channels), "fourth", 5)
     return net.save(path, [x], [mean_of(net, after, "scores")])
 
@@ -55,7 +60,7 @@ def all_outside(path: Path) -> Path:
     """An island, and no weights beside it."""
     net = Net()
     x = net.tensor("x", (1, 4, 4, 3))
-    return net.save(path, [x], [mean_of(net, normalized(net, x, "alone"), "scores")])
+    return net.save(path, [x], [mean_of(net, turned(net, x, "alone"), "scores")])
 
 
 def remembering(path: Path) -> Path:

@@ -24,7 +24,6 @@ assert sys.platform == "linux"
 SAMPLES = 48 * 1024
 SHAPE = (64, 64, 4)
 BATCH = 64
-GIB = 1 << 30
 
 
 def network() -> Any:

@@ -31,6 +31,7 @@ from edgeprune.conversion.lift.site import (
     type_of,
 )
 from edgeprune.keras_model.layers import Model
+from edgeprune.tflite.compiled import require_uncompiled
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
@@ -54,10 +55,11 @@ def lift(path: Path) -> Lifted:
     The batch axis is left open, unless an operator works along it.
 
     Raises:
-      TfliteError: the file is not sound.
+      TfliteError: the file is not sound, or a device's compiler made it.
       Unliftable: operators in it have no counterpart in Keras; names each, and why.
     """
     graph = tflite_file.read(path)
+    require_uncompiled(graph)
     try:
         return _Walk(graph, whole=not _open_batch(graph)).lifted()
     except BatchNeededError:

@@ -174,6 +174,11 @@ class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = first
         self._before = self.done
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Says what Keras does before the first step, which may take a minute."""
+        del logs
+        self._progress("compiling the training step", self.done, self._epochs * self._steps)
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Records the index of the epoch."""
         del logs
