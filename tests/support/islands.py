@@ -131,10 +131,8 @@ def looping(path: Path, *, op: str, below: float) -> Path:
 def _condition(net: Net, below: float) -> None:
     main, net.graph = net.graph, schema.SubGraphT(tensors=[], operators=[], name=b"condition")
     given, level = net.tensor("given", (1, 2, 2, 4)), net.tensor("level", ())
-    lower, limit = (
-        net.tensor("lower", (), "bool"),
-        net.constant("limit", np.array(below, np.float32)),
-    )
+    lower = net.tensor("lower", (), "bool")
+    limit = net.constant("limit", np.array(below, np.float32))
     axes = net.constant("axes", ints(0, 1, 2, 3))
     net.operator("MEAN", [given, axes], [level], 1, schema.ReducerOptionsT())
     net.operator("LESS", [level, limit], [lower], 1, schema.LessOptionsT())
