@@ -197,7 +197,6 @@ def prune_command(
     file = save_pruned(made, output)
     pruned = keras_model_of(made)
     _keep_plan(found, pruned, output)
-    _keep_ranges(pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
     _draw(picture, records, f"{model}: trained for {found.device}")
@@ -281,12 +280,6 @@ def _keep_plan(found: Plan, pruned: Any, output: Path) -> None:
     from edgeprune.conversion.plan_beside import keep_plan
 
     keep_plan(found, pruned, output)
-
-
-def _keep_ranges(pruned: Any, output: Path) -> None:
-    from edgeprune.conversion.trained_ranges import keep_ranges
-
-    keep_ranges(pruned, output)
 
 
 def _check_training(loaded: Any, samples: Any, how: Training) -> None:

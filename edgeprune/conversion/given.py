@@ -118,6 +118,8 @@ class PrunedFile:
     def save(self, path: str | Path) -> WrittenBack:
         """Writes the given file with the new weights: dense, not rewritten.
 
+        The ranges of quantisation-aware training lie beside it, where `export` finds them.
+
         Returns:
           The artifact; its `new_scales` says how many weights of a quantized file left the grid
           that they had, its `mended` what samples made better.
@@ -126,7 +128,9 @@ class PrunedFile:
           EdgepruneError: as `write_back`.
         """
         require_tflite_name(Path(path))
-        return write_back(self.lifted, self.model, Path(path), self.x)
+        written = write_back(self.lifted, self.model, Path(path), self.x)
+        keep_ranges(self.model, Path(path))
+        return written
 
 
 def as_given(
@@ -202,7 +206,7 @@ def _file_to_lift(model: Model | str | Path, signature: str | None = None) -> Pa
 
 
 def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:
-    """Writes what pruning gave: a .keras file, or the given file with new weights.
+    """Writes what pruning gave: a .keras file, or the given file with new weights; and its ranges.
 
     Returns:
       As `PrunedFile.save`; None of a .keras file.
@@ -213,6 +217,7 @@ def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:
     if isinstance(pruned, PrunedFile):
         return pruned.save(output)
     save_model(pruned, output)
+    keep_ranges(pruned, output)
     return None
 
 
@@ -227,9 +232,8 @@ def exportable(
 ) -> Iterator[Given | Model | Path]:
     """What `export` converts: a model as it is, or the path of its file.
 
-    What was pruned of a file lies there for a while, with the ranges of quantisation-aware training
-    beside it, and errors name the file that was pruned. A SavedModel is converted, once, and lifted
-    only where another format is asked for.
+    What was pruned of a file lies there for a while, and errors name the file that was pruned. A
+    SavedModel is converted, once, and lifted only where another format is asked for.
 
     Raises:
       EdgepruneError: as `PrunedFile.save` and `as_given`.
@@ -239,6 +243,5 @@ def exportable(
         return
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = given.save(Path(folder, given.lifted.path.name)).path
-        keep_ranges(given.model, path)
         with errors_name(given.lifted.path, path):
             yield path
