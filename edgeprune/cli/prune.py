@@ -14,6 +14,7 @@ from edgeprune.core import errors
 
 if TYPE_CHECKING:
     from edgeprune.conversion.given import Given
+    from edgeprune.conversion.lift.write_back.write import WrittenBack
     from edgeprune.core.data import Scale
     from edgeprune.core.plan import Plan
     from edgeprune.planning.fit import Fitted
@@ -191,7 +192,6 @@ def prune_command(
     how = _aware_where_dense(how, found, loaded.model)
     made, caught = _carried_out(loaded, found, profile, source, samples, how)
     file = save_pruned(made, output)
-    new_scales = None if file is None else file.new_scales
     pruned = keras_model_of(made)
     _keep_plan(found, pruned, output)
     _keep_ranges(pruned, output)
@@ -203,21 +203,27 @@ def prune_command(
     if as_json:
         result = {"model": str(model), "device": profile.name, "output": str(output)}
         told = _result_json(pruned, found, fitted, warnings)
-        print_json(result | told | {"new_scales": new_scales})
+        print_json(result | told | {"new_scales": None if file is None else file.new_scales})
     else:
         _say_result(output, pruned, found)
         if epochs and loaded.lifted is not None:
             terminal.show(_FOLDED)
-    _say_new_scales(new_scales)
+    _say_what_was_not_kept(file)
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
 
 
-def _say_new_scales(number: int | None) -> None:
-    """What a quantised file could not keep."""
-    if number:
-        terminal.say(f"{number} scales of weights are new: the old ones do not fit the values.")
+def _say_what_was_not_kept(file: WrittenBack | None) -> None:
+    """What a file could not keep: scales of a quantised one, weights that layers share."""
+    if file is not None and file.new_scales:
+        terminal.say(
+            f"{file.new_scales} scales of weights are new: the old ones do not fit the values."
+        )
+    if file is not None and file.untied:
+        terminal.say(
+            f"{file.untied} kernels are stored once more: layers that shared one have each its own."
+        )
 
 
 def _draw(picture: Path | None, records: list[EpochRecord], title: str) -> None:

@@ -35,6 +35,8 @@ class WrittenBack(Artifact):
     new_scales: int = 0
     """How many scales of weights of quantized operators are others than in the given file: for
     values beyond their old range, or in less than half of it."""
+    untied: int = 0
+    """How many kernels are stored once more, since layers that shared one have each its own."""
 
 
 def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
@@ -68,7 +70,8 @@ def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
         check_against_twin(lifted, _rounded(pruned, stored), read(made))
         write_file(output, made.read_bytes())
     new_scales = sum(value.fresh for value in stored.values())
-    return WrittenBack(**vars(describe_file(output)), new_scales=new_scales)
+    untied = sum(value.order is not None for value in changes.copied)
+    return WrittenBack(**vars(describe_file(output)), new_scales=new_scales, untied=untied)
 
 
 def _load_same(lifted: Lifted) -> Draft:
