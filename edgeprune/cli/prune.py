@@ -210,18 +210,25 @@ def prune_command(
         _say_result(output, pruned, found)
         if epochs and loaded.lifted is not None:
             terminal.show(_FOLDED)
-    _say_new_scales(file)
+    _say_what_was_not_kept(file)
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
 
 
-def _say_new_scales(file: WrittenBack | None) -> None:
-    """What a quantised file could not keep, and what samples made better in it."""
-    if file and file.new_scales:
-        text = f"{file.new_scales} scales of weights are new: the old ones do not fit the values."
-        terminal.say(text)
-    if file and file.mended and file.mended.applied:
+def _say_what_was_not_kept(file: WrittenBack | None) -> None:
+    """What a file could not keep, and what samples made better in it."""
+    if file is None:
+        return
+    if file.new_scales:
+        terminal.say(
+            f"{file.new_scales} scales of weights are new: the old ones do not fit the values."
+        )
+    if file.untied:
+        terminal.say(
+            f"{file.untied} kernels are stored once more: layers that shared one have each its own."
+        )
+    if file.mended and file.mended.applied:
         terminal.say(str(file.mended))
 
 

@@ -22,7 +22,7 @@ SIGMAS = 2.0
 """Standard deviations above chance that an accuracy must have to be more than chance."""
 
 
-def warn_at_chance(model: Model, data: Data) -> None:
+def warn_at_chance(model: Model, data: Data, name: str) -> None:
     """Warns where a classifier's accuracy on labelled samples is no better than chance.
 
     Nothing is said where it cannot be known: several outputs, few samples, labels of one class, or
@@ -31,6 +31,7 @@ def warn_at_chance(model: Model, data: Data) -> None:
     Args:
       model: a built Keras model.
       data: samples with or without labels; up to `LOOKED_AT` of them are run.
+      name: of the model, for the warning.
 
     Warns:
       QualityWarning: the accuracy is at chance level.
@@ -47,7 +48,7 @@ def warn_at_chance(model: Model, data: Data) -> None:
     accuracy, chance = float(np.mean(classes == told)), _agreement_by_chance(classes, told)
     if accuracy <= chance + SIGMAS * np.sqrt(chance * (1 - chance) / len(rows)):
         warnings.warn(
-            f"{model.name}: the dense model is right on {accuracy:.1%} of {len(rows)} samples, "
+            f"{name}: the dense model is right on {accuracy:.1%} of {len(rows)} samples, "
             f"which is chance level ({chance:.1%}). It seems to get other values than in training: "
             "check --scale, and that the labels are in the model's order.",
             QualityWarning,

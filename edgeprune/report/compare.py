@@ -137,7 +137,7 @@ def compare(
         split = replace(split, train=_readable(split.train))
         check_training(model, split.train, training)
     known = split.train.some(most)
-    warn_at_chance(model, split.test.some(LOOKED_AT))
+    warn_at_chance(model, split.test.some(LOOKED_AT), given.name)
     if install_targets:
         for instrument in missing:
             instrument.install(progress)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.core.errors import TfliteError
+from edgeprune.core.errors import DataError, TfliteError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, run_worker
@@ -21,6 +21,7 @@ from edgeprune.targets.timing import PROCESSES, ROUNDS
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.runtimes import RUNTIMES
 from tests.support.states import run_alone_and_in_a_row, run_stream
+from tests.support.tflite_builder import Net
 from tests.support.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -174,6 +175,15 @@ def test_the_worker_needs_nothing_of_edgeprune(tmp_path: Path) -> None:
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     with np.load(tmp_path / "out.npz") as outputs:
         np.testing.assert_allclose(outputs["out0"], np.tile(WEIGHTS.sum(1), (2, 1)), rtol=1e-5)
+
+
+def test_a_file_without_inputs_is_refused_in_words(tmp_path: Path) -> None:
+    net = Net()
+    constant = net.constant("x", np.ones((1, 4), np.float32))
+    y = net.tensor("y", (1, 4))
+    net.operator("RELU", [constant], [y])
+    with pytest.raises(DataError, match=r"m\.tflite: expected a file with an input"):
+        validate(net.save(tmp_path / "m.tflite", [], [y]), "xnnpack-x86")
 
 
 def test_generated_inputs_are_the_same_every_time(tmp_path: Path) -> None:

@@ -270,9 +270,9 @@ def test_modelled_cycles_have_a_table_of_their_own_below_the_counts() -> None:
                 core,
                 cycles,
                 share,
-                "0.000",
-                "0.000",
-                "0.000",
+                "0.000030",
+                "0.000020",
+                "0.000010",
                 f"{gain}x by modelled cycles",
             ]
             for core, cycles, share, gain in (

@@ -43,6 +43,8 @@ class WrittenBack(Artifact):
     mended: MendedFile | None = None
     """What was tried on a quantized file by samples; None where there were none, or nothing to
     try."""
+    untied: int = 0
+    """How many kernels are stored once more, since layers that shared one have each its own."""
 
 
 def write_back(
@@ -70,15 +72,18 @@ def write_back(
       OutputError: the file cannot be written.
     """
     require_folder(output)
-    draft, stored, written = _edited(lifted, pruned)
+    edited = _edited(lifted, pruned)
+    stored = edited.stored
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         made = Path(folder, "written.tflite")
-        write_or_copy(draft, made, changed=written)
+        write_or_copy(edited.draft, made, changed=edited.changed)
         check_against_twin(lifted, _rounded(pruned, stored), read(made))
-        mended = _mend(lifted, pruned, stored, made, x) if x is not None and written else None
+        mended = _mend(lifted, pruned, stored, made, x) if x and edited.changed else None
         write_file(output, made.read_bytes())
     new_scales = sum(value.fresh for value in stored.values())
-    return WrittenBack(**vars(describe_file(output)), new_scales=new_scales, mended=mended)
+    untied = sum(value.order is not None for value in edited.changes.copied)
+    facts = vars(describe_file(output))
+    return WrittenBack(**facts, new_scales=new_scales, untied=untied, mended=mended)
 
 
 def _mend(
@@ -115,14 +120,23 @@ def with_weights_of(lifted: Lifted, pruned: Model) -> Draft:
       TfliteError: the file changed since it was lifted, or weights that cannot be written back.
       ModelError: `pruned` lacks a layer of the lifted model.
     """
-    return reread(_edited(lifted, pruned)[0])
+    return reread(_edited(lifted, pruned).draft)
 
 
-def _edited(lifted: Lifted, pruned: Model) -> tuple[Draft, Mapping[NewValue, Stored], bool]:
-    """The file edited, what is stored in it, and whether anything was changed."""
+@dataclass(frozen=True)
+class _Edited:
+    """A file with new weights, what is stored in it, and whether anything was changed."""
+
+    draft: Draft
+    changes: Changes
+    stored: Mapping[NewValue, Stored]
+    changed: bool
+
+
+def _edited(lifted: Lifted, pruned: Model) -> _Edited:
     draft = _load_same(lifted)
     changes, stored = stored_values(draft, new_values(lifted, pruned))
-    return draft, stored, _written(lifted, pruned, draft, changes, stored)
+    return _Edited(draft, changes, stored, _written(lifted, pruned, draft, changes, stored))
 
 
 def _load_same(lifted: Lifted) -> Draft:

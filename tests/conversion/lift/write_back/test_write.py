@@ -111,6 +111,29 @@ def test_old_values_do_not_stay_behind_where_no_layer_has_them_any_more(
     assert all(main.readers.get(each.index) for each in written.tensors if each.constant)
 
 
+def tied(path: Path) -> Path:
+    """Two matrices with one kernel and biases of their own: `[1, 8]` to `[1, 8]`."""
+    net = LiftNet("float32")
+    x, kernel = net.tensor("x", (1, 8)), net.weight("kernel", 8, 8)
+    y = x
+    for name in ("first", "second"):
+        options = schema.FullyConnectedOptionsT()
+        given = [y, kernel, net.bias(f"{name}/b", 8)]
+        y = net.made("FULLY_CONNECTED", given, name, 1, 8, options=options)
+    return net.save(path, [x], [y])
+
+
+def test_a_kernel_that_layers_shared_is_counted_where_it_is_stored_once_more(
+    tmp_path: Path,
+) -> None:
+    lifted = lift(tied(tmp_path / "m.tflite"))
+    for factors, untied in (({"first": 2.0}, 1), ({"first": 2.0, "second": 2.0}, 0)):
+        made = write_back(lifted, with_weights(lifted, **factors), tmp_path / "out.tflite")
+        # Biases are multiplied too, and each has its own.
+        kernels = [t for t in read(made.path).tensors if t.constant and len(t.shape) == 2]
+        assert (made.untied, len(kernels)) == (untied, 1 + untied)
+
+
 def test_dynamic_range_weights_get_scales_of_the_new_values(tmp_path: Path) -> None:
     lifted = lift(residual(tmp_path / "m.tflite", "dynamic-range"))
     written = read(write_back(lifted, with_weights(lifted, wide=3), tmp_path / "out.tflite").path)
