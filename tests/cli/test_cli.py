@@ -127,7 +127,9 @@ def test_targets_say_what_is_ready(run: Run) -> None:
     content = json.loads(run("targets", "--json").stdout)
     assert content[0]["target"] == "host"
     assert content[0]["ready"] is True
-    assert run("targets", "install", "host").returncode == 0
+    done = run("targets", "install", "host", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["target"] == "host"
     check_refused(run("targets", "install", "hots"), "Did you mean 'host'?")
 
 
