@@ -99,6 +99,11 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "folder of arrays": npy,
     "function": function,
 }
+"""All of them become one of three sources, in `core.sources.open`, before a verb sees them."""
+OF_EACH_SOURCE = (
+    *("dict", "Dataset", "Dataset of samples of unknown length", "PyDataset"),
+    "folder of arrays",
+)
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +167,10 @@ VERBS: dict[str, Verb] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("verb", "kind"),
+    [(verb, kind) for verb in VERBS for kind in (KINDS if verb == "prune" else OF_EACH_SOURCE)],
+)
 def test_every_verb_takes_every_kind_of_data(
     model: Any, made: Any, tmp_path: Path, verb: str, kind: str
 ) -> None:
@@ -171,7 +178,7 @@ def test_every_verb_takes_every_kind_of_data(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_EACH_SOURCE)
 def test_validate_takes_every_kind_of_data(files: Path, tmp_path: Path, kind: str) -> None:
     verdict = edgeprune.validate(
         files / "m.tflite", "arm-neon-int8", x=KINDS[kind](tmp_path), reference=files / "m.keras"
@@ -181,8 +188,7 @@ def test_validate_takes_every_kind_of_data(files: Path, tmp_path: Path, kind: st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind",
-    ["dict", "Dataset", "Dataset of samples of unknown length", "PyDataset", "folder of arrays"],
+    "kind", ["dict", "Dataset of samples of unknown length", "folder of arrays"]
 )
 def test_compare_takes_every_kind_of_data(model: Any, tmp_path: Path, kind: str) -> None:
     report = edgeprune.compare(model, ["arm-neon-int8"], KINDS[kind](tmp_path), tmp_path / "out")
