@@ -159,7 +159,7 @@ def open_subject(
     if test is not None:
         if measure is None:
             require_classes(test, ports, _GIVE_METRIC)
-            warn_at_chance(given.model, test.some(LOOKED_AT))
+            warn_at_chance(given.model, test.some(LOOKED_AT), given.name)
         halves = in_halves(test)
     return Subject(
         given=given,
