@@ -30,6 +30,8 @@ _VARIABLES = {
     "#000000": "chart-ink",
 }
 """What a page calls these colours, so that it can have others in the dark."""
+WIDTH = 4.8
+"""Of a page's figures in inches: narrow, to be read on a phone."""
 _FILES = 2
 """Accuracies that the first chart shows already: of the dense and the pruned file."""
 _MEANING = {
@@ -105,7 +107,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
             Chart(
                 "Accuracy",
                 "Fraction of held-out samples named correctly, in the real runtime.",
-                to_svg(partial(_plot_accuracy, devices=named)),
+                _for_names(partial(_plot_accuracy, devices=named), len(named)),
             )
         )
     if written:
@@ -113,7 +115,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
             Chart(
                 "Size",
                 "The file (pale), and the same file after gzip (solid).",
-                to_svg(partial(_plot_size, devices=written)),
+                _for_names(partial(_plot_size, devices=written), len(written)),
             ),
         ]
     charts += _cost_charts(rankings)
@@ -122,7 +124,7 @@ def plot_report(devices: Sequence[Plotted], rankings: Sequence[Ranking]) -> list
         Chart(
             f"Sparsity per layer: {device.title}",
             "Fraction of the weights that the device profile counts that are zeroed or removed.",
-            to_svg(partial(_plot_layers, device=device), height=1.0 + 0.22 * len(device.layers)),
+            _for_rows(partial(_plot_layers, device=device), len(device.layers)),
         )
         for device in devices
         if device.layers
@@ -136,14 +138,14 @@ def _int8_charts(device: Plotted) -> Iterator[Chart]:
         yield Chart(
             f"Accuracy, float and quantized: {device.title}",
             "Fraction of the same samples named correctly, on its 95 % interval.",
-            to_svg(partial(_plot_accuracies, rows=device.accuracies[::-1]), height=2.2),
+            to_svg(partial(_plot_accuracies, rows=device.accuracies[::-1]), 2.2, WIDTH),
         )
     rows = [row for row in device.noise if row.snr_db is not None]
     if rows:
         yield Chart(
             f"Signal to noise per layer in int8: {device.title}",
             f"The lower, the more a layer loses. {HOW_TO_SKIP}",
-            to_svg(partial(_plot_noise, rows=rows[::-1]), height=1.0 + 0.22 * len(rows)),
+            _for_rows(partial(_plot_noise, rows=rows[::-1]), len(rows)),
         )
 
 
@@ -153,7 +155,7 @@ def _cost_charts(rankings: Sequence[Ranking]) -> list[Chart]:
         Chart(
             ranking.title,
             f"{_MEANING[ranking.unit]} {_source(ranking)}",
-            to_svg(partial(_plot_costs, ranking=ranking)),
+            _for_names(partial(_plot_costs, ranking=ranking), len(ranking.entries)),
         )
         for ranking in rankings
     ]
@@ -163,6 +165,15 @@ def _source(ranking: Ranking) -> str:
     found = {entry.pruned.source for entry in ranking.entries}
     text = "; ".join(sorted(found))
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _for_names(plot: Callable[[Axes], None], names: int) -> str:
+    """Room for two bars for each name, below a legend."""
+    return to_svg(plot, height=0.9 + 0.5 * names, width=WIDTH)
+
+
+def _for_rows(plot: Callable[[Axes], None], rows: int) -> str:
+    return to_svg(plot, height=1.0 + 0.22 * rows, width=WIDTH)
 
 
 def to_svg(plot: Callable[[Axes], None], height: float = 3.0, width: float = 6.4) -> str:
@@ -213,12 +224,13 @@ def _variable(found: re.Match[str]) -> str:
 def _plot_pairs(
     axes: Axes, names: list[str], dense: list[float], pruned: list[float], **style: Any
 ) -> None:
-    """Two bars for every name, beside each other."""
+    """Two bars for every name, one below the other: names lie beside them, however long."""
     width = 0.38
     positions = range(len(names))
-    axes.bar([p - width / 2 for p in positions], dense, width, color=DENSE_COLOR, **style)
-    axes.bar([p + width / 2 for p in positions], pruned, width, color=PRUNED_COLOR, **style)
-    axes.set_xticks(list(positions), names)
+    axes.barh([p - width / 2 for p in positions], dense, width, color=DENSE_COLOR, **style)
+    axes.barh([p + width / 2 for p in positions], pruned, width, color=PRUNED_COLOR, **style)
+    axes.set_yticks(list(positions), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _label_bars(axes: Axes, form: str) -> None:
@@ -227,21 +239,29 @@ def _label_bars(axes: Axes, form: str) -> None:
 
 
 def _add_legend(axes: Axes) -> None:
-    axes.legend(axes.containers[:2], ["dense", "pruned"], frameon=False, ncols=2, loc="best")
+    axes.legend(
+        axes.containers[:2],
+        ["dense", "pruned"],
+        frameon=False,
+        ncols=2,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+    )
 
 
 def _plot_accuracy(axes: Axes, devices: list[Plotted]) -> None:
     pairs = [device.accuracy for device in devices if device.accuracy]
-    names = [device.title for device in devices]
+    names = [shorten_name(device.title) for device in devices]
     _plot_pairs(axes, names, [dense for dense, _ in pairs], [pruned for _, pruned in pairs])
     _label_bars(axes, "%.3f")
-    axes.set_ylim(0, 1.25)
-    axes.set_ylabel("accuracy")
+    axes.set_xlim(0, 1.25)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set_xlabel("accuracy")
     _add_legend(axes)
 
 
 def _plot_size(axes: Axes, devices: list[Plotted]) -> None:
-    names = [device.title for device in devices]
+    names = [shorten_name(device.title) for device in devices]
     dense = [device.dense_artifact for device in devices if device.dense_artifact]
     pruned = [device.artifact for device in devices if device.artifact]
     _plot_pairs(
@@ -255,16 +275,16 @@ def _plot_size(axes: Axes, devices: list[Plotted]) -> None:
     _plot_pairs(
         axes, names, [m.gzip_bytes / 1024 for m in dense], [m.gzip_bytes / 1024 for m in pruned]
     )
-    axes.margins(y=0.25)
-    axes.set_ylabel("KiB")
+    axes.margins(x=0.2)
+    axes.set_xlabel("KiB")
     _add_legend(axes)
 
 
 def _plot_costs(axes: Axes, ranking: Ranking) -> None:
-    """The files of every entry, those with the cheapest pruned one on the left."""
+    """The files of every entry, those with the cheapest pruned one on top."""
     scale = 1 if ranking.unit == "ms" else 1e6
     names = [
-        f"{name}\n{entry.pruned.target}"
+        f"{shorten_name(name)}\n{entry.pruned.target}"
         for name, entry in zip(ranking.names, ranking.entries, strict=True)
     ]
     sides = [
@@ -282,9 +302,9 @@ def _plot_costs(axes: Axes, ranking: Ranking) -> None:
         for position, measurement in enumerate(side):
             interval = measurement.latency_ms.ci95 if measurement.latency_ms else None
             if interval:
-                axes.plot([position + offset] * 2, interval, color="black", linewidth=1.2)
-    axes.margins(y=0.25)
-    axes.set_ylabel(_AXES[ranking.unit])
+                axes.plot(interval, [position + offset] * 2, color="black", linewidth=1.2)
+    axes.margins(x=0.2)
+    axes.set_xlabel(_AXES[ranking.unit])
     _add_legend(axes)
 
 
@@ -292,7 +312,7 @@ def _plot_layers(axes: Axes, device: Plotted) -> None:
     rows = device.layers[::-1]
     _plot_rows(axes, [row.path for row in rows], [row.sparsity for row in rows])
     axes.set_xlim(0, 1)
-    axes.set_xlabel("fraction of weights that are zeroed or removed")
+    axes.set_xlabel("fraction zeroed or removed")
 
 
 def _plot_accuracies(axes: Axes, rows: Sequence[AccuracyRow]) -> None:

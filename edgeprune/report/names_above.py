@@ -11,8 +11,6 @@ from edgeprune.report.charts import DENSE_COLOR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH = 4.8
-"""Width of the figure in inches: narrow, to be read on a phone."""
 _HEIGHT, _ROW, _BELOW = 2.7, 0.17, 0.5
 """Inches without the names, for each name, and below the axis."""
 _ROOM = 1.4
@@ -41,7 +39,7 @@ def draw_names(
     The further left a point, the higher its name: no line runs through another name.
 
     Args:
-      axes: of a figure of `WIDTH` by `height_with(len(names))`.
+      axes: of a figure as high as `height_with(len(names))`.
       names: of points.
       rightmost: the largest x of any point.
       ends: the lowest and the highest y to be shown.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeprune.core.amounts import axis_scale
-from edgeprune.report.charts import DENSE_COLOR, PRUNED_COLOR, SHIPPED_COLOR, Chart, to_svg
+from edgeprune.report.charts import DENSE_COLOR, PRUNED_COLOR, SHIPPED_COLOR, WIDTH, Chart, to_svg
 from edgeprune.report.device_files import DeviceFile, Figure, Named, Scale, scales_of
-from edgeprune.report.names_above import WIDTH, PointName, draw_names, height_with
+from edgeprune.report.names_above import PointName, draw_names, height_with
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,11 @@ from edgeprune.report.charts import (
     PRUNED_COLOR,
     SHIPPED_COLOR,
     TRIED_COLOR,
+    WIDTH,
     Chart,
     to_svg,
 )
-from edgeprune.report.names_above import WIDTH, PointName, draw_names, height_with
+from edgeprune.report.names_above import PointName, draw_names, height_with
 from edgeprune.searching.result import Front, Point
 
 if TYPE_CHECKING:
