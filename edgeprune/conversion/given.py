@@ -62,6 +62,7 @@ class Given:
 
         Raises:
           Unliftable: Keras computes something else; names the first operator that does.
+          DataError: it does not compute with these samples, such as ids beyond a table.
         """
         if self.lifted is not None:
             prove(self.lifted, x)

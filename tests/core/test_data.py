@@ -137,6 +137,20 @@ def test_labels_may_be_required(tmp_path: Path) -> None:
         read_data(saved(tmp_path, x=X), IMAGE, labels=True)
 
 
+def test_values_that_an_input_of_integers_does_not_hold_are_refused(tmp_path: Path) -> None:
+    for dtype, good, bad in (
+        ("int32", np.array([[2.0, -3.0]]), np.array([[2.0, 1.5]])),
+        ("int32", np.array([[2, 3]], np.int64), np.array([[2, 2**31]], np.int64)),
+        ("uint8", np.array([[0, 255]]), np.array([[0, 300]])),
+        ("bool", np.array([[0, 1]]), np.array([[0, 2]])),
+    ):
+        inputs = (InputSpec("tokens", (2,), dtype),)
+        found = read_data(saved(tmp_path, tokens=good), inputs).x[0]
+        assert (found.dtype, found.tolist()) == (np.dtype(dtype), good.tolist())
+        with pytest.raises(DataError, match=f"values that {dtype} holds.*'tokens'.*{bad[0, 1]}"):
+            read_data(saved(tmp_path, tokens=bad), inputs)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x00" * 100, None])
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "data.npz"

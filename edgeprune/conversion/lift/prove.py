@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.samples import samples_for
 from edgeprune.conversion.lift.site import quantized
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import TfliteError
+from edgeprune.core.errors import DataError, TfliteError
 from edgeprune.keras_model.interface import infer
 from edgeprune.keras_model.layers import Model
 from edgeprune.targets.child import WorkerError
@@ -34,6 +35,8 @@ from edgeprune.tflite.format.graph import Graph, Tensor
 from edgeprune.tflite.format.signature import output_ports
 
 _LONGEST_REASON = 200
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What Keras puts into its messages for terminals."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ def prove(lifted: Lifted, inputs: Sequence[Array] | None = None) -> Proof:
       Unliftable: an output differs by more than `MOST_DIFFERENCE`, or a quantized operator by more
         than rounding; names the first operator that does.
       TfliteError: the interpreter does not run the file.
+      DataError: the model does not compute with given inputs.
     """
     arrays = samples_for(lifted.graph, inputs)
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as name:
         file = _as_floats(lifted.graph, Path(name, "float.tflite"))
-        return _compared(lifted, file, arrays, Path(name))
+        ours = _computed(lifted, arrays, given=inputs is not None)
+        return _compared(lifted, ours, file, arrays, Path(name))
 
 
 def _as_floats(graph: Graph, path: Path) -> Graph:
@@ -77,8 +82,9 @@ def _as_floats(graph: Graph, path: Path) -> Graph:
     return tflite_file.read(path)
 
 
-def _compared(lifted: Lifted, file: Graph, arrays: list[Array], folder: Path) -> Proof:
-    ours = _computed(lifted, arrays)
+def _compared(
+    lifted: Lifted, ours: Sequence[Array], file: Graph, arrays: list[Array], folder: Path
+) -> Proof:
     theirs = _run(lifted, file, arrays)
     if computes_in_steps(lifted.graph):
         apart = _first_in_steps(lifted, arrays, folder)
@@ -129,16 +135,24 @@ def _differences(ours: Sequence[Array], theirs: Sequence[Array]) -> list[float]:
     return [difference(a, b) for a, b in zip(ours, theirs, strict=True)]
 
 
-def _computed(lifted: Lifted, arrays: Sequence[Array]) -> list[Array]:
+def _computed(lifted: Lifted, arrays: Sequence[Array], *, given: bool) -> list[Array]:
     """The outputs of a lifted model.
 
     Raises:
       Unliftable: Keras does not compute it: types do not fit, as in damaged files.
+      DataError: it does not compute with samples that are given, such as ids beyond a table.
     """
     try:
         return _infer(lifted.model, arrays)
     except (tf.errors.OpError, ValueError, TypeError) as error:
-        reason = f"Keras does not run it ({' '.join(str(error).split())[:_LONGEST_REASON]})"
+        detail = " ".join(_COLOURS.sub("", str(error)).split())[:_LONGEST_REASON]
+        if given:
+            raise DataError(
+                f"{lifted.path}: expected samples that the model computes with. Received: some "
+                f"that it does not take ({detail}). Look at their values: ids have to lie within "
+                "tables."
+            ) from error
+        reason = f"Keras does not run it ({detail})"
         raise Unliftable(lifted.path, [Obstacle(-1, "the model", reason)]) from error
 
 

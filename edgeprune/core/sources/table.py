@@ -218,7 +218,7 @@ def sample_values(subject: str, array: Array, spec: InputSpec, scale: Scale) -> 
       scale: what uint8 is scaled by.
 
     Raises:
-      DataError: not of numbers, or not finite.
+      DataError: not of numbers, not finite, or nothing that an input of integers holds.
     """
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
@@ -227,7 +227,15 @@ def sample_values(subject: str, array: Array, spec: InputSpec, scale: Scale) -> 
     if is_scaled(array.dtype, spec):
         array = scaled(array, spec.scale_by(scale))
     require_finite(subject, array)
-    return array.astype(spec.dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        made = array.astype(spec.dtype, copy=False)
+    if made.dtype.kind in "iub" and not np.array_equal(made, array):
+        first = array[made != array].flat[0]
+        raise DataError(
+            f"{subject}: expected values that {spec.dtype} holds, which input '{spec.name}' takes. "
+            f"Received: {first}."
+        )
+    return made
 
 
 def is_scaled(dtype: Any, spec: InputSpec) -> bool:

@@ -14,7 +14,7 @@ from edgeprune.conversion.lift.difference import difference
 from edgeprune.conversion.lift.lifted import Unliftable
 from edgeprune.conversion.lift.prove import prove
 from edgeprune.conversion.lift.walk import lift
-from edgeprune.core.errors import TfliteError
+from edgeprune.core.errors import DataError, TfliteError
 from edgeprune.tflite.format.draft import pack
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -193,3 +193,14 @@ def test_differences_are_counted_of_the_largest_value(
     ours: list[float], theirs: list[float], apart: float
 ) -> None:
     assert difference(np.asarray(ours), np.asarray(theirs)) == pytest.approx(apart)
+
+
+def test_ids_beyond_a_table_are_a_fault_of_the_samples_and_not_of_the_file(tmp_path: Path) -> None:
+    net = Net()
+    ids, rows = net.tensor("ids", (1, 4), "int32"), net.tensor("rows", (1, 4, 3))
+    table = net.constant("table", values(5, 3))
+    net.operator("GATHER", [table, ids], [rows], 1, schema.GatherOptionsT(axis=0))
+    lifted = lift(net.save(tmp_path / "table.tflite", [ids], [rows]))
+    prove(lifted, [np.full((2, 4), 4, np.int32)])
+    with pytest.raises(DataError, match=r"table\.tflite: expected samples.*5 is not in \[0, 5\)"):
+        prove(lifted, [np.full((2, 4), 5, np.int32)])
