@@ -17,6 +17,9 @@ from edgeprune.searching.space import RouteSpace
 if TYPE_CHECKING:
     from edgeprune.pruning.training.settings import Training
 
+_UNNAMED = "DATA"
+"""Stands for samples that are in memory: without them another file would be made."""
+
 
 @dataclass(frozen=True)
 class Typed:
@@ -24,7 +27,7 @@ class Typed:
 
     model: str
     data: str
-    """What names the samples; empty where they have no name."""
+    """What names the samples; empty where they have no name, for which a word stands then."""
     signature: tuple[str, ...] = ()
     """The option that chooses a signature of a SavedModel."""
     objects: tuple[str, ...] = ()
@@ -48,8 +51,8 @@ class Typed:
         on = [*device, "--route", candidate.route]
         given = [self.model, *self.signature, *self.objects]
         # `export` calibrates by the samples, and writes into the file how they are scaled.
-        data = ["--data", self.data, *self.samples] if self.data else []
-        data += ["--hold-out"] if data and self.held_out else []
+        data = ["--data", self.data or _UNNAMED, *self.samples]
+        data += ["--hold-out"] if self.held_out else []
         if route.dense:
             return _said("export", *given, *on, *data, "-o", "OUT.tflite")
         how = [*_how(candidate), *self.prune, *(self.training if candidate.epochs else ())]
