@@ -133,7 +133,7 @@ def compare_command(
         "command": typed(context),
     }
     offers = not (install_targets or as_json)
-    names = devices.split(",")
+    names = inputs.device_names(devices)
     given = inputs.model_or_path(model, signature)
     ok = compare_devices(given, names, data, output, as_json, asked, offers=offers)
     context.exit(0 if ok else 1)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edgeprune.conversion.exported import Exported
     from edgeprune.conversion.int8.mend import Mended
     from edgeprune.core.data import Scale
-    from edgeprune.profiles.profile import DeviceProfile
     from edgeprune.tflite.c_array import CArray
 
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 @options.route
 @options.planned_runtime
 @options.data_options
+@options.hold_out
 @options.signature
 @options.custom_objects
 @click.option(
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 @click.option(
     "--c-array",
     is_flag=True,
-    help="Also write the file as an array, OUT.cc with OUT.h, for a firmware project; where TFLite "
-    "Micro runs the device, OUT.h has the size of the arena and a resolver's operators too.",
+    help="Also write the file as an array, OUT.cc with OUT.h, for a firmware project; for an "
+    "Ethos-U, what Vela makes of it, which is kept as OUT_vela.tflite too. Where TFLite Micro runs "
+    "the device, OUT.h has the size of the arena and a resolver's operators too.",
 )
 @click.option("-o", "--output", type=options.PATH, required=True, metavar="OUT.tflite")
 @options.json_document
@@ -55,6 +56,7 @@ def export_command(
     runtime: str | None,
     data: Path | None,
     scale: Scale,
+    hold_out: bool,
     numerics: Any,
     plan_path: Path | None,
     strip_names: bool,
@@ -99,16 +101,20 @@ def export_command(
     from edgeprune.conversion.plan_beside import kept_plan
     from edgeprune.conversion.trained_ranges import load_ranges
     from edgeprune.keras_model.ports import ports_of
+    from edgeprune.targets.firmware_array import write_firmware_array
 
     file = inputs.given_file(model, signature)
     given = None if is_tflite(file) else as_given(model)
     if found is None and route is None:
         found = kept_plan(given and given.model, file, profile.name)
     if given is None:
-        given = to_convert(file, profile, route or (found.route if found else None), numerics)
+        given = to_convert(file, profile, route, numerics, found.route if found else None)
     if given is not None:
         load_ranges(given.model, file)
-    x = None if given is None else inputs.open_samples(data, ports_of(given.model), scale)
+    x = None
+    if given is not None:
+        ports = ports_of(given.model)
+        x = inputs.open_samples(data, ports, scale, without_held_out=hold_out)
     with inputs.telling_warnings(), terminal.progress_bar() as tell:
         tell(f"converting {model.name}", 0, 1)
         exported = export_model(
@@ -123,27 +129,15 @@ def export_command(
             slimming=Slimming(names=strip_names, manifest=strip_manifest),
             max_arena=max_arena,
         )
-    terminal.warn((*exported.warnings, *exported.unproven))
-    written = _write_c_files(output, profile) if c_array else None
+    written, unsaid = write_firmware_array(output, profile) if c_array else (None, ())
+    warnings = (*exported.warnings, *exported.unproven, *unsaid)
+    terminal.warn(warnings)
     if as_json:
         named = {"model": str(model), "device": profile.name, "output": str(output)}
-        print_json({**named, **_export_json(exported, written)})
+        print_json({**named, **_export_json(exported, written), "warnings": list(warnings)})
     else:
         _say_export(output, exported, written)
         say_packing(exported.packed, profile.packing)
-
-
-def _write_c_files(output: Path, profile: DeviceProfile) -> CArray:
-    """Writes C++ files, with what TFLite Micro needs where it runs the device."""
-    from edgeprune.tflite.c_array import write_c_array
-
-    if profile.tflm is None:
-        return write_c_array(output)
-    from edgeprune.targets.tflm.packing import measured_arena
-    from edgeprune.tflite.firmware_arena import planned_arena
-    from edgeprune.tflite.format.file import read
-
-    return write_c_array(output, measured_arena(output) or planned_arena(read(output)))
 
 
 def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
@@ -158,7 +152,6 @@ def _export_json(exported: Exported, written: CArray | None) -> dict[str, Any]:
         "packing": exported.packed.to_json() if exported.packed else None,
         "int8": exported.mended.to_json() if exported.mended else None,
         **network_json(exported.network.applied, exported.network.reason),
-        "warnings": [*exported.warnings, *exported.unproven],
     }
 
 
@@ -174,7 +167,8 @@ def _say_export(output: Path, exported: Exported, written: CArray | None) -> Non
     if exported.mended:
         _say_int8(exported.mended)
     if written:
-        terminal.show(f"{written.source} and {written.header}: {written.identifier}")
+        compiled = f", which holds {written.compiled.name}" if written.compiled else ""
+        terminal.show(f"{written.source} and {written.header}: {written.identifier}{compiled}")
         if written.has_resolver:
             terminal.show(
                 f"{written.header.name} also has the arena and the operators that it needs"

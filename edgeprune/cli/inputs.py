@@ -46,13 +46,25 @@ def require_one_aim(sparsity: float | None, cost: float | None) -> None:
         raise click.UsageError("--sparsity and --cost both say how much is removed: give one.")
 
 
+def device_names(text: str) -> list[str]:
+    """What `--devices` names, with commas.
+
+    Raises:
+      click.UsageError: nothing is named.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise click.UsageError("--devices: expected names with commas. Received: none.")
+    return names
+
+
 def read_devices(names: Iterable[str]) -> list[DeviceProfile]:
     """The profiles of `--devices`; two products of one profile are one device."""
     profiles: list[DeviceProfile] = []
     for name in names:
-        profile = read_device(name.strip())
+        profile = read_device(name)
         if profile in profiles:
-            terminal.say(f"'{name.strip()}' is {profile.name} too: compared once.")
+            terminal.say(f"'{name}' is {profile.name} too: compared once.")
         else:
             profiles.append(profile)
     return profiles
@@ -79,15 +91,29 @@ def require_data_of_samples(path: Path | None, count: int | None) -> None:
 
 
 def open_samples(
-    path: Path | None, ports: Ports, scale: Scale, *, labels: bool = False
+    path: Path | None,
+    ports: Ports,
+    scale: Scale,
+    *,
+    labels: bool = False,
+    without_held_out: bool = False,
 ) -> AnySource | None:
     """The samples of `--data`, if it was given, for a model with these inputs and outputs.
 
     Says on standard error how they are scaled, and what looks wrong with them.
+
+    Args:
+      path: of the samples.
+      ports: the inputs and outputs of the model.
+      scale: what uint8 data is scaled by.
+      labels: whether labels are required.
+      without_held_out: whether those are left out that files are judged by elsewhere.
     """
     if path is None:
+        if without_held_out:
+            raise click.UsageError("--hold-out leaves out samples of --data: give both.")
         return None
-    from edgeprune.core.sources import Stream, open_source
+    from edgeprune.core.sources import Stream, hold_out, open_source
 
     with quality_warnings() as caught:
         found = open_source(path, ports, scale=scale, labels=labels)
@@ -96,7 +122,7 @@ def open_samples(
     if found.scaling:
         terminal.say(found.scaling)
     terminal.warn(caught)
-    return found
+    return hold_out(found).train if without_held_out else found
 
 
 @contextlib.contextmanager

@@ -35,8 +35,10 @@ def show_shipping(report: Report) -> None:
 
 def show_report(report: Report) -> None:
     """One line per device, then what has to be said about each."""
+    from edgeprune.report.device_report import accuracy_grids, baseline_grids
+
     show_grid(report.overview())
-    for table in (*report.accuracy_grids(), *report.baseline_grids()):
+    for table in (*accuracy_grids(report.devices), *baseline_grids(report.devices)):
         show_grid(table)
     for ranking in report.shown_rankings:
         show_grid(ranking.grid().without(INTERVAL))

@@ -208,6 +208,12 @@ chosen_layers = together(
     click.option("--only", metavar="REGEX", help="Prune only layers in whose path REGEX is found."),
     click.option("--skip", metavar="REGEX", help="Leave out layers in whose path REGEX is found."),
 )
+hold_out = click.option(
+    "--hold-out",
+    is_flag=True,
+    help="Leave out every fifth sample of --data: those that `search` and `compare` judge files by "
+    "where there are no x_test and y_test.",
+)
 samples = click.option(
     "--samples",
     type=click.IntRange(1),

@@ -14,6 +14,7 @@ from edgeprune.core import errors
 
 if TYPE_CHECKING:
     from edgeprune.conversion.given import Given
+    from edgeprune.conversion.lift.write_back.write import WrittenBack
     from edgeprune.core.data import Scale
     from edgeprune.core.plan import Plan
     from edgeprune.planning.fit import Fitted
@@ -39,6 +40,7 @@ _FOLDED = (
 @options.aim
 @options.data_options
 @options.samples
+@options.hold_out
 @options.validation_data("Training: find the best epoch by these samples.")
 @options.signature
 @options.custom_objects
@@ -84,6 +86,7 @@ def prune_command(
     goal: Any,
     data: Path | None,
     samples: int | None,
+    hold_out: bool,
     validation_data: Path | None,
     scale: Scale,
     epochs: int,
@@ -129,7 +132,8 @@ def prune_command(
     dense and not rewritten; `export` finishes it for the device. Everything that weights do not
     touch stays as it is. A file with int8 or uint8 activations keeps them, and is pruned on the
     device's int8 routes; --data holds real values as its inputs stand for, or images with --scale.
-    With --epochs it trains on the scales that it has.
+    With 64 samples or more, its scales, biases and rounding are mended where that brings its
+    outputs nearer to those of MODEL. With --epochs it trains on the scales that it has.
 
     MODEL may be a SavedModel folder: one signature of it is converted to a float .tflite file, once
     for its content, and OUT.tflite is made of that.
@@ -171,7 +175,7 @@ def prune_command(
     profile = routes_for(loaded, profile, [route])
     needs_labels = epochs > 0 and training["distill"] == 0
     ports = ports_of(loaded.model)
-    source = inputs.open_samples(data, ports, scale, labels=needs_labels)
+    source = inputs.open_samples(data, ports, scale, labels=needs_labels, without_held_out=hold_out)
     if validation_data is not None:
         training["validation"] = inputs.open_samples(validation_data, ports, scale)
     records: list[EpochRecord] = []
@@ -181,7 +185,7 @@ def prune_command(
     )
     if how is not None:
         _check_training(loaded.model, source, how)
-    fitted = _fitted(loaded.model, profile, source, samples, asked) if fit else None
+    fitted = _fitted(loaded, profile, source, samples, asked) if fit else None
     if fitted:
         given = fitted.plan.model_copy(update={"model": str(model)})
     asked["padding"] = padding or ("symmetric" if epochs and loaded.lifted is None else "keep")
@@ -191,10 +195,8 @@ def prune_command(
     how = _aware_where_dense(how, found, loaded.model)
     made, caught = _carried_out(loaded, found, profile, source, samples, how)
     file = save_pruned(made, output)
-    new_scales = None if file is None else file.new_scales
     pruned = keras_model_of(made)
     _keep_plan(found, pruned, output)
-    _keep_ranges(pruned, output)
     if epochs and checkpoint is None:
         _remove_checkpoint(folder)
     _draw(picture, records, f"{model}: trained for {found.device}")
@@ -203,21 +205,39 @@ def prune_command(
     if as_json:
         result = {"model": str(model), "device": profile.name, "output": str(output)}
         told = _result_json(pruned, found, fitted, warnings)
-        print_json(result | told | {"new_scales": new_scales})
+        print_json(result | told | _file_json(file))
     else:
         _say_result(output, pruned, found)
         if epochs and loaded.lifted is not None:
             terminal.show(_FOLDED)
-    _say_new_scales(new_scales)
+    _say_what_was_not_kept(file)
     if fitted:
         terminal.say(str(fitted))
         context.exit(0 if fitted.ok else 1)
 
 
-def _say_new_scales(number: int | None) -> None:
-    """What a quantised file could not keep."""
-    if number:
-        terminal.say(f"{number} scales of weights are new: the old ones do not fit the values.")
+def _say_what_was_not_kept(file: WrittenBack | None) -> None:
+    """What a file could not keep, and what samples made better in it."""
+    if file is None:
+        return
+    if file.new_scales:
+        terminal.say(
+            f"{file.new_scales} scales of weights are new: the old ones do not fit the values."
+        )
+    if file.untied:
+        terminal.say(
+            f"{file.untied} kernels are stored once more: layers that shared one have each its own."
+        )
+    if file.mended and file.mended.applied:
+        terminal.say(str(file.mended))
+
+
+def _file_json(file: WrittenBack | None) -> dict[str, Any]:
+    mended = file.mended if file else None
+    return {
+        "new_scales": file.new_scales if file else None,
+        "int8": mended.to_json() if mended else None,
+    }
 
 
 def _draw(picture: Path | None, records: list[EpochRecord], title: str) -> None:
@@ -267,12 +287,6 @@ def _keep_plan(found: Plan, pruned: Any, output: Path) -> None:
     from edgeprune.conversion.plan_beside import keep_plan
 
     keep_plan(found, pruned, output)
-
-
-def _keep_ranges(pruned: Any, output: Path) -> None:
-    from edgeprune.conversion.trained_ranges import keep_ranges
-
-    keep_ranges(pruned, output)
 
 
 def _check_training(loaded: Any, samples: Any, how: Training) -> None:
@@ -344,7 +358,7 @@ def _require_no_clash(asked: dict[str, Any], plan_path: Path | None, fit: bool) 
 
 
 def _fitted(
-    loaded: Any,
+    loaded: Given,
     profile: DeviceProfile,
     source: Any,
     samples: int | None,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.completion import complete_routes
@@ -23,7 +21,6 @@ from edgeprune.targets.measurement import Settings
 if TYPE_CHECKING:
     from edgeprune.core.data import Scale
     from edgeprune.searching.asked import Asked
-    from edgeprune.searching.command import Typed
     from edgeprune.searching.result import Search
     from edgeprune.searching.run import Standing
 
@@ -172,14 +169,15 @@ def search_command(
     if minimize and metric is None:
         raise click.UsageError("--minimize is of a metric: give --metric.")
     inputs.require_epochs(epochs, training["quantize_aware"])
-    profiles = inputs.read_devices(devices.split(","))
-    typed = _typed(context, model, data)
+    names = inputs.device_names(devices)
+    inputs.read_devices(names)
     from edgeprune.searching.asked import Asked
     from edgeprune.searching.budget import Budget
+    from edgeprune.searching.command import Typed
 
     asked = Asked(
         model=inputs.model_or_path(model, signature),
-        devices=[profile.in_runtime(settings.runtime) for profile in profiles],
+        devices=names,
         data=data,
         validation_data=validation_data,
         routes=routes,
@@ -197,7 +195,12 @@ def search_command(
         samples=samples,
         training=inputs.training_of(epochs, training),
         settings=settings,
-        typed=typed,
+        typed=Typed(
+            str(model),
+            str(data),
+            signature=_words(context, "signature"),
+            objects=_words(context, "custom_objects"),
+        ),
     )
     found = search_shown(asked, output)
     if as_json:
@@ -280,40 +283,10 @@ class Shown:
         terminal.say(self._said)
 
 
-_READING = ("scale", "preprocess", "custom_objects")
-_PRUNING = ("samples",)
-_TRAINING = (
-    *("quantize_aware", "loss", "augment", "start", "distill", "learning_rate", "batch_size"),
-    *("validation", "monitor", "patience", "seed"),
-)
-
-
-def _typed(context: click.Context, model: Path, data: Path) -> Typed:
-    """What makes the files of points again, in the words of this command line."""
-    from edgeprune.searching.command import Typed
-
-    return Typed(
-        str(model),
-        str(data),
-        signature=tuple(_words(context, ["signature"])),
-        samples=tuple(_words(context, _READING)),
-        prune=tuple(_words(context, _PRUNING)),
-        training=tuple(_words(context, _TRAINING)),
-    )
-
-
-def _words(context: click.Context, names: Iterable[str]) -> Iterator[str]:
+def _words(context: click.Context, *names: str) -> tuple[str, ...]:
     """Those of the options that were given, as they are typed."""
-    for name in names:
-        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[name]
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            yield option if value else f"--no-{option[2:]}"
-        elif isinstance(value, dict):
-            yield from (word for pair in value.items() for word in (option, "=".join(pair)))
-        elif isinstance(value, tuple):
-            yield from (option, ",".join(f"{each:g}" for each in value))
-        else:
-            yield from (option, str(value))
+    given = {name: context.params[name] for name in names}
+    options = (
+        (f"--{name.replace('_', '-')}", str(value)) for name, value in given.items() if value
+    )
+    return tuple(word for option in options for word in option)

@@ -34,7 +34,9 @@ def targets_command(context: click.Context, as_json: bool) -> None:
 @targets_command.command("install")
 @click.argument("name", shell_complete=complete_targets)
 @click.option("--latest", is_flag=True, help="Add the newest runtimes and cores.")
-def _install(name: str, latest: bool) -> None:
+@options.json_document
+@click.pass_context
+def _install(context: click.Context, name: str, latest: bool, as_json: bool) -> None:
     """Install what an instrument needs, or say how.
 
     `arm64-emulated` goes into the cache folder (XDG_CACHE_HOME, else ~/.cache); removing that
@@ -50,7 +52,11 @@ def _install(name: str, latest: bool) -> None:
     target = find_latest(name) if latest else find_installable(name)
     with terminal.progress_bar() as tell:
         target.install(tell)
-    terminal.show(f"{name} is ready: {target.readiness().detail}.")
+    state = target.readiness()
+    if as_json or (context.parent and context.parent.params["as_json"]):
+        print_json({"target": name, **asdict(state)})
+    else:
+        terminal.show(f"{name} is ready: {state.detail}.")
 
 
 @targets_command.command("calibrate")

@@ -11,8 +11,9 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,16 @@ HELP_PAGE = "docs/troubleshooting.md"
 """The page with a heading for every kind of error."""
 NARROWEST = 100
 """Columns to write for when the output is not a terminal."""
+SECONDS_BETWEEN_LINES = 30.0
+"""Between two reports of long work, where they are lines of a log."""
+_WIDEST_BAR = 40
+_LEFT_FROM = 60
+"""Terminal columns from which on a bar has the time that is left beside it."""
+_BESIDE_BAR = 24
+"""Terminal columns of a spinner, two times, a word and the spaces between them."""
+_BESIDE_SHORT_BAR = 11
+"""The same without the time that is left."""
+_DOTS = "..."
 _LEAST_WIDTH = 6
 """Terminal columns that every column of a table gets, however narrow the terminal."""
 _BORDER = " │ "
@@ -125,30 +136,69 @@ def progress_bar() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Any]:
-    """A bar for everything that goes on at once; yields a function (who, what, done, total)."""
+    """A bar for everything that goes on at once; yields a function (who, what, done, total).
+
+    Where standard error is no terminal, it writes a line now and then in place of the bars.
+    """
     from rich import progress
 
     console = _console(error=True)
+    if not console.is_terminal:
+        yield progress_lines(say)
+        return
     plain = not console.encoding.startswith("utf")
+    width = console.width
+    bar_width = min(_WIDEST_BAR, width // 4)
+    left = (progress.TextColumn("left"), progress.TimeRemainingColumn())
+    room = width - bar_width - (_BESIDE_BAR if width >= _LEFT_FROM else _BESIDE_SHORT_BAR)
     with progress.Progress(
         progress.SpinnerColumn("line" if plain else "dots"),
         progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
+        progress.BarColumn(bar_width),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
+        *(left if width >= _LEFT_FROM else ()),
         console=console,
         transient=True,
     ) as bar:
         tasks: dict[str, progress.TaskID] = {}
 
         def tell(who: str, what: str, done: int, total: int | None) -> None:
-            shown = printable(what, console.encoding)
+            shown = shorten_middle(printable(what, console.encoding), room)
             if who not in tasks:
                 tasks[who] = bar.add_task(shown, total=None)
             bar.update(tasks[who], description=shown, completed=done, total=total)
 
         yield tell
+
+
+def progress_lines(
+    write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+) -> Callable[[str, str, int, int | None], None]:
+    """Reports of work as lines of a log, so that nobody takes long work for a stuck one.
+
+    Args:
+      write: takes a line.
+      clock: gives seconds; there are `SECONDS_BETWEEN_LINES` between lines at least.
+    """
+    last = clock()
+
+    def tell(_: str, what: str, done: int, total: int | None) -> None:
+        nonlocal last
+        if clock() - last < SECONDS_BETWEEN_LINES:
+            return
+        last = clock()
+        write(f"{what} ({done} of {total})" if total is not None and total > 1 else what)
+
+    return tell
+
+
+def shorten_middle(text: str, width: int) -> str:
+    """Text in at most so many characters, dots in the place of its middle: names end tellingly."""
+    if len(text) <= width:
+        return text
+    kept = max(width - len(_DOTS), 0)
+    behind = kept // 2
+    return (text[: kept - behind] + _DOTS + text[len(text) - behind :])[: max(width, 0)]
 
 
 def show_grids(value: Printable) -> None:

@@ -58,8 +58,10 @@ def validate_command(
     """Check that a file loads, computes what it should and fits the device.
 
     Runtimes run in child processes; one that crashes or hangs is a failed check (exit code 1). This
-    computer and the device's own instruments are always asked, others with --target. Of an int8
-    file it names the layers that lose most, from the manifest beside it.
+    computer and the device's own instruments are always asked, others with --target. Samples run
+    one by one: in a file that keeps a window over earlier ones they follow each other, and each
+    starts afresh in others that keep a state. Of an int8 file it names the layers that lose most,
+    from the manifest beside it.
     """
     from edgeprune.inspection import validate_file
     from edgeprune.tflite.format import file as tflite_file

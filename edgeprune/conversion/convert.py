@@ -24,6 +24,7 @@ from edgeprune.conversion.finish import (
     with_rows,
     write_finished,
 )
+from edgeprune.conversion.fixed_batch import fixed_lengths, require_single_samples
 from edgeprune.conversion.from_keras import (
     MAX_CALIBRATION_SAMPLES,
     calibration,
@@ -93,7 +94,8 @@ def export(
 
     A .tflite file keeps its number format, and is rewritten and encoded as it is. Another format is
     made of a float file only: it is lifted to Keras and converted, under the names, signature and
-    metadata of the file; the manifest says so.
+    metadata of the file; the manifest says so. A fixed batch is kept, except in int8, which takes
+    one sample at a time: a warning and the manifest (`batch`) say so.
 
     Args:
       model: a built Keras model with fixed input sizes, the path of its file, of a .tflite
@@ -164,7 +166,7 @@ def _export(
     max_arena: int | None,
 ) -> Exported:
     """`export` of what is a Keras model or lies on disk."""
-    asked = _asked(model, offered, route or (plan.route if plan else None), numerics)
+    asked = _asked(model, offered, route, numerics, plan.route if plan else None)
     profile, chosen = asked.profile, asked.numerics
     require_packing(profile, max_arena)
     if asked.file is not None and asked.keeps:
@@ -185,7 +187,10 @@ def _export(
     source = None if x is None else open_source(x, ports, scale=scale)
     if chosen == "int8" and source is None and given_ranges(model) is None:
         raise DataError(_no_data(profile))
-    content = convert(model, profile, chosen, isolated=isolated)
+    lengths = fixed_lengths(given)
+    batch = require_single_samples(given) if lengths and chosen == "int8" else 1
+    kept = () if batch > 1 else lengths
+    content = convert(model, profile, chosen, isolated=isolated, lengths=kept)
     samples = None
     trained, told = usable_ranges(model, given.sha256, content) if chosen == "int8" else (None, ())
     if trained is not None:
@@ -222,6 +227,7 @@ def _export(
             int8=mended.to_json() if mended else None,
             ranges_sha256=trained.sha256 if trained else None,
             lifted=given.lifted is not None,
+            batch=batch,
         )
         embed(draft.model, manifest)
         draft = with_labels(draft, source.classes if source is not None else (), ports, scale)
@@ -244,19 +250,24 @@ def _export(
         tensors = with_rows(tensors, packed)
         manifest = {**manifest, "packing": packed.to_json()}
     write_beside(artifact, manifest)
-    said = (*told, *unrolled_notes(model, chosen), *unchecked, *notes)
+    single = (f"{given.name} takes {batch} samples at a time, this file one.",) if batch > 1 else ()
+    said = (*told, *single, *unrolled_notes(model, chosen), *unchecked, *notes)
     unproven = tuple(map(not_proven_on, missing_runtimes(profile)))
     return Exported(artifact, chosen, tensors, fitted, said, unproven, trained, mended, packed)
 
 
 def _asked(
-    model: Any, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+    model: Any,
+    offered: DeviceProfile,
+    route: str | None,
+    numerics: Numerics | None,
+    planned: str | None,
 ) -> Asked:
     """The route and number format that are asked for, and whether a file has them already."""
     file = file_of(model)
     if file is not None:
-        return asked_of_file(file, offered, route, numerics)
-    profile = offered.on(route)
+        return asked_of_file(file, offered, route, numerics, planned)
+    profile = offered.on(route or planned)
     return Asked(None, profile, checked_numerics(profile, numerics), keeps=False)
 
 

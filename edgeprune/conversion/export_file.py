@@ -13,13 +13,14 @@ import numpy as np
 from edgeprune.conversion.check_written import check_written
 from edgeprune.conversion.exported import Exported
 from edgeprune.conversion.finish import encode_draft, slimming_for, with_rows, write_finished
-from edgeprune.conversion.given import Given, as_given, other_subgraphs, require_file
+from edgeprune.conversion.given import Given, as_given, other_subgraphs
+from edgeprune.conversion.lift.floating import computes_in_steps
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.manifest import make_manifest, sha256_of, write_beside
 from edgeprune.conversion.route_of_file import checked_numerics, on_route_of
 from edgeprune.core.data import ChannelScale, Scale, scales_by_name, signature_name
 from edgeprune.core.errors import ModelError
-from edgeprune.core.files import describe_file
+from edgeprune.core.files import describe_file, require_file
 from edgeprune.core.plan import LayerSparsity, Plan
 from edgeprune.core.terms import Numerics
 from edgeprune.keras_model.interface import input_specs, output_names
@@ -32,7 +33,14 @@ from edgeprune.tflite.format.draft import Draft, load, reread, write_or_copy
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports, signature_specs
-from edgeprune.tflite.metadata import HALVES_NAME, METADATA_NAME, embed
+from edgeprune.tflite.metadata import (
+    HALVES_NAME,
+    MENDING_NAME,
+    METADATA_NAME,
+    drop_metadata,
+    embed,
+    read_mending,
+)
 from edgeprune.tflite.slim import Slimming, slim
 from edgeprune.tflite.weights import weights_of
 
@@ -57,16 +65,21 @@ class Asked:
 
 
 def asked_of_file(
-    path: Path, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+    path: Path,
+    offered: DeviceProfile,
+    route: str | None,
+    numerics: Numerics | None,
+    planned: str | None = None,
 ) -> Asked:
     """The route and number format in which a file is exported.
 
     Args:
       path: the file.
       offered: the device with all its routes.
-      route: a route by its name; if None the one of the file's manifest, else one in the file's
-        number format, else the default.
+      route: a route by its name; if None the planned one, that of the file's manifest, one in the
+        file's number format, or the default.
       numerics: a number format of that route; the file's if None and no route is named.
+      planned: the route that the file was pruned for, in its own format.
 
     Raises:
       TfliteError: not a sound file.
@@ -75,8 +88,9 @@ def asked_of_file(
     """
     require_file(path)
     graph = read(path)
-    found = cast("Numerics", numerics_of(graph))
-    profile = on_route_of(graph, offered, route)
+    # What islands make of quantized values may be real.
+    found = "int8" if computes_in_steps(graph) else cast("Numerics", numerics_of(graph))
+    profile = on_route_of(graph, offered, route or planned)
     wanted = checked_numerics(profile, numerics)
     named = route is not None or numerics is not None
     keeps = wanted == found or (found, wanted) == ("float16", "float32")
@@ -109,14 +123,19 @@ def _require_one_subgraph(graph: Graph, wanted: Numerics) -> None:
 
 
 def to_convert(
-    path: Path, offered: DeviceProfile, route: str | None, numerics: Numerics | None
+    path: Path,
+    offered: DeviceProfile,
+    route: str | None,
+    numerics: Numerics | None,
+    planned: str | None,
 ) -> Given | None:
     """A file lifted, where it is to be converted; None where it is exported as it is.
 
     Raises:
       EdgepruneError: as `asked_of_file` and `as_given`.
     """
-    return None if asked_of_file(path, offered, route, numerics).keeps else as_given(path)
+    asked = asked_of_file(path, offered, route, numerics, planned)
+    return None if asked.keeps else as_given(path)
 
 
 def export_file(
@@ -164,7 +183,9 @@ def export_file(
             scale=scales_by_name(signature_specs(given), scale),
             preprocess=scale.name or None if isinstance(scale, ChannelScale) else None,
             measuring_only=measuring_only,
+            int8=read_mending(given.metadata),
         )
+        drop_metadata(draft.model, MENDING_NAME)
         embed(draft.model, manifest)
         slim(draft.model, slimming_for(profile, slimming))
         made = Path(folder, "encoded.tflite")

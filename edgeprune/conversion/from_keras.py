@@ -33,7 +33,12 @@ _MADE_BY = f"the TensorFlow {tf.__version__} converter"
 
 
 def convert(
-    model: Model, profile: DeviceProfile, numerics: Numerics, *, isolated: bool = False
+    model: Model,
+    profile: DeviceProfile,
+    numerics: Numerics,
+    *,
+    isolated: bool = False,
+    lengths: Sequence[int] = (),
 ) -> bytes:
     """Converts with the settings that the device's runtimes need; returns the file's bytes.
 
@@ -43,6 +48,7 @@ def convert(
       numerics: number format. For int8 this is the float32 file that `quantize` makes one of: its
         recurrent layers are unrolled, and inputs that choose rows of a table are int32.
       isolated: as for `export`.
+      lengths: of the first axis of each input, where that is not a batch of 1.
 
     Raises:
       ModelError: as `export`.
@@ -53,7 +59,7 @@ def convert(
     conversion = Conversion(written, profile.per_channel_dense)
     ready = for_converter(model, unroll=numerics == "int8")
     with tempfile.TemporaryDirectory() as name, _refusals(model, numerics):
-        _save_with_signature(model, ready, name, inputs)
+        _save_with_signature(model, ready, name, inputs, lengths or [1] * len(inputs))
         run = convert_in_child if isolated else convert_saved_model
         return run(Path(name), conversion)
 
@@ -119,12 +125,16 @@ def _refusals(model: Model, numerics: Numerics) -> Iterator[None]:
 
 
 def _save_with_signature(
-    model: Model, ready: Model, folder: str, inputs: Sequence[InputSpec]
+    model: Model,
+    ready: Model,
+    folder: str,
+    inputs: Sequence[InputSpec],
+    lengths: Sequence[int],
 ) -> None:
-    """Saves `ready`, with a batch of 1, as a SavedModel whose signature has the model's names."""
+    """Saves `ready` as a SavedModel whose signature has the model's names, and these batches."""
     specs = [
-        tf.TensorSpec((1, *spec.shape), spec.dtype, name=signature_name(spec.name))
-        for spec in inputs
+        tf.TensorSpec((length, *spec.shape), spec.dtype, name=signature_name(spec.name))
+        for length, spec in zip(lengths, inputs, strict=True)
     ]
     names = [signature_name(name) for name in output_names(model)]
     changed = [spec.dtype for spec in inputs] != [spec.dtype for spec in input_specs(model)]

@@ -22,9 +22,14 @@ from edgeprune.conversion.manifest import sha256_of
 from edgeprune.conversion.saved_model import converted_folder
 from edgeprune.conversion.trained_ranges import keep_ranges
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import ModelError, TfliteError
-from edgeprune.core.files import is_saved_model, is_tflite, kind_of, require_tflite_name
-from edgeprune.keras_model.files import load_model, name_of, save_model
+from edgeprune.core.errors import ModelError, TfliteError, errors_name
+from edgeprune.core.files import (
+    is_saved_model,
+    is_tflite,
+    require_file,
+    require_tflite_name,
+)
+from edgeprune.keras_model.files import as_model, name_of, save_model
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.graph import Graph
 
@@ -70,11 +75,14 @@ class Given:
         fixed = [tensor.shape for tensor in self.model.inputs] if self.lifted is not None else []
         found = next((list(shape) for shape in fixed if shape[:1] != (None,)), None)
         if found is not None:
+            why, remedy = "whose first axis has this length only", "with a batch of 1"
+            if found[:1] == [1]:
+                why = "whose first axis an operator mixes with others, or drops"
+                remedy = "so that every operator keeps that axis"
             raise TfliteError(
                 f"{self.name}: expected a file that takes one sample at a time, [1, ...], and "
                 f"computes each by itself, to use samples with it. Received: an input {found}, "
-                "whose first axis has this length only. Convert the model again with a batch of "
-                "1, or prune it without --data (`data`)."
+                f"{why}. Convert the model again {remedy}, or prune it without --data (`data`)."
             )
 
     @property
@@ -85,9 +93,14 @@ class Given:
             return ""
         return f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
 
-    def pruned(self, model: Model) -> Model | PrunedFile:
-        """What pruning gives: the smaller or sparser model, or the file that it is written into."""
-        return model if self.lifted is None else PrunedFile(self.lifted, model)
+    def pruned(self, model: Model, x: Sequence[Array] | None = None) -> Model | PrunedFile:
+        """What pruning gives: the smaller or sparser model, or the file that it is written into.
+
+        Args:
+          model: the pruned model.
+          x: calibration samples `[n, ...]` for each input, by which a quantized file is mended.
+        """
+        return model if self.lifted is None else PrunedFile(self.lifted, model, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,19 +112,25 @@ class PrunedFile:
 
     lifted: Lifted
     model: Model
+    x: Sequence[Array] | None = None
+    """Calibration samples, by which a quantized file is mended."""
 
     def save(self, path: str | Path) -> WrittenBack:
         """Writes the given file with the new weights: dense, not rewritten.
 
+        The ranges of quantisation-aware training lie beside it, where `export` finds them.
+
         Returns:
           The artifact; its `new_scales` says how many weights of a quantized file left the grid
-          that they had.
+          that they had, its `mended` what samples made better.
 
         Raises:
           EdgepruneError: as `write_back`.
         """
         require_tflite_name(Path(path))
-        return write_back(self.lifted, self.model, Path(path))
+        written = write_back(self.lifted, self.model, Path(path), self.x)
+        keep_ranges(self.model, Path(path))
+        return written
 
 
 def as_given(
@@ -128,7 +147,7 @@ def as_given(
       name: what a file is called that a SavedModel was converted to; its own path if "".
 
     Raises:
-      ModelError: not a Keras file, as `load_model`; not a SavedModel, as `converted_folder`; or a
+      ModelError: no Keras model, as `as_model`; not a SavedModel, as `converted_folder`; or a
         signature is named, and there is none to choose.
       TfliteError: not a sound .tflite file, or Keras computes something else.
       Unliftable: it has operators without a counterpart in Keras.
@@ -137,10 +156,11 @@ def as_given(
         return model
     file = _file_to_lift(model, signature)
     if file is not None:
-        lifted = lift(file)
-        prove(lifted)
+        with errors_name(model, file):
+            lifted = lift(file)
+            prove(lifted)
         return Given(name or str(model), lifted.model, lifted)
-    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    loaded = as_model(model)
     return Given(name_of(model), loaded)
 
 
@@ -185,20 +205,8 @@ def _file_to_lift(model: Model | str | Path, signature: str | None = None) -> Pa
     return Path(model)
 
 
-def require_file(path: Path) -> None:
-    """Checks that there is a file to read: a FIFO would be waited for.
-
-    Raises:
-      TfliteError: there is none.
-    """
-    found = kind_of(path)
-    if found != "a file":
-        received = found or "no such file"
-        raise TfliteError(f"{path}: expected a .tflite file. Received: {received}. Check the path.")
-
-
 def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:
-    """Writes what pruning gave: a .keras file, or the given file with new weights.
+    """Writes what pruning gave: a .keras file, or the given file with new weights; and its ranges.
 
     Returns:
       As `PrunedFile.save`; None of a .keras file.
@@ -209,6 +217,7 @@ def save_pruned(pruned: Model | PrunedFile, output: Path) -> WrittenBack | None:
     if isinstance(pruned, PrunedFile):
         return pruned.save(output)
     save_model(pruned, output)
+    keep_ranges(pruned, output)
     return None
 
 
@@ -223,8 +232,8 @@ def exportable(
 ) -> Iterator[Given | Model | Path]:
     """What `export` converts: a model as it is, or the path of its file.
 
-    What was pruned of a file lies there for a while, with the ranges of quantisation-aware training
-    beside it. A SavedModel is converted, once, and lifted only where another format is asked for.
+    What was pruned of a file lies there for a while, and errors name the file that was pruned. A
+    SavedModel is converted, once, and lifted only where another format is asked for.
 
     Raises:
       EdgepruneError: as `PrunedFile.save` and `as_given`.
@@ -234,5 +243,5 @@ def exportable(
         return
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = given.save(Path(folder, given.lifted.path.name)).path
-        keep_ranges(given.model, path)
-        yield path
+        with errors_name(given.lifted.path, path):
+            yield path

@@ -42,6 +42,7 @@ def make_manifest(
     int8: Mapping[str, Any] | None = None,
     ranges_sha256: str | None = None,
     lifted: bool = False,
+    batch: int = 1,
 ) -> dict[str, Any]:
     """Builds the manifest, a dictionary that can be written as JSON.
 
@@ -61,6 +62,7 @@ def make_manifest(
         tried.
       ranges_sha256: hash of the ranges of quantisation-aware training that the file has.
       lifted: whether a .tflite file was lifted to Keras and converted again.
+      batch: how many samples that file takes at a time, where the new one takes one.
     """
     return {
         "schema": MANIFEST_VERSION,
@@ -80,6 +82,7 @@ def make_manifest(
         "versions": installed_versions(),
         "sizes": dict(sizes),
         **({"lifted": True} if lifted else {}),
+        **({"batch": {"given": batch, "written": 1}} if batch > 1 else {}),
         **({"int8": dict(int8)} if int8 is not None else {}),
     }
 

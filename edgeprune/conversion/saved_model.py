@@ -6,7 +6,7 @@ folder, the signature and the version of TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from edgeprune.tflite.format import draft as tflite_draft
 _INTERNAL = ("__saved_model_init_op", "__saved_model_train_op")
 _SERVING = "serve"
 """The tag of the graph that is meant for inference."""
+_KERAS_PAIR = ("serve", "serving_default")
+"""Signatures of what `Model.export` of Keras 3 writes: one function under two names."""
 _PARTS = ("variables", "assets")
 """Folders beside saved_model.pb that belong to it."""
 _FORM = 1
@@ -165,13 +167,13 @@ def _listed(folder: Path) -> str:
 
 
 def _chosen(folder: Path, signatures: dict[str, _Signature], asked: str | None) -> _Signature:
-    """The signature that is asked for, or the only one.
+    """The signature that is asked for, or the only one; Keras' two names for one are no choice.
 
     Raises:
       ModelError: there is no such one, or a choice.
     """
-    if asked is None and len(signatures) == 1:
-        return next(iter(signatures.values()))
+    if asked is None and (len(signatures) == 1 or _is_one_of_keras(signatures)):
+        return list(signatures.values())[-1]
     if asked in signatures:
         return signatures[asked]
     names = ", ".join(signatures)
@@ -190,6 +192,17 @@ def _chosen(folder: Path, signatures: dict[str, _Signature], asked: str | None) 
         f"{folder}: expected one of its signatures: {names}. Received: --signature {asked}."
         f"{suggestion(asked, signatures)}"
     )
+
+
+def _is_one_of_keras(signatures: Mapping[str, _Signature]) -> bool:
+    """Whether these are the two names that Keras gives one function."""
+    if tuple(signatures) != _KERAS_PAIR:
+        return False
+    one, other = (
+        [(name, info.dtype, info.tensor_shape) for name, info in found.inputs]
+        for found in signatures.values()
+    )
+    return one == other
 
 
 def _require_sizes(folder: Path, chosen: _Signature) -> None:

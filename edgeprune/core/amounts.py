@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SMALL_COUNT = 100_000
 """Counts below it are written out."""
+SHORT_MS = 0.01
+"""Milliseconds below which three decimals say too little."""
 
 
 def count_text(value: float) -> str:
@@ -12,6 +14,11 @@ def count_text(value: float) -> str:
         return f"{value:,.0f}"
     millions = value / 1e6
     return f"{millions:.1f} M" if millions >= 10 else f"{millions:.3g} M"
+
+
+def ms_text(value: float) -> str:
+    """Milliseconds, without the unit: `12.345`, `0.012`; small ones in full, `0.000434`."""
+    return f"{value:.3f}" if value >= SHORT_MS else f"{value:.3g}"
 
 
 def amount_text(value: float, unit: str) -> str:
@@ -23,7 +30,7 @@ def amount_text(value: float, unit: str) -> str:
     """
     if unit == "bytes":
         return f"{value / 1024:.0f}"
-    return f"{value:.3f}" if unit == "ms" else count_text(value)
+    return ms_text(value) if unit == "ms" else count_text(value)
 
 
 def axis_scale(highest: float) -> tuple[float, str]:

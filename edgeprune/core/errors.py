@@ -78,6 +78,21 @@ def kind_of(error: EdgepruneError) -> str:
     return next(own)
 
 
+@contextlib.contextmanager
+def errors_name(given: object, made: object) -> Iterator[None]:
+    """Errors of a block name what a person gave in place of what was made of it.
+
+    Args:
+      given: a path or another name that the person knows.
+      made: the path of a file that only lies there for a while.
+    """
+    try:
+        yield
+    except EdgepruneError as error:
+        error.args = tuple(str(each).replace(str(made), str(given)) for each in error.args)
+        raise
+
+
 class QualityWarning(UserWarning):
     """The result is valid, but less accurate than it could be."""
 

@@ -16,6 +16,8 @@ from edgeprune.core.errors import OutputError, TfliteError
 
 TFLITE = ".tflite"
 """How the names of TensorFlow Lite's files end."""
+KERAS = (".keras", ".h5")
+"""How the names of Keras' files end."""
 SAVED_MODEL = "saved_model.pb"
 """The file that a SavedModel folder holds."""
 
@@ -49,6 +51,24 @@ def describe_file(path: Path) -> Artifact:
         len(content),
         len(gzip.compress(content, compresslevel=6, mtime=0)),
     )
+
+
+def require_file(path: Path) -> None:
+    """Checks that there is a .tflite file to read, again and again: a pipe would be waited for.
+
+    Raises:
+      TfliteError: there is nothing, or something else than a regular file.
+    """
+    try:
+        found = _kind_at(path) or "no such file"
+    except OSError as error:
+        found = error.strerror or str(error)
+    if found == "a file":
+        return
+    remedy = "Check the path."
+    if found not in {"no such file", "a folder"}:
+        remedy = "Write what it holds into a file, and name that."
+    raise TfliteError(f"{path}: expected a .tflite file. Received: {found}. {remedy}")
 
 
 def require_folder(path: Path) -> None:
@@ -136,13 +156,17 @@ def require_keras_name(path: Path) -> None:
 def require_output_name(model: Path, output: Path) -> None:
     """Checks that what is pruned of a model can be written under a name.
 
+    Of a model whose kind its name does not tell, that is found out when it is opened.
+
     Raises:
       OutputError: the name ends otherwise than the model's kind asks for, or as `require_folder`.
     """
     if is_tflite(model) or is_saved_model(model):
         require_tflite_name(output)
-    else:
+    elif model.suffix in KERAS:
         require_keras_name(output)
+    else:
+        require_folder(output)
 
 
 def require_tflite_name(output: Path) -> None:
@@ -240,9 +264,14 @@ def kind_of(path: Path) -> str | None:
       OutputError: that cannot be found out: the name is too long, or links lead in a circle.
     """
     try:
+        return _kind_at(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _kind_at(path: Path) -> str | None:
+    try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise _not_written(path, error) from error
     return next((name for matches, name in _KINDS if matches(mode)), "something unknown")

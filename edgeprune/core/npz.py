@@ -21,6 +21,7 @@ import numpy as np
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import DataError
+from edgeprune.core.first_bytes import describe_beginning
 
 MAX_RATIO = 64
 """How many times larger than its file an array may be; compressed images stay far below."""
@@ -63,6 +64,11 @@ class ArrayFile(Mapping[str, Array]):
                 raise DataError(
                     f"{path}: expected an .npz with named arrays. Received: one bare array. "
                     "Save it with numpy.savez(path, x=..., y=...)."
+                )
+            if not zipfile.is_zipfile(file):
+                raise DataError(
+                    f"{path}: expected an .npz of plain arrays, as numpy.savez writes it. "
+                    f"Received: {describe_beginning(path)}, which does not read as one."
                 )
             with zipfile.ZipFile(file) as archive:
                 self._members = {name.removesuffix(_SUFFIX): name for name in archive.namelist()}

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.class_numbers import class_numbers
 from edgeprune.core.data import Source
 from edgeprune.core.errors import DataError, TargetError
 from edgeprune.profiles.profile import DeviceProfile
@@ -211,7 +212,7 @@ def _chunk_size(data: Source, largest: int) -> int:
 
 
 def class_labels(y: Array | tuple[Array, ...] | None) -> Array:
-    """Labels as class numbers, `[n]`.
+    """Labels as class numbers, `[n]`, of the forms that `class_numbers` takes.
 
     Raises:
       DataError: there are none, or they are something else.
@@ -220,12 +221,14 @@ def class_labels(y: Array | tuple[Array, ...] | None) -> Array:
         raise DataError("accuracy needs labels: an array 'y' [n] of class numbers.")
     if isinstance(y, tuple):
         raise DataError(f"accuracy needs one output with labels. Received: labels of {len(y)}.")
-    labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if labels.ndim != 1 or not np.equal(labels, np.round(labels)).all():
+    labels = class_numbers(y)
+    if labels is None or labels.ndim != 1:
+        other = " that are not all whole numbers" if labels is None and y.dtype.kind == "f" else ""
         raise DataError(
-            f"accuracy needs labels 'y' [n] of class numbers. Received: {list(y.shape)} {y.dtype}."
+            f"accuracy needs labels 'y' [n] of class numbers, or one-hot rows [n, classes]. "
+            f"Received: {list(y.shape)} {y.dtype}{other}."
         )
-    return labels.astype(np.int64)
+    return labels
 
 
 def _best(outputs: Array) -> Array:

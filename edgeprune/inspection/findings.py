@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgeprune.core.finding import Finding
 from edgeprune.core.runtime import Runtime
+from edgeprune.tflite.compiled import COMPILERS
 from edgeprune.tflite.format.decode_operator import unpacks
 from edgeprune.tflite.format.file import Graph, Operator, Subgraph, Tensor
 from edgeprune.tflite.format.sparse_tensor import DenseLevel, SparseTensor
@@ -166,6 +167,19 @@ def about_network(graph: Graph, verdicts: Sequence[NetworkVerdict]) -> Iterator[
             )
 
 
+def _about_custom(op: str) -> tuple[str, str]:
+    """What there is to say of a custom operator, and the remedy."""
+    if op in COMPILERS:
+        return (
+            f"{op} is code that {COMPILERS[op]} made: operators and weights are inside.",
+            f"Look at the file that {COMPILERS[op]} was given.",
+        )
+    return (
+        f"{op} is a custom operator.",
+        "The runtime needs a kernel for it; check that the device's has one.",
+    )
+
+
 def _about_versions(
     main: Subgraph, operator: Operator, misses: Sequence[VersionMiss]
 ) -> Iterator[Finding]:
@@ -174,8 +188,7 @@ def _about_versions(
         yield Finding(
             operator.index,
             "custom-operator",
-            f"{operator.op} is a custom operator.",
-            "The runtime needs a kernel for it; check that the device's has one.",
+            *_about_custom(operator.op),
         )
     for miss in misses:
         yield Finding(

@@ -78,7 +78,8 @@ def open_metric(given: str | Callable[[Any, Any], Any], *, minimize: bool = Fals
       DataError: there is no such file, module or function, or its code raised something.
     """
     if not isinstance(given, str):
-        return Metric(getattr(given, "__qualname__", repr(given)), given, minimize)
+        name = getattr(given, "__qualname__", type(given).__qualname__)
+        return Metric(name, given, minimize)
     if not names_function(given):
         raise DataError(
             f"{given}: expected a metric as module:function or path/to/file.py:function."

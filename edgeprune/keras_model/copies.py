@@ -110,6 +110,7 @@ def rewire(model: Model, new: Callable[[Layer], Layer], call: Callable[..., Any]
     # Keras gives inputs new names when it clones a graph.
     for old, other in zip(_inputs(model), _inputs(copy), strict=True):
         other.name = old.name
+    _restore_output_names(model, copy)
     if not copy.compiled:
         compile_as(copy, model)
     return copy
@@ -159,11 +160,22 @@ def _restore_names(model: Model, copy: Model) -> None:
     Keras renames input layers when it clones a graph, and generates new names for the layers of a
     subclassed model that does not set them.
     """
+    _restore_output_names(model, copy)
     for layer, other in zip(model.layers, copy.layers, strict=True):
         if type(layer) is type(other):
             other.name = layer.name
         if is_model(layer) and is_model(other):
             _restore_names(layer, other)
+
+
+def _restore_output_names(model: Model, copy: Model) -> None:
+    """Gives the outputs of a copy their original names, in place.
+
+    Keras names them after their layers; those of a .tflite file are named by its signature.
+    """
+    names = getattr(model, "output_names", None)
+    if names:
+        copy.output_names = list(names)
 
 
 def compile_as(copy: Model, model: Model) -> None:

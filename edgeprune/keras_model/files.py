@@ -12,7 +12,8 @@ from pathlib import Path
 import keras
 
 from edgeprune.core.errors import ModelError, QualityWarning
-from edgeprune.core.files import replacing, require_keras_name
+from edgeprune.core.files import KERAS, SAVED_MODEL, replacing, require_keras_name
+from edgeprune.core.first_bytes import TFLITE_MODEL, describe_beginning
 from edgeprune.core.work_note import working
 from edgeprune.keras_model.hard_sigmoid import as_in_keras2
 from edgeprune.keras_model.keras2 import (
@@ -46,16 +47,16 @@ def load_model(path: Path) -> Model:
     require_whole_model(path)
     if not path.is_file():
         raise ModelError(f"{path}: expected a Keras model file. Received: no such file.")
-    if path.suffix not in {".keras", ".h5"}:
+    if path.suffix not in KERAS:
         raise ModelError(
-            f"{path}: expected a file ending in .keras (or .h5). Received: '{path.suffix}'. "
-            "Save the model with model.save('name.keras')."
+            f"{path}: expected a model whose name ends in .keras, .h5 or .tflite. Received: "
+            f"'{path.suffix}'. {_remedy(path)}"
         )
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise ModelError(
             f"{path}: expected a .keras file, which is a zip archive. Received: "
-            f"{path.stat().st_size} bytes that are not one (cut short, or another format). "
-            "Save the model again with model.save()."
+            f"{path.stat().st_size} bytes that are not one: {describe_beginning(path)}, cut short "
+            "or of another format. Save the model again with model.save()."
         )
     if path.suffix == ".keras":
         _require_sizes(path)
@@ -63,9 +64,31 @@ def load_model(path: Path) -> Model:
         return _load(path)
 
 
+def _remedy(path: Path) -> str:
+    """What to do with a file whose name does not say what it is."""
+    if path.name == SAVED_MODEL:
+        return f"It is part of a SavedModel: name its folder, {path.parent}."
+    found = describe_beginning(path)
+    if found == TFLITE_MODEL:
+        return f"It is {found}: let its name end in .tflite."
+    return f"It is {found}; save a model with model.save('name.keras')."
+
+
 def as_model(given: Model | str | Path) -> Model:
-    """A model as it is, or loaded from the path of its file as by `load_model`."""
-    return load_model(Path(given)) if isinstance(given, str | Path) else given
+    """A model as it is, or loaded from the path of its file as by `load_model`.
+
+    Raises:
+      ModelError: as `load_model`; or it is neither a model of Keras 3 nor a path.
+    """
+    if isinstance(given, str | Path):
+        return load_model(Path(given))
+    if not isinstance(given, keras.Model):
+        kind = type(given)
+        raise ModelError(
+            "Expected a model of Keras 3, or the path of its file, of a .tflite file or of a "
+            f"SavedModel folder. Received: {kind.__module__}.{kind.__qualname__}."
+        )
+    return given
 
 
 def name_of(given: Model | str | Path) -> str:

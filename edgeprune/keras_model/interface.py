@@ -158,7 +158,7 @@ def output_names(model: Model) -> tuple[str, ...]:
 
 
 def predict(model: Model, x: list[Array]) -> list[Array]:
-    """Runs a model for inference, in batches.
+    """Runs a model for inference, in batches; samples that need those before them in a single one.
 
     Args:
       model: a built Keras model.
@@ -169,6 +169,8 @@ def predict(model: Model, x: list[Array]) -> list[Array]:
     """
     pixels = max(math.prod(array.shape[1:-1]) for array in x)
     size = min(PREDICT_BATCH, max(1, PREDICT_PIXELS // pixels))
+    if any(getattr(layer, "joins_samples", False) for layer in model.layers):
+        size = len(x[0])
     batches = [
         infer(model, [array[start : start + size] for array in x])
         for start in range(0, len(x[0]), size)

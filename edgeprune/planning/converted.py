@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from edgeprune.core.errors import PlanError
 from edgeprune.core.terms import Activation
@@ -18,20 +17,43 @@ from edgeprune.tflite.format.draft import Draft
 if TYPE_CHECKING:
     from edgeprune.conversion.lift.lifted import Lifted
 
-Converted: TypeAlias = Callable[[], Draft]
-"""Gives the model as a float32 file; converts it when it is called first."""
 
-
-def converted(model: Model, profile: DeviceProfile, lifted: Lifted | None = None) -> Converted:
-    """What converts a model once, when somebody asks.
+class Converted:
+    """The float32 file of a model that is planned for, made when somebody asks.
 
     A model that was lifted is not converted: it is its file that is rewritten and run.
 
-    It raises what `convert_to_draft` raises.
+    Args:
+      model: a built Keras model.
+      profile: the device.
+      lifted: what the model was lifted from, if it was.
     """
-    if lifted is not None:
-        return cache(lambda: tflite_draft.load(lifted.path))
-    return cache(lambda: convert_to_draft(model, profile))
+
+    def __init__(self, model: Model, profile: DeviceProfile, lifted: Lifted | None = None) -> None:
+        self._model, self._profile, self._lifted = model, profile, lifted
+
+    @cached_property
+    def draft(self) -> Draft:
+        """The file.
+
+        Raises:
+          ModelError: as `convert_to_draft`.
+        """
+        if self._lifted is not None:
+            return tflite_draft.load(self._lifted.path)
+        return convert_to_draft(self._model, self._profile)
+
+    def of_smaller(self, model: Model) -> Draft:
+        """The file of what is left of the model without some channels.
+
+        Raises:
+          EdgepruneError: as `convert_to_draft`; of a lifted model, as `with_weights_of`.
+        """
+        if self._lifted is None:
+            return convert_to_draft(model, self._profile)
+        from edgeprune.conversion.lift.write_back.write import with_weights_of  # imports Keras
+
+        return with_weights_of(self._lifted, model)
 
 
 def require_writable(lifted: Lifted | None, padding: str, activation: Activation) -> None:
@@ -56,9 +78,8 @@ def convert_to_draft(model: Model, profile: DeviceProfile) -> Draft:
       ModelError: as `from_keras.convert`.
     """
     from edgeprune.conversion.from_keras import convert  # imports TensorFlow
-    from edgeprune.conversion.lift.saturation import unsaturated
 
-    content = convert(unsaturated(model), profile, "float32")
+    content = convert(model, profile, "float32")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         path = Path(folder, "model.tflite")
         path.write_bytes(content)

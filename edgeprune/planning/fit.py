@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.convert import export
+from edgeprune.conversion.given import Given, as_given
+from edgeprune.conversion.lift.island import island_errors
+from edgeprune.conversion.routes_of_given import keeps_format
 from edgeprune.core.data import Data
-from edgeprune.core.errors import DataError, ProfileError
+from edgeprune.core.errors import CheckError, DataError, ProfileError
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, no_progress
 from edgeprune.core.terms import Goal
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import Model, map_layers
+from edgeprune.planning.islands import with_islands
 from edgeprune.planning.plan_model import plan
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.facts import Limit
@@ -107,7 +111,7 @@ class Fitted:
 
 
 def fit_plan(
-    model: Model,
+    model: Given | Model | str | Path,
     profile: DeviceProfile,
     *,
     data: Data | None = None,
@@ -120,10 +124,13 @@ def fit_plan(
 ) -> Fitted:
     """Finds the plan that removes least and whose exported file fits a device.
 
+    What is removed of a .tflite file is written back into it for every try, so that the file which
+    is measured is the one that `prune` and `export` make.
+
     Args:
-      model: a built Keras model; not changed.
+      model: a built Keras model, or a file, as `as_given` takes it; not changed.
       profile: the device, with its limits.
-      data: calibration data; required for an int8 export.
+      data: calibration data; required for an int8 export, but for a file that is quantized.
       cost: the fraction of the dense model's cost that may be left, a limit beside the device's.
       goal: goal of the plan; if None, "memory" where the profile has a route for it.
       only: as in `plan`.
@@ -136,9 +143,12 @@ def fit_plan(
       DataError: an int8 export without data.
       ModelError, PlanError: as `plan` and `export`.
     """
+    given = as_given(model)
+    if data is not None:
+        given.require_open_batch()
     if cost is not None:
         return _fit_within(
-            model,
+            given,
             profile,
             cost,
             progress,
@@ -147,17 +157,17 @@ def fit_plan(
     served = {goal for route in profile.offered for goal in route.goals}
     goal = goal or ("memory" if "memory" in served else None)
     profile = profile.on(goal=goal)
-    if data is None and profile.numerics == "int8":
+    if data is None and profile.numerics == "int8" and not keeps_format(given):
         raise DataError(
             f"{profile.name}: --fit exports in int8, which needs calibration data. Give --data."
         )
-    mapped = map_layers(model)
+    mapped = map_layers(given.model)
     layers = describe_layers(mapped)
     options: dict[str, Any] = {
         "goal": goal,
         "only": only,
         "skip": skip,
-        "model": model.name,
+        "model": given.name,
     }
     untouched = make_plan(layers, profile, sparsity=0.0, **options)
     if not any(isinstance(row.pattern, Channels) for row in untouched.layers):
@@ -165,20 +175,22 @@ def fit_plan(
             f"{profile.name}: --fit removes channels. Received: a strategy for "
             f"'{untouched.goal}' that removes none here. Choose another --goal, or a sparsity."
         )
-    whole = Fitted(untouched, _needs_of(model, profile, data), ())
-    evidence = gather_evidence(mapped, trace(mapped, rules), data, None, progress)
+    whole = Fitted(untouched, _needs_of(given, given.model, untouched, profile, data), ())
+    with island_errors():
+        evidence = gather_evidence(mapped, trace(mapped, rules), data, None, progress)
 
     def attempt(sparsity: float) -> Fitted:
         asked = make_plan(layers, profile, sparsity=sparsity, **options)
         made = plan_removal(mapped, profile, asked, evidence=evidence, rules=rules)
         smaller = remove_planned(mapped, made, evidence=evidence, rules=rules)
-        return Fitted(made, _needs_of(smaller.model, profile, data), ())
+        made = with_islands(made, given.lifted)
+        return Fitted(made, _needs_of(given, smaller.model, made, profile, data), ())
 
     return search(whole, attempt, progress)
 
 
 def _fit_within(
-    model: Model,
+    given: Given,
     profile: DeviceProfile,
     cost: float,
     progress: Progress,
@@ -188,12 +200,13 @@ def _fit_within(
     limited = any(limit and limit.value is not None for _, limit in profile.limits)
 
     def attempt(less: float) -> Fitted:
-        made = plan(model, profile, cost=cost * (1 - less), look_around=False, **options)
+        made = plan(given, profile, cost=cost * (1 - less), look_around=False, **options)
         made = made.model_copy(update={"asked_cost": cost})
         if not limited:
             return Fitted(made, _cost_needs(made), ())
-        smaller = remove_any(map_layers(model), made, options["rules"])
-        needs = _needs_of(smaller.model, profile.on(made.route), options["x"])
+        smaller = remove_any(map_layers(given.model), made, options["rules"])
+        narrowed = profile.on(made.route)
+        needs = _needs_of(given, smaller.model, made, narrowed, options["x"])
         return Fitted(made, (*_cost_needs(made), *needs), ())
 
     return search(attempt(0.0), attempt, progress)
@@ -278,11 +291,24 @@ def _interpolated(outside: tuple[float, float], inside: tuple[float, float]) -> 
     return left + min(max(aim, 0.05), 0.95) * (right - left)
 
 
-def _needs_of(model: Model, profile: DeviceProfile, data: Data | None) -> tuple[Need, ...]:
+def _needs_of(
+    given: Given, smaller: Model, made: Plan, profile: DeviceProfile, data: Data | None
+) -> tuple[Need, ...]:
+    """What the exported file needs of a model that is given, with channels removed or not.
+
+    Raises:
+      CheckError: the device's runtime does not run the file.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fit.tflite")
-        export(model, profile, path, x=data, measuring_only=True)
-        (measured,) = measure([path], profile)
+        export(given.pruned(smaller), profile, path, x=data, plan=made, measuring_only=True)
+        try:
+            (measured,) = measure([path], profile)
+        except CheckError as error:
+            raise CheckError(
+                f"{given.name}: --fit measures the file that is made of it. "
+                f"{str(error).removeprefix(f'{path}: ')}"
+            ) from error
     needs = tuple(_needs(measured, profile))
     if not needs:
         raise ProfileError(

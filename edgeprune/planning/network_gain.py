@@ -66,7 +66,7 @@ def fit_to_network(
         found = Outlook(gains=False, reason=problem, remedy=_OTHER_RUNTIME, elsewhere=elsewhere)
         return _fitted(made, made, found, insist=insist)
     try:
-        draft = model()
+        draft = model.draft
     except EdgepruneError as error:
         unknown = Outlook(gains=None, reason=f"the model was not converted ({error})".rstrip("."))
         return made.model_copy(update={"network": unknown})

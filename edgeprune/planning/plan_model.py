@@ -102,7 +102,7 @@ def plan(
     from edgeprune.keras_model.layer_info import describe_layers
     from edgeprune.keras_model.ports import ports_of
     from edgeprune.planning.changes import change_functions
-    from edgeprune.planning.converted import converted, require_writable
+    from edgeprune.planning.converted import Converted, require_writable
     from edgeprune.planning.cost_asked import goal_within, require_fraction
     from edgeprune.planning.route_cost import RouteCosts, with_expected, with_faster
     from edgeprune.planning.subject import Subject
@@ -123,7 +123,7 @@ def plan(
     layers = describe_layers(mapped)
     require_writable(given.lifted, padding, activation)
     changes = change_functions(mapped, offered, padding, activation)
-    file = converted(changes.model, offered, given.lifted)
+    file = Converted(changes.model, offered, given.lifted)
     costs = RouteCosts(changes.mapped, file, layers, offered, rules, only, skip)
     aim = goal
     if route == AUTO:

@@ -17,7 +17,7 @@ from edgeprune.core.plan import LayerInfo, Plan
 from edgeprune.core.plan_verdict import Expected, FasterRoute
 from edgeprune.core.terms import Goal, Numerics
 from edgeprune.keras_model.layers import LayerMap
-from edgeprune.planning.converted import Converted, convert_to_draft
+from edgeprune.planning.converted import Converted
 from edgeprune.planning.expectation import weights_left
 from edgeprune.planning.network_cost import dense_cost
 from edgeprune.planning.network_gain import fit_to_network
@@ -73,7 +73,7 @@ def with_expected(
 
     Args:
       made: the plan, with the channels that each layer loses.
-      model: gives the model as a float32 file.
+      model: the model as a float32 file.
       mapped: the model.
       profile: the device, narrowed to the plan's route.
       rules: for custom layers: how each class passes channels on.
@@ -81,8 +81,8 @@ def with_expected(
     if costs_in(profile) is None or made.goal != "latency":
         return made
     try:
-        dense = expect_dense(model().graph, profile)
-        pruned = _pruned_cost(made, dense, mapped, profile, rules)
+        dense = expect_dense(model.draft.graph, profile)
+        pruned = _pruned_cost(made, dense, model, mapped, profile, rules)
     except EdgepruneError:
         return made
     if dense is None or pruned is None:
@@ -99,6 +99,7 @@ def expected_by_table(profile: DeviceProfile, dense: float, pruned: float) -> Ex
 def _pruned_cost(
     made: Plan,
     dense: float | None,
+    model: Converted,
     mapped: LayerMap,
     profile: DeviceProfile,
     rules: ChannelRules,
@@ -108,7 +109,7 @@ def _pruned_cost(
         return dense
     if all(isinstance(row.pattern, Channels) for row in made.pruned):
         smaller = remove_planned(mapped, made, rules=rules)
-        return expect_dense(convert_to_draft(smaller.model, profile).graph, profile)
+        return expect_dense(model.of_smaller(smaller.model).graph, profile)
     counted = sparse_instructions(made, profile)
     return counted[1] if counted is not None else None
 
@@ -130,7 +131,7 @@ class RouteCosts:
 
     Args:
       mapped: a built Keras model; not changed.
-      model: gives the model as a float32 file.
+      model: the model as a float32 file.
       layers: the model's layers.
       profile: the device with all its routes.
       rules: for custom layers: how each class passes channels on.
@@ -168,7 +169,7 @@ class RouteCosts:
         narrowed = self.profile.on(route.name)
         if costs_in(narrowed) is None:
             return None
-        dense = expect_dense(self._model().graph, narrowed)
+        dense = expect_dense(self._model.draft.graph, narrowed)
         pruned = dense if route.dense or dense is None else self._pruned(narrowed, dense)
         return RouteCost(route, dense, pruned) if dense and pruned else None
 
@@ -179,12 +180,13 @@ class RouteCosts:
             shapes = tuple(row.after for row in made.layers)
             if shapes not in self._smaller:
                 without = remove_planned(self._mapped, made, rules=self._rules)
-                self._smaller[shapes] = convert_to_draft(without.model, profile).graph
+                self._smaller[shapes] = self._model.of_smaller(without.model).graph
             return expect_dense(self._smaller[shapes], profile)
         if not profile.encoding.sparse_networks:
             return None
         fitted = fit_to_network(made, self._model, profile, self._layers)
-        return _pruned_cost(fitted, dense, self._mapped, profile, self._rules) or dense
+        priced = _pruned_cost(fitted, dense, self._model, self._mapped, profile, self._rules)
+        return priced or dense
 
     def usable(self, goal: Goal, besides: str | None = None) -> tuple[RouteCost, ...]:
         """The routes whose conditions the device meets, that serve a goal or prune nothing.

@@ -23,7 +23,7 @@ class Subject:
     changed: LayerMap
     """The model with the padding and activations of the plan."""
     file: Converted
-    """Gives that one as a float32 file."""
+    """That one as a float32 file."""
     layers: Sequence[LayerInfo]
     profile: DeviceProfile
     """Narrowed to the route."""

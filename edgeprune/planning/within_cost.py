@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from edgeprune.core.pattern import Channels
 from edgeprune.core.plan import Plan
 from edgeprune.core.plan_verdict import Expected
-from edgeprune.planning.converted import convert_to_draft
 from edgeprune.planning.network_cost import dense_cost
 from edgeprune.planning.route_cost import costs_in, expected_by_table
 from edgeprune.planning.subject import Subject
@@ -70,7 +69,7 @@ def _channels_within(subject: Subject, made: Plan, cost: float) -> Plan:
     if isinstance(found, Plan):
         return found
     costs = costs_in(subject.profile)
-    dense = dense_cost(subject.file().graph, costs, subject.profile.numerics) if costs else None
+    dense = dense_cost(subject.file.draft.graph, costs, subject.profile.numerics) if costs else None
     if costs is None or dense is None:
         return _by_constants(subject.profile, found, cost)
     return _by_table(subject, found, costs, dense, cost)
@@ -131,7 +130,7 @@ def _priced(subject: Subject, found: Removable, costs: RuntimeCosts, spread: Dis
     """Prices what is left of the whole network, which depends on shapes alone."""
     made = found.without(spread)
     smaller = remove_any(subject.changed, made, subject.rules)
-    graph = convert_to_draft(smaller.model, subject.profile).graph
+    graph = subject.file.of_smaller(smaller.model).graph
     return _Try(made, spread, dense_cost(graph, costs, subject.profile.numerics) or 0.0)
 
 

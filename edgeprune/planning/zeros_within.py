@@ -124,7 +124,7 @@ def _spread(subject: Subject, found: _Try, goal: float, costs: RuntimeCosts) -> 
             reallocate(made, losses.by_method, layer_cost),
         )
         judged = (
-            judge_again(each, subject.file(), subject.profile, subject.layers)
+            judge_again(each, subject.file.draft, subject.profile, subject.layers)
             for each in alternatives
         )
         made = next((each for each in judged if _is_within(each, subject, goal)), made)

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from edgeprune.core.errors import ProfileError
 from edgeprune.core.schema import Problem, problems_of
-from edgeprune.profiles.folder import profile_names
+from edgeprune.profiles.folder import profile_names, read_toml
 from edgeprune.profiles.kernel_costs import costs_of
-from edgeprune.profiles.profile import DeviceProfile, read_toml
+from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.profiles.toml_lines import line_of
 from edgeprune.tflite.op_versions import op_versions
 

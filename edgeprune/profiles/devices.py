@@ -9,7 +9,15 @@ from typing import Any
 from edgeprune.core.grid import Grid, Printable, grid
 from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.hardware import Hardware
-from edgeprune.profiles.matching import Listed, correct, find, read_name, unknown_device
+from edgeprune.profiles.matching import (
+    Listed,
+    correct,
+    find,
+    no_profile_for,
+    read_name,
+    unknown_device,
+    without_profile,
+)
 from edgeprune.profiles.profile import (
     DeviceProfile,
     listed_products,
@@ -18,6 +26,7 @@ from edgeprune.profiles.profile import (
     shipped_profiles,
 )
 from edgeprune.profiles.rules import Route
+from edgeprune.profiles.unprofiled import unprofiled
 
 MAX_PRODUCTS = 8
 """Products that are listed with their chips; more are listed by their names."""
@@ -106,7 +115,7 @@ def devices(words: str | Sequence[str] = "") -> Devices:
         forgiven. All profiles where it is empty.
 
     Raises:
-      ProfileError: no profile knows such a device; names the closest and how to write a profile.
+      ProfileError: no profile knows such a device; names the nearest and how to write a profile.
     """
     text = words if isinstance(words, str) else " ".join(words)
     profiles = shipped_profiles()
@@ -117,6 +126,9 @@ def devices(words: str | Sequence[str] = "") -> Devices:
     if name == text or (name and not any(_is_called(text, entry) for entry in listed)):
         profile = load_profile(name)
         return Devices(text, text, (DeviceMatch(profile, profile.hardware),))
+    other = without_profile(text, listed, unprofiled())
+    if other:
+        raise no_profile_for(text, other)
     found, read_as = find(text, listed), text
     if not found:
         read_as = correct(text, listed)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from edgeprune.core.errors import ProfileError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,6 +36,22 @@ def product_names() -> Iterator[str]:
         text = (profile_folder() / f"{name}.toml").read_text(encoding="utf-8")
         for product in tomllib.loads(text).get("hardware", ()):
             yield from (product["name"], *product.get("aliases", ()))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads the data that a profile, or a table beside it, consists of.
+
+    Raises:
+      ProfileError: the file cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: cannot read this device profile ({error}).") from error
+    except RecursionError as error:
+        raise ProfileError(f"{path}: expected TOML. Received: values nested too deeply.") from error
+    except ValueError as error:  # not TOML, or a number of more digits than Python reads
+        raise ProfileError(f"{path}: expected TOML. Received: {error}.") from error
 
 
 def route_names(devices: Sequence[str]) -> tuple[str, ...]:

@@ -36,9 +36,9 @@ from edgeprune.core.runtime import Runtime, RuntimeName, nearest_known
 from edgeprune.core.schema import Table, Text, explain_invalid, not_finite
 from edgeprune.core.terms import Core, Numerics
 from edgeprune.profiles.encoding import runtimes_of
-from edgeprune.profiles.folder import profile_folder
+from edgeprune.profiles.folder import profile_folder, read_toml
 from edgeprune.profiles.operation_costs import FormatCosts
-from edgeprune.profiles.profile import DeviceProfile, read_toml
+from edgeprune.profiles.profile import DeviceProfile
 
 Amounts: TypeAlias = dict[str, float]
 MapLayout: TypeAlias = Literal["nhwc", "nchw"]

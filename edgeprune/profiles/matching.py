@@ -16,11 +16,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from edgeprune.core.errors import ProfileError
-from edgeprune.core.spelling import suggestion
 from edgeprune.profiles.hardware import CATEGORIES, Hardware
+from edgeprune.profiles.unprofiled import Unprofiled
 
 _LEAST_LIKENESS = 80
 """Likeness in percent from which a word counts as a mistyped one."""
+_LEAST_CLOSENESS = 60
+"""Likeness in percent from which a whole name is named as one that may have been meant."""
 _LEAST_LETTERS = 4
 """Letters of a word that may be mistyped; shorter ones, such as pi and rp, differ by too little."""
 _LEAST_DIGITS = 3
@@ -59,6 +61,7 @@ class Name:
         return "".join(self.parts)
 
 
+@lru_cache(maxsize=1024)
 def read_name(text: str) -> Name:
     """A name as a person types it: `nRF52840` is `nrf` and `52840`, `S24+` is `s`, `24`, `plus`."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("+", " plus ")
@@ -94,7 +97,11 @@ def find(words: str, listed: Iterable[Listed]) -> tuple[Listed, ...]:
 
 def match(words: str, hardware: Hardware) -> Match:
     """How well words fit a product."""
-    asked, texts = read_name(words), _texts(hardware)
+    return _match(words, _texts(hardware))
+
+
+def _match(words: str, texts: _Texts) -> Match:
+    asked = read_name(words)
     if not asked.parts:
         return Match.NONE
     if any(_is_called(asked, name) for name in texts.names):
@@ -127,27 +134,69 @@ def correct(words: str, listed: Iterable[Listed]) -> str:
 
 
 def closest(words: str, names: Iterable[str], count: int = 3) -> tuple[str, ...]:
-    """The names that are spelled most like the words, the closest first."""
+    """The names that have the words in them, then those that are spelled like them; often none."""
     from rapidfuzz import fuzz, process
 
-    found = process.extract(
-        words, sorted(set(names)), scorer=fuzz.ratio, processor=_folded, limit=count
+    every = sorted(set(names))
+    asked = str(read_name(words))
+    places = {name: str(read_name(name)).find(asked) for name in every if asked}
+    containing = sorted((name for name in places if places[name] >= 0), key=places.__getitem__)
+    spelled = process.extract(
+        words,
+        every,
+        scorer=fuzz.ratio,
+        processor=_folded,
+        limit=count,
+        score_cutoff=_LEAST_CLOSENESS,
     )
-    return tuple(name for name, _, _ in found)
+    return tuple(dict.fromkeys([*containing, *(name for name, _, _ in spelled)]))[:count]
 
 
-def best_profile(words: str, listed: Iterable[Listed], profiles: Iterable[str]) -> str:
+def without_profile(
+    words: str, listed: Iterable[Listed], others: Iterable[Unprofiled]
+) -> Unprofiled | None:
+    """The product that words mean, where no profile stands for it; None where one does, or none is.
+
+    Args:
+      words: as a person types them.
+      listed: the products of all profiles; where one is called so as well, it is meant.
+      others: products without a profile.
+    """
+    known = max((match(words, entry.hardware) for entry in listed), default=Match.NONE)
+    graded = [(_means(words, _names_of(each)), each) for each in others]
+    grade, best = max(graded, key=lambda pair: pair[0], default=(Match.NONE, None))
+    return best if grade > known else None
+
+
+def _means(words: str, texts: _Texts) -> Match:
+    """How well words fit names; other words may follow a name, as in `huawei p30`."""
+    parts = read_name(words).parts
+    begins = any(parts[: len(name.parts)] == name.parts for name in texts.names)
+    return max(_match(words, texts), Match.PART if begins else Match.NONE)
+
+
+def best_profile(
+    words: str,
+    listed: Iterable[Listed],
+    profiles: Iterable[str],
+    others: Iterable[Unprofiled] = (),
+) -> str:
     """The name of the profile that suits best the product that words mean.
 
     Args:
       words: as a person types them; typing errors are not forgiven.
       listed: every product.
       profiles: the names of all profiles.
+      others: products that no profile stands for.
 
     Raises:
-      ProfileError: nothing is called so, or several products are, and not one profile suits all.
+      ProfileError: nothing is called so, no profile stands for what is, or several products are
+        called so, and not one profile suits all.
     """
     listed = tuple(listed)
+    other = without_profile(words, listed, others)
+    if other:
+        raise no_profile_for(words, other)
     best: dict[str, Listed] = {}
     for entry in find(words, listed):
         name = entry.hardware.name
@@ -166,19 +215,35 @@ def best_profile(words: str, listed: Iterable[Listed], profiles: Iterable[str]) 
     return next(iter(fits))
 
 
+def no_profile_for(words: str, other: Unprofiled) -> ProfileError:
+    """The error that no profile stands for a product; names the nearest and what differs."""
+    return ProfileError(
+        f"Unknown device '{words}': {other.what}, and no profile is for it. The nearest is "
+        f"{other.nearest}: {other.differs}. Take --device {other.nearest}, or start a profile of "
+        f"your own from it: edgeprune devices copy {other.nearest} -o my.toml."
+    )
+
+
 def unknown_device(words: str, listed: Iterable[Listed], profiles: Iterable[str]) -> ProfileError:
     """The error that nothing is called so; names what is closest and how to write a profile."""
     names = tuple(profiles)
     near = closest(words, [*names, *(entry.hardware.name for entry in listed)])
+    closest_names = f" Closest: {', '.join(near)}." if near else ""
     return ProfileError(
-        f"Unknown device '{words}'.{suggestion(words, names)} Closest: {', '.join(near)}. Known "
-        f"devices: {', '.join(names)}. For one of your own, `edgeprune devices copy NAME -o "
-        "my.toml` writes a profile to start from; give its path in the place of the name."
+        f"Unknown device '{words}'.{closest_names} Known devices: {', '.join(names)}. For one of "
+        "your own, `edgeprune devices copy NAME -o my.toml` writes a profile to start from; give "
+        "its path in the place of the name."
     )
 
 
 def _folded(text: str) -> str:
     return " ".join(read_name(text).parts)
+
+
+@lru_cache(maxsize=1024)
+def _names_of(other: Unprofiled) -> _Texts:
+    names = tuple(map(read_pattern, other.names))
+    return _Texts(names, frozenset(part for name in names for part in name.parts if part.isalpha()))
 
 
 @lru_cache(maxsize=1024)

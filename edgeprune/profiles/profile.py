@@ -7,7 +7,6 @@ instruments measure it. Code never asks for a device by name.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ from edgeprune.profiles.facts import (
     TflmSettings,
     VelaSettings,
 )
-from edgeprune.profiles.folder import profile_folder, profile_names
+from edgeprune.profiles.folder import profile_folder, profile_names, read_toml
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.matching import Listed, best_profile, read_name
 from edgeprune.profiles.rules import (
@@ -53,11 +52,7 @@ from edgeprune.profiles.rules import (
     Strategy,
     sparse_halves,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgeprune.profiles.unprofiled import unprofiled
 
 STRATEGIES_SCHEMA = 1
 PROFILE_SCHEMA = 2
@@ -337,7 +332,9 @@ def load_profile(device: str | Path | DeviceProfile) -> DeviceProfile:
         return _parse(read_toml(Path(device)), Path(device))
     name = named_profile(device)
     if name is None:
-        name = best_profile(device, listed_products(shipped_profiles()), profile_names())
+        name = best_profile(
+            device, listed_products(shipped_profiles()), profile_names(), unprofiled()
+        )
     path = profile_folder() / f"{name}.toml"
     return _parse(read_toml(path), path)
 
@@ -356,22 +353,6 @@ def shipped_profiles() -> tuple[DeviceProfile, ...]:
 def listed_products(profiles: Iterable[DeviceProfile]) -> tuple[Listed, ...]:
     """Every product of the profiles, in their order."""
     return tuple(Listed(p.name, hardware) for p in profiles for hardware in p.hardware)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Reads the data that a profile, or a table beside it, consists of.
-
-    Raises:
-      ProfileError: the file cannot be read, or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: cannot read this device profile ({error}).") from error
-    except RecursionError as error:
-        raise ProfileError(f"{path}: expected TOML. Received: values nested too deeply.") from error
-    except ValueError as error:  # not TOML, or a number of more digits than Python reads
-        raise ProfileError(f"{path}: expected TOML. Received: {error}.") from error
 
 
 def _parse(content: dict[str, Any], path: Path) -> DeviceProfile:

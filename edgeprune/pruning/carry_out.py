@@ -114,7 +114,7 @@ def prune(
         training = _with_teacher(_with_validation(training, ports), dense)
         if isinstance(source, Data | Table):
             source = source.readable()
-            warn_at_chance(dense, source.some(LOOKED_AT))
+            warn_at_chance(dense, source.some(LOOKED_AT), given.name)
         check_training(dense, source, training)
         with island_errors():
             trained = train(
@@ -138,7 +138,7 @@ def prune(
         )
     some = None if source is None else source.some(most)
     if some is not None:
-        warn_at_chance(dense, some)
+        warn_at_chance(dense, some, given.name)
     with island_errors():
         pruned = one_shot(
             mapped,
@@ -150,7 +150,7 @@ def prune(
             rules=rules,
             progress=progress,
         )
-    return given.pruned(pruned)
+    return given.pruned(pruned, None if some is None else some.x)
 
 
 def _require_weights_alone(given: Given, plan: Plan) -> None:

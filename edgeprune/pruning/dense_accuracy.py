@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.class_numbers import class_numbers
 from edgeprune.core.data import Data
 from edgeprune.core.errors import QualityWarning
 from edgeprune.keras_model.interface import predict
@@ -21,7 +22,7 @@ SIGMAS = 2.0
 """Standard deviations above chance that an accuracy must have to be more than chance."""
 
 
-def warn_at_chance(model: Model, data: Data) -> None:
+def warn_at_chance(model: Model, data: Data, name: str) -> None:
     """Warns where a classifier's accuracy on labelled samples is no better than chance.
 
     Nothing is said where it cannot be known: several outputs, few samples, labels of one class, or
@@ -30,11 +31,12 @@ def warn_at_chance(model: Model, data: Data) -> None:
     Args:
       model: a built Keras model.
       data: samples with or without labels; up to `LOOKED_AT` of them are run.
+      name: of the model, for the warning.
 
     Warns:
       QualityWarning: the accuracy is at chance level.
     """
-    labels = _class_numbers(data.y)
+    labels = class_numbers(data.y)
     if labels is None or len(data) < FEWEST or not _gives_classes(model):
         return
     rows = np.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).astype(np.intp)
@@ -46,7 +48,7 @@ def warn_at_chance(model: Model, data: Data) -> None:
     accuracy, chance = float(np.mean(classes == told)), _agreement_by_chance(classes, told)
     if accuracy <= chance + SIGMAS * np.sqrt(chance * (1 - chance) / len(rows)):
         warnings.warn(
-            f"{model.name}: the dense model is right on {accuracy:.1%} of {len(rows)} samples, "
+            f"{name}: the dense model is right on {accuracy:.1%} of {len(rows)} samples, "
             f"which is chance level ({chance:.1%}). It seems to get other values than in training: "
             "check --scale, and that the labels are in the model's order.",
             QualityWarning,
@@ -57,18 +59,6 @@ def warn_at_chance(model: Model, data: Data) -> None:
 def _gives_classes(model: Model) -> bool:
     kinds = output_kinds(model)
     return len(kinds) == 1 and kinds[0] != "values"
-
-
-def _class_numbers(y: Array | tuple[Array, ...] | None) -> Array | None:
-    """Labels as class numbers, `[n]` or `[n, ...]` per place; None for anything else."""
-    if y is None or isinstance(y, tuple) or y.dtype.kind not in "fiub" or y.ndim == 0:
-        return None
-    labels = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
-    one_hot = labels.ndim > 1 and bool(
-        (labels.sum(-1) == 1).all() and np.isin(labels, (0, 1)).all()
-    )
-    labels = labels.argmax(-1) if one_hot else labels
-    return labels.astype(np.int64) if bool(np.equal(labels, np.floor(labels)).all()) else None
 
 
 def _agreement_by_chance(first: Array, second: Array) -> float:

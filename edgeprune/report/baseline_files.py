@@ -15,10 +15,10 @@ from edgeprune.inspection.input_order import in_file_order
 from edgeprune.profiles.dense import dense_on
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.report.baseline import BASELINES, Baseline
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.judging import are_elsewhere, judged_by
 from edgeprune.report.kept import Kept
 from edgeprune.report.making import Job, export_dense
-from edgeprune.report.report import DeviceReport
 from edgeprune.report.results import moved_artifact, moved_measurement
 from edgeprune.targets.find import runs_numerics
 from edgeprune.targets.measuring import measure_each, targets_for

@@ -24,12 +24,13 @@ from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.labels import check_training
 from edgeprune.pruning.training.settings import Training
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.entry import Entry, entries_of
 from edgeprune.report.kept import Store
 from edgeprune.report.making import FILE_ENDINGS, STEPS, Job
 from edgeprune.report.memory import Memory
 from edgeprune.report.one_device import report_device
-from edgeprune.report.report import REPORT_FILES, DeviceReport, Report
+from edgeprune.report.report import REPORT_FILES, Report
 from edgeprune.searching import fingerprint
 from edgeprune.searching.budget import require_drop
 from edgeprune.targets.measurement import Settings
@@ -136,7 +137,7 @@ def compare(
         split = replace(split, train=_readable(split.train))
         check_training(model, split.train, training)
     known = split.train.some(most)
-    warn_at_chance(model, split.test.some(LOOKED_AT))
+    warn_at_chance(model, split.test.some(LOOKED_AT), given.name)
     if install_targets:
         for instrument in missing:
             instrument.install(progress)

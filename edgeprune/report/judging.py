@@ -24,10 +24,10 @@ from edgeprune.inspection.validate_file import CHECKED_SAMPLES, validate
 from edgeprune.keras_model.files import as_model
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.report.accuracies import AccuracyRow, accuracy_rows
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
 from edgeprune.report.making import Job, Tell
-from edgeprune.report.report import DeviceReport
 from edgeprune.searching import fingerprint
 from edgeprune.targets.find import find_target
 from edgeprune.targets.measuring import measure_each, targets_for

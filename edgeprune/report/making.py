@@ -29,11 +29,11 @@ from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.training.checkpoint import FILE, remove_checkpoint
 from edgeprune.pruning.training.settings import Training
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.entry import Entry
 from edgeprune.report.headline import expected_by
 from edgeprune.report.kept import Kept, Store
 from edgeprune.report.notes import plan_notes, storage_notes
-from edgeprune.report.report import DeviceReport
 from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 from edgeprune.tflite.metadata import manifest_path

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.core.work_note import CRASH, UNDER_WAY
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.entry import Entry
-from edgeprune.report.report import DeviceReport
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from edgeprune.core.files import Artifact
 from edgeprune.profiles.dense import dense_on
 from edgeprune.report.baseline import Baseline
 from edgeprune.report.baseline_files import make_baselines
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.drop import drop_of
 from edgeprune.report.entry import Entry
 from edgeprune.report.judging import are_elsewhere, judge_files, judged_by
 from edgeprune.report.kept import Kept, for_people
 from edgeprune.report.loading.snippet import snippets
 from edgeprune.report.making import FILE_ENDINGS, Job, Tell, export_dense, make_files
-from edgeprune.report.report import DeviceReport
 from edgeprune.report.results import from_content, to_content
 from edgeprune.searching import fingerprint
 from edgeprune.targets.measuring import targets_for

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeprune.core.amounts import ms_text
 from edgeprune.core.grid import Grid, grid
 from edgeprune.targets.inference_cost import InferenceCost, Unit, cost_in, cost_of
 from edgeprune.targets.modelled_cycles import fewer_cycles
@@ -113,7 +114,7 @@ class Ranking:
 
 def _interval(measurement: Measurement) -> str:
     time = measurement.latency_ms
-    return f"[{time.ci95[0]:.3f}, {time.ci95[1]:.3f}] ms" if time and time.ci95 else "-"
+    return f"[{', '.join(map(ms_text, time.ci95))}] ms" if time and time.ci95 else "-"
 
 
 def rank(pairs: Iterable[tuple[Measurement, Measurement, str]]) -> tuple[Ranking, ...]:

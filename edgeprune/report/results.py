@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.core.files import Artifact
-from edgeprune.report.report import DeviceReport
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.targets.measurement import Measurement
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.conversion.given import as_given
-from edgeprune.conversion.routes_of_given import routes_for
+from edgeprune.conversion.routes_of_given import routes_for, why_unfit
 from edgeprune.core.data import Scale
 from edgeprune.core.errors import CheckError, InputError
 from edgeprune.core.files import Artifact, make_output_folder, require_output_folder
@@ -103,9 +103,11 @@ def routes(
     profile = routes_for(given, listed)
     chosen = _settings(settings, runtime, progress)
     instrument = instrument_for(profile, target)
-    served = _serving(profile, goal)
+    served = _serving(listed, goal)
+    running = _runtime_name(profile, chosen)
     unmet = {
-        route.name: why_unmet(profile, route, _runtime_name(profile, chosen)) for route in served
+        route.name: why_unfit(given, route) or why_unmet(profile, route, running)
+        for route in served
     }
     able = [route for route in served if not unmet[route.name]]
     if folder is not None:

@@ -57,6 +57,8 @@ class Asked:
             )
         if self.minimize and self.metric is None:
             raise InputError("`minimize` is of a metric: give one.")
+        if self.training is not None and self.epochs == 0:
+            raise InputError("`training` says how to train: give `epochs`, which are 0.")
         for name, value, least in (
             ("epochs", self.epochs, 0),
             ("trials", self.trials, 1),

@@ -35,6 +35,8 @@ class Job:
     """On the route of the file."""
     target: str
     """The instrument, with its address if it has one."""
+    beside: Path | None = None
+    """A file that it is measured in turn with, and compared with, if any."""
 
 
 def measure_jobs(
@@ -76,8 +78,9 @@ def _in_turn(queue: Sequence[Job], settings: Settings) -> dict[Job, Measurement 
 
 def _measured(job: Job, settings: Settings) -> Measurement | EdgepruneError:
     with _alone(job, settings):
-        (outcome,) = measure_each([job.path], job.profile, [job.target], settings)
-    return outcome.error or outcome.measurements[0]
+        files = [job.path] if job.beside is None else [job.beside, job.path]
+        (outcome,) = measure_each(files, job.profile, [job.target], settings)
+    return outcome.error or outcome.measurements[-1]
 
 
 @contextlib.contextmanager

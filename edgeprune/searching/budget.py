@@ -42,6 +42,8 @@ def require_drop(drop: float | None, *, fraction: bool = True) -> None:
     """
     if drop is not None and not 0 <= drop < (1 if fraction else math.inf):
         of = (
-            "a fraction of samples in [0, 1), such as 0.01 for one point" if fraction else "above 0"
+            "a fraction of samples in [0, 1), such as 0.01 for one point"
+            if fraction
+            else "a finite number, 0 or above"
         )
         raise InputError(f"`max_drop` is {of}. Received: {drop}.")

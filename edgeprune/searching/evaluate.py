@@ -7,7 +7,6 @@ same model and data, finds them again.
 from __future__ import annotations
 
 import gc
-import inspect
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -28,12 +27,17 @@ from edgeprune.searching import fingerprint
 from edgeprune.searching.boards import Job, measure_jobs
 from edgeprune.searching.cache import Cache
 from edgeprune.searching.candidate import Candidate, HalfAccuracy, Outcome, Stage, Task
+from edgeprune.searching.clocked import Agree, Reference, reference_for
 from edgeprune.searching.expected import BYTES, ExpectedCosts
 from edgeprune.searching.judging import Judge
 from edgeprune.searching.making import Clock, Made, make
 from edgeprune.searching.subject import Subject
 from edgeprune.targets.inference_cost import RANKED_BY, cost_in
+from edgeprune.targets.measurement import Measurement
 from edgeprune.tflite.format.file import read
+
+CLOCKED = "ms"
+"""The unit of instruments that have a clock."""
 
 
 class Yardstick(Protocol):
@@ -56,6 +60,10 @@ class Evaluation:
     cache: Cache
     yardsticks: Mapping[str, Yardstick]
     """By the name of the device."""
+    agree: Agree = lambda _, value: value
+    """Shares values with the other workers of the search."""
+    _references: dict[str, Reference] = field(default_factory=dict)
+    """By the instrument."""
     _judged: list[HalfAccuracy | None] = field(default_factory=list)
 
     @cached_property
@@ -190,22 +198,47 @@ class Evaluation:
             return float(made.artifact.size_bytes), False
         if yardstick.target is None:
             return self._cost_by_table(made), True
-        job = Job(made.artifact.path, made.profile, yardstick.target)
+        beside = self._timed_beside(made.profile.name)
+        job = Job(
+            made.artifact.path,
+            made.profile,
+            yardstick.target,
+            beside=None if beside is None else beside.path,
+        )
         settings = replace(
             self.subject.settings, artifacts=made.artifact.path.parent, tell=progress
         )
         found = measure_jobs([job], settings)[job]
         if isinstance(found, EdgepruneError):
             raise found
-        unit = next((each for each in RANKED_BY if each == yardstick.unit), None)
-        cost = cost_in(found, unit) if unit else None
+        cost = _in_unit(found, yardstick.unit) if beside is None else beside.cost(found)
         if cost is None:
             raise TargetError(
                 f"Target '{yardstick.target}': expected {yardstick.unit} of one inference of "
                 f"{made.artifact.path.name}. Received: a measurement without. Choose another "
                 "target."
             )
-        return cost.value, False
+        return cost, False
+
+    def _timed_beside(self, device: str) -> Reference | None:
+        """The dense file that those of a device are timed beside; None where no clock measures."""
+        yardstick = self.yardsticks[device]
+        target = yardstick.target
+        if target is None or yardstick.unit != CLOCKED:
+            return None
+        if target not in self._references:
+            first = next(name for name, other in self.yardsticks.items() if other.target == target)
+            profile = self.subject.profile(first)
+            self._references[target] = reference_for(
+                self.subject,
+                profile,
+                target,
+                self.cache,
+                {**self._always, "data": self.subject.data_sha256, **self._measured_by(first)},
+                self.agree,
+                self.subject.settings,
+            )
+        return self._references[target]
 
     def _cost_by_table(self, made: Made) -> float:
         plan = made.plan
@@ -236,9 +269,8 @@ class Evaluation:
 
     def _made_from(self, candidate: Candidate, stage: Stage) -> Fingerprint:
         """All that an outcome depends on."""
-        subject, profile = self.subject, self.subject.profile(candidate.device)
-        yardstick = self.yardsticks[candidate.device]
-        used = [yardstick.target] if yardstick.target else []
+        subject = self.subject
+        beside = self._timed_beside(candidate.device)
         training = fingerprint.of_training(subject.training) if candidate.epochs else None
         metric = _identity(subject.metric) if subject.metric else None
         how = [str(subject.scale), subject.most, subject.seed, training, metric]
@@ -247,19 +279,32 @@ class Evaluation:
             "data": subject.data_sha256,
             "candidate": candidate.key,
             "stage": stage.name,
-            "profile": fingerprint.of_profile(profile),
             "options": digest.of_json(how),
+            "timed beside": digest.of_json(
+                None if beside is None else [beside.path.stem, beside.ms]
+            ),
+            **self._measured_by(candidate.device),
+        }
+
+    def _measured_by(self, device: str) -> dict[str, str]:
+        """What the cost of any file on a device hangs on."""
+        profile, yardstick = self.subject.profile(device), self.yardsticks[device]
+        used = [yardstick.target] if yardstick.target else []
+        return {
+            "profile": fingerprint.of_profile(profile),
             "unit": yardstick.unit,
             "instruments": fingerprint.of_instruments(profile, used),
-            "way of measuring": fingerprint.of_settings(subject.settings, used),
+            "way of measuring": fingerprint.of_settings(self.subject.settings, used),
         }
 
 
+def _in_unit(found: Measurement, unit: str) -> float | None:
+    known = next((each for each in RANKED_BY if each == unit), None)
+    cost = cost_in(found, known) if known else None
+    return None if cost is None else cost.value
+
+
 def _identity(metric: Metric) -> list[Any]:
-    """By what a metric is known again; one whose code is in no file is never the same."""
-    try:
-        path = inspect.getsourcefile(metric.function)
-    except TypeError:
-        path = None
-    content = digest.of_file(Path(path)) if path else None
-    return [metric.name, metric.minimize, content or str(uuid.uuid4())]
+    """By what a metric is known again; one whose code nobody can read is never the same."""
+    code = fingerprint.of_function(metric.function) or str(uuid.uuid4())
+    return [metric.name, metric.minimize, code]

@@ -17,14 +17,13 @@ from edgeprune.core.pattern import NofM
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import LayerMap, map_layers
 from edgeprune.planning.changes import Changes, change_functions
-from edgeprune.planning.converted import convert_to_draft
+from edgeprune.planning.converted import Converted
 from edgeprune.planning.network_cost import dense_cost
 from edgeprune.planning.route_cost import ITEM_BYTES, RouteCosts, costs_in
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.routing import is_dense, profile_of
 from edgeprune.searching.subject import Subject
-from edgeprune.tflite.format.draft import Draft
 
 BYTES = "bytes"
 """The unit of a front where nothing tells what an inference costs."""
@@ -36,7 +35,7 @@ class ExpectedCosts:
 
     subject: Subject
     _mapped: list[LayerMap] = field(default_factory=list)
-    _files: dict[str, Draft | None] = field(default_factory=dict)
+    _files: dict[str, Converted | None] = field(default_factory=dict)
     _gains: dict[tuple[str, str, str], bool] = field(default_factory=dict)
 
     def of(self, candidate: Candidate, unit: str) -> float | None:
@@ -61,7 +60,7 @@ class ExpectedCosts:
         if costs is None:
             return _multiplications(changes.mapped) * _kept(profile, candidate)
         file = self._file(changes, offered)
-        dense = None if file is None else dense_cost(file.graph, costs, profile.numerics)
+        dense = None if file is None else dense_cost(file.draft.graph, costs, profile.numerics)
         if file is None or dense is None:
             return None
         gains = self._gain(candidate, offered, changes, file)
@@ -72,7 +71,7 @@ class ExpectedCosts:
             self._mapped.append(map_layers(self.subject.model))
         return self._mapped[0]
 
-    def _file(self, changes: Changes, profile: DeviceProfile) -> Draft | None:
+    def _file(self, changes: Changes, profile: DeviceProfile) -> Converted | None:
         """The changed model as a float32 file; None if that cannot be had of a changed one.
 
         Raises:
@@ -80,8 +79,10 @@ class ExpectedCosts:
         """
         key = repr((changes.padding, changes.activation))
         if key not in self._files:
+            file = Converted(changes.model, profile, self.subject.given.lifted)
+            self._files[key] = file
             try:
-                self._files[key] = convert_to_draft(changes.model, profile)
+                _ = file.draft  # what cannot be converted is told of here, once
             except EdgepruneError:
                 if not changes.padding and not changes.activation:
                     raise
@@ -89,7 +90,7 @@ class ExpectedCosts:
         return self._files[key]
 
     def _gain(
-        self, candidate: Candidate, offered: DeviceProfile, changes: Changes, file: Draft
+        self, candidate: Candidate, offered: DeviceProfile, changes: Changes, file: Converted
     ) -> bool:
         """Whether zeros make a network cheaper at all: sparse kernels ask for all of a graph."""
         profile = profile_of(offered, candidate)
@@ -98,7 +99,7 @@ class ExpectedCosts:
         key = (offered.name, candidate.route, repr((changes.padding, changes.activation)))
         if key not in self._gains:
             mapped = changes.mapped
-            costs = RouteCosts(mapped, lambda: file, describe_layers(mapped), offered)
+            costs = RouteCosts(mapped, file, describe_layers(mapped), offered)
             found = costs.of(profile.route)
             self._gains[key] = found is not None and found.pruned < found.dense
         return self._gains[key]

@@ -6,6 +6,7 @@ Content counts, not names or dates: a model that is moved or saved again is the 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import platform
 import uuid
@@ -88,6 +89,19 @@ def of_versions() -> str:
 def _own_code() -> str:
     package = Path(__file__).parents[1]
     return digest.of_parts(path.read_bytes() for path in sorted(package.rglob("*.py")))
+
+
+def of_function(function: Any) -> str | None:
+    """The digest of the file that a function is in, or of its own text where it is in none.
+
+    None where nobody can read its code, as that of an object that is called.
+    """
+    try:
+        path = inspect.getsourcefile(function)
+        whole = digest.of_file(Path(path)) if path else None
+        return whole or digest.of_parts([inspect.getsource(function).encode()])
+    except (TypeError, OSError):
+        return None
 
 
 def of_training(training: Training | None) -> Any:

@@ -102,12 +102,13 @@ def make(
                 model = trained(subject, plan, candidate.epochs, profile, cache, progress)
             else:
                 model = in_one_shot(subject, plan, samples, cache, progress)
+    mended_by = samples.x if samples is not None and stage is Stage.ONE_SHOT else None
     with clock.of("export"):
         artifact = export(
-            subject.given if plan is None else subject.given.pruned(model),
+            subject.given if plan is None else subject.given.pruned(model, mended_by),
             profile,
             path,
-            x=subject.samples,
+            x=subject.calibration,
             plan=plan,
             scale=subject.scale,
             measuring_only=stage is Stage.INSTRUMENT,

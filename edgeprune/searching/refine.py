@@ -163,18 +163,22 @@ def _into(known: Known, high: Tried, low: Tried) -> Iterator[Candidate]:
 
 
 def _above(known: Known, high: Tried, low: Tried) -> Iterator[Candidate]:
-    """A candidate of the cheaper neighbour's route, where its levels are furthest apart.
+    """Candidates of the cheaper neighbour: below dense, and where its levels are furthest apart.
 
-    Where accuracy hardly falls, the next level above may be worse than one further up.
+    Where accuracy hardly falls, the next level above may be worse than one further up; nearest to
+    dense is what may lose nothing at all.
     """
     if low.route.dense or low.candidate.epochs:
         return
     levels = [each.level for each in known.family(low.route) if each.stage >= Stage.ONE_SHOT]
-    tried = [1.0, *(level for level in levels if level > low.level), low.level]
-    above, below = max(pairwise(tried), key=_ratio)
-    found = known.new(low.route, math.sqrt(above * below)) if above > ENOUGH * below else None
-    if found is not None and _of_use_between(known, low.route, found, low, high):
-        yield found
+    tried = [1.0, *(level for level in levels if low.level < level < 1), low.level]
+    first, *others = pairwise(tried)
+    wide = [each for each in others if _ratio(each) > ENOUGH]
+    apart = [first] if _ratio(first) > CLOSE**2 else []
+    for above, below in (*apart, *sorted(wide, key=_ratio, reverse=True)[:1]):
+        found = known.new(low.route, math.sqrt(above * below))
+        if found is not None and _of_use_between(known, low.route, found, low, high):
+            yield found
 
 
 def _ratio(pair: tuple[float, float]) -> float:

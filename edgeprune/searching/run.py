@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from edgeprune.conversion.manifest import installed_versions
@@ -21,7 +22,7 @@ from edgeprune.searching.assemble import Facts, fronts_of, trials_of
 from edgeprune.searching.attempts import STAGES
 from edgeprune.searching.cache import Cache
 from edgeprune.searching.candidate import Candidate, Finished, HalfAccuracy, Outcome, Task
-from edgeprune.searching.command import Typed
+from edgeprune.searching.command import Typed, scale_words, training_words, written_devices
 from edgeprune.searching.crashes import Crashes
 from edgeprune.searching.folder import Pages, publish
 from edgeprune.searching.front import how
@@ -30,6 +31,7 @@ from edgeprune.searching.result import Front, Search, Seconds
 from edgeprune.searching.space import Space
 from edgeprune.searching.study import Study
 from edgeprune.searching.subject import Subject
+from edgeprune.searching.weights import training_of
 from edgeprune.searching.work import Evaluator, Watcher, work
 
 
@@ -164,6 +166,23 @@ class Run:
         )
         return self._publish(self._found(ended.finished, complete=ended.reason == "over"))
 
+    @cached_property
+    def _typed(self) -> Typed:
+        """What makes the files of points again."""
+        asked, subject = self.asked, self.subject
+        runtime = subject.settings.runtime_words
+        data = str(asked.data) if isinstance(asked.data, str | Path) else ""
+        signature = () if asked.signature is None else ("--signature", asked.signature)
+        return replace(
+            asked.typed or Typed(name_of(asked.model), data, signature),
+            runtime=("--runtime", runtime) if runtime else (),
+            devices=written_devices(asked.devices),
+            samples=scale_words(asked.scale),
+            held_out=subject.held_out,
+            prune=() if asked.samples is None else ("--samples", str(asked.samples)),
+            training=training_words(training_of(subject, asked.epochs)) if asked.epochs else (),
+        )
+
     @property
     def _alone(self) -> bool:
         """Whether all workers share the folder, since the storage lies in it."""
@@ -180,7 +199,7 @@ class Run:
         self.audience.told(Standing(found, len(tasks), left))
 
     def _found(self, finished: Sequence[Finished], *, complete: bool) -> Search:
-        typed = self.asked.typed or _typed(self.asked)
+        typed = self._typed
         facts = Facts(self.space, self.dense, self.subject.metric is None, typed.command)
         total = time.monotonic() - self.start
         before = self.log.before
@@ -209,12 +228,6 @@ class Run:
             if content is not None:
                 unpack(content, self.cache.file(sha256))
         return self.cache.file(sha256) if self.cache.has_file(sha256) else None
-
-
-def _typed(asked: Asked) -> Typed:
-    data = asked.data if isinstance(asked.data, str | Path) else ""
-    signature = () if asked.signature is None else ("--signature", asked.signature)
-    return Typed(name_of(asked.model), str(data), signature)
 
 
 def _environment(finished: Sequence[Finished]) -> dict[str, str]:

@@ -6,12 +6,14 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from edgeprune.conversion.given import is_lifted
 from edgeprune.core import digest
-from edgeprune.core.errors import InputError
+from edgeprune.core.errors import InputError, ProfileError
 from edgeprune.core.files import make_output_folder, require_output_folder
-from edgeprune.profiles.profile import load_profile
+from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.pruning.training.labels import check_training
 from edgeprune.searching import fingerprint
 from edgeprune.searching.asked import Asked
 from edgeprune.searching.cache import Cache
@@ -19,12 +21,14 @@ from edgeprune.searching.candidate import HalfAccuracy, Outcome
 from edgeprune.searching.crashes import Crashes
 from edgeprune.searching.evaluate import Evaluation
 from edgeprune.searching.folder import SEARCH_FILES
+from edgeprune.searching.opening import require_reached, told
 from edgeprune.searching.result import Search, Seconds
 from edgeprune.searching.run import Audience, Log, Run
 from edgeprune.searching.space import space_of
 from edgeprune.searching.storage_url import StorageUrl, file_url, read_url
 from edgeprune.searching.study import Study
 from edgeprune.searching.subject import Subject, open_subject
+from edgeprune.searching.weights import training_of
 
 STORAGE = "search.db"
 """Name of the storage in the search's folder, where none is given."""
@@ -51,7 +55,7 @@ def run_search(
     audience = audience or Audience()
     url = _storage_of(asked, folder)
     require_output_folder(folder, *SEARCH_FILES)
-    profiles = [load_profile(device) for device in asked.devices]
+    profiles = _profiles(asked)
     space = space_of(
         profiles,
         asked.routes,
@@ -79,24 +83,54 @@ def run_search(
         settings=asked.settings,
         seed=asked.seed,
         signature=asked.signature,
+        routes=asked.routes or (),
     )
+    space = space.offered_by(subject.profiles)
+    if asked.epochs:
+        check_training(subject.model, subject.train, training_of(subject, asked.epochs))
+    cache = Cache(folder / "cache")
+    yardsticks = {route.device: route.front for route in space.routes}
+
+    def agree(name: str, value: Any) -> Any:
+        return study.agree(name, value)
+
+    evaluation = Evaluation(subject, cache, yardsticks, agree)
+    begun = time.monotonic()
+    if subject.metric is not None:
+        evaluation.dense()  # what the metric cannot tell is said before anything is written
+    judged_s = time.monotonic() - begun
     make_output_folder(folder)
     study = Study.open(url, _identity(asked, subject), space)
     try:
-        cache = Cache(folder / "cache")
-        yardsticks = {route.device: route.front for route in space.routes}
-        evaluation = Evaluation(subject, cache, yardsticks)
         for key, died in (crashes.taken() if crashes else {}).items():
             study.lost(key, died.rstrip("."))
         log = Log(_seconds_before(folder, study))
         begun = time.monotonic()
         audience.progress("judging the dense model", 0, 1)
         dense = _agreed_dense(study, evaluation.dense())
-        log.work_s += time.monotonic() - begun
+        log.work_s += judged_s + time.monotonic() - begun
         run = Run(asked, folder, audience, space, subject, study, cache, dense, start, log)
         return run.to_the_end(evaluation, crashes)
     finally:
         study.close()
+
+
+def _profiles(asked: Asked) -> list[DeviceProfile]:
+    """The devices, each once, for the runtime that was named.
+
+    Raises:
+      ProfileError: one cannot be read, or two that differ have the same name.
+    """
+    runtime = asked.settings.runtime_words if asked.settings else None
+    found: dict[str, DeviceProfile] = {}
+    for device in asked.devices:
+        profile = load_profile(device).in_runtime(runtime)
+        if found.setdefault(profile.name, profile) != profile:
+            raise ProfileError(
+                f"{device}: expected devices of different names. Received: two profiles that are "
+                f"called '{profile.name}' and differ. Change `name` in one of them."
+            )
+    return list(found.values())
 
 
 def _storage_of(asked: Asked, folder: Path) -> StorageUrl:
@@ -106,6 +140,9 @@ def _storage_of(asked: Asked, folder: Path) -> StorageUrl:
       InputError: it has no such address, or there is nothing to resume.
     """
     url = read_url(asked.storage) if asked.storage else file_url(folder / STORAGE)
+    if asked.storage:
+        with told(url):
+            require_reached(url)
     if asked.resume and url.local and not Path(url.url.database or "").exists():
         raise InputError(
             f"{url.place}: no search to resume. Expected the storage that an interrupted one left. "
@@ -116,7 +153,8 @@ def _storage_of(asked: Asked, folder: Path) -> StorageUrl:
 
 def _identity(asked: Asked, subject: Subject) -> dict[str, str]:
     """What has to be the same for all workers, by names that people understand."""
-    metric = subject.metric.name if subject.metric else None
+    judged = subject.metric
+    metric = judged and [judged.name, fingerprint.of_function(judged.function)]
     training = fingerprint.of_training(asked.training) if asked.epochs else None
     options = [str(asked.scale), asked.samples, metric, asked.minimize, training]
     return {

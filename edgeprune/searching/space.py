@@ -6,7 +6,7 @@ on every machine where the same instruments are ready.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -127,6 +127,11 @@ class Space:
     def of_front(self, key: FrontKey) -> Space:
         """The part of the space that competes in one front."""
         return replace(self, routes=tuple(r for r in self.routes if r.front == key))
+
+    def offered_by(self, profiles: Mapping[str, DeviceProfile]) -> Space:
+        """The part of the space on routes that the devices, by their names, offer for a model."""
+        names = {name: {each.name for each in found.offered} for name, found in profiles.items()}
+        return replace(self, routes=tuple(r for r in self.routes if r.route in names[r.device]))
 
     def of_weights_alone(self) -> Space:
         """The space without what changes more than weights, which no .tflite file is open to."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.conversion.from_keras import MAX_CALIBRATION_SAMPLES
 from edgeprune.conversion.given import Given, as_given
 from edgeprune.conversion.routes_of_given import routes_for
 from edgeprune.core import digest
@@ -30,6 +31,7 @@ from edgeprune.inspection.metric import Metric, open_metric
 from edgeprune.keras_model.layers import Model
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.profiles.profile import DeviceProfile, load_profile
+from edgeprune.pruning.dense_accuracy import LOOKED_AT, warn_at_chance
 from edgeprune.pruning.reconstruct.samples import most_samples
 from edgeprune.pruning.training.settings import Training
 from edgeprune.searching.budget import Budget
@@ -49,6 +51,10 @@ class Subject:
     """Samples that are pruned by and trained on, with or without labels."""
     samples: Data
     """Those of them that one shot takes, in memory and without labels."""
+    calibration: Data
+    """Those by which int8 files are calibrated, as `export` takes them of all."""
+    held_out: bool
+    """Whether the labelled samples are every fifth of those that were given."""
     selecting: Labelled | None
     """Labelled samples that candidates are chosen by; None where there are no labels."""
     reporting: Labelled | None
@@ -105,6 +111,7 @@ def open_subject(
     settings: Settings | None = None,
     seed: int = 0,
     signature: str | None = None,
+    routes: Sequence[str] = (),
 ) -> Subject:
     """Opens everything that a search is made from, and looks at it.
 
@@ -127,8 +134,14 @@ def open_subject(
       settings: how to measure.
       seed: of the search and of training.
       signature: of a SavedModel folder that has several, the one that is taken.
+      routes: names of those that are asked for; all if empty.
+
+    Warns:
+      QualityWarning: the dense model is no better than chance on the labelled samples.
 
     Raises:
+      ProfileError: a file keeps its number format, and a device or a route that is asked for has
+        another one.
       DataError: the budget needs labels and there are none, they are no classes and there is no
         metric, or the metric cannot be called.
       InputError: the model, the data or a device cannot be read; `samples` is no number.
@@ -137,21 +150,24 @@ def open_subject(
     measure = None if metric is None else open_metric(metric, minimize=minimize)
     most = most_samples(samples)
     given = as_given(model, signature)
-    profiles = {found.name: routes_for(given, found) for found in listed}
+    profiles = {found.name: routes_for(given, found, routes) for found in listed}
     ports = ports_of(given.model)
-    train, test = _with_labels(data, ports, validation_data, scale)
+    train, test, held_out = _with_labels(data, ports, validation_data, scale)
     if test is None and budget.needs_labels:
-        raise no_labels(data)
+        raise no_labels(data if validation_data is None else validation_data)
     halves: tuple[Labelled | None, Labelled | None] = (None, None)
     if test is not None:
         if measure is None:
             require_classes(test, ports, _GIVE_METRIC)
+            warn_at_chance(given.model, test.some(LOOKED_AT), given.name)
         halves = in_halves(test)
     return Subject(
         given=given,
         profiles=profiles,
         train=train,
         samples=replace(train.some(most), y=None),
+        calibration=replace(train.some(MAX_CALIBRATION_SAMPLES), y=None),
+        held_out=held_out,
         selecting=halves[0],
         reporting=halves[1],
         metric=measure,
@@ -167,16 +183,20 @@ def open_subject(
 
 def _with_labels(
     data: Any, ports: Ports, validation: Any, scale: Scale
-) -> tuple[AnySource, Labelled | None]:
-    """The samples to prune and train by, and the labelled ones; None where there are no labels."""
+) -> tuple[AnySource, Labelled | None, bool]:
+    """The samples to prune and train by, and the labelled ones; None where there are no labels.
+
+    The last says whether these are some of the samples that were given, which are left out there.
+    """
     everything, test = open_with_test(data, ports, validation=validation, scale=scale)
-    if test is None and _is_labelled(everything):
+    held_out = test is None and _is_labelled(everything)
+    if held_out:
         split = hold_out(everything)
         everything, test = split.train, split.test
     everything = everything if isinstance(everything, Stream) else everything.readable()
     if test is None or isinstance(test, Stream) or not test.labelled:
-        return everything, None
-    return everything, test.readable()
+        return everything, None, held_out
+    return everything, test.readable(), held_out
 
 
 def _is_labelled(source: AnySource) -> bool:

@@ -15,7 +15,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.grid import Grid, Printable, brief, grid, passed_or_failed
 from edgeprune.core.layer_noise import LayerNoise, noise_json, noise_text
 from edgeprune.targets.measurement import Settings
-from edgeprune.tflite.format.file import Graph
+from edgeprune.tflite.format.file import Graph, Tensor
 from edgeprune.tflite.format.signature import output_ports
 from edgeprune.tflite.metadata import asks_for_halves
 
@@ -185,10 +185,12 @@ def check_finite(outputs: Mapping[str, Array], runtime: str) -> Check:
 def numerics(graph: Graph) -> str:
     """The number format of a file: a member of `Numerics`, or `mixed` for several in one file."""
     weights = {
-        tensor.dtype for tensor in graph.tensors if tensor.constant and len(tensor.shape) > 1
+        tensor.dtype
+        for tensor in graph.tensors
+        if tensor.constant and len(tensor.shape) > 1 and not _of_a_decision(graph, tensor)
     } - {"int32", "int64", "bool"}
     inputs = {graph.tensors[index].dtype for index in graph.inputs}
-    outputs = {graph.tensors[index].dtype for index in graph.outputs}
+    outputs = _dtypes_at_the_end(graph)
     if weights and weights <= {"int8", "uint8", "int4"}:
         # Inputs may be indices; what the network computes shows at its end.
         quantized = outputs <= {"int8", "uint8"} and "float32" not in inputs
@@ -201,6 +203,28 @@ def numerics(graph: Graph) -> str:
     if weights <= {"int8", "float32"} and not _quantized_activations(graph):
         return "dynamic-range"
     return "mixed"
+
+
+def _of_a_decision(graph: Graph, tensor: Tensor) -> bool:
+    """Whether custom operators alone read a constant, such as the anchors of detections."""
+    readers = graph.subgraphs[0].readers.get(tensor.index, ())
+    return bool(readers) and all(operator.custom for operator, _ in readers)
+
+
+def _dtypes_at_the_end(graph: Graph) -> set[str]:
+    """The types of a file's outputs; of those that a decision makes, the types of what it is of."""
+    main = graph.subgraphs[0]
+    found = set()
+    for index in graph.outputs:
+        maker, ends = main.makers.get(index), [index]
+        if maker is not None and (maker.custom or maker.op in _DECISIONS):
+            ends = [each for each in maker.inputs if each in main.makers] or ends
+        found |= {graph.tensors[each].dtype for each in ends}
+    return found
+
+
+_DECISIONS = ("ARG_MAX", "ARG_MIN")
+"""Operators that end a network, beside custom ones such as detection post-processing."""
 
 
 def _quantized_activations(graph: Graph) -> bool:

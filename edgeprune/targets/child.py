@@ -21,6 +21,7 @@ from edgeprune.core.arrays import Array
 from edgeprune.core.errors import CheckError
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import input_ports, output_ports
+from edgeprune.tflite.streams import is_fresh
 
 WORKER = Path(__file__).with_name("worker.py")
 DEFAULT_TIME_LIMIT_S = 300.0
@@ -60,11 +61,12 @@ THIS_PYTHON = Launcher()
 
 
 def worker_model(graph: Graph) -> dict[str, object]:
-    """How a job names a file: its path, and its tensors in the order of the signature."""
+    """How a job names a file: its path, its tensors in the order of the signature, its state."""
     return {
         "path": str(graph.path.absolute()),
         "input_tensors": [port.tensor for port in input_ports(graph)],
         "output_tensors": [port.tensor for port in output_ports(graph)],
+        "fresh": is_fresh(graph),
     }
 
 

@@ -99,17 +99,17 @@ class Host:
         runtime: str,
         *,
         delegates: bool = True,
-        fresh: bool | None = None,
     ) -> Reply:
         """Runs samples in a child process, with or without XNNPACK.
+
+        No sample sees a state that the one before it left in the file's variables, but a window
+        over earlier samples, see `tflite.streams`.
 
         Args:
           graph: the file.
           inputs: samples `[n, ...]` for each input.
           runtime: a key of `PACKAGES`.
           delegates: whether XNNPACK computes what it can.
-          fresh: whether no sample sees a state that the one before it left in the file's variables;
-            if None, that is so for every file that has some.
 
         Raises:
           WorkerError: the runtime does not run it.
@@ -119,7 +119,6 @@ class Host:
             "runtime": runtime,
             "threads": 1,
             "delegates": delegates,
-            "fresh": graph.keeps_state if fresh is None else fresh,
             "models": [worker_model(graph)],
         }
         return run_worker(job, [inputs], launcher=launcher_of(runtime))

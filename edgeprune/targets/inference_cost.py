@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from edgeprune.core.amounts import count_text
+from edgeprune.core.amounts import amount_text
 
 if TYPE_CHECKING:
     from edgeprune.targets.measurement import Measurement
@@ -36,7 +36,7 @@ class InferenceCost:
     @property
     def number(self) -> str:
         """The value for people, large counts in millions."""
-        return f"{self.value:.3f}" if self.unit == "ms" else count_text(self.value)
+        return amount_text(self.value, self.unit)
 
     @property
     def ranked_by(self) -> RankedBy:

@@ -28,7 +28,8 @@ def generated_inputs(graph: Graph, samples: int) -> list[Array]:
       open are 1.
 
     Raises:
-      DataError: an input takes no numbers, such as text, or more of them than memory should hold.
+      DataError: there is no input, or one takes no numbers, such as text, or more of them than
+        memory should hold.
     """
     return generated_samples(str(graph.path), signature_specs(graph), samples)
 
@@ -44,6 +45,11 @@ def generated_samples(model: str, inputs: Sequence[InputSpec], samples: int) -> 
     Raises:
       DataError: as `generated_inputs`.
     """
+    if not inputs:
+        raise DataError(
+            f"{model}: expected a file with an input. Received: one without, which computes the "
+            "same every time and cannot be tried on samples."
+        )
     generator = np.random.default_rng(0)
     arrays: list[Array] = []
     for spec in inputs:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeprune.core.amounts import ms_text
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 
@@ -27,9 +29,9 @@ class Latency:
 
     def __str__(self) -> str:
         if self.median is None:
-            return "-" if self.mean is None else f"{self.mean:.3f} ms on average"
-        spread = f" [{self.ci95[0]:.3f}, {self.ci95[1]:.3f}]" if self.ci95 else ""
-        return f"{self.median:.3f} ms{spread}"
+            return "-" if self.mean is None else f"{ms_text(self.mean)} ms on average"
+        spread = f" [{', '.join(map(ms_text, self.ci95))}]" if self.ci95 else ""
+        return f"{ms_text(self.median)} ms{spread}"
 
 
 @dataclass(frozen=True)

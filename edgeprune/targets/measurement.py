@@ -52,6 +52,13 @@ class Settings:
     tell: Progress = field(default=no_progress, compare=False)
     """Told what is being done, the step's number and the number of steps."""
 
+    @property
+    def runtime_words(self) -> str | None:
+        """As `--runtime` takes it, `NAME` or `NAME==VERSION`; None if none was named."""
+        if self.runtime is None or self.runtime_version is None:
+            return self.runtime
+        return f"{self.runtime}=={self.runtime_version}"
+
 
 @dataclass(frozen=True)
 class Measurement(Printable):
@@ -257,7 +264,7 @@ def _latency_cells(measurement: Measurement) -> tuple[str, ...]:
     time = measurement.latency_ms
     if time is None:
         return "-", "-", "-", "-"
-    interval = "-" if time.ci95 is None else f"{time.ci95[0]:.3f} to {time.ci95[1]:.3f}"
+    interval = "-" if time.ci95 is None else " to ".join(map(_milliseconds, time.ci95))
     return _milliseconds(time.median), interval, _milliseconds(time.p90), str(time.runs)
 
 
@@ -280,8 +287,13 @@ def _count(number: int | None) -> str:
 
 
 def _milliseconds(time: float | None) -> str:
-    return "-" if time is None else f"{time:.3f}"
+    return "-" if time is None else _decimal(time)
 
 
 def _millions(number: int | None) -> str:
-    return "-" if number is None else f"{number / 1e6:.3f}"
+    return "-" if number is None else _decimal(number / 1e6)
+
+
+def _decimal(number: float) -> str:
+    """A number with three decimals; with six where three would say little of it."""
+    return f"{number:.3f}" if abs(number) >= 0.1 or not number else f"{number:.6f}"

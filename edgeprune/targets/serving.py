@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.errors import EdgepruneError
 from edgeprune.targets.child import (
     DEFAULT_TIME_LIMIT_S,
     MAX_MESSAGE,
@@ -51,8 +52,9 @@ class FileServer:
         self._folder = Path(tempfile.mkdtemp(prefix="edgeprune-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._child: subprocess.Popen[bytes] | None = None
-        self.failure: WorkerError | None = None
-        """What the last request failed by; None if it was answered."""
+        self.failure: EdgepruneError | None = None
+        """What the last request failed by, perhaps in the words of who asked; None if it was
+        answered."""
 
     def load(self, content: bytes) -> None:
         """Loads a file.

@@ -17,7 +17,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import queue
 import sys
+import threading
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -83,12 +85,24 @@ def answered(served: Served, request: dict[str, Any], content: bytes) -> bytes:
     return head + archive.getvalue()
 
 
+def read_requests(requests: BinaryIO, waiting: queue.SimpleQueue[tuple[Any, bytes]]) -> None:
+    """Hands requests on until nobody can ask any more; then it ends the process.
+
+    An operator that never ends would outlive who asked for it.
+    """
+    for line in iter(requests.readline, b""):
+        request = json.loads(line)
+        waiting.put((request, requests.read(request["size"])))
+    os._exit(0)
+
+
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers requests until there are no more."""
     served = Served()
-    for line in iter(requests.readline, b""):
-        request = json.loads(line)
-        answers.write(answered(served, request, requests.read(request["size"])))
+    waiting: queue.SimpleQueue[tuple[Any, bytes]] = queue.SimpleQueue()
+    threading.Thread(target=read_requests, args=(requests, waiting), daemon=True).start()
+    while True:
+        answers.write(answered(served, *waiting.get()))
         answers.flush()
 
 

@@ -13,8 +13,7 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
     the others:  {"runtime": NAME (a key of MODULES), "threads": int, "delegates": bool,
                   "affinity": [int, ...] (the processors to run on; any if left out),
                   "preserve": bool (whether every value can be read afterwards; not if left out)}
-    run:         {"models": [MODEL], "outputs": NPZ, "fresh": bool (whether the model keeps a state
-                 that no sample may take over from the one before it; not if left out)}
+    run:         {"models": [MODEL], "outputs": NPZ}
     count:       as run; afterwards one more inference, of the last sample, between two marks that
                  a counter of this process's instructions can see: the first asks for those of the
                  thread that makes it, or of all where the runtime has several threads.
@@ -23,7 +22,8 @@ Job, all kinds:  {"kind": "describe" | "run" | "count" | "count-each" | "time", 
                  to warm up
     time:        {"models": [MODEL, ...], "rounds": int, "seconds": float, "seed": int}
     MODEL:       {"path": PATH, "inputs": NPZ, "input_tensors": [int, ...],
-                  "output_tensors": [int, ...]}
+                  "output_tensors": [int, ...], "fresh": bool (whether it keeps a state that no
+                  sample may take over from the one before it; not if left out)}
 An NPZ of inputs holds in0, in1, ..., [n, ...] real values each, in the order of `input_tensors`;
 the one of outputs gets out0, out1, ... in the order of `output_tensors`. A tensor whose first axis
 is fixed and not 1 has no batch axis: its samples are whole tensors, [n, first axis, ...].
@@ -180,7 +180,7 @@ def run_samples(module: Any, job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     arrays = read_inputs(model["inputs"], inputs)
     rows = []
     for row in range(len(arrays[0])):
-        if row and job.get("fresh"):
+        if row and model.get("fresh"):
             interpreter, inputs, outputs = load_interpreter(module, job, model)
         feed(interpreter, inputs, arrays, row)
         interpreter.invoke()

@@ -40,6 +40,8 @@ class CArray:
     identifier: str
     has_resolver: bool = False
     """Whether the header has the arena and the operators that TensorFlow Lite Micro needs."""
+    compiled: Path | None = None
+    """The file in the array, where a compiler made it of the model."""
 
     def to_json(self) -> dict[str, str | None]:
         """Plain values for `--json`; `resolver` is the file that adds the operators."""
@@ -48,6 +50,7 @@ class CArray:
             "header": str(self.header),
             "identifier": self.identifier,
             "resolver": str(self.header) if self.has_resolver else None,
+            "compiled": str(self.compiled) if self.compiled else None,
         }
 
 
@@ -75,13 +78,16 @@ def c_identifier(stem: str) -> str:
     return "_".join(["g", *(words or ["model"]), "data"])
 
 
-def write_c_array(model: Path, arena: FirmwareArena | None = None) -> CArray:
+def write_c_array(
+    model: Path, arena: FirmwareArena | None = None, compiled: Path | None = None
+) -> CArray:
     """Writes a .tflite file as C++ source and header beside it, its manifest as a comment.
 
     Args:
       model: the file.
       arena: what TensorFlow Lite Micro needs to run it; the header then names it, and has a
         function that adds the operators of the file to a resolver. None for the array alone.
+      compiled: what a compiler made of the file, where that goes into the array in its place.
 
     Raises:
       TfliteError: the file does not parse.
@@ -90,8 +96,9 @@ def write_c_array(model: Path, arena: FirmwareArena | None = None) -> CArray:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     source, header = c_array_paths(model)
-    content = model.read_bytes()
-    made = CArray(source, header, c_identifier(model.stem), arena is not None)
+    linked = compiled or model
+    content = linked.read_bytes()
+    made = CArray(source, header, c_identifier(model.stem), arena is not None, compiled)
     environment = Environment(
         loader=PackageLoader("edgeprune.tflite", "templates"),
         autoescape=select_autoescape(["html"]),
@@ -99,14 +106,15 @@ def write_c_array(model: Path, arena: FirmwareArena | None = None) -> CArray:
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    graph = tflite_file.read(model)
-    manifest = json.dumps(read_embedded(graph.metadata), indent=1)
+    graph = tflite_file.read(linked)
+    manifest = json.dumps(read_embedded(tflite_file.read(model).metadata), indent=1)
     facts = {
         "identifier": made.identifier,
         "guard": f"{made.identifier.upper()}_H_",
         "header": header.name,
-        "model": json.dumps(model.name),
-        "sha256": describe_file(model).sha256,
+        "model": json.dumps(linked.name),
+        "made_of": json.dumps(model.name) if compiled else None,
+        "sha256": describe_file(linked).sha256,
         "edgeprune": version("edgeprune"),
         "manifest": manifest.splitlines(),
         "alignment": ALIGNMENT,

@@ -15,6 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeprune.tflite.format.graph import Graph
 
 METADATA_NAME = "edgeprune"
+MENDING_NAME = "edgeprune.int8"
+"""Metadata of a pruned quantized file that says how it was mended, until it is exported."""
 HALVES_NAME = "reduced_precision_support"
 """Metadata by which a converter says in which number formats a float network may be computed."""
 MAX_DEPTH = 64
@@ -56,14 +58,15 @@ def embed(model: Any, manifest: Mapping[str, Any]) -> None:
       model: the schema's object form, as `tflite.draft.load` gives it.
       manifest: as `make_manifest` makes it.
     """
-    buffer = schema.BufferT()
-    text = json.dumps(shorten_manifest(manifest), separators=(",", ":"))
-    buffer.data = np.frombuffer(text.encode(), np.uint8)
-    model.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_NAME.encode(), len(model.buffers) - 1
-    drop_metadata(model, METADATA_NAME)
-    model.metadata.append(entry)
+    put_metadata(model, METADATA_NAME, shorten_manifest(manifest))
+
+
+def put_metadata(model: Any, name: str, content: Mapping[str, Any]) -> None:
+    """Adds metadata as JSON to a TFLite `ModelT` in place, replacing what it has of that name."""
+    text = json.dumps(content, separators=(",", ":"))
+    model.buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), np.uint8)))
+    drop_metadata(model, name)
+    model.metadata.append(schema.MetadataT(name=name.encode(), buffer=len(model.buffers) - 1))
 
 
 def asks_for_halves(metadata: Mapping[str, bytes]) -> bool:
@@ -79,6 +82,11 @@ def asks_for_halves(metadata: Mapping[str, bytes]) -> bool:
 def drop_metadata(model: Any, name: str) -> None:
     """Removes metadata of a name from a TFLite `ModelT`, in place."""
     model.metadata = [item for item in model.metadata or [] if item.name != name.encode()]
+
+
+def read_mending(metadata: Mapping[str, bytes]) -> dict[str, Any] | None:
+    """What a pruned quantized file says of how it was mended; None if it says nothing."""
+    return _read(metadata.get(MENDING_NAME, b"null"))
 
 
 def read_embedded(metadata: Mapping[str, bytes]) -> dict[str, Any] | None:

@@ -127,7 +127,9 @@ def test_targets_say_what_is_ready(run: Run) -> None:
     content = json.loads(run("targets", "--json").stdout)
     assert content[0]["target"] == "host"
     assert content[0]["ready"] is True
-    assert run("targets", "install", "host").returncode == 0
+    done = run("targets", "install", "host", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["target"] == "host"
     check_refused(run("targets", "install", "hots"), "Did you mean 'host'?")
 
 
@@ -345,7 +347,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((*PLAN, "edgetpu"), "Did you mean 'edge-tpu'?"),
+        ((*PLAN, "edgetpu"), "Closest: edge-tpu"),
         ((*PLAN, "none.toml"), "none.toml"),
         ((*PLAN, "edge-tpu", "--sparsity", "1.5"), "0 <= sparsity < 1"),
         ((*PLAN, "edge-tpu", "--sparsity", "nan"), "0 <= sparsity < 1"),
@@ -379,7 +381,7 @@ PRUNE = ("prune", "model.keras", "--device", "edge-tpu", "-o", "out.keras")
         (("export", "empty.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "empty.keras"),
         (("export", "hollow.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "hollow.keras"),
         (("export", "gone.keras", "--device", "xnnpack-x86", "-o", "o.tflite"), "no such file"),
-        (("export", "data.npz", "--device", "xnnpack-x86", "-o", "o.tflite"), "ending in .keras"),
+        (("export", "data.npz", "--device", "xnnpack-x86", "-o", "o.tflite"), "ends in .keras"),
         (("validate", "random.tflite", "--device", "edge-tpu"), "random.tflite"),
         (("inspect", "random.tflite"), "random.tflite"),
         (("inspect", "gone.tflite"), "gone.tflite"),

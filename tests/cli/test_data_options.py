@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from edgeprune.cli import cli
+from edgeprune.cli.option_values import read_losses
 
 L = keras.layers
 Run = Callable[..., Result]
@@ -207,6 +208,26 @@ def test_code_that_fails_is_named_with_its_line(run: Run, tmp_path: Path) -> Non
     refused(done, "none.py: expected a file with Python code. Received: no such file")
     done = run("plan", "m.keras", *DEVICE, "--custom-objects", "m.keras")
     refused(done, "m.keras: expected a .py file")
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ((), None),
+        (("mse",), "mse"),
+        (("kind=mse",), {"kind": "mse"}),
+        (("a=b:0=mse", "size=huber"), {"a=b:0": "mse", "size": "huber"}),
+    ],
+)
+def test_a_loss_is_named_for_all_outputs_or_for_each(words: tuple[str, ...], read: Any) -> None:
+    assert read_losses(cast("Any", None), cast("Any", None), words) == read
+
+
+@pytest.mark.parametrize("words", [("mse", "huber"), ("a=mse", "huber"), ("a=mse", "a=huber")])
+def test_two_losses_of_one_output_are_refused(run: Run, words: tuple[str, str]) -> None:
+    losses = [word for name in words for word in ("--loss", name)]
+    done = run("prune", "m.keras", *DEVICE, "--epochs", 1, *losses, "-o", "o.keras")
+    refused(done, f"one for each (OUTPUT=NAME). Received: {', '.join(words)}.")
 
 
 def test_a_damaged_saved_model_and_a_signature_of_no_folder_are_refused(

@@ -114,7 +114,7 @@ def test_a_word_for_many_products_names_a_few(dense: Path) -> None:
         ("inspect m.tflite", "android", "android-phone (Google Pixel 4), android-phone-2023"),
         ("encode m.tflite -o o.tflite", "pixel 6 8", "Unknown device"),
         ("validate m.tflite", "esp32", "Unknown device 'esp32'"),
-        ("measure m.tflite", "esp32", "devices copy NAME"),
+        ("measure m.tflite", "esp32", "devices copy cortex-m-tflm -o my.toml"),
         ("plan m.keras", "esp32", "Unknown device 'esp32'"),
         ("prune m.keras -o o.keras", "esp32", "Unknown device 'esp32'"),
         ("export m.keras -o o.tflite", "esp32", "Unknown device 'esp32'"),
@@ -130,6 +130,6 @@ def test_compare_takes_products_too() -> None:
 
 
 def test_two_products_of_one_profile_are_compared_once(capsys: pytest.CaptureFixture[str]) -> None:
-    profiles = read_devices(["pixel 8", " galaxy s24", "nrf52840"])
+    profiles = read_devices(["pixel 8", "galaxy s24", "nrf52840"])
     assert [profile.name for profile in profiles] == ["android-phone-2023", "cortex-m-tflm"]
     assert "'galaxy s24' is android-phone-2023 too: compared once." in capsys.readouterr().err

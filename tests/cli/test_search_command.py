@@ -80,6 +80,8 @@ def run(*words: str) -> Result:
         (("--routes", "nothing"), "Unknown route 'nothing'"),
         (("--storage", "mysql://me:secret@host/x"), "postgresql://USER:PASSWORD@HOST"),
         (("--resume",), "no search to resume"),
+        (("--devices", " ,"), "--devices: expected names with commas"),
+        (("--epochs", "1", "--validation", "7"), "0 <= validation < 1. Received: 7.0"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_any_work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 
 from edgeprune.cli import cli, terminal
 from edgeprune.cli.output import print_json
-from edgeprune.cli.terminal import printable
+from edgeprune.cli.terminal import printable, progress_lines, shorten_middle
 from edgeprune.core.grid import grid
 from edgeprune.profiles.folder import profile_names
 from tests.support.tiny_tflite import fully_connected
@@ -107,6 +108,56 @@ def test_names_of_devices_are_whole_on_a_narrow_terminal(columns: str) -> None:
     assert code == 0, shown
     for name in profile_names():
         assert name in shown.decode()
+
+
+BARS = """
+from edgeprune.cli import terminal
+with terminal.progress_bars() as tell:
+    tell("a", "android-phone-2023: reconstructing block6d_project_conv/conv2d/" + "x" * 80, 3, 4)
+    tell("b", "edge-tpu: validating", 1, 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"), [("40", " android-...xxxxxxxx "), ("80", " android-phone-202...xxx")]
+)
+def test_a_bar_and_its_time_stay_beside_a_long_name_on_a_narrow_terminal(
+    columns: str, kept: str
+) -> None:
+    parent, child = pty.openpty()
+    variables = {"TERM": "xterm", "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(
+        [sys.executable, "-c", BARS], stdout=child, stderr=child, env={**os.environ, **variables}
+    ) as process:
+        os.close(child)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other side is closed
+            while part := os.read(parent, 65536):
+                shown += part
+        assert process.wait(60) == 0
+    os.close(parent)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "\n").split("\n")
+    assert max(map(len, lines)) <= int(columns)
+    (named, *_) = [line for line in lines if "..." in line]
+    assert kept in named
+    assert "0:00:0" in named
+    assert "\u2501" in named
+
+
+def test_long_work_is_reported_in_lines_where_nobody_watches() -> None:
+    times = iter([0.0, 10.0, 31.0, 31.0, 40.0, 70.0, 70.0])
+    written: list[str] = []
+    tell = progress_lines(written.append, lambda: next(times))
+    for what, done, total in (("a", 1, 4), ("b", 2, 4), ("c", 3, 4), ("validating", 0, 1)):
+        tell("", what, done, total)
+    assert written == ["b (2 of 4)", "validating"]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(9, "abcdefghi"), (8, "abc...hi"), (3, "..."), (1, "."), (0, ""), (-4, "")]
+)
+def test_a_long_name_is_shortened_in_its_middle(width: int, shown: str) -> None:
+    assert shorten_middle("abcdefghi", width) == shown
 
 
 @pytest.mark.parametrize("columns", ["60", "100", "110", "120", "140", "200"])

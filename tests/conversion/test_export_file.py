@@ -60,6 +60,16 @@ def test_an_int8_file_is_made_into_no_other_format(tmp_path: Path) -> None:
         asked_of_file(path, offered, "latency", None)
 
 
+def test_a_file_that_was_pruned_for_a_route_of_floats_keeps_its_own_format(tmp_path: Path) -> None:
+    path = residual(tmp_path / "m.tflite", "dynamic-range")
+    offered = load_profile("xnnpack-x86")
+    asked = asked_of_file(path, offered, None, None, planned="flash")
+    assert (asked.numerics, asked.keeps) == ("dynamic-range", True)
+    assert asked.profile.route.name == "flash"
+    with pytest.raises(ModelError, match="Leave out --route"):
+        asked_of_file(path, offered, "flash", None, planned="flash")
+
+
 def test_an_unknown_route_is_refused(tmp_path: Path) -> None:
     path = residual(tmp_path / "m.tflite")
     with pytest.raises(ProfileError, match="unknown route 'fast'"):
@@ -97,7 +107,7 @@ def test_another_format_of_a_file_with_an_island_is_refused_by_its_operators(
 ) -> None:
     path = two_parts(tmp_path / "m.tflite")
     x = np.zeros((8, 4, 4, 3), np.float32)
-    with pytest.raises(Unliftable, match=r"operator 2 \(LOCAL_RESPONSE_NORMALIZATION\): there is"):
+    with pytest.raises(Unliftable, match=r"operator 2 \(REVERSE_SEQUENCE\): there is"):
         export(path, "edge-tpu", tmp_path / "out.tflite", x=x)
     assert not (tmp_path / "out.tflite").exists()
 

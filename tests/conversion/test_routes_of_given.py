@@ -1,4 +1,4 @@
-"""Routes on which a quantized file can be pruned: those in its own number format."""
+"""Routes on which a file can be pruned that keeps its number format: those that are in it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import pytest
 
 from edgeprune.conversion.given import Given, PrunedFile
 from edgeprune.conversion.lift.walk import lift
-from edgeprune.conversion.routes_of_given import routes_for
+from edgeprune.conversion.routes_of_given import routes_for, why_unfit
 from edgeprune.core.errors import PlanError, ProfileError
 from edgeprune.planning.plan_model import plan
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.carry_out import prune
 from edgeprune.tflite.format.file import read
+from tests.support.detection import quantized_detector
+from tests.support.islands import branching, two_parts
 from tests.support.lift_networks import residual
 from tests.support.quantized_networks import quantized_net
 
@@ -31,6 +33,44 @@ def test_a_quantized_file_has_the_int8_routes_of_a_device_and_their_first_is_the
     left = routes_for(given(quantized_net(tmp_path / "m.tflite")), phone)
     assert [route.name for route in left.offered] == ["int8-channels", "int8"]
     assert left.on().numerics == "int8"
+
+
+def test_a_float_file_with_an_island_has_the_float32_routes_and_the_others_say_why(
+    tmp_path: Path,
+) -> None:
+    phone = load_profile("android-phone")
+    file = given(two_parts(tmp_path / "two.tflite"))
+    left = routes_for(file, phone)
+    assert {route.numerics for route in left.offered} == {"float32"}
+    assert left.on().numerics == left.numerics == "float32"
+    why = {route.name: why_unfit(file, route) for route in phone.offered}
+    assert {name for name, said in why.items() if not said} == {r.name for r in left.offered}
+    assert why["int8"] == (
+        "is in int8; m.tflite stays in float32, which REVERSE_SEQUENCE cannot be converted from"
+    )
+
+
+def test_a_float_file_with_branches_has_the_float32_routes(tmp_path: Path) -> None:
+    left = routes_for(given(branching(tmp_path / "m.tflite")), load_profile("android-phone"))
+    assert {route.numerics for route in left.offered} == {"float32"}
+
+
+def test_a_quantized_file_with_an_island_has_the_int8_routes(tmp_path: Path) -> None:
+    file = given(quantized_detector(tmp_path / "m.tflite"))
+    assert file.lifted is not None
+    assert file.lifted.islands
+    left = routes_for(file, load_profile("android-phone"))
+    assert {route.numerics for route in left.offered} == {"int8"}
+
+
+def test_a_device_of_int8_alone_refuses_a_float_file_with_an_island_by_its_name(
+    tmp_path: Path,
+) -> None:
+    file = given(two_parts(tmp_path / "two.tflite"))
+    with pytest.raises(ProfileError, match=r"m\.tflite, which REVERSE_SEQUENCE"):
+        routes_for(file, load_profile("edge-tpu"))
+    with pytest.raises(ProfileError, match=r"expected a route in float32.*Received: int8, in int8"):
+        routes_for(file, load_profile("android-phone"), ["int8"])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,6 +62,11 @@ def written(folder: Path, signatures: dict[str, Any]) -> Path:
     [
         ({}, None, r"with a signature.*Received: one without.*signatures=f"),
         ({"a": ([1, 4], "float32"), "bee": ([1, 4], "float32")}, None, r"2: a, bee\. Choose one"),
+        (
+            {"serve": ([1, 4], "float32"), "serving_default": ([1, 5], "float32")},
+            None,
+            "with 2: serve, serving_default. Choose one",
+        ),
         ({"bee": ([1, 4], "float32")}, "be", r"signatures: bee\. Received: --signature be\. Did"),
         ({"a": ([-1, -1, 4, 3], "float32")}, None, r"input 'image'.*\[any, any, 4, 3\].*Save it"),
         ({"a": ([-1], "string")}, None, r"signature 'a', input 'image'.*numbers.*Received: text"),
@@ -71,6 +77,16 @@ def test_what_a_folder_offers_is_looked_at_before_it_is_converted(
 ) -> None:
     with pytest.raises(ModelError, match=said):
         converted_folder(written(tmp_path / "m", signatures), asked)
+
+
+@pytest.mark.slow
+def test_what_keras_exports_has_one_signature_under_two_names(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3)])
+    model.export(tmp_path / "exported", verbose=False)
+    assert "signature 'serving_default'" in converted_folder(tmp_path / "exported").told
+    x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
+    made = predict(as_given(tmp_path / "exported").model, [x])[0]
+    np.testing.assert_allclose(made, model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_no_saved_model_is_refused(tmp_path: Path, cache: Path) -> None:

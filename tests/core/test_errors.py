@@ -66,3 +66,11 @@ def test_outside_its_block_a_quality_warning_is_a_warning() -> None:
         pass
     with pytest.warns(QualityWarning, match="few samples"):
         warnings.warn("few samples", QualityWarning, stacklevel=1)
+
+
+def test_errors_name_what_was_given_in_place_of_what_was_made_of_it() -> None:
+    with (
+        pytest.raises(errors.TfliteError, match=r"^mine\.tflite: too short$"),
+        errors.errors_name("mine.tflite", "made/mine.tflite"),
+    ):
+        raise errors.TfliteError("made/mine.tflite: too short")

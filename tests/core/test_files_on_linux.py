@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.core.errors import OutputError
+from edgeprune.core.errors import OutputError, TfliteError
 from edgeprune.core.files import (
     make_output_folder,
+    require_file,
     require_folder,
     require_output_folder,
     write_file,
@@ -115,3 +116,12 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name(
     monkeypatch.setattr("edgeprune.core.files.os.fsync", fsync)
     write_file(path, b"new")
     assert seen == [("new.tflite", b"old"), (tmp_path.name, b"new")]
+
+
+@pytest.mark.parametrize("make", [make_fifo, make_null_device])
+def test_a_model_in_a_pipe_is_refused_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "m.tflite")
+    with pytest.raises(TfliteError, match="device|FIFO.*Write what it holds into a file"):
+        require_file(tmp_path / "m.tflite")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeprune.core.errors import ModelError, OutputError
-from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.files import as_model, load_model, save_model
 from tests.support.architectures import build
 
 
@@ -108,3 +108,30 @@ def test_code_in_an_h5_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Lambda layers are not loaded"):
         load_model(tmp_path / "m.h5")
     assert not ran.exists()
+
+
+def test_a_file_whose_name_hides_what_it_is_is_told_by_its_content(tmp_path: Path) -> None:
+    for name, content, words in (
+        ("m.bin", b"\x1c\x00\x00\x00TFL3", "a TensorFlow Lite model: let its name end in .tflite"),
+        ("saved_model.pb", b"\x08\x01", "part of a SavedModel: name its folder, .*"),
+        ("m.onnx", b"\x08\x07\x12\x07pytorch", r"save a model with model\.save"),
+        ("m.keras", b"\x89HDF\r\n\x1a\n", "an HDF5 file, as .h5 files are"),
+        ("n.keras", b"", "an empty file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match=words):
+            load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (None, "NoneType"),
+        (keras.layers.Dense(1), "Dense"),
+        ([keras.Model], "list"),
+        (b"m", "bytes"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_its_kind(given: object, kind: str) -> None:
+    with pytest.raises(ModelError, match=f"a model of Keras 3.*Received: .*{kind}\\."):
+        as_model(given)

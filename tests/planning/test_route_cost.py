@@ -133,7 +133,7 @@ def test_a_plan_expects_nothing_where_the_smaller_model_is_not_converted(
         raise ModelError("the converter does not take it")
 
     device = phone(machine(tmp_path, {"float32": 4.0}), route("half", "float32", HALF))
-    monkeypatch.setattr("edgeprune.planning.route_cost.convert_to_draft", refuse)
+    monkeypatch.setattr("edgeprune.planning.converted.convert_to_draft", refuse)
     made = plan(network, device)
     assert made.pruned
     assert made.expected is None or made.expected.unit != "instructions"

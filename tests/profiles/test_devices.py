@@ -11,7 +11,9 @@ import edgeprune
 from edgeprune.core.errors import ProfileError
 from edgeprune.profiles.devices import devices
 from edgeprune.profiles.folder import profile_names
-from edgeprune.profiles.profile import load_profile
+from edgeprune.profiles.matching import without_profile
+from edgeprune.profiles.profile import listed_products, load_profile, shipped_profiles
+from edgeprune.profiles.unprofiled import unprofiled
 from tests.support.printing import check_printed
 
 
@@ -105,10 +107,60 @@ def test_typing_errors_are_forgiven_and_said() -> None:
     assert [hardware.name for hardware in value.products] == ["Raspberry Pi 5"]
 
 
-@pytest.mark.parametrize("words", ["pixel 80", "esp32", "??", "x" * 5000])
-def test_what_is_not_known_names_the_closest_and_how_to_write_a_profile(words: str) -> None:
-    with pytest.raises(ProfileError, match=r"Closest: .+, .+, .+\. Known.*devices copy NAME -o"):
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("pixel 80", " Closest: Google Pixel 8, Google Pixel 10."),
+        ("nrf52", " Closest: Nordic nRF52832, Nordic nRF52833, Nordic nRF52840."),
+        ("zzzz", ""),
+        ("??", ""),
+        ("x" * 5000, ""),
+    ],
+)
+def test_what_is_not_known_names_what_is_close_and_nothing_else(words: str, near: str) -> None:
+    with pytest.raises(ProfileError) as caught:
         devices(words)
+    said = str(caught.value)
+    assert said.startswith(f"Unknown device '{words}'.{near} Known devices: android-phone,")
+    assert "devices copy NAME -o" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        ("esp32", "cortex-m-tflm"),
+        ("ESP32-S3", "cortex-m-tflm"),
+        ("esp", "cortex-m-tflm"),
+        ("raspberry pi 2", "arm-neon-int8"),
+        ("ipad pro 2022", "xnnpack-arm64"),
+        ("apple watch", "xnnpack-arm64"),
+        ("fairphone", "android-phone"),
+        ("huawei p30", "android-phone"),
+        ("ethos-u65", "ethos-u55"),
+        ("hailo-8l", "edge-tpu"),
+        ("gpu", "android-phone"),
+        ("browser", "xnnpack-x86"),
+        ("risc-v", "arm-neon-int8"),
+    ],
+)
+def test_a_product_without_a_profile_is_said_to_have_none_and_the_nearest_is_named(
+    words: str, nearest: str
+) -> None:
+    for ask in (devices, load_profile):
+        with pytest.raises(ProfileError) as caught:
+            ask(words)
+        said = str(caught.value)
+        assert said.startswith(f"Unknown device '{words}': ")
+        assert f"no profile is for it. The nearest is {nearest}: " in said
+        assert f"edgeprune devices copy {nearest} -o my.toml" in said
+
+
+def test_the_first_name_of_every_product_without_a_profile_means_none_that_has_one() -> None:
+    listed = listed_products(shipped_profiles())
+    for other in unprofiled():
+        assert other.nearest in profile_names()
+        name = other.names[0].removesuffix("*")
+        assert without_profile(name, listed, unprofiled()) == other, name
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_what_is_wrong_in_a_profile_is_said_with_the_key(
 
 
 def test_an_unknown_device_names_the_nearest_and_all_others() -> None:
-    with pytest.raises(ProfileError, match=r"Did you mean 'edge-tpu'\?.*xnnpack-x86"):
+    with pytest.raises(ProfileError, match=r"Closest: edge-tpu.*xnnpack-x86"):
         load_profile("edgetpu")
 
 

@@ -12,10 +12,10 @@ from edgeprune.core.plan import LayerInfo, Plan
 from edgeprune.core.terms import Goal
 from edgeprune.planning.rules import make_plan
 from edgeprune.profiles.encoding import runtimes_of
-from edgeprune.profiles.folder import profile_folder, profile_names
+from edgeprune.profiles.folder import profile_folder, profile_names, read_toml
 from edgeprune.profiles.hardware import Hardware
 from edgeprune.profiles.kernel_costs import costs_of
-from edgeprune.profiles.profile import load_profile, read_toml
+from edgeprune.profiles.profile import load_profile
 from edgeprune.tflite.op_versions import op_versions
 
 NAMES = (

@@ -28,8 +28,9 @@ def largest(**layer: Any) -> Any:
 def said(model: Any, data: Data) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_at_chance(model, data)
+        warn_at_chance(model, data, "m.tflite")
     assert all(found.category is QualityWarning for found in caught)
+    assert all(str(found.message).startswith("m.tflite: ") for found in caught)
     return [str(found.message) for found in caught]
 
 

@@ -11,17 +11,19 @@ import pytest
 from edgeprune.conversion.given import Given
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.walk import lift
+from edgeprune.core.errors import ModelError
 from edgeprune.core.pattern import Unstructured
 from edgeprune.core.plan import Plan
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layer_info import describe_layers
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.islands import with_islands
+from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune
 from edgeprune.pruning.finetune import distill_outputs
 from edgeprune.pruning.training.distill import Distillation, Distilled
 from edgeprune.pruning.training.settings import Training
-from tests.support.islands import two_parts
+from tests.support.islands import looping, two_parts
 from tests.support.lift_cases import Array, values
 
 
@@ -72,6 +74,15 @@ def test_fine_tuning_brings_nearer_what_reaches_the_island(lifted: Lifted) -> No
     before = error()
     distill_outputs(map_layers(student), map_layers(lifted.model), [x])
     assert error() < 0.8 * before
+
+
+def test_an_island_that_gives_nan_is_refused_by_the_layer_behind_it(tmp_path: Path) -> None:
+    path = looping(tmp_path / "nan.tflite", op="LOG", below=1e30)
+    given = Given("nan.tflite", (lifted := lift(path)).model, lifted)
+    made = plan(given, "xnnpack-x86", sparsity=0.5, only="second", look_around=False)
+    assert made.pruned
+    with pytest.raises(ModelError, match="second: expected finite activations on the samples"):
+        prune(given, made, values(64, 2, 2, 4))
 
 
 def halved(lifted: Lifted) -> Plan:

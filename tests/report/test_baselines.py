@@ -21,7 +21,8 @@ from edgeprune.profiles.write_profile import to_toml
 from edgeprune.report import baseline_files
 from edgeprune.report.baseline import Baseline, baseline_grid
 from edgeprune.report.compare import compare
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.device_report import DeviceReport, baseline_grids
+from edgeprune.report.report import Report
 from edgeprune.targets.find import runs_numerics
 from tests.profiles.test_routes import phone, route
 from tests.report.test_compare import saved_classifier
@@ -59,7 +60,7 @@ def test_baselines_are_printed_once_for_a_device_of_several_routes() -> None:
     )
     rows = [DeviceReport("phone", "s", name=name, baselines=found) for name in ("", "phone-b")]
     report = Report("m.keras", tuple(rows))
-    (grid,) = report.baseline_grids()
+    (grid,) = baseline_grids(report.devices)
     assert len(grid.rows) == 2
     text = grid.to_text(200)
     assert "200.0 M instructions" in text
@@ -74,7 +75,7 @@ def test_baselines_are_printed_once_for_a_device_of_several_routes() -> None:
         [],
         None,
     )
-    assert Report("m.keras", (DeviceReport("phone", "s"),)).baseline_grids() == ()
+    assert baseline_grids([DeviceReport("phone", "s")]) == ()
 
 
 def test_a_proxys_cost_is_no_cost_of_the_device() -> None:

@@ -11,8 +11,9 @@ import pytest
 from edgeprune.core.files import Artifact
 from edgeprune.report.accuracies import AccuracyRow
 from edgeprune.report.baseline import Baseline
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.one_device import with_drop
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.inference_cost import InferenceCost
 from edgeprune.targets.latency import Latency, Speedup

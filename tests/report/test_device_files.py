@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from edgeprune.core.files import Artifact
 from edgeprune.report.device_files import DeviceFile, Figure, Named, Scale, files_of, scales_of
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.device_view import embedded, link_to, view_of
 from edgeprune.report.headline import Expected
 from edgeprune.report.pareto import front_of, places_of, plot_pareto
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.latency import Latency
 from edgeprune.targets.modelled_cycles import ModelledCycles
 from tests.report.test_cheaper_dense import DENSE, HALF, PRUNED, counted, half, phone

@@ -17,9 +17,10 @@ from edgeprune.core.files import Artifact
 from edgeprune.inspection.accuracy import Accuracy
 from edgeprune.report.accuracies import AccuracyRow, accuracy_rows
 from edgeprune.report.compare import compare
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.drop import Drop, drop_of
 from edgeprune.report.one_device import with_drop
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.checks import Check, Verdict
 
 GOOD = Verdict("d.tflite", "d", (Check("runs", True, "ran", None, "it runs", kind="runs"),))

@@ -11,8 +11,9 @@ from edgeprune.core.files import Artifact
 from edgeprune.core.outlook import Outlook
 from edgeprune.core.pattern import Block
 from edgeprune.core.plan import LayerPlan, Plan
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.headline import Expected, expected_by, gain_of, what_to_ship
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.latency import Latency, Speedup
 from edgeprune.targets.measurement import Measurement

@@ -14,7 +14,7 @@ from edgeprune.core.errors import TargetError
 from edgeprune.inspection.accuracy import Accuracy, change, interval
 from edgeprune.profiles.profile import load_profile
 from edgeprune.report import judging
-from edgeprune.report.report import DeviceReport
+from edgeprune.report.device_report import DeviceReport
 
 FILES = (Path("dense.tflite"), Path("pruned.tflite"))
 SAMPLES = Data((np.zeros((3, 4), np.float32),), np.zeros(3, int))

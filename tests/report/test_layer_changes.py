@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.layer_changes import compare_layers
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.measurement import LayerCost, Measurement
 
 

@@ -20,11 +20,12 @@ from edgeprune.cli import cli
 from edgeprune.core.errors import OutputError, ProfileError, TfliteError
 from edgeprune.profiles.folder import profile_names
 from edgeprune.profiles.profile import load_profile
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.loading import firmware
 from edgeprune.report.loading.snippet import snippet, snippets
 from edgeprune.report.loading.source_text import class_name, comment, function_prefix, literal
 from edgeprune.report.loading.ways import LANGUAGES, languages_of, ways_of
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.targets.vela.target import VELA_PACKAGE
 from edgeprune.tflite.class_names import read_class_names
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -226,8 +227,9 @@ def test_an_npu_has_its_compiler_and_the_array_of_what_that_writes(tmp_path: Pat
     assert "vela net.tflite --accelerator-config ethos-u55-256 --config Arm/vela.ini" in text
     assert "--system-config Ethos_U55_High_End_Embedded --memory-mode Shared_Sram" in text
     assert "AddEthosU()" in text
-    assert "GetModel(g_net_vela_data)" in text
-    assert '#include "net_vela.h"' in text
+    assert "compiled=Path(sys.argv[2]))' net.tflite net_vela.tflite" in text
+    assert "GetModel(g_net_data)" in text
+    assert '#include "net.h"' in text
 
 
 def test_sparse_weights_are_said_on_top_and_that_firmware_misreads_them(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from edgeprune.profiles.profile import load_profile
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.entry import Entry
 from edgeprune.report.memory import Memory
-from edgeprune.report.report import DeviceReport
 from tests.support.profiles import profile
 
 DEVICE = Entry(profile())

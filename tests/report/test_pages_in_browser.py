@@ -17,8 +17,9 @@ from edgeprune.core.layer_noise import LayerNoise
 from edgeprune.core.pattern import Block
 from edgeprune.core.plan import LayerPlan, LayerSparsity, Plan
 from edgeprune.report.accuracies import AccuracyRow
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.loading.snippet import Part, Snippet
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.report import Report
 from edgeprune.report.search_page import search_page
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.measurement import LayerCost

@@ -11,7 +11,8 @@ from edgeprune.core.plan import LayerSparsity
 from edgeprune.inspection.accuracy import Accuracy
 from edgeprune.report.accuracies import accuracy_rows
 from edgeprune.report.charts import plot_report
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.device_report import DeviceReport
+from edgeprune.report.report import Report
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.latency import Speedup, latency, speedup
 from edgeprune.targets.measurement import LayerCost, Measurement

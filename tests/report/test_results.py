@@ -10,8 +10,8 @@ from edgeprune.core.outlook import Outlook, RuntimeOutlook
 from edgeprune.core.pattern import Block, Channels
 from edgeprune.core.plan import LayerPlan, LayerSparsity, Plan
 from edgeprune.report.baseline import Baseline
+from edgeprune.report.device_report import DeviceReport
 from edgeprune.report.headline import Expected
-from edgeprune.report.report import DeviceReport
 from edgeprune.report.results import from_content, to_content
 from edgeprune.targets.checks import Check, Verdict
 from edgeprune.targets.latency import latency, speedup

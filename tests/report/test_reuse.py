@@ -20,7 +20,8 @@ from edgeprune.core.progress import Progress, no_progress
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.report import one_device
 from edgeprune.report.compare import compare
-from edgeprune.report.report import DeviceReport, Report
+from edgeprune.report.device_report import DeviceReport
+from edgeprune.report.report import Report
 from edgeprune.searching import fingerprint
 from edgeprune.targets.measurement import Settings
 from tests.support.profiles import changed_profile

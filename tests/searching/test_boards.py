@@ -62,6 +62,19 @@ def test_boards_work_at_the_same_time_and_none_on_two_files(
         assert (said.model, said.target) == (str(job.path), job.target)
 
 
+def test_a_file_is_measured_in_turn_with_the_one_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(paths: Sequence[Path], _: Any, targets: list[str], __: Settings) -> Any:
+        return (Outcome(targets[0], tuple(measurement(path, targets[0]) for path in paths)),)
+
+    monkeypatch.setattr(boards, "measure_each", measured)
+    job = Job(Path("pruned.tflite"), PHONE, "ssh:one", beside=Path("dense.tflite"))
+    said = measure_jobs([job], Settings())[job]
+    assert isinstance(said, Measurement)
+    assert said.model == "pruned.tflite"
+
+
 def test_a_board_that_another_process_holds_is_waited_for_and_others_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

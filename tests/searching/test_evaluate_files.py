@@ -18,7 +18,10 @@ from edgeprune.searching.cache import Cache
 from edgeprune.searching.candidate import Candidate, Stage, Task
 from edgeprune.searching.evaluate import Evaluation
 from edgeprune.searching.subject import open_subject
+from edgeprune.targets.host import HOST
+from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import manifest_path
+from tests.support.islands import two_parts
 
 PHONE = "android-phone"
 
@@ -94,3 +97,30 @@ def test_what_is_pruned_of_a_tflite_file_is_judged_as_the_file_that_ships(tmp_pa
         assert found.accuracy.dense == (1.0, 1.0)
         assert found.sha256 is not None
         assert cache.has_file(found.sha256)
+
+
+@pytest.mark.slow
+def test_what_is_pruned_around_an_island_is_validated_and_judged_with_the_island(
+    tmp_path: Path,
+) -> None:
+    path = two_parts(tmp_path / "two.tflite", channels=64)
+    x = np.random.default_rng(0).normal(size=(160, 4, 4, 3)).astype(np.float32)
+    data = {"x": x[:80], "x_test": x[80:], "y_test": _scores(path, x[80:]).argmax(1)}
+    subject = open_subject(str(path), data, [PHONE], budget=Budget(max_drop=0.1))
+    cache = Cache(tmp_path / "cache")
+    evaluation = Evaluation(subject, cache, {PHONE: Yardstick(None, "instructions")})
+    asked = Candidate(PHONE, "float32-channels", cost=0.6)
+    found = evaluation.evaluate(Task(1, asked, Stage.ONE_SHOT))
+    assert found.failed_checks == ()
+    assert found.reached is not None
+    assert 0.2 < found.reached < 0.9
+    assert found.accuracy is not None
+    assert found.accuracy.dense == (1.0, 1.0)
+    assert found.accuracy.selected_on > 0.5
+    assert found.sha256 is not None
+    ops = [operator.op for operator in read(cache.file(found.sha256)).operators]
+    assert ops.count("REVERSE_SEQUENCE") == 1
+
+
+def _scores(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return HOST.run(read(path), [x], "LiteRT").outputs[0]

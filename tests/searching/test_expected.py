@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,11 +11,11 @@ import pytest
 
 from edgeprune.core.errors import ModelError
 from edgeprune.planning.plan_model import plan
-from edgeprune.searching import expected as expected_costs
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import Candidate
 from edgeprune.searching.expected import ExpectedCosts
 from edgeprune.searching.subject import Subject, open_subject
+from tests.support.islands import two_parts
 
 PHONE = "android-phone"
 
@@ -89,7 +90,7 @@ def test_a_model_is_converted_once_and_one_that_cannot_be_is_told_of(
         asked.append(model)
         raise ModelError("an operator that TensorFlow does not convert")
 
-    monkeypatch.setattr(expected_costs, "convert_to_draft", convert)
+    monkeypatch.setattr("edgeprune.planning.converted.convert_to_draft", convert)
     costs = ExpectedCosts(subject)
     with pytest.raises(ModelError, match="does not convert"):
         costs.of(Candidate(PHONE, "int8"), "instructions")
@@ -97,6 +98,22 @@ def test_a_model_is_converted_once_and_one_that_cannot_be_is_told_of(
         changed = Candidate(PHONE, "int8-channels", cost=cost, activation="hard-swish")
         assert costs.of(changed, "instructions") is None
     assert len(asked) == 2
+
+
+def test_a_file_with_an_island_costs_what_its_own_operators_do(tmp_path: Path) -> None:
+    file = two_parts(tmp_path / "two.tflite", channels=64)
+    x = np.zeros((8, 4, 4, 3), np.float32)
+    subject = open_subject(str(file), x, [PHONE], budget=Budget())
+    routes = [route.name for route in subject.profile(PHONE).offered if not route.dense]
+    assert "float32-channels" in routes
+    assert "int8-channels" not in routes
+    dense, half = expected(
+        subject,
+        Candidate(PHONE, "float32"),
+        Candidate(PHONE, "float32-channels", cost=0.5),
+        unit="instructions",
+    )
+    assert half == dense / 2
 
 
 @pytest.mark.slow

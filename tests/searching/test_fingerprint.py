@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,10 @@ import keras
 import numpy as np
 import pytest
 
+from edgeprune.core import digest
 from edgeprune.core.data import Data
+from edgeprune.core.errors import DataError
+from edgeprune.core.sources.function import load_code
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.profiles.profile import load_profile
 from edgeprune.pruning.training.schedule import ConstantSparsity
@@ -29,6 +33,19 @@ def network(rate: float = 1e-3, loss: str = "mse") -> Any:
     model = keras.Sequential([keras.Input((6,), name="x"), keras.layers.Dense(3, name="dense")])
     model.compile(keras.optimizers.Adam(rate), loss)
     return model
+
+
+def test_a_function_is_known_by_the_file_that_it_is_in(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def score(y, outputs):\n    return 1.0\n")
+    before = fingerprint.of_function(load_code(str(path), DataError).score)
+    assert before == digest.of_file(path)
+    path.write_text("def score(y, outputs):\n    return 2.0\n")
+    assert fingerprint.of_function(load_code(str(path), DataError).score) != before
+
+
+def test_a_called_object_has_no_code_that_can_be_read() -> None:
+    assert fingerprint.of_function(functools.partial(max, 1)) is None
 
 
 def test_a_model_that_is_saved_again_elsewhere_is_the_same(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.candidate import Candidate, Finished, Stage
 from edgeprune.searching.known import Known
-from edgeprune.searching.refine import ENOUGH, FINALISTS, GAP, front_of
+from edgeprune.searching.refine import CLOSE, ENOUGH, FINALISTS, GAP, front_of
 from edgeprune.searching.rounds import current_round, next_tasks
 from edgeprune.searching.space import CHANNEL_COSTS, FrontKey, Space, candidates
 from tests.support.pretended_search import (
@@ -180,6 +180,7 @@ def test_levels_above_a_cheap_file_that_hardly_loses_are_tried_though_the_next_o
     assert levels[0] == 1.0
     assert levels[-1] == LUCKY
     assert len(levels) > 3
+    assert levels[0] / levels[1] <= CLOSE**2
     assert all(above / below <= ENOUGH for above, below in pairwise(levels))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.core.errors import InputError
+from edgeprune.core.errors import DataError, InputError, ProfileError
 from edgeprune.core.progress import Progress
 from edgeprune.core.work_note import CRASH
+from edgeprune.profiles.folder import profile_folder
+from edgeprune.pruning.training.settings import Training
 from edgeprune.searching import search
 from edgeprune.searching.asked import Asked
 from edgeprune.searching.budget import Budget
@@ -97,6 +100,55 @@ def test_a_search_that_is_over_is_found_again_and_another_one_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pretended")
+def test_a_search_is_not_gone_on_with_by_a_metric_whose_code_has_changed(
+    model: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def score(y, outputs):\n    return float(len(y))\n")
+    run(model, tmp_path / "out", metric=f"{path}:score")
+    path.write_text("def score(y, outputs):\n    return 2.0 * len(y)\n")
+    with pytest.raises(InputError, match="another search. Expected the same options"):
+        run(model, tmp_path / "out", metric=f"{path}:score")
+
+
+def test_a_metric_that_tells_nothing_is_said_before_anything_is_written(
+    model: Any, tmp_path: Path
+) -> None:
+    search = replace(asked(model, metric=lambda *_: float("nan")), devices=["edge-tpu"])
+    with pytest.raises(DataError, match="one finite number. Received: nan"):
+        run_search(search, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_there_is_not_is_said_before_any_work(model: Any, tmp_path: Path) -> None:
+    training = Training(epochs=1, loss="nope")
+    data = (X, np.argmax(X, axis=1))
+    search = replace(asked(model, data=data, epochs=1, training=training), devices=["edge-tpu"])
+    with pytest.raises(InputError, match="nope"):
+        run_search(search, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_storage_that_is_away_leaves_no_folder(model: Any, tmp_path: Path) -> None:
+    away = asked(model, storage="postgresql://me:secret@127.0.0.1:9/search")
+    with pytest.raises(InputError, match="on 127.0.0.1:9: expected a storage") as caught:
+        run_search(away, tmp_path / "out")
+    assert "secret" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_devices_of_one_name_are_refused_where_they_differ(model: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    text = (profile_folder() / "edge-tpu.toml").read_text(encoding="utf-8")
+    own.write_text(text.replace('device = "', 'device = "another '), encoding="utf-8")
+    search = replace(asked(model), devices=["edge-tpu", own])
+    with pytest.raises(ProfileError, match="called 'edge-tpu' and differ. Change `name`"):
+        run_search(search, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
 def test_an_interrupted_search_keeps_what_is_finished_and_ends_with_the_same_front(
     pretended: Pretended, model: Any, tmp_path: Path
 ) -> None:
@@ -174,6 +226,7 @@ def test_there_has_to_be_a_search_to_resume(model: Any, tmp_path: Path) -> None:
         ({"budget": Budget(max_bytes=0)}, "`max_bytes` is a number of at least 1"),
         ({"trials": 0}, "`trials` is a number of at least 1"),
         ({"minimize": True}, "`minimize` is of a metric"),
+        ({"training": Training(epochs=4)}, "give `epochs`, which are 0"),
         ({"devices": []}, "at least one device"),
     ],
 )

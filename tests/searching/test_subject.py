@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgeprune.core.errors import DataError, InputError, ProfileError
+from edgeprune.core.errors import DataError, InputError, ProfileError, QualityWarning
 from edgeprune.searching.budget import Budget
 from edgeprune.searching.subject import Subject, open_subject
 
@@ -54,6 +55,40 @@ def test_a_fifth_of_labelled_data_judges_and_is_not_pruned_by(model: Any) -> Non
     found = opened(model, (X_TEST, Y_TEST))
     assert size(found.selecting) + size(found.reporting) == 16
     assert len(found.samples) == 64
+    assert found.held_out
+    assert not opened(model, TESTED).held_out
+
+
+@pytest.mark.parametrize("y", [Y_TEST[:, None], np.eye(3)[Y_TEST]], ids=["column", "one-hot"])
+def test_labels_are_taken_as_losses_of_keras_take_them(model: Any, y: Any) -> None:
+    found = opened(model, {**TESTED, "y_test": y})
+    assert size(found.selecting) + size(found.reporting) == 80
+
+
+@pytest.mark.parametrize(
+    ("y", "received"),
+    [
+        (np.array(["cat", "dog"] * 40), "[80] <U3"),
+        (Y_TEST + 0.5, "[80] float64 that are not all whole numbers"),
+        (np.where(Y_TEST == 1, np.nan, Y_TEST), "[80] float64 that are not all whole numbers"),
+        (np.ones((80, 4)), "[80, 4] float64"),
+    ],
+    ids=["words", "halves", "NaN", "other"],
+)
+def test_labels_that_are_no_classes_are_refused(model: Any, y: Any, received: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"[n, classes]. Received: {received}.")):
+        opened(model, {**TESTED, "y_test": y})
+
+
+def test_a_dense_model_that_is_at_chance_is_warned_of(model: Any) -> None:
+    with pytest.warns(QualityWarning, match="check --scale"):
+        opened(model, TESTED)
+
+
+def test_files_are_calibrated_as_export_does_it_however_few_samples_prune(model: Any) -> None:
+    found = opened(model, TESTED, samples=10)
+    assert len(found.samples) == 10
+    assert np.array_equal(found.calibration.x[0], X)
 
 
 def test_data_without_labels_prunes_whole_where_no_accuracy_is_asked_for(model: Any) -> None:

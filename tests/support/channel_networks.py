@@ -144,6 +144,20 @@ def _joined(take: Callable[[Any], list[Any]]) -> Callable[[], Any]:
     return make
 
 
+def _attention() -> Any:
+    """Attention of four heads by operations, as in a lifted file; values may lose channels."""
+    rows = keras.Input((12, 8))
+
+    def heads(name: str) -> Any:
+        split = L.Reshape((12, 4, 8))(L.Dense(32, name=name)(rows))
+        return keras.ops.transpose(split, (0, 2, 1, 3))
+
+    keys = keras.ops.transpose(heads("keys"), (0, 1, 3, 2))
+    weights = L.Softmax()(keras.ops.matmul(heads("queries"), keys))
+    made = keras.ops.transpose(keras.ops.matmul(weights, heads("values")), (0, 2, 1, 3))
+    return keras.Model(rows, L.Dense(4, name="last")(L.Reshape((12, 32))(made)))
+
+
 def _with_constants() -> Any:
     """What a .tflite file holds beside kernels: numbers per channel, channels of constants."""
     image = _image()
@@ -226,6 +240,12 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "stack": _joined(
         lambda x: keras.ops.unstack(keras.ops.stack([x, L.ReLU()(x)], axis=1), axis=1)
     ),
+    "rounded": _joined(
+        lambda x: [
+            x + keras.ops.stop_gradient(keras.ops.round(x * 8) / 8 - x),
+            keras.ops.where(x > 0.1, keras.ops.floor(x), keras.ops.arctan2(x, keras.ops.cos(x))),
+        ]
+    ),
     "tile": _joined(lambda x: [keras.ops.tile(x, (1, 2, 1, 3))]),
     "pad": _joined(lambda x: [keras.ops.pad(x, ((0, 0), (1, 2), (0, 0), (3, 2)))]),
     "mirror positions": _joined(
@@ -236,6 +256,12 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     ),
     "depth to space": _joined(lambda x: [keras.ops.depth_to_space(x, 2)]),
     "space to depth": _joined(lambda x: [keras.ops.space_to_depth(x, 2)]),
+    "rows as samples": _chain(
+        lambda: lambda x: keras.ops.reshape(x, (-1, 16)),
+        lambda: L.Dense(24, activation="relu", name="rows"),
+        lambda: lambda x: keras.ops.reshape(x, (-1, 8, 8, 24)),
+    ),
+    "attention": _attention,
     "mixer": _mixer,
     "shared": _shared,
     "nested": _nested,

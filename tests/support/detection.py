@@ -10,6 +10,7 @@ from flatbuffers import flexbuffers
 
 from tests.support.islands import pointwise
 from tests.support.lift_cases import ints
+from tests.support.quantized_networks import QuantizedNet
 from tests.support.tflite_builder import Net
 
 BOXES, CLASSES = 16, 2
@@ -24,6 +25,32 @@ def detector(path: Path) -> Path:
     scores = _flat(net, pointwise(net, features, "classes", CLASSES + 1), CLASSES + 1)
     likely = net.tensor("likely", (1, BOXES, CLASSES + 1))
     net.operator("LOGISTIC", [scores], [likely])
+    return net.save(path, [x], _processed(net, boxes, likely))
+
+
+def quantized_detector(path: Path) -> Path:
+    """The same detections of uint8 features; what comes out is real."""
+    net = QuantizedNet("uint8")
+    x = net.activation("x", 1, 4, 4, 3, low=-1, high=1)
+    features = _convolved(net, x, "features", 24, activation=1)
+    boxes = _flat(net, _convolved(net, features, "boxes", 4), 4)
+    scores = _flat(net, _convolved(net, features, "classes", CLASSES + 1), CLASSES + 1)
+    likely = net.tensor("likely", (1, BOXES, CLASSES + 1), "uint8", scales=[1 / 256])
+    net.operator("LOGISTIC", [scores], [likely])
+    return net.save(path, [x], _processed(net, boxes, likely))
+
+
+def _convolved(net: QuantizedNet, x: int, name: str, outputs: int, *, activation: int = 0) -> int:
+    options = schema.Conv2DOptionsT(
+        padding=1, strideH=1, strideW=1, fusedActivationFunction=activation
+    )
+    options.dilationHFactor = options.dilationWFactor = 1
+    made = net.activation(name, 1, 4, 4, outputs, low=-4, high=4)
+    inputs = int(net.graph.tensors[x].shape[-1])
+    return net.layer("CONV_2D", x, net.weight(f"{name}/w", outputs, 1, 1, inputs), made, options)
+
+
+def _processed(net: Net, boxes: int, likely: int) -> list[int]:
     shapes = {"places": (1, 4, 4), "kinds": (1, 4), "sureness": (1, 4), "number": (1,)}
     made = [net.tensor(name, shape) for name, shape in shapes.items()]
     net.operator(
@@ -34,7 +61,7 @@ def detector(path: Path) -> Path:
     )
     options = np.frombuffer(flexbuffers.Dumps(_OPTIONS), np.uint8)
     net.graph.operators[-1].customOptions = options
-    return net.save(path, [x], made)
+    return made
 
 
 _OPTIONS = {
@@ -51,8 +78,10 @@ _OPTIONS = {
 
 
 def _flat(net: Net, x: int, channels: int) -> int:
-    """A map as rows of its pixels."""
+    """A map as rows of its pixels, in the steps of the map."""
     made = net.tensor(f"flat/{channels}", (1, BOXES, channels))
+    source, flat = (net.graph.tensors[index] for index in (x, made))
+    flat.type, flat.quantization = source.type, source.quantization
     shape = net.constant(f"shape/{channels}", ints(1, BOXES, channels))
     net.operator("RESHAPE", [x, shape], [made], 1, schema.ReshapeOptionsT())
     return made

@@ -25,11 +25,16 @@ def pointwise(net: Net, x: int, name: str, outputs: int, *, activation: int = 0)
     return made
 
 
-def normalized(net: Net, x: int, name: str) -> int:
-    """LOCAL_RESPONSE_NORMALIZATION, for which Keras has no counterpart."""
+LENGTHS = (4, 3, 2, 1)
+"""How many pixels of each row `turned` takes."""
+
+
+def turned(net: Net, x: int, name: str) -> int:
+    """REVERSE_SEQUENCE of the first pixels of each row, for which Keras has no counterpart."""
     made = net.tensor(name, net.graph.tensors[x].shape.tolist())
-    options = schema.LocalResponseNormalizationOptionsT(radius=1, bias=1.0, alpha=0.5, beta=0.5)
-    net.operator("LOCAL_RESPONSE_NORMALIZATION", [x], [made], 1, options)
+    options = schema.ReverseSequenceOptionsT(seqDim=2, batchDim=1)
+    lengths = net.constant(f"{name}/lengths", ints(*LENGTHS))
+    net.operator("REVERSE_SEQUENCE", [x, lengths], [made], 1, options)
     return made
 
 
@@ -46,7 +51,7 @@ def two_parts(path: Path, *, channels: int = 16) -> Path:
     net = Net()
     x = net.tensor("x", (1, 4, 4, 3))
     before = pointwise(net, pointwise(net, x, "first", channels), "second", channels)
-    between = normalized(net, before, "between")
+    between = turned(net, before, "between")
     after = pointwise(net, pointwise(net, between, "third", channels), "fourth", 5)
     return net.save(path, [x], [mean_of(net, after, "scores")])
 
@@ -55,7 +60,7 @@ def all_outside(path: Path) -> Path:
     """An island, and no weights beside it."""
     net = Net()
     x = net.tensor("x", (1, 4, 4, 3))
-    return net.save(path, [x], [mean_of(net, normalized(net, x, "alone"), "scores")])
+    return net.save(path, [x], [mean_of(net, turned(net, x, "alone"), "scores")])
 
 
 def remembering(path: Path) -> Path:
@@ -108,11 +113,40 @@ def branching(path: Path) -> Path:
     return net.save(path, [x], [made])
 
 
+def looping(path: Path, *, op: str, below: float) -> Path:
+    """A convolution, then op(x, x) or op(x) while the mean of x is below a number; then another.
+
+    MINIMUM gives x again, so that it never ends; LOG ends with NaN.
+    """
+    net = Net()
+    x, looped = net.tensor("x", (1, 2, 2, 4)), net.tensor("looped", (1, 2, 2, 4))
+    options = schema.WhileOptionsT(condSubgraphIndex=1, bodySubgraphIndex=2)
+    net.operator("WHILE", [pointwise(net, x, "first", 4)], [looped], 1, options)
+    made = pointwise(net, pointwise(net, looped, "second", 16), "third", 3)
+    _condition(net, below)
+    _branch(net, op)
+    return net.save(path, [x], [made])
+
+
+def _condition(net: Net, below: float) -> None:
+    main, net.graph = net.graph, schema.SubGraphT(tensors=[], operators=[], name=b"condition")
+    given, level = net.tensor("given", (1, 2, 2, 4)), net.tensor("level", ())
+    lower = net.tensor("lower", (), "bool")
+    limit = net.constant("limit", np.array(below, np.float32))
+    axes = net.constant("axes", ints(0, 1, 2, 3))
+    net.operator("MEAN", [given, axes], [level], 1, schema.ReducerOptionsT())
+    net.operator("LESS", [level, limit], [lower], 1, schema.LessOptionsT())
+    net.graph.inputs, net.graph.outputs = ints(given), ints(lower)
+    net.model.subgraphs.append(net.graph)
+    net.graph = main
+
+
 def _branch(net: Net, op: str) -> None:
     main, net.graph = net.graph, schema.SubGraphT(tensors=[], operators=[], name=op.encode())
     given, made = net.tensor("given", (1, 2, 2, 4)), net.tensor("made", (1, 2, 2, 4))
-    options = schema.AddOptionsT() if op == "ADD" else schema.MulOptionsT()
-    net.operator(op, [given, given], [made], 1, options)
+    kinds = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT}
+    options = kinds.get(op, schema.MaximumMinimumOptionsT)() if op != "LOG" else None
+    net.operator(op, [given] if op == "LOG" else [given, given], [made], 1, options)
     net.graph.inputs, net.graph.outputs = ints(given), ints(made)
     net.model.subgraphs.append(net.graph)
     net.graph = main

@@ -36,6 +36,7 @@ from edgeprune.tflite.storage_plan import EncodingRules
 from edgeprune.tflite.store_sparsely import encode_file
 from tests.support.gate_networks import FAMILY, ask_for_halves, save_sparse
 from tests.support.profiles import profile_on_core
+from tests.support.states import run_alone_and_in_a_row, run_stream
 from tests.support.tflite_builder import dense_net, prune
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
@@ -163,6 +164,13 @@ def test_a_runtime_that_skips_zeros_with_fp16_only_warns_of_other_cores(
 @pytest.mark.usefixtures("emulator")
 class TestEmulated:
     """What needs the emulator: it is set up once, and every guest takes two seconds to start."""
+
+    def test_samples_follow_each_other_in_a_stream_and_nowhere_else(self, tmp_path: Path) -> None:
+        def run(graph: tflite_file.Graph, x: list[Any]) -> Any:
+            return ARM64_EMULATED.run(graph, x, "LiteRT").outputs[0]
+
+        np.testing.assert_allclose(*run_alone_and_in_a_row(run, tmp_path), rtol=1e-6)
+        np.testing.assert_allclose(*run_stream(run, tmp_path), atol=0.16)
 
     @pytest.mark.parametrize("runtime", RUNTIMES)
     def test_half_precision_breaks_a_sparse_network_and_encode_drops_it(

@@ -7,7 +7,9 @@ from typing import get_args
 import numpy as np
 
 from edgeprune.inspection.validate_file import validate
-from edgeprune.targets.checks import Check, CheckKind, Verdict
+from edgeprune.targets.checks import Check, CheckKind, Verdict, numerics
+from edgeprune.tflite.format.file import read
+from tests.support.detection import detector, quantized_detector
 from tests.support.tiny_tflite import fully_connected
 
 RAN = Check("runs (LiteRT 2.3.0)", True, "runs", "runs", "4 inferences ended well", kind="runs")
@@ -36,3 +38,8 @@ def test_every_check_of_a_verdict_says_its_kind(tmp_path: Path) -> None:
         "outputs": "outputs",
     }.items() <= (kinds.items())
     assert kinds["static shapes"] == "shapes"
+
+
+def test_a_quantized_network_is_in_int8_where_its_detections_are_real(tmp_path: Path) -> None:
+    assert numerics(read(quantized_detector(tmp_path / "int8.tflite"))) == "int8"
+    assert numerics(read(detector(tmp_path / "float.tflite"))) == "float32"

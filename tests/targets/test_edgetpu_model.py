@@ -270,7 +270,7 @@ def test_a_file_that_is_compiled_already_is_refused(tmp_path: Path) -> None:
     graph = lone_operator(
         tmp_path / "c.tflite", "CUSTOM", [(1, 4)], (1, 4), custom_code=b"edgetpu-custom-op"
     )
-    with pytest.raises(TfliteError, match="Give the file that was compiled"):
+    with pytest.raises(TfliteError, match="Give the file that edgetpu_compiler was given"):
         measure([graph.path], PROFILE)
     assert "compiled already" in _checks(graph)["operators on the Edge TPU"].message
 

@@ -5,11 +5,12 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeprune.core.errors import TfliteError
+from edgeprune.core.errors import DataError, TfliteError
 from edgeprune.inspection.validate_file import validate
 from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.child import WORKER, WorkerError, run_worker
@@ -19,6 +20,8 @@ from edgeprune.targets.measuring import measure
 from edgeprune.targets.timing import PROCESSES, ROUNDS
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.runtimes import RUNTIMES
+from tests.support.states import run_alone_and_in_a_row, run_stream
+from tests.support.tflite_builder import Net
 from tests.support.tiny_tflite import fully_connected
 
 WEIGHTS = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
@@ -41,6 +44,15 @@ def test_a_runtime_computes_what_numpy_computes(
     reply = HOST.run(graph, [x], runtime, delegates=delegates)
     np.testing.assert_allclose(reply.outputs[0], x @ WEIGHTS.T, rtol=1e-5, atol=1e-5)
     assert reply.facts["runtime"].startswith(runtime)
+
+
+@pytest.mark.slow
+def test_samples_follow_each_other_in_a_stream_and_nowhere_else(tmp_path: Path) -> None:
+    def run(graph: tflite_file.Graph, x: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        return HOST.run(graph, x, "LiteRT").outputs[0]
+
+    np.testing.assert_array_equal(*run_alone_and_in_a_row(run, tmp_path))
+    np.testing.assert_allclose(*run_stream(run, tmp_path), atol=0.16)
 
 
 def test_an_operator_that_a_runtime_lacks_is_its_own_message(tmp_path: Path) -> None:
@@ -163,6 +175,15 @@ def test_the_worker_needs_nothing_of_edgeprune(tmp_path: Path) -> None:
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     with np.load(tmp_path / "out.npz") as outputs:
         np.testing.assert_allclose(outputs["out0"], np.tile(WEIGHTS.sum(1), (2, 1)), rtol=1e-5)
+
+
+def test_a_file_without_inputs_is_refused_in_words(tmp_path: Path) -> None:
+    net = Net()
+    constant = net.constant("x", np.ones((1, 4), np.float32))
+    y = net.tensor("y", (1, 4))
+    net.operator("RELU", [constant], [y])
+    with pytest.raises(DataError, match=r"m\.tflite: expected a file with an input"):
+        validate(net.save(tmp_path / "m.tflite", [], [y]), "xnnpack-x86")
 
 
 def test_generated_inputs_are_the_same_every_time(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_a_latency_prints_with_unit_source_rounds_and_spread() -> None:
     )
 
 
+def test_what_takes_microseconds_is_not_printed_as_nothing() -> None:
+    quick = measured(latency_ms=Latency(0.000461, 0.0102, (0.00042, 0.00051), 100))
+    check_printed(quick, "0.000461", "0.000420 to 0.000510", "0.010200")
+    counted = measured("arm64-emulated", simulated=True, instructions=4_735)
+    check_printed(counted, "M instructions", "0.004735")
+
+
 def test_an_average_alone_prints_as_such() -> None:
     check_printed(
         measured("adb", latency_ms=Latency(None, None, None, 50, mean=2.05)),

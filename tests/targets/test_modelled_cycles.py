@@ -262,17 +262,17 @@ def test_modelled_cycles_have_a_table_of_their_own_below_the_counts() -> None:
     assert table == modelled_grid(found)
     assert "modelled cycles of one inference" in table.title
     assert [[str(cell) for cell in row] for row in table.rows] == [
-        ["dense", "neoverse-n1", "5.000", "99.0%", "0.000", "0.000", "0.000", "-"],
-        ["dense", "cortex-a55", "9.000", "98.5%", "0.000", "0.000", "0.000", "-"],
+        ["dense", "neoverse-n1", "5.000", "99.0%", "0.000030", "0.000020", "0.000010", "-"],
+        ["dense", "cortex-a55", "9.000", "98.5%", "0.000030", "0.000020", "0.000010", "-"],
         *(
             [
                 "pruned",
                 core,
                 cycles,
                 share,
-                "0.000",
-                "0.000",
-                "0.000",
+                "0.000030",
+                "0.000020",
+                "0.000010",
                 f"{gain}x by modelled cycles",
             ]
             for core, cycles, share, gain in (

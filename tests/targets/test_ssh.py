@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from edgeprune.targets.ssh.failure import explain_failure
 from edgeprune.tflite.format import file as tflite_file
 from tests.support.runtimes import RUNTIMES
 from tests.support.ssh_server import Server, ssh_server
+from tests.support.states import run_alone_and_in_a_row, run_stream
 from tests.support.tiny_tflite import fully_connected
 from tests.targets.test_host import stand_in
 
@@ -354,6 +356,19 @@ def test_every_runtime_of_a_board_computes_what_numpy_computes(model: Path, runt
         reply = session.run({**job, "models": models}, [[x]])
     np.testing.assert_allclose(reply.outputs[0], x @ WEIGHTS.T, rtol=1e-4, atol=1e-4)
     assert reply.facts["runtime"].startswith(f"{runtime} 2.")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("board")
+def test_samples_follow_each_other_on_a_board_in_a_stream_and_nowhere_else(tmp_path: Path) -> None:
+    job = {"kind": "run", "runtime": "LiteRT", "threads": 1, "delegates": True}
+    with Session(Address.parse("board"), sys.executable) as session:
+
+        def run(graph: tflite_file.Graph, x: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+            return session.run({**job, "models": [worker_model(graph)]}, [x]).outputs[0]
+
+        np.testing.assert_array_equal(*run_alone_and_in_a_row(run, tmp_path))
+        np.testing.assert_allclose(*run_stream(run, tmp_path), atol=0.16)
 
 
 def test_a_connection_that_falls_silent_ends_the_board_side(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from tests.support.gate_networks import save_sparse
 from tests.support.profiles import changed_profile
 from tests.support.runtimes import RUNTIMES
 from tests.support.small_nets import chain, two_of_four
+from tests.support.states import run_alone_and_in_a_row, run_stream
 from tests.support.tflite_builder import Net, convolution_net, dense_net, prune
 from tests.tflite.test_store_sparsely import DIRECT
 
@@ -78,6 +79,15 @@ def test_it_computes_what_tflite_computes(kind: str, tmp_path: Path) -> None:
     assert found.outputs[0].shape == right.outputs[0].shape
     assert np.ptp(right.outputs[0]) > 10 * step
     np.testing.assert_allclose(found.outputs[0], right.outputs[0], rtol=1e-5, atol=1.01 * step)
+
+
+@pytest.mark.slow
+def test_samples_follow_each_other_in_a_stream_and_nowhere_else(tmp_path: Path) -> None:
+    def run(graph: tflite_file.Graph, x: list[Any]) -> Any:
+        return TFLM.run(graph, x).outputs[0]
+
+    np.testing.assert_array_equal(*run_alone_and_in_a_row(run, tmp_path))
+    np.testing.assert_allclose(*run_stream(run, tmp_path), atol=0.16)
 
 
 def test_inputs_and_outputs_are_in_the_order_of_the_signature(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.rewrites.edit import Edit
 
-_BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
 """Place of the bias among the inputs of each operator that has one."""
+DATA_AT = {"TRANSPOSE_CONV": 2}
+"""Where operators read what they multiply their kernel with, if not first."""
 ROUNDED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
 """Operators whose weights are rounded by what they give."""
 _KIND = schema.ActivationFunctionType
@@ -48,10 +50,10 @@ class Layer:
     kept: Tensor | None
     """The float weights in their place."""
 
-    @property
-    def positions(self) -> int:
-        """How many positions its output has per sample."""
-        return max(1, math.prod(self.output.shape[:-1]))
+
+def positions_of(output: Tensor) -> int:
+    """How many positions the output of a layer has per sample."""
+    return max(1, math.prod(output.shape[:-1]))
 
 
 def find_layers(draft: Draft, floating: Graph) -> tuple[Layer, ...]:
@@ -67,7 +69,7 @@ def _layers(
     edit: Edit, floating: Graph, known: dict[tuple[str, tuple[int, ...]], Operator]
 ) -> Iterator[Layer]:
     for operator in edit.main.operators:
-        place = _BIAS.get(operator.op, len(operator.inputs))
+        place = BIAS.get(operator.op, len(operator.inputs))
         if place >= len(operator.inputs) or operator.inputs[place] < 0:
             continue
         bias, output = (edit.main.tensors[i] for i in (operator.inputs[place], operator.outputs[0]))
@@ -100,7 +102,7 @@ def with_own_biases(draft: Draft, floating: Graph) -> Draft:
     """Gives every layer a bias of its own: converters join equal ones, and leave out zeros."""
     edit, tensors = Edit(draft), draft.model.subgraphs[0].tensors
     for layer in find_layers(draft, floating):
-        place, stored = _BIAS[layer.operator.op], layer.bias.values()
+        place, stored = BIAS[layer.operator.op], layer.bias.values()
         if stored is None or edit.own(layer.operator, place) is not None:
             continue
         added = edit.constant(f"{layer.bias.name}/own", stored)

@@ -15,12 +15,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from edgeprune.conversion.int8.layers import Layer, find_layers
+from edgeprune.conversion.int8.layers import Layer, find_layers, positions_of
 from edgeprune.conversion.int8.patches import as_matrix, from_matrix, patches
 from edgeprune.conversion.int8.rounding import Grid, best_scales, products, round_weights
 from edgeprune.conversion.int8.segments import Stream, real, stored
 from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.draft import Draft, raw_bytes
+from edgeprune.tflite.format.graph import Operator, Tensor
 from edgeprune.tflite.format.signature import input_ports
 
 _LEAST_OPEN = 0.1
@@ -31,7 +32,7 @@ _FEWEST_ROWS = 8
 """Samples that a mean is taken over at least; positions of one image resemble each other."""
 _PATCHES = {"CONV_2D": 8192, "DEPTHWISE_CONV_2D": 2048, "FULLY_CONNECTED": 8192}
 """Positions that weights are rounded by, over all samples; few inputs per output need fewer."""
-_MOST_INPUTS = 2304
+MOST_INPUTS = 2304
 """Layers with more inputs per output are rounded to nearest, since their sums take minutes."""
 _STEADY = 0.02
 """See `products`."""
@@ -107,7 +108,7 @@ def _float_sums(stream: Stream, layer: Layer) -> Array:
 
 def _mean_rows(layer: Layer, count: int) -> int:
     """How many samples a layer's mean takes: fewer where each has many positions."""
-    return min(count, max(_FEWEST_ROWS, math.ceil(_POSITIONS / layer.positions)))
+    return min(count, max(_FEWEST_ROWS, math.ceil(_POSITIONS / positions_of(layer.output))))
 
 
 def refine_all(drafts: Mapping[bool, Draft], floating: Draft, samples: Mapping[str, Array]) -> None:
@@ -145,21 +146,32 @@ def _round(stream: Stream, layer: Layer) -> None:
     if layer.weights is None or floats is None:
         return
     matrix = as_matrix(layer.operator.op, floats).astype(np.float64)
-    if matrix.shape[1] > _MOST_INPUTS:
+    if matrix.shape[1] > MOST_INPUTS:
         return
-    values = stream.real(layer.operator.inputs[0])
-    rows = patches(layer.operator, layer.weights, values, _positions(layer, stream.count))
-    sums = products(rows, steady=_STEADY)
+    sums = input_products(stream, layer.operator, layer.weights)
     scales = best_scales(sums, matrix, shared=layer.weights.scales.size == 1)
     write_weights(stream.draft, layer, round_weights(sums, matrix, scales))
 
 
-def _positions(layer: Layer, count: int) -> Array:
+def input_products(stream: Stream, operator: Operator, weights: Tensor) -> Array:
+    """Sums of products of what a layer reads, see `products`.
+
+    Args:
+      stream: stands before the layer.
+      operator: one of `ROUNDED`, not grouped.
+      weights: its weights.
+    """
+    values = stream.real(operator.inputs[0])
+    positions = _positions(operator, stream.main.tensors[operator.outputs[0]], stream.count)
+    return products(patches(operator, weights, values, positions), steady=_STEADY)
+
+
+def _positions(operator: Operator, output: Tensor, count: int) -> Array:
     """`[samples, positions]`: where the inputs of a layer are taken."""
-    each = min(layer.positions, math.ceil(_PATCHES[layer.operator.op] / count))
-    generator = np.random.default_rng(layer.operator.index)
-    chosen = [generator.choice(layer.positions, each, replace=False) for _ in range(count)]
-    return np.stack(chosen)
+    there = positions_of(output)
+    each = min(there, math.ceil(_PATCHES[operator.op] / count))
+    generator = np.random.default_rng(operator.index)
+    return np.stack([generator.choice(there, each, replace=False) for _ in range(count)])
 
 
 def write_weights(draft: Draft, layer: Layer, grid: Grid) -> None:
@@ -171,7 +183,7 @@ def write_weights(draft: Draft, layer: Layer, grid: Grid) -> None:
     given = draft.graph.tensors[layer.operator.inputs[0]]
     scales = grid.scales[: weights.scales.size]
     steps = (given.scales * scales).astype(np.float32)
-    matrix = from_matrix(layer.operator.op, grid.stored, weights.shape)
+    matrix = from_matrix(layer.operator.op, grid.stored.astype(np.int8), weights.shape)
     buffers[weights.buffer].data = raw_bytes(matrix)
     tensors[weights.index].quantization.scale = scales
     tensors[bias.index].quantization.scale = steps

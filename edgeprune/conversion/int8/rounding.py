@@ -17,6 +17,7 @@ from edgeprune.core.arrays import Array
 
 LARGEST = 127
 """int8 weights are symmetric: -127 to 127."""
+SYMMETRIC = (-LARGEST, LARGEST)
 _SHRUNK = (1.0, 0.97, 0.94, 0.9, 0.86, 0.82)
 """Scales that are tried, in parts of the one that reaches the largest weight."""
 _MEAN = 0.3
@@ -31,7 +32,7 @@ class Grid:
     """Weights on the int8 grid: `stored * scales[:, None]` are real values."""
 
     stored: Array
-    """`[outputs, inputs]` of int8."""
+    """`[outputs, inputs]` of whole numbers: steps from the zero point."""
     scales: Array
     """`[outputs]` of float32, all the same where the layer has one scale."""
 
@@ -42,10 +43,13 @@ class Grid:
         return values
 
 
-def nearest(weights: Array, scales: Array) -> Grid:
-    """Rounds every weight by itself; zeros stay zeros."""
+def nearest(weights: Array, scales: Array, limits: tuple[int, int] = SYMMETRIC) -> Grid:
+    """Rounds every weight by itself; zeros stay zeros.
+
+    `limits` are the least and the largest step.
+    """
     steps = np.round(weights / scales[:, None].astype(np.float64))
-    return Grid(np.clip(steps, -LARGEST, LARGEST).astype(np.int8), scales)
+    return Grid(np.clip(steps, *limits).astype(np.int16), scales)
 
 
 def products(rows: Array, *, steady: float = 0.0) -> Array:
@@ -94,14 +98,37 @@ def best_scales(sums: Array, weights: Array, *, shared: bool) -> Array:
     largest = np.abs(weights).max(axis=1)
     largest = np.full_like(largest, largest.max()) if shared else largest
     whole = (np.where(largest > 0, largest, LARGEST) / LARGEST).astype(np.float32)
-    tried = [(whole * np.float32(part)).astype(np.float32) for part in _SHRUNK]
-    errors = np.stack([error_of(sums, nearest(weights, s).real - weights) for s in tried])
+    return best_of(sums, weights, shrunk(whole), shared=shared)
+
+
+def shrunk(whole: Array) -> Array:
+    """`[n, outputs]`: scales that are tried, the largest first, which are `whole`."""
+    return np.stack([(whole * np.float32(part)).astype(np.float32) for part in _SHRUNK])
+
+
+def best_of(
+    sums: Array,
+    weights: Array,
+    tried: Array,
+    *,
+    shared: bool,
+    limits: tuple[int, int] = SYMMETRIC,
+) -> Array:
+    """As `best_scales`, of the scales `tried`, `[n, outputs]`."""
+    errors = np.stack([error_of(sums, nearest(weights, s, limits).real - weights) for s in tried])
     errors = np.broadcast_to(errors.sum(axis=1, keepdims=True), errors.shape) if shared else errors
-    best: Array = np.stack(tried)[np.argmin(errors, axis=0), np.arange(len(whole))]
+    best: Array = tried[np.argmin(errors, axis=0), np.arange(tried.shape[1])]
     return best
 
 
-def round_weights(sums: Array, weights: Array, scales: Array) -> Grid:
+def round_weights(
+    sums: Array,
+    weights: Array,
+    scales: Array,
+    *,
+    limits: tuple[int, int] = SYMMETRIC,
+    kept: Array | None = None,
+) -> Grid:
     """The weights on the grid of `scales` with a small error; never a larger one than the nearest.
 
     Weights that are 0 stay 0, so that a pattern of zeros holds; others may become 0.
@@ -110,21 +137,32 @@ def round_weights(sums: Array, weights: Array, scales: Array) -> Grid:
       sums: see `products`.
       weights: `[outputs, inputs]`, as in the float model.
       scales: `[outputs]`.
+      limits: the least and the largest step from the zero point.
+      kept: `[outputs, inputs]`, the weights that stay at the nearest step; None for the zeros.
     """
-    start = nearest(weights, scales)
+    start = nearest(weights, scales, limits)
+    moving = weights != 0 if kept is None else ~kept & (weights != 0)
     steps = scales[:, None].astype(np.float64)
     now = start.real
     for _ in range(_SWEEPS):
         before = now.copy()
         slope = _times(now - weights, sums)
         for first in range(0, weights.shape[1], _BLOCK):
-            _sweep(sums, weights != 0, now, slope, steps, first)
+            _sweep(sums, moving, now, slope, steps, first, limits)
         if np.array_equal(before, now):
             break
-    return Grid(np.round(now / steps).astype(np.int8), scales)
+    return Grid(np.round(now / steps).astype(np.int16), scales)
 
 
-def _sweep(sums: Array, kept: Array, now: Array, slope: Array, steps: Array, first: int) -> None:
+def _sweep(
+    sums: Array,
+    moving: Array,
+    now: Array,
+    slope: Array,
+    steps: Array,
+    first: int,
+    limits: tuple[int, int],
+) -> None:
     """Moves the weights of one block of inputs, in place, and passes the change on to the slope.
 
     `slope` is half of the derivative of the error by every weight.
@@ -136,8 +174,8 @@ def _sweep(sums: Array, kept: Array, now: Array, slope: Array, steps: Array, fir
         column = first + place
         bend = np.maximum(sums[..., column, column], 1e-30)
         wanted = np.round((now[:, column] - inside[:, place] / bend) / steps[:, 0])
-        wanted = np.clip(wanted, -LARGEST, LARGEST) * steps[:, 0]
-        moved[:, place] = np.where(kept[:, column], wanted - now[:, column], 0)
+        wanted = np.clip(wanted, *limits) * steps[:, 0]
+        moved[:, place] = np.where(moving[:, column], wanted - now[:, column], 0)
         inside += moved[:, place : place + 1] * sums[..., column, first:last]
     now[:, first:last] += moved
     rows = sums[..., first:last, :]

@@ -8,13 +8,13 @@ from typing import Any
 
 from edgeprune.conversion.lift.floating import with_float_weights, write_exposed
 from edgeprune.conversion.lift.lifted import Lifted
-from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.calls import nodes_of
 from edgeprune.targets.child import run_worker
 from edgeprune.targets.host import launcher_of
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.signature import input_ports
+from edgeprune.tflite.streams import is_fresh
 
 RUNTIME = "LiteRT"
 
@@ -46,13 +46,13 @@ def run_exposed(
         "path": str(path),
         "input_tensors": [port.tensor for port in input_ports(lifted.graph)],
         "output_tensors": list(tensors),
+        "fresh": is_fresh(lifted.graph),
     }
     job = {
         "kind": "run",
         "runtime": runtime,
         "threads": 1,
         "delegates": False,
-        "fresh": is_fresh(lifted.graph),
         "models": [model],
     }
     return run_worker(job, [arrays], launcher=launcher_of(runtime)).outputs

@@ -20,6 +20,9 @@ from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft, raw_bytes
 from edgeprune.tflite.format.graph import RESTORING, Graph, Operator, Subgraph, Tensor
 
+_TABLES = {"GATHER": 0, "EMBEDDING_LOOKUP": 1}
+"""Operators that take rows of a table, and at which of their inputs it stands."""
+
 
 def hybrid_weights(graph: Graph) -> tuple[int, ...]:
     """The quantized constants of the main subgraph that operators read beside real values.
@@ -47,10 +50,26 @@ def in_steps(subgraph: Subgraph, operator: Operator) -> bool:
 
 
 def computes_in_steps(graph: Graph) -> bool:
-    """Whether the main subgraph takes or makes quantized values."""
+    """Whether the main subgraph takes or makes quantized values.
+
+    Rows of a quantized table that are turned into floats do not count: nothing computes with them.
+    """
     main = graph.subgraphs[0]
     takes = any(quantized(main.tensors[index]) for index in main.inputs)
-    return takes or any(in_steps(main, operator) for operator in main.operators)
+    return takes or any(
+        in_steps(main, operator) and not _looks_up_floats(main, operator)
+        for operator in main.operators
+    )
+
+
+def _looks_up_floats(main: Subgraph, operator: Operator) -> bool:
+    """Whether an operator takes rows of a constant table, which DEQUANTIZE reads alone."""
+    place = _TABLES.get(operator.op)
+    if place is None or not main.tensors[operator.inputs[place]].constant:
+        return False
+    made = operator.outputs[0]
+    readers = {reader.op for reader, _ in main.readers.get(made, ())}
+    return made not in main.outputs and readers <= {"DEQUANTIZE"}
 
 
 def with_float_weights(draft: Draft) -> Draft:

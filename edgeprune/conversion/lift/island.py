@@ -25,10 +25,11 @@ class IslandError(TfliteError):
     _keras_call_info_injected = True
 
 
-def _not_run(name: str, error: WorkerError) -> IslandError:
+def _not_run(source: str, error: WorkerError) -> IslandError:
     return IslandError(
-        f"{name}: expected operators that the interpreter runs on what reaches them. Received: "
-        f"{error}. Give the model without them, or as a .keras file."
+        f"{source}: expected operators that the interpreter runs on what reaches them. Received: "
+        f"{str(error).rstrip('.')}. See that samples are scaled as the model wants them; else give "
+        "the model without these operators, or as a .keras file."
     )
 
 
@@ -47,7 +48,7 @@ def island_errors() -> Iterator[None]:
         failure = file_server().failure
         if failure is None:
             raise
-        raise _not_run("an island of the file", failure) from error
+        raise failure from error
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -64,6 +65,7 @@ class Island(keras.layers.Layer):
       dtypes: the type of each output in Keras.
       whole: whether shapes are those in Keras too; else the first axis is there once per sample.
       fresh: whether the operators keep a state.
+      source: where they come from, as errors say it.
 
     An island without inputs gives the same for every sample, and is called with any tensor.
     """
@@ -77,6 +79,7 @@ class Island(keras.layers.Layer):
         *,
         whole: bool = False,
         fresh: bool = False,
+        source: str = "an island of the file",
         **more: Any,
     ) -> None:
         super().__init__(autocast=False, **more)
@@ -86,6 +89,7 @@ class Island(keras.layers.Layer):
         self.dtypes = tuple(dtypes)
         self.whole = whole
         self.fresh = fresh
+        self.source = source
         # XLA cannot call the interpreter.
         self.supports_jit = False
 
@@ -99,13 +103,21 @@ class Island(keras.layers.Layer):
         import tensorflow as tf
 
         given = list(x) if isinstance(x, list | tuple) else [x]
-        made = tf.numpy_function(self._run, given, list(self.dtypes), stateful=False)
+        made = tf.numpy_function(self._noted, given, list(self.dtypes), stateful=False)
         # TensorFlow takes a list of one apart, but not in a graph.
         values = made if isinstance(made, list | tuple) else [made]
         for tensor, spec in zip(values, self._specs(), strict=True):
             tensor.set_shape(spec.shape)
         ended = [tf.stop_gradient(tensor) for tensor in values]
         return ended if len(ended) > 1 else ended[0]
+
+    def _noted(self, *arrays: Array) -> list[Array]:
+        """What the operators make; `island_errors` finds why they make nothing."""
+        try:
+            return self._run(*arrays)
+        except IslandError as error:
+            file_server().failure = error
+            raise
 
     def _run(self, *arrays: Array) -> list[Array]:
         samples = 1 if self.whole else self._samples(arrays[0])
@@ -133,7 +145,7 @@ class Island(keras.layers.Layer):
         try:
             return file_server().run(self.content, rows, samples, fresh=self.fresh)
         except WorkerError as error:
-            raise _not_run(self.name, error) from error
+            raise _not_run(self.source, error) from error
 
     def _in_keras(self, made: Array, number: int) -> Array:
         """An output `[samples, ...]` as Keras has it.
@@ -144,7 +156,7 @@ class Island(keras.layers.Layer):
         shape = self.output_shapes[number]
         if made.shape[1:] != shape:
             raise IslandError(
-                f"{self.name}: expected an output {list(shape)}, as the file says. Received: "
+                f"{self.source}: expected an output {list(shape)}, as the file says. Received: "
                 f"{list(made.shape[1:])}. Convert the model with fixed sizes."
             )
         joined = made.reshape(shape if self.whole else (-1, *shape[1:]))
@@ -170,6 +182,7 @@ class Island(keras.layers.Layer):
             "dtypes": list(self.dtypes),
             "whole": self.whole,
             "fresh": self.fresh,
+            "source": self.source,
         }
         return {**super().get_config(), **own}
 

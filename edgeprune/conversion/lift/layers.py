@@ -192,6 +192,9 @@ class Past(keras.layers.Layer):
       shape: of the constant, `[length, ...]`.
     """
 
+    joins_samples = True
+    """What `keras_model.interface` asks: samples that are run apart would not find each other."""
+
     def __init__(self, shape: Sequence[int], **more: Any) -> None:
         super().__init__(**more)
         self.shape = tuple(shape)

@@ -24,7 +24,8 @@ class Weights:
     kernel: int
     bias: int | None
     kind: str
-    """Class of the Keras layer: Conv2D, DepthwiseConv2D, Conv2DTranspose, Dense or Embedding."""
+    """Class of the Keras layer: Conv2D, DepthwiseConv2D, Conv2DTranspose, Conv3D, Dense or
+    Embedding."""
     transposed: bool = False
     """Whether a Dense kernel is stored `[in, out]`, as BATCH_MATMUL does, not `[out, in]`."""
 

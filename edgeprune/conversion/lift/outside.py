@@ -98,8 +98,9 @@ class Outside:
     def why_not(self, index: int) -> str:
         """Why a pending tensor cannot be handed to Keras; empty if it can."""
         tensor = self._main.tensors[index]
-        if any(size < 0 for size in tensor.shape_signature[1:]):
-            return f"its sizes {list(tensor.shape_signature)} are set at run time"
+        signed = tensor.shape_signature
+        if any(size < 0 for size in signed[1:]) or (signed[:1] == (-1,) and tensor.shape[0] != 1):
+            return f"its sizes {list(signed)} are set at run time"
         if tensor.dtype.startswith("complex"):
             return f"it holds {tensor.dtype}"
         if not 0 < math.prod(tensor.shape) <= MOST_VALUES:
@@ -126,6 +127,7 @@ class Outside:
             [type_of(self._main.tensors[each]) for each in given],
             whole=self._building.whole,
             fresh=self._keeps_state(cone),
+            source=self._source(operators),
             name=name,
         )
         obstacles = [self._obstacle(each, self._reasons[each]) for each in operators]
@@ -133,6 +135,13 @@ class Outside:
         self._made.append((IslandPart(name, operators, named), content))
         self._building.operators[name] = operators[0]
         self._call(layer, cone, given)
+
+    def _source(self, operators: Sequence[int]) -> str:
+        """Where an island comes from, in words: `m.tflite, operators 2 to 4 (MEAN, IF)`."""
+        first, last = operators[0], operators[-1]
+        numbers = f"operator {first}" if first == last else f"operators {first} to {last}"
+        ops = dict.fromkeys(self._main.operators[index].op for index in operators)
+        return f"{self._graph.path.name}, {numbers} ({', '.join(ops)})"
 
     def _call(self, layer: Island, cone: Cone, given: Sequence[int]) -> None:
         live = self._building.live

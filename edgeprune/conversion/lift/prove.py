@@ -22,7 +22,6 @@ from edgeprune.conversion.lift.floating import (
 from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.samples import samples_for
 from edgeprune.conversion.lift.site import quantized
-from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.interface import infer
@@ -158,8 +157,7 @@ def _run(
     lifted: Lifted, file: Graph, arrays: list[Array], *, delegates: bool = True
 ) -> tuple[Array, ...]:
     try:
-        fresh = is_fresh(lifted.graph)
-        return HOST.run(file, arrays, RUNTIME, delegates=delegates, fresh=fresh).outputs
+        return HOST.run(file, arrays, RUNTIME, delegates=delegates).outputs
     except WorkerError as error:
         raise _refused(lifted, error) from error
 

@@ -16,8 +16,6 @@ from typing import Any, TypeAlias
 from edgeprune.conversion.lift.layers import Saturate
 from edgeprune.conversion.lift.operators.fused import limits_of
 from edgeprune.conversion.lift.site import Site, quantized, span_of
-from edgeprune.keras_model.copies import copy_layer, rewire
-from edgeprune.keras_model.layers import Layer, Model
 from edgeprune.tflite.format.graph import Tensor
 
 Span: TypeAlias = tuple[float, float]
@@ -100,23 +98,3 @@ def _span(site: Site, position: int) -> Span:
         return _ANY if site.is_live(position) and tensor.dtype.startswith("float") else (0.0, 0.0)
     real = values.dtype.kind == "f" and values.size > 0
     return (float(values.min()), float(values.max())) if real else (0.0, 0.0)
-
-
-def unsaturated(model: Model) -> Model:
-    """A lifted model without what stands for the ends of ranges: the operators that a file has.
-
-    It costs what the file does, and computes something else where results saturate.
-
-    Args:
-      model: itself where nothing saturates; not changed.
-    """
-    if not any(isinstance(layer, Saturate) for layer in model.layers):
-        return model
-
-    def call(layer: Layer, *given: Any, **more: Any) -> Any:
-        return given[0] if isinstance(layer, Saturate) else layer(*given, **more)
-
-    bare = rewire(model, copy_layer, call)
-    for layer in bare.layers:
-        layer.set_weights(model.get_layer(layer.name).get_weights())
-    return bare

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
 from edgeprune.conversion.lift.outside import Outside, read_aside
+from edgeprune.conversion.lift.past import with_past
 from edgeprune.conversion.lift.saturation import saturated
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
@@ -28,15 +30,17 @@ from edgeprune.conversion.lift.site import (
     quantized,
     type_of,
 )
-from edgeprune.conversion.lift.streams import find_streams, with_past
 from edgeprune.keras_model.layers import Model
+from edgeprune.tflite.compiled import require_uncompiled
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
+from edgeprune.tflite.streams import find_streams
 
 _OPAQUE = ("string", "resource", "variant")
 _QUANTIZED = ("int8", "uint8", "int16")
 """Types whose numbers stand for real values in Keras."""
+_NO_SAMPLES = "it has no axis for samples"
 _LONGEST_REASON = 200
 _NAME = "lifted"
 """Every model's: tensors of files that are converted from it are named after it, and by their names
@@ -51,14 +55,28 @@ def lift(path: Path) -> Lifted:
     The batch axis is left open, unless an operator works along it.
 
     Raises:
-      TfliteError: the file is not sound.
+      TfliteError: the file is not sound, or a device's compiler made it.
       Unliftable: operators in it have no counterpart in Keras; names each, and why.
     """
     graph = tflite_file.read(path)
+    require_uncompiled(graph)
     try:
         return _Walk(graph, whole=not _open_batch(graph)).lifted()
     except BatchNeededError:
-        return _Walk(graph, whole=True).lifted()
+        whole = _Walk(graph, whole=True).lifted()
+    return _with_open_batch(whole) if whole.islands else whole
+
+
+def _with_open_batch(whole: Lifted) -> Lifted:
+    """A file of one sample with what has no axis for samples in its islands, such as a condition.
+
+    Itself where a batch cannot be open so, or less is lifted.
+    """
+    try:
+        found = _Walk(whole.graph, whole=False, apart=True).lifted()
+    except (BatchNeededError, Unliftable):
+        return whole
+    return found if found.weights.keys() >= whole.weights.keys() else whole
 
 
 def _open_batch(graph: Graph) -> bool:
@@ -67,14 +85,20 @@ def _open_batch(graph: Graph) -> bool:
 
 
 class _Walk:
-    """One pass over the operators; `obstacles` are collected, so that all are named."""
+    """One pass over the operators; `obstacles` are collected, so that all are named.
 
-    def __init__(self, graph: Graph, *, whole: bool) -> None:
-        self.graph = graph
+    Args:
+      graph: the file.
+      whole: whether the batch is that of the file.
+      apart: whether operators that the batch cannot be open for stay outside.
+    """
+
+    def __init__(self, graph: Graph, *, whole: bool, apart: bool = False) -> None:
+        self.graph, self.apart = graph, apart
         self.streams = find_streams(graph)
         kept = read_aside(graph.subgraphs[0], self.streams.aside)
         self.building = Building(graph, whole=whole, read_aside=kept)
-        self.outside = Outside(graph, self.building, _unusable)
+        self.outside = Outside(graph, self.building, partial(_unusable, apart=apart))
         self.obstacles: list[Obstacle] = []
         """What is wrong with inputs and outputs."""
         self.lost: set[int] = set()
@@ -161,6 +185,10 @@ class _Walk:
                 self._add(operator)
         except BlockedError as error:
             self.outside.add(operator, str(error))
+        except BatchNeededError:
+            if not self.apart:
+                raise
+            self.outside.add(operator, _NO_SAMPLES)
 
     def _waits(self, operator: Operator) -> bool:
         """Whether an operator reads what Keras cannot hold, and joins those that made it.
@@ -223,7 +251,7 @@ class _Walk:
         site = Site(operator, self.building, name)
         try:
             window = self.streams.windows.get(operator.index)
-            made = entry(site) if window is None else with_past(site, window.start)
+            made = entry(site) if window is None else with_past(site, self.graph, window)
         except _REFUSALS as error:
             said = " ".join(str(error).split())[:_LONGEST_REASON]
             raise BlockedError(f"Keras refuses it ({said})") from error
@@ -297,8 +325,15 @@ def _why_blocked(operator: Operator) -> str:
     return "there is no counterpart for it"
 
 
-def _unusable(tensor: Tensor) -> str:
-    """Why Keras cannot compute a tensor; empty if it can."""
+def _unusable(tensor: Tensor, *, apart: bool = False) -> str:
+    """Why Keras cannot compute a tensor; empty if it can.
+
+    Args:
+      tensor: the tensor.
+      apart: whether it has to have one sample along its first axis.
+    """
+    if apart and tensor.shape[:1] != (1,):
+        return _NO_SAMPLES
     if tensor.dtype in _OPAQUE:
         return f"{tensor.name!r} holds {tensor.dtype}"
     if not quantized(tensor):

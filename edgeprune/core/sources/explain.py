@@ -7,11 +7,15 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from edgeprune.core.errors import DataError, EdgepruneError
 
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
-_OF_LIBRARIES = ("site-packages", "dist-packages", "importlib", "<frozen", "edgeprune/core/sources")
+_OF_LIBRARIES = (
+    *("site-packages", "dist-packages", "importlib", "<frozen"),
+    str(Path(__file__).parents[2]),
+)
 _LONGEST = 400
 
 

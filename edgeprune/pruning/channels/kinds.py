@@ -59,9 +59,13 @@ LAYER_RULES: Mapping[str, ChannelRule] = MappingProxyType(
 _ELEMENTWISE_OPERATIONS = (
     "Absolute Abs Clip Exp Log Log1p Negative Reciprocal Sign Square Sqrt Tanh Relu Relu6 Sigmoid "
     "Softplus Softsign SoftShrink Silu Squareplus LogSigmoid LeakyRelu HardSigmoid HardSilu Elu "
-    "Selu Gelu Celu TanhShrink HardTanh HardShrink Threshold Rsqrt Erf Cast"
+    "Selu Gelu Celu TanhShrink HardTanh HardShrink Threshold Rsqrt Erf Cast Round Floor Ceil Sin "
+    "Cos StopGradient ZerosLike LogicalNot"
 )
-_MERGING_OPERATIONS = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
+_MERGING_OPERATIONS = (
+    "Add Subtract Multiply Divide TrueDivide FloorDivide Mod Maximum Minimum Power Arctan2 Greater "
+    "GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr Where"
+)
 
 OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
     {
@@ -69,6 +73,7 @@ OPERATION_RULES: Mapping[str, ChannelRule] = MappingProxyType(
         **dict.fromkeys(_MERGING_OPERATIONS.split(), merging.elementwise_merge),
         **dict.fromkeys(("Mean", "Sum", "Max", "Min", "Amax", "Amin"), passing.reduction),
         "Concatenate": merging.concatenate,
+        "Matmul": merging.matmul,
         "GetItem": selecting.get_item,
         "Slice": selecting.slice_of,
         "Split": selecting.split,

@@ -63,6 +63,21 @@ def _common_axis(tensors: tuple[ChannelTensor, ...]) -> tuple[int, int]:
     return next(iter(axes)), channels
 
 
+def matmul(call: LayerCall) -> Coupling:
+    """A matrix product, whose columns are those of the second factor.
+
+    Raises:
+      CannotFollowError: the channels of the second factor lie along another axis, and are summed
+        over or compared.
+    """
+    if len(call.inputs) != 2 or call.inputs[1].axis != len(call.inputs[1].shape) - 1:
+        raise CannotFollowError("attention compares its channels one by one")
+    first, second = call.inputs
+    made = ChannelTensor(call.outputs[0], len(call.outputs[0]) - 1, second.labels)
+    reason = "it weighs rows, as attention does"
+    return Coupling((made,), frozen=((first.labels, reason),))
+
+
 def concatenate(call: LayerCall) -> Coupling:
     """Concatenates the channels; along another axis, channels at the same position are coupled.
 

@@ -137,16 +137,28 @@ def global_pooling(call: LayerCall) -> Coupling:
 
 
 def reduction(call: LayerCall) -> Coupling:
-    """A mean, sum or extremum of `keras.ops` over axes other than the channels.
+    """A mean, sum or extremum of `keras.ops`; over channels, over those that are left.
 
     Raises:
-      CannotFollowError: it reduces over channels or samples.
+      CannotFollowError: it reduces over everything or over samples.
     """
     source = only_input(call)
     rank = len(source.shape)
     given = call.layer.axis
     axes = {_own_axis(axis, rank) for axis in np.atleast_1d(given).tolist() if axis is not None}
-    if not axes or -1 in axes or source.axis in axes:
-        raise CannotFollowError("it reduces over all channels or samples")
+    if not axes or -1 in axes:
+        raise CannotFollowError("it reduces over everything or over samples")
+    if source.axis in axes:
+        return _over_channels(call)
     gone = 0 if call.layer.keepdims else sum(axis < source.axis for axis in axes)
     return Coupling((ChannelTensor(call.outputs[0], source.axis - gone, source.labels),))
+
+
+def _over_channels(call: LayerCall) -> Coupling:
+    """What a reduction over the channels gives: as layer normalisation does inside, one value."""
+    shape = call.outputs[0]
+    if not shape or shape[-1] is None:
+        raise CannotFollowError("it reduces to sizes that are not known")
+    made = call.new(shape[-1])
+    reason = "it is made of all channels"
+    return Coupling((ChannelTensor(shape, len(shape) - 1, made),), frozen=((made, reason),))

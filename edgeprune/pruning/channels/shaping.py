@@ -39,16 +39,20 @@ def reshape(call: LayerCall) -> Coupling:
     """Follows values one by one; the new shape may split channels over several axes.
 
     Then all that share a position on the last of those axes are coupled, as is necessary when
-    groups of channels are shuffled.
+    groups of channels are shuffled. Where rows of channels become samples or samples rows, channels
+    stay what they are.
 
     Raises:
       CannotFollowError: a size is not known, there are more than `MAX_POSITIONS` values, or
-        samples are split or joined.
+        samples are split or joined with channels.
     """
     source = only_input(call)
     before, after = _known(source.shape), _known(call.outputs[0])
     if math.prod(before) != math.prod(after):
-        raise CannotFollowError("it splits or joins samples")
+        if source.axis != len(before) - 1 or before[-1] != after[-1]:
+            raise CannotFollowError("it splits or joins samples")
+        rows = ChannelTensor(after, len(after) - 1, source.labels)
+        return Coupling((rows,), sizes=_shapes(call.layer, rows))
     spread = [1] * len(before)
     spread[source.axis] = -1
     everywhere = np.broadcast_to(source.labels.reshape(spread), before).reshape(after)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeprune.core.arrays import Array
+from edgeprune.core.errors import ModelError
 from edgeprune.core.progress import Progress
 from edgeprune.keras_model.calls import Call
 from edgeprune.pruning.channels.trace import Trace
@@ -118,6 +119,9 @@ def measure_moments(
 
     Returns:
       The moments of the first input of each call with a matrix, by the key of the call.
+
+    Raises:
+      ModelError: activations are not finite.
     """
     wanted = {
         found.key: trace.tensors[found.key][0].axis
@@ -144,7 +148,26 @@ def measure_moments(
         trace.graph.apply(batch, apply)
         progress("measuring channels", step + 1, batches)
     found = {source: _moments(part) for source, part in sums.items()}
+    for (path, _), source in tensor_of.items():
+        require_finite(found[source].covariance, path)
     return {key: found[source] for key, source in tensor_of.items()}
+
+
+def require_finite(values: Array, path: str) -> None:
+    """Checks what was computed of the activations that a layer reads.
+
+    Args:
+      values: anything that is not finite where they are not.
+      path: the layer.
+
+    Raises:
+      ModelError: they are not finite.
+    """
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"{path}: expected finite activations on the samples given. Received: NaN or infinity."
+            " See that the data is scaled as the model wants it."
+        )
 
 
 def _rows(tensor: Any, axis: int) -> Any:

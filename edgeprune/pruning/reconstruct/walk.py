@@ -17,10 +17,10 @@ import numpy as np
 
 from edgeprune.core import device_matrix
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import ModelError
 from edgeprune.core.pattern import Pattern
 from edgeprune.core.progress import Progress
 from edgeprune.keras_model.layers import Layer, LayerMap, kernel_variable
+from edgeprune.pruning.channels.statistics import require_finite
 from edgeprune.pruning.reconstruct import norm
 from edgeprune.pruning.reconstruct.columns import (
     columns,
@@ -136,11 +136,7 @@ def _visit(run: Run, index: int, path: str, visit: Visit, sums: Sums | None) -> 
     sums = _sums(run, index, path, sums)
     following = _norm_of_rows(run.following(index), sums.rows)
     problem = sums.problem(with_bias=layer.use_bias or following is not None)
-    if not np.isfinite(problem.cross).all():
-        raise ModelError(
-            f"{path}: expected finite activations on the samples given. Received: NaN or infinity."
-            " See that the data is scaled as the model wants it."
-        )
+    require_finite(problem.cross, path)
     variable = kernel_variable(layer)
     kind = type(layer).__name__
     dense = device_matrix.to_device(kind, np.asarray(variable, np.float64))

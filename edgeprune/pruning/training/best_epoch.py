@@ -18,6 +18,14 @@ _UNLIMITED = 10**9
 """A patience in epochs that no run exhausts."""
 
 
+_BETTER = {"_loss": "min", "_accuracy": "max"}
+"""Ends of what Keras logs of one of several outputs, and which values of it are better."""
+
+
+def _better(name: str) -> str:
+    return next((mode for end, mode in _BETTER.items() if name.endswith(end)), "auto")
+
+
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras has no types
     """Restores the weights of the best epoch, and stops early if asked to.
 
@@ -49,7 +57,7 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras h
         super().__init__(
             name,
             patience=patience or _UNLIMITED,
-            mode=mode or "auto",
+            mode=mode or _better(name),
             restore_best_weights=True,
             start_from_epoch=first,
         )
@@ -165,6 +173,11 @@ class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._steps = steps
         self._epoch = first
         self._before = self.done
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Says what Keras does before the first step, which may take a minute."""
+        del logs
+        self._progress("compiling the training step", self.done, self._epochs * self._steps)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Records the index of the epoch."""

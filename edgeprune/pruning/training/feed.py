@@ -113,7 +113,7 @@ def split_off(
 
     Args:
       data: samples or batches.
-      validation: the fraction of the samples to hold out, or other samples.
+      validation: the fraction of the samples to hold out, below 1, or other samples.
       pack: packs one array per input into the structure that the model takes.
       label_pack: packs one array per output into the structure that the model gives.
 
@@ -121,17 +121,12 @@ def split_off(
       The training data, and what `fit` validates on (None for nothing).
 
     Raises:
-      InputError: a fraction outside [0, 1), or one of data that is not arrays.
+      InputError: a fraction of data that is not arrays.
     """
     if isinstance(validation, AnySource):
         return data, _for_validation(validation, pack, label_pack)
     if not isinstance(validation, int | float):
         return data, validation
-    if not 0 <= validation < 1:
-        raise InputError(
-            f"`validation` is a fraction of the samples, 0 <= validation < 1. "
-            f"Received: {validation}."
-        )
     if not validation:
         return data, None
     if not isinstance(data, Data | Table) or len(data) < 2:

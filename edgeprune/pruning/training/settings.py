@@ -90,6 +90,12 @@ class Training:
                 raise InputError(f"`{name}` is a number of at least 1. Received: {value}.")
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise InputError(f"`learning_rate` must be positive. Received: {self.learning_rate}.")
+        held_out = self.validation
+        if isinstance(held_out, int | float) and not 0 <= held_out < 1:
+            raise InputError(
+                "`validation` is a fraction of the samples, 0 <= validation < 1. "
+                f"Received: {held_out}."
+            )
         if self.start not in get_args(Start):
             raise InputError(
                 f"`start` is 'auto', 'one-shot' or 'gradual'. Received: {self.start!r}."

@@ -11,13 +11,11 @@ from edgeprune.profiles.facts import VelaSettings
 from edgeprune.targets.tflm.packing import measured_arena
 from edgeprune.targets.vela.compiler import Configuration, compile_for_npu, configuration
 from edgeprune.targets.vela.target import VELA_PACKAGE
+from edgeprune.tflite.compiled import ETHOS_U
 from edgeprune.tflite.firmware_arena import ROOM, FirmwareArena, planned_arena
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph
 from edgeprune.tflite.op_resolver import methods_of, resource_variables
-
-COMPILED = "ethos-u"
-"""The custom operator that Arm's compiler leaves in a file for the NPU."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def firmware_of(graph: Graph, npu: VelaSettings | None) -> Firmware:
       graph: the file.
       npu: what the compiler has to know; None for devices without an NPU.
     """
-    is_compiled = any(operator.op == COMPILED for operator in graph.operators)
+    is_compiled = any(operator.op == ETHOS_U for operator in graph.operators)
     if npu is None or is_compiled:
         return Firmware(_arena(graph), *methods_of(graph), resource_variables(graph), None)
     hardware = configuration(npu)

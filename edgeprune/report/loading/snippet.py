@@ -239,10 +239,10 @@ def _linked(graph: Graph, profile: DeviceProfile) -> dict[str, Any]:
     found = firmware_of(graph, profile.vela)
     path = graph.path
     linked = path.with_name(f"{path.stem}_vela.tflite") if found.hardware else path
-    source, header = c_array_paths(linked)
+    source, header = c_array_paths(path)
     return {
         "firmware": found,
-        "array": c_identifier(linked.stem),
+        "array": c_identifier(path.stem),
         "source_name": source.name,
         "header": header.name,
         "linked": linked.name,

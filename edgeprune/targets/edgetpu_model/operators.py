@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+from edgeprune.tflite.compiled import EDGE_TPU
 from edgeprune.tflite.format.file import Operator, Subgraph, Tensor
 
-COMPILED = "edgetpu-custom-op"
-"""The custom operator that the compiler puts in place of what it mapped."""
 SOFTMAX_MOST = 16000
 RESIZE_MOST = 4
 """Largest factor of a resize. Fitted: 2 was seen mapped, 15.5 and 33 were not."""
@@ -31,7 +30,7 @@ def unmappable(subgraph: Subgraph, operator: Operator) -> Reason:
 
     What stands before it in the graph is not looked at; see `mapping`.
     """
-    if operator.op == COMPILED:
+    if operator.op == EDGE_TPU:
         return "the file is compiled already; give the file that edgetpu_compiler was given"
     if operator.custom:
         return "custom operator"

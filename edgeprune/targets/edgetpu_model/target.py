@@ -11,20 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.core.errors import TargetError, TfliteError
+from edgeprune.core.errors import TargetError
 from edgeprune.core.files import describe_file
 from edgeprune.targets.checks import Case, Check
 from edgeprune.targets.edgetpu_model.checks import checks
 from edgeprune.targets.edgetpu_model.compiler import COMPILER, find_compiler
 from edgeprune.targets.edgetpu_model.compiler_log import CompilerError
 from edgeprune.targets.edgetpu_model.fit import streaming_time
-from edgeprune.targets.edgetpu_model.operators import COMPILED
 from edgeprune.targets.edgetpu_model.opinion import MODEL_TITLE, Opinion, opinion
 from edgeprune.targets.latency import Speedup
 from edgeprune.targets.measurement import LayerCost, Measurement, Settings
 from edgeprune.targets.target import Capabilities, Readiness
+from edgeprune.tflite.compiled import require_uncompiled
 from edgeprune.tflite.format import file as tflite_file
-from edgeprune.tflite.format.file import Graph
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
@@ -61,7 +60,7 @@ class EdgeTpuModel:
             )
         graphs = [tflite_file.read(path) for path in models]
         for graph in graphs:
-            _require_uncompiled(graph)
+            require_uncompiled(graph)
         found = [_measurement(opinion(graph, profile), profile) for graph in graphs]
         return tuple(
             replace(m, speedup=_faster(found[0], m)) if i else m for i, m in enumerate(found)
@@ -78,14 +77,6 @@ class EdgeTpuModel:
 
 
 EDGETPU_MODEL = EdgeTpuModel()
-
-
-def _require_uncompiled(graph: Graph) -> None:
-    if any(operator.op == COMPILED for operator in graph.operators):
-        raise TfliteError(
-            f"{graph.path}: expected a file as {COMPILER} takes it. Received: one that it made "
-            f"({COMPILED}). Give the file that was compiled."
-        )
 
 
 def _measurement(found: Opinion, profile: DeviceProfile) -> Measurement:

@@ -26,6 +26,7 @@ from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.graph import item_bits
 from edgeprune.tflite.format.signature import input_ports, output_ports
+from edgeprune.tflite.streams import is_fresh
 
 if TYPE_CHECKING:
     from edgeprune.profiles.profile import DeviceProfile
@@ -83,6 +84,7 @@ class Tflm:
             "path": str(graph.path.absolute()),
             "input_places": [graph.inputs.index(port.tensor) for port in input_ports(graph)],
             "output_places": [graph.outputs.index(port.tensor) for port in output_ports(graph)],
+            "fresh": is_fresh(graph),
         }
         job: dict[str, Any] = {"models": [model], "arena_bytes": roomy_arena(graph)}
         if compared is not None:

@@ -6,10 +6,12 @@ TFLite Micro ends the process it runs in when an internal check fails, and it wr
 the recorded allocations past Python to file descriptor 2; so it runs here and nowhere else.
 
 Job:    {"result": PATH, "outputs": NPZ, "models": [MODEL], "arena_bytes": int, "compared": PATH}
-MODEL:  {"path": PATH, "inputs": NPZ, "input_places": [int, ...], "output_places": [int, ...]}
+MODEL:  {"path": PATH, "inputs": NPZ, "input_places": [int, ...], "output_places": [int, ...],
+         "fresh": bool}
 An NPZ of inputs holds in0, in1, ..., [n, ...] real values each, for the inputs at those places of
 the file's own list; the one of outputs gets out0, out1, ... in the order of `output_places`.
 
+`fresh` is whether the model keeps a state that no sample may take over from the one before it.
 `compared` may be left out; it is a file with the same inputs, whose time is compared.
 
 Result: {"runtime": str, "unregistered": [str, ...], "output_scales": [float, ...],
@@ -184,8 +186,12 @@ def dequantize_output(stored: Any, detail: dict[str, Any]) -> Any:
     return stored
 
 
-def run_every_sample(interpreter: Any, job: dict[str, Any]) -> list[float]:
-    """Runs every sample, one at a time, saves the outputs and returns their scales."""
+def run_every_sample(interpreter: Any, content: bytes, job: dict[str, Any]) -> list[float]:
+    """Runs every sample, one at a time, saves the outputs and returns their scales.
+
+    Of a file that keeps a state, `content`, each sample after the first gets an interpreter of its
+    own.
+    """
     model = job["models"][0]
     inputs = [(place, interpreter.get_input_details(place)) for place in model["input_places"]]
     outputs = [(place, interpreter.get_output_details(place)) for place in model["output_places"]]
@@ -193,6 +199,8 @@ def run_every_sample(interpreter: Any, job: dict[str, Any]) -> list[float]:
         arrays = [archive[f"in{index}"] for index in range(len(inputs))]
     rows = []
     for row in range(len(arrays[0])):
+        if row and model["fresh"]:
+            interpreter = load_in_fitting_arena(content, job["arena_bytes"])
         for (place, detail), array in zip(inputs, arrays, strict=True):
             interpreter.set_input(quantize_input(array[row], detail), place)
         interpreter.invoke()
@@ -234,7 +242,7 @@ def do_job() -> None:
     }
     if not result["unregistered"]:
         interpreter = load_in_fitting_arena(model, job["arena_bytes"])
-        result["output_scales"] = run_every_sample(interpreter, job)
+        result["output_scales"] = run_every_sample(interpreter, model, job)
         result["allocations"] = allocations(interpreter)
         compared = job.get("compared")
         result["time_ratio"] = (

@@ -21,6 +21,7 @@ from edgeprune.targets.sparse_weights import sparse_refusal
 from edgeprune.targets.target import Capabilities, Readiness
 from edgeprune.targets.vela.compiler import Compiled, Configuration, compile_for_npu, configuration
 from edgeprune.targets.vela.layers import layer_costs
+from edgeprune.tflite.compiled import COMPILERS, made_by, require_uncompiled
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 
@@ -63,6 +64,8 @@ class Vela:
         VELA_PACKAGE.require()
         hardware = self._hardware(profile)
         graphs = [tflite_file.read(path) for path in models]
+        for graph in graphs:
+            require_uncompiled(graph)
         outputs = [compiled_path(path, settings.artifacts, hardware) for path in models]
         for output in outputs:
             require_folder(output)
@@ -81,6 +84,11 @@ class Vela:
         misread = _sparse_refusal(case.graph)
         if misread:
             yield Check("dense weights (vela)", False, "sparse", "dense", misread, kind="storage")
+            return
+        compiler = COMPILERS.get(made_by(case.graph) or "")
+        if compiler:
+            message = f"{compiler} made this file; validate the one that {compiler} was given"
+            yield Check("compiles (vela)", False, "compiled", "not yet", message, kind="compiles")
             return
         state = self.readiness()
         if not state.ready:
@@ -136,6 +144,21 @@ def compiled_path(model: Path, folder: Path | None, hardware: Configuration) -> 
     if folder is None:
         return model.with_name(f"{model.stem}_vela.tflite")
     return folder / f"{model.stem}_{hardware.accelerator}_vela.tflite"
+
+
+def compile_beside(model: Path, profile: DeviceProfile) -> Path:
+    """Compiles a file for the NPU of a profile; returns the compiled file, beside it.
+
+    Raises:
+      TargetError: the compiler is not installed, or does not take the file.
+      TfliteError: the file does not parse.
+      OutputError: the compiled file cannot be written.
+    """
+    VELA_PACKAGE.require()
+    hardware = configuration(profile.vela)
+    output = compiled_path(model, None, hardware)
+    write_file(output, _compile_named(tflite_file.read(model), hardware).model)
+    return output
 
 
 def _sparse_refusal(graph: Graph) -> str:

@@ -19,6 +19,8 @@ from flatbuffers.table import Table as RawTable
 
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
+from edgeprune.core.files import require_file
+from edgeprune.core.first_bytes import ENOUGH, TFLITE_MARK, described
 from edgeprune.tflite.format import sparse_tensor
 from edgeprune.tflite.format.decode_operator import unpacked_bytes
 from edgeprune.tflite.format.flatbuffer import ByteReader, Record, read_table
@@ -48,7 +50,6 @@ __all__ = [
     "read",
 ]
 
-_IDENTIFIER = b"TFL3"
 _CUSTOM = schema.BuiltinOperator.CUSTOM
 _SPARSE_TYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "float64")
 _MOST_AXES = 32
@@ -121,8 +122,9 @@ def check_bytes(data: bytearray, size: int, path: Path) -> tuple[ByteReader, Rec
       path: what errors name.
     """
     reader = ByteReader(memoryview(data).toreadonly(), size, str(path))
-    if bytes(data[4:8]) != _IDENTIFIER:
-        raise reader.fail("bytes 4 to 8", "the identifier TFL3", bytes(data[4:8]))
+    if data[4:8] != TFLITE_MARK:
+        first = bytes(data[: min(size, ENOUGH)])
+        raise reader.fail("bytes 4 to 8", "the identifier TFL3", described(first))
     return reader, read_table(reader, reader.follow(0, "root"), MODEL_TABLE)
 
 
@@ -131,10 +133,11 @@ def _load(path: Path) -> tuple[bytearray, int]:
 
     Of a file without the identifier only the first bytes are read: it may be of any size.
     """
+    require_file(path)
     try:
         with path.open("rb") as file:
-            known = file.read(8)[4:] == _IDENTIFIER
-            size = os.fstat(file.fileno()).st_size if known else 8
+            known = file.read(ENOUGH)[4:] == TFLITE_MARK
+            size = os.fstat(file.fileno()).st_size if known else ENOUGH
             data = bytearray(size + 8)
             file.seek(0)
             read = file.readinto(memoryview(data)[:size])

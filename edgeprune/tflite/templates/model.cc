@@ -1,4 +1,4 @@
-// {{ model }} as an array; made by edgeprune {{ edgeprune }}.
+// {{ model }} as an array{% if made_of %}, compiled of {{ made_of }}{% endif %}; made by edgeprune {{ edgeprune }}.
 // sha256 of the file: {{ sha256 }}
 // Its manifest:
 {% for line in manifest %}

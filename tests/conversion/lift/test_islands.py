@@ -20,6 +20,7 @@ from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.pruning.channels.trace import trace
+from edgeprune.targets.host import HOST
 from edgeprune.targets.serving import file_server
 from tests.support import islands
 from tests.support.detection import detector
@@ -37,26 +38,27 @@ def island_of(lifted: Lifted) -> Island:
     return found
 
 
-def normalized(x: Array) -> Array:
+def turned(x: Array) -> Array:
     """What the island of `two_parts` computes, by its definition."""
-    squares = np.pad(x**2, [(0, 0)] * 3 + [(1, 1)])
-    sums = squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:]
-    return np.asarray(x / np.sqrt(1 + 0.5 * sums))
+    found = x.copy()
+    for row, length in enumerate(islands.LENGTHS):
+        found[:, row, :length] = x[:, row, :length][:, ::-1]
+    return found
 
 
 def test_what_cannot_be_lifted_is_run_between_what_can(two_parts: Lifted) -> None:
     assert sorted(two_parts.weights) == ["first", "fourth", "second", "third"]
     (part,) = two_parts.islands
     assert part.operators == (2,)
-    assert part.reason == "LOCAL_RESPONSE_NORMALIZATION: there is no counterpart for it"
+    assert part.reason == "REVERSE_SEQUENCE: there is no counterpart for it"
     assert prove(two_parts).difference < 1e-5
 
 
 def test_an_island_is_run_on_what_reaches_it(two_parts: Lifted) -> None:
     x = values(3, 4, 4, 16)
-    np.testing.assert_allclose(island_of(two_parts)(x), normalized(x), rtol=1e-5)
+    np.testing.assert_allclose(island_of(two_parts)(x), turned(x), rtol=1e-5)
     in_a_graph = tf.function(island_of(two_parts))
-    np.testing.assert_allclose(in_a_graph(x * 2), normalized(x * 2), rtol=1e-5)
+    np.testing.assert_allclose(in_a_graph(x * 2), turned(x * 2), rtol=1e-5)
 
 
 def test_gradients_end_at_an_island(two_parts: Lifted) -> None:
@@ -109,9 +111,13 @@ def test_branches_are_run_with_the_subgraphs_that_they_call(tmp_path: Path) -> N
     lifted = lift(islands.branching(tmp_path / "branch.tflite"))
     assert sorted(lifted.weights) == ["first", "last"]
     assert [part.reason for part in lifted.islands] == [
+        "MEAN: it has no axis for samples; "
         "IF: it calls other subgraphs, and only the main one is lifted and pruned"
     ]
-    assert prove(lifted).difference < 1e-5
+    assert lifted.model.input_shape == (None, 2, 2, 4)
+    x = values(4, 2, 2, 4) * np.array([1, -1, 2, -2], np.float32)[:, None, None, None]
+    theirs = HOST.run(lifted.graph, [x], "LiteRT").outputs[0]
+    np.testing.assert_allclose(lifted.model(x), theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_parts_are_counted_by_the_islands_before_them(two_parts: Lifted) -> None:
@@ -207,7 +213,7 @@ def unfinished(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (islands.all_outside, r"operator 0 \(LOCAL_RESPONSE_NORMALIZATION\): there is no counter"),
+        (islands.all_outside, r"operator 0 \(REVERSE_SEQUENCE\): there is no counter"),
         (unfinished, r"operator 1 \(Mystery\): a custom operator, and LiteRT does not run it eit"),
     ],
 )
@@ -230,10 +236,26 @@ def test_an_output_whose_size_is_not_known_is_refused(tmp_path: Path) -> None:
 
 def test_an_island_with_other_sizes_than_the_file_says_is_named(two_parts: Lifted) -> None:
     island = island_of(two_parts)
-    wrong = Island(island.content, island.input_shapes, [(1, 4, 4, 2)], ["float32"], name="odd")
-    message = r"odd: expected an output \[1, 4, 4, 2\].*Received: \[1, 4, 4, 16\]"
+    shapes = island.input_shapes, [(1, 4, 4, 2)]
+    wrong = Island(island.content, *shapes, ["float32"], source="odd.tflite, operator 2 (IF)")
+    message = r"odd.*\(IF\): expected an output \[1, 4, 4, 2\].*Received: \[1, 4, 4, 16\]"
+    for run in (wrong, tf.function(wrong)):
+        with pytest.raises(IslandError, match=message), island_errors():
+            run(values(1, 4, 4, 16))
+
+
+def test_an_island_that_never_ends_is_named_and_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_server(), "_limit_s", 0.5)
+    file_server().load(islands.two_parts(tmp_path / "two.tflite").read_bytes())
+    child = file_server()._child
+    assert child is not None
+    lifted = lift(islands.looping(tmp_path / "endless.tflite", op="MINIMUM", below=1e30))
+    message = r"^endless\.tflite, operator 1 \(WHILE\): .* did not end within its time limit"
     with pytest.raises(IslandError, match=message):
-        wrong(values(1, 4, 4, 16))
+        lifted.model(values(1, 2, 2, 4))
+    assert child.poll() is not None
 
 
 def test_an_interpreter_that_dies_within_a_graph_ends_in_an_error_of_its_own(
@@ -244,6 +266,9 @@ def test_an_interpreter_that_dies_within_a_graph_ends_in_an_error_of_its_own(
     in_a_graph = tf.function(island_of(two_parts))
     monkeypatch.setattr(file_server(), "_script", dying)
     monkeypatch.setattr(file_server(), "_child", None)
-    message = "an island of the file: expected operators that .* RuntimeError: out of luck"
+    message = (
+        r"^two\.tflite, operator 2 \(LOCAL_RESPONSE_NORMALIZATION\): expected operators that .* "
+        "RuntimeError: out of luck"
+    )
     with pytest.raises(IslandError, match=message), island_errors():
         in_a_graph(values(1, 4, 4, 16))

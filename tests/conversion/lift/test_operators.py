@@ -29,6 +29,7 @@ from tests.support.lift_cases import (
     values,
 )
 from tests.support.runtime_judge import outputs
+from tests.support.tflite_builder import Net
 
 Make = Callable[[Path], Path]
 IMAGE = (1, 7, 9, 4)
@@ -114,6 +115,23 @@ CASES: Mapping[str, Make] = {
     "transposed, same, odd": transposed(SAME, (1, 4, 5, 3), (1, 7, 9, 2), 3, 2),
     "transposed, valid": transposed(VALID, (1, 4, 5, 3), (1, 9, 11, 2), 3, 2),
     "transposed, small kernel": transposed(SAME, (1, 4, 5, 3), (1, 12, 15, 2), 2, 3),
+    **{
+        f"conv of three axes, {padding} {strides} {dilation}": one(
+            "CONV_3D",
+            [(1, 5, 6, 7, 3), values(3, 2, 3, 3, 4), values(4)],
+            [made],
+            schema.Conv3DOptionsT(
+                padding=padding,
+                fusedActivationFunction=RELU,
+                **dict(zip(("strideD", "strideH", "strideW"), strides, strict=True)),
+                **{f"dilation{axis}Factor": dilation for axis in "DHW"},
+            ),
+        )
+        for padding, strides, dilation, made in [
+            (SAME, (1, 2, 2), 1, (1, 5, 3, 4, 4)),
+            (VALID, (1, 1, 1), 2, (1, 1, 4, 3, 4)),
+        ]
+    },
     "dense": one(
         "FULLY_CONNECTED",
         [(1, 5), values(3, 5), values(3)],
@@ -363,7 +381,60 @@ CASES: Mapping[str, Make] = {
     "space to depth": one(
         "SPACE_TO_DEPTH", [(1, 6, 4, 3)], [(1, 3, 2, 12)], schema.SpaceToDepthOptionsT(blockSize=2)
     ),
+    "add several": one("ADD_N", [IMAGE, IMAGE, IMAGE], [IMAGE], schema.AddNOptionsT()),
+    "angle": one("ATAN2", [IMAGE, IMAGE], [IMAGE]),
+    "pool of squares": pool("L2_POOL_2D", IMAGE, (3, 2), (1, 4, 5, 4), strideH=2, strideW=2),
+    "response of channels nearby": one(
+        "LOCAL_RESPONSE_NORMALIZATION",
+        [(1, 7, 9, 8)],
+        [(1, 7, 9, 8)],
+        schema.LocalResponseNormalizationOptionsT(radius=2, bias=1.5, alpha=0.3, beta=0.75),
+    ),
+    "sum before each": one(
+        "CUMSUM", [IMAGE, ints(2)], [IMAGE], schema.CumsumOptionsT(exclusive=True)
+    ),
+    "sum behind each": one(
+        "CUMSUM", [IMAGE, ints(1)], [IMAGE], schema.CumsumOptionsT(exclusive=True, reverse=True)
+    ),
+    "gather of each sample": one(
+        "GATHER",
+        [(1, 4, 2), ints([3, 0, 3])],
+        [(1, 3, 2)],
+        schema.GatherOptionsT(axis=1, batchDims=1),
+    ),
+    "gather places": one(
+        "GATHER_ND", [IMAGE, ints([[0, 1, 2], [0, 6, 8]])], [(1, 2, 4)], schema.GatherNdOptionsT()
+    ),
+    "scatter": one(
+        "SCATTER_ND",
+        [ints([0, 1], [0, 3], [0, 1]), (3, 4), ints(1, 5, 4)],
+        [(1, 5, 4)],
+        schema.ScatterNdOptionsT(),
+    ),
+    "replaced": one(
+        "DYNAMIC_UPDATE_SLICE",
+        [IMAGE, (1, 2, 3, 4), ints(0, 4, 8, 0)],
+        [IMAGE],
+        schema.DynamicUpdateSliceOptionsT(),
+    ),
+    "zeros": one("ZEROS_LIKE", [IMAGE], [IMAGE], schema.ZerosLikeOptionsT()),
+    **{
+        f"fake quantization to {bits} bits": one(
+            "FAKE_QUANT",
+            [IMAGE],
+            [IMAGE],
+            schema.FakeQuantOptionsT(min=-1.1, max=0.7, numBits=bits),
+        )
+        for bits in (8, 4)
+    },
     "cast": one("CAST", [IMAGE], [IMAGE], schema.CastOptionsT(), dtype="int32"),
+    "place of the least": one(
+        "ARG_MIN",
+        [(1, 3, 5), ints(2)],
+        [(1, 3)],
+        schema.ArgMinOptionsT(outputType=schema.TensorType.INT32),
+        dtype="int32",
+    ),
     "place of the greatest": one(
         "ARG_MAX",
         [(1, 3, 5), ints(2)],
@@ -405,6 +476,36 @@ def test_a_lifted_operator_computes_what_litert_computes(
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     assert set(lifted.operators.values()) == {0}
     assert set(lifted.tensors) >= {*lifted.graph.inputs, *lifted.graph.outputs}
+
+
+def test_operators_on_whole_numbers_and_conditions_compute_what_litert_computes(
+    tmp_path: Path,
+) -> None:
+    net = Net()
+    x = net.tensor("x", (1, 4, 3))
+    whole = net.tensor("whole", (1, 4, 3), "int32")
+    net.operator("CAST", [x], [whole], options=schema.CastOptionsT())
+    made: list[int] = []
+
+    def add(op: str, given: list[int], shape: tuple[int, ...], dtype: str, options: Any) -> int:
+        made.append(net.tensor(f"{len(made)}", shape, dtype))
+        net.operator(op, given, [made[-1]], options=options)
+        return made[-1]
+
+    one = net.constant("one", ints(1))
+    above = add("GREATER", [whole, one], (1, 4, 3), "bool", schema.GreaterOptionsT())
+    for op in ("REDUCE_ANY", "REDUCE_ALL"):
+        add(op, [above, one], (1, 3), "bool", schema.ReducerOptionsT())
+    add("RIGHT_SHIFT", [whole, one], (1, 4, 3), "int32", None)
+    numbers = [net.constant(f"number {each}", np.array(each, np.float32)) for each in (2.5, -1)]
+    for axis, shape in ((-1, (1, 4, 3, 3)), (1, (1, 3, 4, 3))):
+        depth = net.constant(f"depth {axis}", np.array(3, np.int32))
+        options = schema.OneHotOptionsT(axis=axis)
+        add("ONE_HOT", [whole, depth, *numbers], shape, "float32", options)
+    path = net.save(tmp_path / "m.tflite", [x], made)
+    (expected,) = outputs("ai_edge_litert.interpreter", [path], tmp_path)
+    for ours, theirs in zip(infer(lift(path)), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from edgeprune.conversion.lift.layers import Saturate
 from edgeprune.conversion.lift.lifted import Lifted
-from edgeprune.conversion.lift.saturation import unsaturated
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.core.errors import ModelError
 from edgeprune.keras_model.files import load_model, save_model
 from edgeprune.pruning.permute import passages
 from tests.support.lift_cases import RELU, RELU6, ints
-from tests.support.quantized_networks import quantized_net
 from tests.support.tflite_builder import Net
 
 # Keras takes the smallest numbers, the subnormal ones, for zero.
@@ -137,18 +135,3 @@ def test_channels_pass_through_saturation_in_any_order() -> None:
     y = keras.layers.Conv2D(4, 1, name="second")(Saturate(-1, 1)(y))
     (found,) = passages(keras.Model(x, y))
     assert (found.producer.name, [layer.name for layer in found.consumers]) == ("first", ["second"])
-
-
-def test_without_saturation_a_model_has_its_other_layers_with_their_weights(tmp_path: Path) -> None:
-    model = lift(quantized_net(tmp_path / "m.tflite")).model
-    others = [each.name for each in model.layers if not isinstance(each, Saturate)]
-    bare = unsaturated(model)
-    assert len(others) < len(model.layers)
-    assert [each.name for each in bare.layers] == others
-    for name in others:
-        pairs = zip(
-            bare.get_layer(name).get_weights(), model.get_layer(name).get_weights(), strict=True
-        )
-        for ours, theirs in pairs:
-            np.testing.assert_array_equal(ours, theirs)
-    assert unsaturated(bare) is bare

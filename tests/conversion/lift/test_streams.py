@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from edgeprune.conversion.lift.layers import Past
 from edgeprune.conversion.lift.lifted import Unliftable
 from edgeprune.conversion.lift.prove import prove
-from edgeprune.conversion.lift.streams import find_streams, is_fresh
 from edgeprune.conversion.lift.walk import lift
 from edgeprune.keras_model.files import load_model, save_model
+from edgeprune.keras_model.interface import PREDICT_BATCH, predict
+from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import read
+from edgeprune.tflite.streams import find_streams, is_fresh
 from tests.support.lift_cases import values
-from tests.support.streams import CHANNELS, LENGTH, NEW, stream
+from tests.support.streams import CHANNELS, LENGTH, NEW, real_stream, stream
 
 
 def test_samples_that_follow_each_other_give_what_the_interpreter_gives(tmp_path: Path) -> None:
@@ -83,3 +85,10 @@ def test_a_saved_model_keeps_its_past(tmp_path: Path) -> None:
     made = load_model(tmp_path / "past.keras")(given_samples)
     np.testing.assert_array_equal(made, model(given_samples))
     assert model.output_shape == (None, LENGTH + NEW, CHANNELS)
+
+
+def test_a_stream_is_one_in_keras_and_in_the_file_however_long_it_is(tmp_path: Path) -> None:
+    lifted = lift(real_stream(tmp_path / "stream.tflite"))
+    x = values(3 * PREDICT_BATCH, NEW, 3)
+    theirs = HOST.run(lifted.graph, [x], "LiteRT").outputs[0]
+    np.testing.assert_allclose(predict(lifted.model, [x])[0], theirs, atol=1e-5)

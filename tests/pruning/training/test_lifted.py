@@ -24,10 +24,12 @@ from edgeprune.conversion.trained_ranges import (
 )
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, TfliteError
+from edgeprune.keras_model.copies import copy_layer, copy_model, rebuild, rewire
 from edgeprune.keras_model.interface import output_names
 from edgeprune.keras_model.ports import ports_of
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.carry_out import prune
+from edgeprune.pruning.training.distill import Distillation
 from edgeprune.pruning.training.losses import replacing_loss
 from edgeprune.pruning.training.settings import Training
 from edgeprune.tflite.format.file import read
@@ -75,6 +77,12 @@ def test_labels_of_several_outputs_have_the_names_of_the_signature(tmp_path: Pat
     names = tuple(read(path).signatures[0].outputs)
     model = as_given(path).model
     assert output_names(model) == ports_of(model).outputs == names
+    made = [
+        copy_model(model),
+        rebuild(model, copy_layer),
+        rewire(model, copy_layer, lambda layer, *given, **more: layer(*given, **more)),
+    ]
+    assert [output_names(copy) for copy in made] == [names] * 3
 
 
 @pytest.mark.parametrize(
@@ -143,6 +151,31 @@ def test_a_resumed_training_of_a_file_writes_what_it_would_have_without_a_stop(
 
 
 @pytest.mark.slow
+def test_each_output_of_a_file_learns_by_the_loss_of_its_name(tmp_path: Path) -> None:
+    inputs = keras.Input((6,), name="x")
+    outputs = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(1, name="size")]
+    model = keras.Model(inputs, [layer(inputs) for layer in outputs])
+    path = export(model, "xnnpack-x86", tmp_path / "two.tflite").artifact.path
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+    y = {"y_kind": x[:, :3].argmax(1), "y_size": 2 * x[:, 5]}
+    losses = {"kind": "sparse_categorical_crossentropy", "size": "mse"}
+    made = plan(path, "arm-neon-int8", look_around=False)
+    how = Training(
+        epochs=30,
+        batch_size=16,
+        learning_rate=0.05,
+        distillation=Distillation(0.0),
+        loss=losses,
+        quantize_aware=True,
+        monitor="size_loss",
+    )
+    out = prune(path, made, {"x": x, **y}, how).save(tmp_path / "out.tflite").path
+    kind, size = (as_given(out).model.predict(x, verbose=0)[place] for place in (0, 1))
+    assert np.mean(kind.argmax(1) == y["y_kind"]) > 0.9
+    assert np.mean((size[:, 0] - y["y_size"]) ** 2) < 0.05
+
+
+@pytest.mark.slow
 def test_a_float_file_trained_for_int8_is_exported_by_the_ranges_of_training(
     tmp_path: Path,
 ) -> None:
@@ -154,7 +187,6 @@ def test_a_float_file_trained_for_int8_is_exported_by_the_ranges_of_training(
     in_memory = export(pruned, "arm-neon-int8", tmp_path / "memory.tflite", plan=made)
 
     saved = pruned.save(tmp_path / "p.tflite").path
-    keep_ranges(pruned.model, saved)
     exported = export(saved, "arm-neon-int8", tmp_path / "int8.tflite", plan=made)
     manifest = json.loads((tmp_path / "int8.manifest.json").read_text(encoding="utf-8"))
     assert manifest["ranges_sha256"] == read_ranges(tmp_path / "p.ranges.json").sha256

@@ -75,8 +75,21 @@ def test_bytes_that_are_no_model_are_refused(tmp_path: Path, content: bytes, wor
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    refuse(tmp_path / "absent.tflite", "No such file")
-    refuse(tmp_path, "Is a directory")
+    refuse(tmp_path / "absent.tflite", "Received: no such file. Check the path")
+    refuse(tmp_path, "Received: a folder")
+
+
+def test_a_file_of_another_kind_is_called_by_its_name(tmp_path: Path) -> None:
+    for content, words in (
+        (b"", "Received: an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+        (b"\x1f\x8b\x08\x00 packed by gzip", "gunzip unpacks it"),
+        (b"PK\x03\x04" + bytes(30), "a zip archive, as .keras"),
+    ):
+        path = tmp_path / "other.tflite"
+        path.write_bytes(content)
+        refuse(path, words)
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:

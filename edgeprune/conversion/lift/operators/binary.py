@@ -83,6 +83,12 @@ def _beside_batch(site: Site, values: Array, rank: int) -> Array:
     return inner
 
 
+def sum_of_all(site: Site) -> KerasTensor:
+    """ADD_N: the sum of several values of one shape."""
+    given = [site.tensor(position) for position in range(site.count)]
+    return given[0] if len(given) == 1 else site.apply(keras.layers.Add(name=site.name), given)
+
+
 def squared_difference(site: Site) -> Any:
     """SQUARED_DIFFERENCE: two operations."""
     return site.compute("", keras.ops.square, combined(site, "subtract", "difference"))

@@ -1,4 +1,4 @@
-"""CONV_2D and DEPTHWISE_CONV_2D."""
+"""CONV_2D, DEPTHWISE_CONV_2D and CONV_3D."""
 
 from __future__ import annotations
 
@@ -44,6 +44,33 @@ def depthwise(site: Site) -> KerasTensor:
 
     kernel = weights.reshape(*weights.shape[1:3], channels, multiplier)
     return _windows(site, make, kernel, weights.shape[3], square=True)
+
+
+def convolution_3d(site: Site) -> KerasTensor:
+    """CONV_3D: weights `[d, h, w, in, out]`, as in Keras, bias `[out]`."""
+    options, weights = site.options, site.needed(1, "kernel")
+    if weights.ndim != 5 or site.shape(0)[-1] != weights.shape[3]:
+        raise BlockedError(f"its kernel {list(weights.shape)} does not fit {list(site.shape(0))}")
+    strides = (options.strideD, options.strideH, options.strideW)
+    dilation = (options.dilationDFactor, options.dilationHFactor, options.dilationWFactor)
+    bias = site.bias(2, weights.shape[4])
+    layer = site.shared(
+        (strides, dilation, options.padding, activation_of(site)),
+        lambda name: keras.layers.Conv3D(
+            weights.shape[4],
+            weights.shape[:3],
+            strides=strides,
+            padding="same" if options.padding == _SAME else "valid",
+            dilation_rate=dilation,
+            activation=activation_of(site),
+            use_bias=bool(bias),
+            kernel_initializer="zeros",
+            name=name,
+        ),
+    )
+    made = site.apply(layer, site.tensor(0))
+    site.weigh(layer, [weights, *bias])
+    return made
 
 
 def _weights(site: Site) -> Array:

@@ -9,6 +9,7 @@ import keras
 
 from edgeprune.conversion.lift.operators.fused import activated
 from edgeprune.conversion.lift.site import BatchNeededError, KerasTensor, Site, keras_dtype
+from edgeprune.keras_model.layers import Layer
 
 _SAME = 0
 
@@ -29,14 +30,46 @@ def average_pool(site: Site) -> KerasTensor:
 
 
 def _pooled(site: Site, kind: Callable[..., Any]) -> KerasTensor:
+    return activated(site, site.apply(_layer(site, kind, site.name), site.tensor(0)))
+
+
+def _layer(site: Site, kind: Callable[..., Any], name: str) -> Layer:
+    """The pooling layer of an operator's windows."""
     options = site.options
-    layer = kind(
+    return kind(
         (options.filterHeight, options.filterWidth),
         (options.strideH, options.strideW),
         padding="same" if options.padding == _SAME else "valid",
-        name=site.name,
+        name=name,
     )
-    return activated(site, site.apply(layer, site.tensor(0)))
+
+
+def root_of_squares_pool(site: Site) -> KerasTensor:
+    """L2_POOL_2D: the root of the mean of squares in each window."""
+    squares = site.compute("squares", keras.ops.square, site.tensor(0))
+    layer = _layer(site, keras.layers.AveragePooling2D, site.new_name("means"))
+    means = site.apply(layer, squares)
+    return activated(site, site.compute("", keras.ops.sqrt, means))
+
+
+def local_response_normalization(site: Site) -> Any:
+    """LOCAL_RESPONSE_NORMALIZATION: `x / (bias + alpha * s) ** beta`.
+
+    `s` is the sum of squares of the channels within a radius, as a difference of sums so far.
+    """
+    options, given = site.options, site.tensor(0)
+    window = 2 * options.radius + 1
+    pads = [(0, 0)] * (len(site.shape(0)) - 1) + [(options.radius + 1, options.radius)]
+    squares = site.compute("squares", keras.ops.square, given)
+    padded = site.compute("padded", keras.ops.pad, squares, pads)
+    sums = site.compute("sums", keras.ops.cumsum, padded, axis=-1)
+    ends = site.compute("ends", lambda x: x[..., window:], sums)
+    starts = site.compute("starts", lambda x: x[..., :-window], sums)
+    around = site.compute("around", keras.ops.subtract, ends, starts)
+    scaled = site.compute("scaled", keras.ops.multiply, around, float(options.alpha))
+    shifted = site.compute("shifted", keras.ops.add, scaled, float(options.bias))
+    factors = site.compute("factors", keras.ops.power, shifted, -float(options.beta))
+    return site.compute("", keras.ops.multiply, given, factors)
 
 
 def reduction(operation: str) -> Callable[[Site], KerasTensor]:

@@ -1,8 +1,9 @@
-"""SLICE, STRIDED_SLICE, SPLIT, SPLIT_V and GATHER."""
+"""SLICE, STRIDED_SLICE, SPLIT, SPLIT_V, GATHER, and what gathers or replaces single places."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,14 @@ import numpy as np
 
 from edgeprune.conversion.lift.operators.matrix import look_up
 from edgeprune.conversion.lift.operators.shaping import to_shape
-from edgeprune.conversion.lift.site import BatchNeededError, BlockedError, Live, Shape, Site
+from edgeprune.conversion.lift.site import (
+    BatchNeededError,
+    BlockedError,
+    Live,
+    Shape,
+    Site,
+    quantized,
+)
 
 MOST_INDICES = 256
 """Positions that become part of the Keras graph; more of them are held by a layer."""
@@ -170,16 +178,54 @@ def gather(site: Site) -> Any:
     """GATHER: rows of a constant table by ids, or constant positions along an axis."""
     if not site.is_live(0) and site.is_live(1) and site.options.axis == 0:
         return look_up(site, ids=1, table=0)
-    if getattr(site.options, "batchDims", 0):
-        raise BlockedError("it gathers for each sample by itself")
-    indices = site.needed(1, "positions")
+    indices = np.asarray(site.needed(1, "positions"))
+    alone = getattr(site.options, "batchDims", 0)
+    if alone and (alone > 1 or indices.shape[:1] != (1,) or indices.size > MOST_INDICES):
+        raise BlockedError("it gathers other positions of each sample")
     axis = site.axis(site.options.axis, len(site.shape(0)))
-    places = np.asarray(indices).astype(int)
+    places = (indices[0] if alone else indices).astype(int)
     if places.size and (places.min() < 0 or places.max() >= site.shape(0)[axis]):
         raise BlockedError("it takes positions outside of its input")
     if indices.size > MOST_INDICES:
         return site.compute("", keras.ops.take, site.tensor(0), site.held(1), axis=axis)
     return site.compute("", keras.ops.take, site.tensor(0), places.tolist(), axis=axis)
+
+
+def gather_places(site: Site) -> Live:
+    """GATHER_ND of constant places: positions along the first axes."""
+    places, shape = site.needed(1, "places").astype(int), site.shape(0)
+    over = places.shape[-1]
+    first, rest = shape[:over], shape[over:]
+    if not site.whole:
+        raise BatchNeededError
+    if not 0 < over <= len(shape) or places.size > MOST_INDICES * over:
+        raise BlockedError(f"it takes {places.size} positions of {list(shape)}")
+    rows = np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), first)
+    flat = to_shape(site, Live(site.tensor(0), shape), (math.prod(first), *rest), "rows")
+    made = site.compute("", keras.ops.take, flat.tensor, rows.tolist(), axis=0)
+    return Live(made, (*rows.shape, *rest))
+
+
+def scatter(site: Site) -> Live:
+    """SCATTER_ND to constant places of a constant shape; what falls on one place adds up."""
+    shape = tuple(site.numbers(2, "shape"))
+    made = site.building.subgraph.tensors[site.operator.outputs[0]]
+    if quantized(made) and made.zero_points.any():
+        raise BlockedError("runtimes put the number 0 beside its places, whatever that stands for")
+    if not site.whole:
+        raise BatchNeededError
+    made = site.compute("", keras.ops.scatter, site.held(0), site.tensor(1), shape)
+    return Live(made, shape)
+
+
+def replaced_part(site: Site) -> Any:
+    """DYNAMIC_UPDATE_SLICE from a constant position on, which lies within the axes."""
+    starts, shape, part = site.numbers(2, "position"), site.shape(0), site.shape(1)
+    axes = zip(starts, shape, part, strict=True)
+    starts = [min(max(start, 0), size - length) for start, size, length in axes]
+    if not site.whole and shape[:1] != part[:1]:
+        raise BatchNeededError
+    return site.compute("", keras.ops.slice_update, site.tensor(0), starts, site.tensor(1))
 
 
 def reverse(site: Site) -> Any:

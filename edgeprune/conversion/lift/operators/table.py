@@ -7,8 +7,12 @@ from typing import Any, TypeAlias
 
 import keras
 
-from edgeprune.conversion.lift.operators.binary import binary, squared_difference
-from edgeprune.conversion.lift.operators.convolution import convolution, depthwise
+from edgeprune.conversion.lift.operators.binary import binary, squared_difference, sum_of_all
+from edgeprune.conversion.lift.operators.convolution import (
+    convolution,
+    convolution_3d,
+    depthwise,
+)
 from edgeprune.conversion.lift.operators.deconvolution import transposed_convolution
 from edgeprune.conversion.lift.operators.joining import (
     broadcast_to,
@@ -23,7 +27,13 @@ from edgeprune.conversion.lift.operators.matrix import (
     fully_connected,
 )
 from edgeprune.conversion.lift.operators.padding import mirror_pad, pad
-from edgeprune.conversion.lift.operators.pooling import average_pool, max_pool, reduction
+from edgeprune.conversion.lift.operators.pooling import (
+    average_pool,
+    local_response_normalization,
+    max_pool,
+    reduction,
+    root_of_squares_pool,
+)
 from edgeprune.conversion.lift.operators.resizing import resize
 from edgeprune.conversion.lift.operators.shaping import (
     batch_to_space,
@@ -37,8 +47,11 @@ from edgeprune.conversion.lift.operators.shaping import (
 )
 from edgeprune.conversion.lift.operators.slicing import (
     gather,
+    gather_places,
     part,
+    replaced_part,
     reverse,
+    scatter,
     split,
     split_by_sizes,
     strided_part,
@@ -50,18 +63,20 @@ from edgeprune.conversion.lift.operators.spectrum import (
     real_spectrum,
 )
 from edgeprune.conversion.lift.operators.unary import (
-    arg_max,
     as_it_is,
     by_activation,
     by_layer,
     by_operation,
     cast,
     cumulative_sum,
+    fake_quant,
     gelu,
     l2_normalization,
     leaky_relu,
     log_softmax,
+    negative,
     one_hot,
+    place_of,
     prelu,
     select,
     softmax,
@@ -75,7 +90,10 @@ Lift: TypeAlias = Callable[[Site], Any]
 LIFTS: Mapping[str, Lift] = {
     "ABS": by_operation("abs"),
     "ADD": binary("add"),
-    "ARG_MAX": arg_max,
+    "ADD_N": sum_of_all,
+    "ARG_MAX": place_of("argmax"),
+    "ARG_MIN": place_of("argmin"),
+    "ATAN2": binary("arctan2"),
     "AVERAGE_POOL_2D": average_pool,
     "BATCH_MATMUL": batch_matmul,
     "BATCH_TO_SPACE_ND": batch_to_space,
@@ -85,31 +103,37 @@ LIFTS: Mapping[str, Lift] = {
     "COMPLEX_ABS": complex_abs,
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
+    "CONV_3D": convolution_3d,
     "COS": by_operation("cos"),
     "CUMSUM": cumulative_sum,
     "DEPTHWISE_CONV_2D": depthwise,
     "DEPTH_TO_SPACE": depth_to_space,
     "DEQUANTIZE": as_it_is,
     "DIV": binary("divide"),
+    "DYNAMIC_UPDATE_SLICE": replaced_part,
     "ELU": by_activation("elu"),
     "EMBEDDING_LOOKUP": embedding_lookup,
     "EQUAL": binary("equal"),
     "EXP": by_operation("exp"),
     "EXPAND_DIMS": expand_dims,
+    "FAKE_QUANT": fake_quant,
     "FLOOR": by_operation("floor"),
     "FLOOR_DIV": binary("floor_divide"),
     "FLOOR_MOD": binary("mod"),
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,
+    "GATHER_ND": gather_places,
     "GELU": gelu,
     "GREATER": binary("greater"),
     "GREATER_EQUAL": binary("greater_equal"),
     "HARD_SWISH": by_activation("hard_silu"),
     "IMAG": imaginary_part,
     "L2_NORMALIZATION": l2_normalization,
+    "L2_POOL_2D": root_of_squares_pool,
     "LEAKY_RELU": leaky_relu,
     "LESS": binary("less"),
     "LESS_EQUAL": binary("less_equal"),
+    "LOCAL_RESPONSE_NORMALIZATION": local_response_normalization,
     "LOG": by_operation("log"),
     "LOGICAL_AND": binary("logical_and"),
     "LOGICAL_NOT": by_operation("logical_not"),
@@ -122,7 +146,7 @@ LIFTS: Mapping[str, Lift] = {
     "MINIMUM": binary("minimum"),
     "MIRROR_PAD": mirror_pad,
     "MUL": binary("multiply"),
-    "NEG": by_operation("negative"),
+    "NEG": negative,
     "NOT_EQUAL": binary("not_equal"),
     "ONE_HOT": one_hot,
     "PACK": pack,
@@ -132,6 +156,8 @@ LIFTS: Mapping[str, Lift] = {
     "PRELU": prelu,
     "QUANTIZE": as_it_is,
     "REAL": real_part,
+    "REDUCE_ALL": reduction("all"),
+    "REDUCE_ANY": reduction("any"),
     "REDUCE_MAX": reduction("max"),
     "REDUCE_MIN": reduction("min"),
     "REDUCE_PROD": reduction("prod"),
@@ -144,8 +170,10 @@ LIFTS: Mapping[str, Lift] = {
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
     "REVERSE_V2": reverse,
     "RFFT2D": real_spectrum,
+    "RIGHT_SHIFT": binary("right_shift"),
     "ROUND": by_operation("round"),
     "RSQRT": by_operation("rsqrt"),
+    "SCATTER_ND": scatter,
     "SELECT": select,
     "SELECT_V2": select,
     "SIGN": by_operation("sign"),
@@ -169,5 +197,6 @@ LIFTS: Mapping[str, Lift] = {
     "TRANSPOSE": transpose,
     "TRANSPOSE_CONV": transposed_convolution,
     "UNPACK": unpack,
+    "ZEROS_LIKE": by_operation("zeros_like"),
 }
 """What each operator becomes. Those that work on constants alone are in `folding` too."""

@@ -103,10 +103,28 @@ def prelu(site: Site) -> KerasTensor:
     return made
 
 
+def negative(site: Site) -> Any:
+    """NEG, of which runtimes turn the sign of quantized numbers as they are stored."""
+    stored, made = (
+        site.building.subgraph.tensors[index]
+        for index in (site.operator.inputs[0], site.operator.outputs[0])
+    )
+    if quantized(stored) and not (
+        np.array_equal(stored.scales, made.scales)
+        and np.array_equal(stored.zero_points, -made.zero_points)
+    ):
+        raise BlockedError("it turns the sign of numbers that do not stand for their opposites")
+    return site.compute("", keras.ops.negative, site.tensor(0))
+
+
 def cast(site: Site) -> Any:
-    """CAST; towards zero, from real numbers to whole ones."""
+    """CAST; towards zero, from real numbers to whole ones; of quantized ones as they are stored."""
     tensors = site.building.subgraph.tensors
-    if any(quantized(tensors[i]) for i in (site.operator.inputs[0], site.operator.outputs[0])):
+    stored, made = tensors[site.operator.inputs[0]], tensors[site.operator.outputs[0]]
+    if quantized(stored) and not quantized(made) and made.dtype == "float32":
+        steps = site.compute("steps", keras.ops.multiply, site.tensor(0), 1 / stored.scales[0])
+        return site.compute("", keras.ops.add, steps, float(stored.zero_points[0]))
+    if quantized(stored) or quantized(made):
         raise BlockedError("it takes quantized numbers as they are stored")
     if site.is_live(0) and site.value(0).imaginary is not None and site.out_dtype() == "float32":
         return real_part(site)
@@ -116,12 +134,15 @@ def cast(site: Site) -> Any:
 
 
 def one_hot(site: Site) -> Any:
-    """ONE_HOT of 1 and 0 along a new last axis."""
-    depth, on, off = (float(site.needed(at, "numbers").reshape(-1)[0]) for at in (1, 2, 3))
-    if (on, off) != (1, 0) or site.options.axis not in (-1, len(site.shape(0))):
-        raise BlockedError("it makes other numbers than 1 and 0, or not along the last axis")
-    dtype = site.out_dtype()
-    return site.compute("", keras.ops.one_hot, site.tensor(0), int(depth), dtype=dtype)
+    """ONE_HOT of two numbers along a new axis."""
+    depth, on, off = (site.needed(at, "numbers").reshape(-1)[0].item() for at in (1, 2, 3))
+    rank, dtype = len(site.shape(0)), site.out_dtype()
+    axis = site.axis(site.options.axis, rank + 1)
+    axis = -1 if axis == rank else axis  # Keras does not count the new axis
+    plain = (on, off) == (1, 0)
+    suffix, kind = ("", dtype) if plain else ("places", "bool")
+    made = site.compute(suffix, keras.ops.one_hot, site.tensor(0), int(depth), axis, dtype=kind)
+    return made if plain else site.compute("", keras.ops.where, made, on, off)
 
 
 def top_k(site: Site) -> Any:
@@ -130,19 +151,47 @@ def top_k(site: Site) -> Any:
     return site.compute("", keras.ops.top_k, site.tensor(0), site.numbers(1, "number")[0])
 
 
-def arg_max(site: Site) -> Any:
-    """ARG_MAX along a constant axis."""
-    axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
-    found = site.compute("place", keras.ops.argmax, site.tensor(0), axis=axis)
-    return site.compute("", keras.ops.cast, found, site.out_dtype())
+def place_of(operation: str) -> Callable[[Site], Any]:
+    """The entry of ARG_MAX and ARG_MIN, along a constant axis."""
+
+    def lift(site: Site) -> Any:
+        axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
+        found = site.compute("place", getattr(keras.ops, operation), site.tensor(0), axis=axis)
+        return site.compute("", keras.ops.cast, found, site.out_dtype())
+
+    return lift
 
 
 def cumulative_sum(site: Site) -> Any:
-    """CUMSUM along a constant axis, each value with itself."""
-    if site.options.exclusive or site.options.reverse:
-        raise BlockedError("it sums values before or behind each")
+    """CUMSUM along a constant axis, from either end, each value with itself or without."""
     axis = site.axis(site.numbers(1, "axis")[0], len(site.shape(0)))
-    return site.compute("", keras.ops.cumsum, site.tensor(0), axis=axis)
+    given, options = site.tensor(0), site.options
+    made = site.compute("turned", keras.ops.flip, given, axis) if options.reverse else given
+    made = site.compute("sums", keras.ops.cumsum, made, axis=axis)
+    made = site.compute("back", keras.ops.flip, made, axis) if options.reverse else made
+    return site.compute("", keras.ops.subtract, made, given) if options.exclusive else made
+
+
+def fake_quant(site: Site) -> Any:
+    """FAKE_QUANT: rounds to a grid that holds 0; gradients pass as through its two limits.
+
+    Source: `NudgeQuantizationRange` in tensorflow/lite/kernels/internal/quantization_util.cc, tag
+    v2.14.0.
+    """
+    options = site.options
+    last = 2**options.numBits - 1
+    step = (options.max - options.min) / last
+    if not step > 0 or options.narrowRange:
+        raise BlockedError(f"runtimes take no range from {options.min} to {options.max}")
+    zero = round(min(max(-options.min / step, 0), last))
+    low, high = -zero * step, (last - zero) * step
+    clipped = site.compute("clipped", keras.ops.clip, site.tensor(0), low, high)
+    steps = site.compute("steps", keras.ops.divide, clipped, step)
+    whole = site.compute("whole", keras.ops.round, steps)
+    held = site.compute("held", keras.ops.multiply, whole, step)
+    error = site.compute("error", keras.ops.subtract, held, clipped)
+    error = site.compute("constant_error", keras.ops.stop_gradient, error)
+    return site.compute("", keras.ops.add, clipped, error)
 
 
 def select(site: Site) -> Any:

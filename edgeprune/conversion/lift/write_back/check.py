@@ -18,7 +18,6 @@ from edgeprune.conversion.lift.floating import (
 )
 from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.samples import samples_for
-from edgeprune.conversion.lift.streams import is_fresh
 from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.keras_model.interface import infer
@@ -40,22 +39,25 @@ and how far at most: kernels add up in another order than Keras does."""
 
 
 def check_against_twin(lifted: Lifted, twin: Model, written: Graph) -> None:
-    """Runs a file in every installed runtime, and compares its outputs with those of its twin.
+    """Runs a file in the installed runtimes, and compares its outputs with those of its twin.
+
+    A runtime that does not run the given file either, such as one that is older than its operators,
+    is left out, unless there is no other.
 
     Where weights are integers and runtimes round activations too, what is compared is the file with
     the real values that the integers stand for. Of a file with quantized activations every
     operator is compared on the values that it gets there, see `each_operator`.
 
     Raises:
-      TfliteError: a runtime does not run it, or it computes something else.
+      TfliteError: a runtime runs the given file and not this one, or it computes something else.
     """
     if computes_in_steps(written):
         _check_steps(lifted, twin, written)
         return
     inputs = generated_inputs(written, _SAMPLES)
     wanted = outputs_of(twin, written, inputs)
-    for runtime in installed_runtimes():
-        found = _run(lifted, written, inputs, runtime)
+    for runtime, made in _judged(lifted, written, inputs):
+        found = made
         if hybrid_weights(written):
             with _with_float_weights(written) as graph:
                 found = _run(lifted, graph, inputs, runtime)
@@ -73,8 +75,7 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
     """As `check_against_twin`, for a file with quantized activations."""
     inputs = samples_for(written)
     made = replace(lifted, path=written.path, graph=written, model=twin)
-    for runtime in installed_runtimes():
-        _run(lifted, written, inputs, runtime)
+    for runtime, _ in _judged(lifted, written, inputs):
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             apart = first_apart(made, inputs, Path(folder), runtime=runtime)
         if apart is not None:
@@ -86,9 +87,40 @@ def _check_steps(lifted: Lifted, twin: Model, written: Graph) -> None:
             )
 
 
+def _judged(
+    lifted: Lifted, written: Graph, inputs: list[Array]
+) -> Iterator[tuple[str, tuple[Array, ...]]]:
+    """The runtimes that run a file, one after the other, and its outputs there.
+
+    Raises:
+      TfliteError: one runs the given file and not this one, or none runs either.
+    """
+    refusals: list[TfliteError] = []
+    for runtime in installed_runtimes():
+        try:
+            made = _run(lifted, written, inputs, runtime)
+        except TfliteError as error:
+            if _runs(lifted, inputs, runtime):
+                raise
+            refusals.append(error)
+        else:
+            yield runtime, made
+    if len(refusals) == len(installed_runtimes()) and refusals:
+        raise refusals[0]
+
+
+def _runs(lifted: Lifted, inputs: list[Array], runtime: str) -> bool:
+    """Whether a runtime runs the given file."""
+    try:
+        _run(lifted, lifted.graph, inputs, runtime)
+    except TfliteError:
+        return False
+    return True
+
+
 def _run(lifted: Lifted, graph: Graph, inputs: list[Array], runtime: str) -> tuple[Array, ...]:
     try:
-        return HOST.run(graph, inputs, runtime, fresh=is_fresh(lifted.graph)).outputs
+        return HOST.run(graph, inputs, runtime).outputs
     except WorkerError as error:
         raise TfliteError(
             f"{lifted.path}: expected a file that {runtime} {installed_runtimes()[runtime]} runs "

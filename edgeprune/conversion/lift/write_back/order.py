@@ -16,6 +16,7 @@ class KernelOrder:
         DEPTHWISE_CONV_2D          [1, h, w, out]
         FULLY_CONNECTED            [out, in]
         BATCH_MATMUL               [..., in, out], or [..., out, in] where it turns that round
+        CONV_3D                    [d, h, w, in, out], as in Keras
         GATHER, EMBEDDING_LOOKUP   [rows, length], as in Keras
 
     `kind` is the layer's class name, and `transposed` whether the file has `[in, out]`.
@@ -34,6 +35,8 @@ class KernelOrder:
         """
         if self.kind == "Embedding":
             return kernel.reshape(*kernel.shape[:1], *stored[1:-1], -1)
+        if self.op == "CONV_3D":
+            return kernel
         matrix = device_matrix.to_device(self.kind, kernel)
         if self.op == "DEPTHWISE_CONV_2D":
             return matrix.T.reshape(1, *stored[1:3], -1)
@@ -49,7 +52,7 @@ class KernelOrder:
           values: in the order of the file.
           kernel: the shape of the Keras kernel.
         """
-        if self.kind == "Embedding":
+        if self.kind == "Embedding" or self.op == "CONV_3D":
             return values.reshape(kernel)
         out, in_ = device_matrix.device_shape(self.kind, kernel)
         turned = self.transposed or self.op == "DEPTHWISE_CONV_2D"

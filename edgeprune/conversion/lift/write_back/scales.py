@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgeprune.conversion.int8.layers import DATA_AT
 from edgeprune.conversion.lift.floating import in_steps
 from edgeprune.conversion.lift.site import quantized
 from edgeprune.conversion.lift.write_back.edits import read_by
@@ -19,9 +20,6 @@ from edgeprune.conversion.lift.write_back.stored import Stored, store_as, store_
 from edgeprune.conversion.lift.write_back.values import Changes, NewValue
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Operator
-
-_DATA_AT = {"TRANSPOSE_CONV": 2}
-"""Where operators read what they multiply their kernel with, if not first."""
 
 
 def stored_values(draft: Draft, changes: Changes) -> tuple[Changes, Mapping[NewValue, Stored]]:
@@ -38,14 +36,17 @@ def stored_values(draft: Draft, changes: Changes) -> tuple[Changes, Mapping[NewV
     made: dict[NewValue, Stored] = {}
     for value in sorted(changes, key=_is_bias):
         made[value] = _stored(draft, changes, value, biases.get(value.layer), made)
-    apart = {
-        index: values
+    kept = {
+        index: tuple(value for value in values if _alike(made[value], made[values[0]]))
         for index, values in changes.in_place.items()
-        if any(not _alike(made[value], made[values[0]]) for value in values[1:])
     }
-    kept = {index: values for index, values in changes.in_place.items() if index not in apart}
-    copied = (*changes.copied, *(value for values in apart.values() for value in values))
-    return Changes(kept, copied), made
+    apart = (
+        value
+        for index, values in changes.in_place.items()
+        for value in values
+        if value not in kept[index]
+    )
+    return Changes(kept, (*changes.copied, *apart)), made
 
 
 def _is_bias(value: NewValue) -> bool:
@@ -64,7 +65,7 @@ def _stored(
     made: Mapping[NewValue, Stored],
 ) -> Stored:
     """The values in the form of the constant, or in that in which its operators read it."""
-    alone = value.tensor.index in changes.in_place
+    alone = value in changes.in_place.get(value.tensor.index, ())
     tensor = value.tensor if alone else read_by(draft, value)
     operator = draft.graph.operators[value.places[0][0]] if value.places else None
     if operator is None or not quantized(tensor):
@@ -80,7 +81,7 @@ def _stored(
 
 def _step(draft: Draft, operator: Operator) -> float:
     """The scale of what an operator multiplies its kernel with."""
-    return float(draft.graph.tensors[operator.inputs[_DATA_AT.get(operator.op, 0)]].scales[0])
+    return float(draft.graph.tensors[operator.inputs[DATA_AT.get(operator.op, 0)]].scales[0])
 
 
 def _kernel_grid(

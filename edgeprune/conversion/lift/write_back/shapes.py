@@ -49,12 +49,14 @@ def _carried_over(
 ) -> Shape:
     """The shape of a tensor, with those axes changed that change in Keras.
 
-    The batch, which Keras may leave open, stays as it is in the file.
+    The batch, which Keras may leave open, stays as it is in the file. What the file leaves open has
+    any length there.
     """
     tensor = lifted.graph.tensors[index]
+    open_axes = [axis for axis, length in enumerate(tensor.shape_signature) if length < 0]
     changed = {axis: n for axis, n in enumerate(after) if n is not None and n != before[axis]}
     fits = len(before) == len(after) == len(tensor.shape) and all(
-        tensor.shape[axis] == before[axis] for axis in changed
+        axis in open_axes or tensor.shape[axis] == before[axis] for axis in changed
     )
     if not fits:
         raise TfliteError(

@@ -46,9 +46,9 @@ class Changes:
     """What changes in a file; what is as it was is left out."""
 
     in_place: Mapping[int, tuple[NewValue, ...]]
-    """By the index of a constant: all layers that read it, with equal values."""
+    """By the index of a constant that gets new values: those of layers that read it, all equal."""
     copied: tuple[NewValue, ...]
-    """Values of constants that others read too, and that stay as they are for these."""
+    """Values of constants that others read too, and that are other ones for these."""
 
     def __iter__(self) -> Iterator[NewValue]:
         yield from (value for values in self.in_place.values() for value in values)
@@ -74,23 +74,23 @@ def new_values(lifted: Lifted, pruned: Model) -> Changes:
     for index, values in sorted(found.items()):
         if not any(changed for _, changed in values):
             continue
-        if _are_one(main, index, [value for value, _ in values]):
-            in_place[index] = tuple(value for value, _ in values)
-        else:
-            copied += [value for value, changed in values if changed]
+        new = [value for value, changed in values if changed]
+        if _all_read_by(main, index, new):
+            # The first takes the place of the old values, which nothing reads any more.
+            in_place[index] = tuple(value for value in new if _is_equal(value, new[0]))
+        copied += [value for value in new if value not in in_place.get(index, ())]
     return Changes(in_place, tuple(copied))
 
 
-def _are_one(main: Subgraph, index: int, values: Sequence[NewValue]) -> bool:
-    """Whether all that read a constant are layers with equal values for it."""
+def _all_read_by(main: Subgraph, index: int, values: Sequence[NewValue]) -> bool:
+    """Whether nothing reads a constant beside the operators of these values."""
     known = {place for value in values for place in value.places}
     readers = {(operator.index, position) for operator, position in _readers_of(main, index)}
-    first = values[0].values
-    return (
-        readers <= known
-        and index not in main.ends
-        and all(np.array_equal(first, value.values) for value in values[1:])
-    )
+    return readers <= known and index not in main.ends
+
+
+def _is_equal(one: NewValue, other: NewValue) -> bool:
+    return np.array_equal(one.values, other.values)
 
 
 @dataclass(frozen=True, eq=False)

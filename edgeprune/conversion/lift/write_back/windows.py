@@ -14,10 +14,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeprune.conversion.lift.layers import Past
 from edgeprune.conversion.lift.lifted import Lifted
-from edgeprune.conversion.lift.streams import Window, find_streams
 from edgeprune.core.arrays import Array
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.format.draft import Draft, raw_bytes
+from edgeprune.tflite.streams import Window, find_streams
 
 Shape = tuple[int, ...]
 
@@ -27,9 +27,10 @@ def _changed(lifted: Lifted, pruned: Model) -> Iterator[tuple[Window, Array]]:
     windows = find_streams(lifted.graph).windows
     for name, operator in lifted.operators.items():
         if operator in windows and isinstance(lifted.model.get_layer(name), Past):
-            values = np.asarray(pruned.get_layer(name).value)
-            if values.shape != windows[operator].start.shape:
-                yield windows[operator], values
+            values, window = np.asarray(pruned.get_layer(name).value), windows[operator]
+            first = lifted.graph.subgraphs[window.subgraph].tensors[window.first]
+            if (1, *values.shape) != first.shape:
+                yield window, values
 
 
 def window_shapes(lifted: Lifted, pruned: Model) -> Mapping[int, Shape]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from edgeprune.conversion.lift.floating import computes_in_steps
 from edgeprune.conversion.lift.lifted import Lifted
+from edgeprune.conversion.lift.mend.run import MendedFile, mend_file
+from edgeprune.conversion.lift.walk import lift
 from edgeprune.conversion.lift.write_back.check import check_against_twin
 from edgeprune.conversion.lift.write_back.edits import put_copies, put_lengths, put_values
 from edgeprune.conversion.lift.write_back.positions import new_positions
@@ -18,14 +21,15 @@ from edgeprune.conversion.lift.write_back.shapes import new_shapes
 from edgeprune.conversion.lift.write_back.stored import Stored
 from edgeprune.conversion.lift.write_back.values import Changes, NewValue, new_values
 from edgeprune.conversion.lift.write_back.windows import put_first_values
+from edgeprune.core.arrays import Array
 from edgeprune.core.errors import TfliteError
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import Model
-from edgeprune.tflite.format.draft import Draft, load, write_or_copy
+from edgeprune.tflite.format.draft import Draft, from_bytes, load, reread, write, write_or_copy
 from edgeprune.tflite.format.draft_indices import drop_unused_buffers
 from edgeprune.tflite.format.file import read
-from edgeprune.tflite.metadata import METADATA_NAME, drop_metadata
+from edgeprune.tflite.metadata import MENDING_NAME, METADATA_NAME, drop_metadata, put_metadata
 from edgeprune.tflite.store_densely import make_dense, remove_densify
 
 
@@ -36,39 +40,103 @@ class WrittenBack(Artifact):
     new_scales: int = 0
     """How many scales of weights of quantized operators are others than in the given file: for
     values beyond their old range, or in less than half of it."""
+    mended: MendedFile | None = None
+    """What was tried on a quantized file by samples; None where there were none, or nothing to
+    try."""
+    untied: int = 0
+    """How many kernels are stored once more, since layers that shared one have each its own."""
 
 
-def write_back(lifted: Lifted, pruned: Model, output: Path) -> WrittenBack:
+def write_back(
+    lifted: Lifted, pruned: Model, output: Path, x: Sequence[Array] | None = None
+) -> WrittenBack:
     """Writes the given file with the weights of a pruned model: dense, not rewritten.
 
     What the weights do not touch comes out as it went in: names, signatures, metadata, other
     operators. Weights are stored as they were: as float16 behind DEQUANTIZE, as integers; those
     that were sparse are dense. Integers get fresh scales where activations are real values; in
     quantized operators they keep the old ones where these fit, see `grid.kept_grid`. Where channels
-    were removed, shapes follow. The file is run in the installed runtimes before it gets its name.
+    were removed, shapes follow. The file is run, before it gets its name, in the installed runtimes
+    that run the given one.
 
     Args:
       lifted: the file, and the Keras model that was made of it.
       pruned: that model with other weights or fewer channels, and layers of the same names.
       output: the file to write.
+      x: samples `[n, ...]` for each input, by which a quantized file is mended, see `mend.run`.
 
     Raises:
       TfliteError: the file changed since it was lifted, weights that cannot be written back, or a
-        result that a runtime does not run or that computes something else than `pruned`.
+        result that one of these does not run or that computes something else than `pruned`.
       ModelError: `pruned` lacks a layer of the lifted model.
       OutputError: the file cannot be written.
     """
     require_folder(output)
-    draft = _load_same(lifted)
-    changes, stored = stored_values(draft, new_values(lifted, pruned))
-    written = _written(lifted, pruned, draft, changes, stored)
+    edited = _edited(lifted, pruned)
+    stored = edited.stored
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         made = Path(folder, "written.tflite")
-        write_or_copy(draft, made, changed=written)
+        write_or_copy(edited.draft, made, changed=edited.changed)
         check_against_twin(lifted, _rounded(pruned, stored), read(made))
+        mended = _mend(lifted, pruned, stored, made, x) if x and edited.changed else None
         write_file(output, made.read_bytes())
     new_scales = sum(value.fresh for value in stored.values())
-    return WrittenBack(**vars(describe_file(output)), new_scales=new_scales)
+    untied = sum(value.order is not None for value in edited.changes.copied)
+    facts = vars(describe_file(output))
+    return WrittenBack(**facts, new_scales=new_scales, untied=untied, mended=mended)
+
+
+def _mend(
+    lifted: Lifted,
+    pruned: Model,
+    stored: Mapping[NewValue, Stored],
+    made: Path,
+    x: Sequence[Array],
+) -> MendedFile | None:
+    """Mends a quantized file, in place, and checks it again."""
+    draft = load(made)
+    if not computes_in_steps(draft.graph) or draft.graph.keeps_state:
+        return None
+    changed = {
+        lifted.graph.operators[value.places[0][0]].outputs[0]: value.values
+        for value in stored
+        if value.order is not None and len(value.places) == 1
+    }
+    content, done = mend_file(lifted, pruned, draft, changed, x)
+    if content is not None:
+        mended = replace(from_bytes(content, made), appended=draft.appended)
+        drop_unused_buffers(mended.model)
+        put_metadata(mended.model, MENDING_NAME, done.to_json())
+        write(mended, made)
+        again = replace(lift(made), path=lifted.path)
+        check_against_twin(again, again.model, again.graph)
+    return done
+
+
+def with_weights_of(lifted: Lifted, pruned: Model) -> Draft:
+    """The given file with the weights of a pruned model, as `write_back` writes it, but not run.
+
+    Raises:
+      TfliteError: the file changed since it was lifted, or weights that cannot be written back.
+      ModelError: `pruned` lacks a layer of the lifted model.
+    """
+    return reread(_edited(lifted, pruned).draft)
+
+
+@dataclass(frozen=True)
+class _Edited:
+    """A file with new weights, what is stored in it, and whether anything was changed."""
+
+    draft: Draft
+    changes: Changes
+    stored: Mapping[NewValue, Stored]
+    changed: bool
+
+
+def _edited(lifted: Lifted, pruned: Model) -> _Edited:
+    draft = _load_same(lifted)
+    changes, stored = stored_values(draft, new_values(lifted, pruned))
+    return _Edited(draft, changes, stored, _written(lifted, pruned, draft, changes, stored))
 
 
 def _load_same(lifted: Lifted) -> Draft:
@@ -105,6 +173,7 @@ def _written(
     remove_densify(draft, sparse)
     drop_unused_buffers(draft.model)
     drop_metadata(draft.model, METADATA_NAME)
+    drop_metadata(draft.model, MENDING_NAME)
     return bool(stored) or bool(shapes) or any(tensors for _, tensors in sparse)
 
 

@@ -12,6 +12,7 @@ CASES = [
     ("DEPTHWISE_CONV_2D", "DepthwiseConv2D", False, (3, 2, 4, 2), (1, 3, 2, 8)),
     ("DEPTHWISE_CONV_2D", "Conv2D", False, (3, 2, 1, 8), (1, 3, 2, 8)),
     ("TRANSPOSE_CONV", "Conv2DTranspose", False, (3, 2, 5, 4), (5, 3, 2, 4)),
+    ("CONV_3D", "Conv3D", False, (2, 3, 2, 4, 5), (2, 3, 2, 4, 5)),
     ("FULLY_CONNECTED", "Dense", False, (4, 5), (5, 4)),
     ("BATCH_MATMUL", "Dense", True, (4, 5), (1, 4, 5)),
     ("BATCH_MATMUL", "Dense", False, (4, 5), (1, 5, 4)),

@@ -19,6 +19,7 @@ from edgeprune.keras_model.interface import predict
 from edgeprune.keras_model.layers import map_layers
 from edgeprune.planning.plan_model import plan
 from edgeprune.pruning.channels.plan_removal import remove_planned
+from edgeprune.targets.child import WorkerError
 from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import Graph, read
 from edgeprune.tflite.storage_plan import EncodingRules
@@ -96,6 +97,43 @@ def test_layers_that_share_a_constant_get_one_each_where_their_values_differ(
     assert constants(written)["shared_bias/stem"] != shared
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic-range"])
+def test_old_values_do_not_stay_behind_where_no_layer_has_them_any_more(
+    kind: Kind, tmp_path: Path
+) -> None:
+    lifted = lift(residual(tmp_path / "m.tflite", kind))
+    pruned = with_weights(lifted, stem=0.5, fc1=2)
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    old = np.frombuffer(constants(lifted.graph)["shared_bias"], np.float32)
+    assert constants(written)["shared_bias"] == (old / 2).tobytes()
+    assert constants(written)["shared_bias/fc1"] == (old * 2).tobytes()
+    main = written.subgraphs[0]
+    assert all(main.readers.get(each.index) for each in written.tensors if each.constant)
+
+
+def tied(path: Path) -> Path:
+    """Two matrices with one kernel and biases of their own: `[1, 8]` to `[1, 8]`."""
+    net = LiftNet("float32")
+    x, kernel = net.tensor("x", (1, 8)), net.weight("kernel", 8, 8)
+    y = x
+    for name in ("first", "second"):
+        options = schema.FullyConnectedOptionsT()
+        given = [y, kernel, net.bias(f"{name}/b", 8)]
+        y = net.made("FULLY_CONNECTED", given, name, 1, 8, options=options)
+    return net.save(path, [x], [y])
+
+
+def test_a_kernel_that_layers_shared_is_counted_where_it_is_stored_once_more(
+    tmp_path: Path,
+) -> None:
+    lifted = lift(tied(tmp_path / "m.tflite"))
+    for factors, untied in (({"first": 2.0}, 1), ({"first": 2.0, "second": 2.0}, 0)):
+        made = write_back(lifted, with_weights(lifted, **factors), tmp_path / "out.tflite")
+        # Biases are multiplied too, and each has its own.
+        kernels = [t for t in read(made.path).tensors if t.constant and len(t.shape) == 2]
+        assert (made.untied, len(kernels)) == (untied, 1 + untied)
+
+
 def test_dynamic_range_weights_get_scales_of_the_new_values(tmp_path: Path) -> None:
     lifted = lift(residual(tmp_path / "m.tflite", "dynamic-range"))
     written = read(write_back(lifted, with_weights(lifted, wide=3), tmp_path / "out.tflite").path)
@@ -139,6 +177,50 @@ def test_a_tensor_that_no_output_depends_on_keeps_its_shape(tmp_path: Path) -> N
     written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
     shapes = {tensor.name: tensor.shape for tensor in written.tensors}
     assert (shapes["first"], shapes["unread"]) == ((1, 8, 8, 8), (1, 8, 8, 3))
+
+
+@pytest.mark.tflite_runtime
+def test_a_runtime_that_is_too_old_for_the_given_file_does_not_keep_it_from_being_pruned(
+    tmp_path: Path,
+) -> None:
+    net = LiftNet("dynamic-range")
+    x, y = net.tensor("x", (1, 16)), net.tensor("y", (1, 8))
+    options = schema.FullyConnectedOptionsT()
+    net.operator("FULLY_CONNECTED", [x, net.weight("w", 8, 16), net.bias("b", 8)], [y], 12, options)
+    lifted = lift(net.save(tmp_path / "m.tflite", [x], [y]))
+    with pytest.raises(WorkerError, match="FULLY_CONNECTED"):
+        HOST.run(lifted.graph, [X.reshape(-1)[:16].reshape(1, 16)], "tflite-runtime")
+    written = write_back(lifted, with_weights(lifted, y=3), tmp_path / "out.tflite")
+    assert written.path.exists()
+
+
+def test_channels_go_where_rows_are_samples_and_lengths_are_set_at_run_time(
+    tmp_path: Path,
+) -> None:
+    net = LiftNet("float32")
+    options = schema.FullyConnectedOptionsT()
+
+    def rows(name: str, given: int, length: int, *shape: int) -> int:
+        wanted = net.constant(f"{name}/shape", np.array([-1, length], np.int32))
+        return net.made("RESHAPE", [given, wanted], name, *shape)
+
+    x = net.tensor("x", (1, 4, 8))
+    first = [rows("in", x, 8, 4, 8), net.weight("first/w", 16, 8), net.bias("first/b", 16)]
+    made = net.made("FULLY_CONNECTED", first, "first", 4, 16, options=options)
+    whole = net.constant("whole/shape", np.array([-1, 4, 16], np.int32))
+    whole = net.made("RESHAPE", [made, whole], "whole", 1, 4, 16)
+    opened = rows("opened", whole, 16, 1, 1)
+    net.graph.tensors[opened].shapeSignature = np.array([-1, -1], np.int32)
+    second = [opened, net.weight("last/w", 4, 16), net.bias("last/b", 4)]
+    last = net.made("FULLY_CONNECTED", second, "last", 4, 4, options=options)
+    shape = net.constant("y/shape", np.array([-1, 4, 4], np.int32))
+    y = net.made("RESHAPE", [last, shape], "y", 1, 4, 4)
+    lifted = lift(net.save(tmp_path / "m.tflite", [x], [y]))
+    plan_made = plan(lifted.model, "xnnpack-x86", sparsity=0.5, only="first", look_around=False)
+    pruned = remove_planned(map_layers(lifted.model), plan_made).model
+    written = read(write_back(lifted, pruned, tmp_path / "out.tflite").path)
+    shapes = {tensor.name: tensor.shape for tensor in written.tensors}
+    assert (shapes["first"], shapes["whole"], shapes["last/w"]) == ((4, 8), (1, 4, 8), (4, 8))
 
 
 def slices(path: Path) -> Path:
@@ -229,3 +311,16 @@ def test_a_model_without_a_layer_of_the_file_is_refused_by_its_name(tmp_path: Pa
     other.get_layer("wide").name = "else"
     with pytest.raises(EdgepruneError, match="without 'wide'"):
         write_back(lifted, other, tmp_path / "out.tflite")
+
+
+@pytest.mark.tflite_runtime
+def test_a_runtime_that_refuses_the_given_file_does_not_stop_new_weights(tmp_path: Path) -> None:
+    """tflite-runtime 2.14.0 has no FULLY_CONNECTED 12, which TensorFlow writes since 2.18."""
+    weights = prune(np.ones((8, 4), np.float32) * 100, 0.3, (1, 1))
+    path = dense_net(tmp_path / "m.tflite", weights, "dynamic-range", per_channel=True)
+    lifted = lift(path)
+    with pytest.raises(WorkerError, match="version '12'"):
+        HOST.run(lifted.graph, [X[:, 0, :4, 0]], "tflite-runtime")
+    name = next(iter(lifted.weights))
+    written = read(write_back(lifted, with_weights(lifted, **{name: 0.5}), tmp_path / "o").path)
+    np.testing.assert_allclose(written.tensors[1].scales, 0.5 * 100 * 0.01 / 127, rtol=1e-6)

@@ -1,29 +1,23 @@
 """Files that listen to a stream: what they keep of one run for the next ones.
 
-    file     READ_VARIABLE and x --> CONCATENATION --> y, whose last places --> ASSIGN_VARIABLE
-    Keras    x --> Past --> y
+    READ_VARIABLE and x --> CONCATENATION --> y, whose last places --> ASSIGN_VARIABLE
 
-Samples that run one behind the other, as targets run them, are a batch in Keras: each sample finds
-those before it there. Other uses of variables have no counterpart.
+Samples of such a file follow each other, wherever it is run: each finds those before it. In other
+files that keep something, what a sample leaves there is nothing that the next one may find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from edgeprune.conversion.lift.layers import Past
-from edgeprune.conversion.lift.operators.slicing import strided_keys
-from edgeprune.conversion.lift.site import BlockedError, KerasTensor, Site, restored
-from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.graph import Graph, Operator, Subgraph, Tensor
 
 _AXIS = 1
 """Along which places follow each other, behind the batch."""
-_DAMAGES = (BlockedError, LookupError, AttributeError, ValueError, TypeError)
+_DAMAGES = (LookupError, AttributeError, ValueError, TypeError)
 """What shapes and options of a damaged file raise."""
 _READ, _WRITE, _NAMED, _ONCE = "READ_VARIABLE", "ASSIGN_VARIABLE", "VAR_HANDLE", "CALL_ONCE"
 
@@ -39,9 +33,7 @@ class Window:
     subgraph: int
     """The subgraph that runs once, before the first run."""
     first: int
-    """Its constant with what is there at first."""
-    start: Array
-    """The real values of that, `[length, ...]`."""
+    """Its constant with what is there at first, `[1, length, ...]`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +43,7 @@ class Streams:
     windows: Mapping[int, Window] = field(default_factory=dict)
     """By the CONCATENATION that adds to a window."""
     aside: frozenset[int] = frozenset()
-    """The operators that keep the windows, which Keras does not need."""
+    """The operators that keep the windows, and compute nothing else."""
 
 
 def find_streams(graph: Graph) -> Streams:
@@ -64,7 +56,7 @@ def find_streams(graph: Graph) -> Streams:
         windows = dict(_window(graph, read, initial) for read in reads)
     except (_NoWindowError, *_DAMAGES):
         return Streams()
-    if len(kept) != 2 * len(windows):
+    if len(kept) != 2 * len(windows) or any(tensor.variable for tensor in main.tensors):
         return Streams()
     return Streams(windows, frozenset(_aside(main)))
 
@@ -120,20 +112,18 @@ def _window(
     main, name = graph.subgraphs[0], _name(graph.subgraphs[0], read)
     subgraph, first = initial[name]
     stored = graph.subgraphs[subgraph].tensors[first]
-    start = restored(graph.subgraphs[subgraph], first)
     (join,) = [reader for reader, _ in main.readers[read.outputs[0]]]
     _require(join.op == "CONCATENATION" and len(join.inputs) == 2)
     _require(join.inputs[:1] == read.outputs and join.options.axis == _AXIS)
     _require(not join.options.fusedActivationFunction)
     around = [main.tensors[index] for index in (*join.inputs, *join.outputs)]
     _require(all(_alike(stored, tensor) for tensor in around))
-    _require(start is not None and stored.shape == around[0].shape and stored.shape[0] == 1)
+    _require(stored.values() is not None)
+    _require(stored.shape == around[0].shape and stored.shape[0] == 1)
     (write,) = [each for each in main.operators if each.op == _WRITE and _name(main, each) == name]
     _require(write.index > read.index)
     _require(_is_end_of(main, write.inputs[1], join, stored.shape[_AXIS]))
-    return join.index, Window(
-        read.outputs[0], write.inputs[1], subgraph, first, np.asarray(start)[0]
-    )
+    return join.index, Window(read.outputs[0], write.inputs[1], subgraph, first)
 
 
 def _alike(first: Tensor, second: Tensor) -> bool:
@@ -150,27 +140,21 @@ def _is_end_of(main: Subgraph, index: int, join: Operator, length: int) -> bool:
     cut = main.makers.get(index)
     if cut is None or cut.op != "STRIDED_SLICE" or cut.inputs[0] != join.outputs[0]:
         return False
-    whole = main.tensors[join.outputs[0]].shape
+    options, whole = cut.options, main.tensors[join.outputs[0]].shape
     given = [main.tensors[at].values() for at in cut.inputs[1:]]
     if len(given) != 3 or any(values is None for values in given):
         return False
-    numbers = [[int(value) for value in np.asarray(values).reshape(-1)] for values in given]
-    keys, shape = strided_keys(cut.options, whole, numbers)
-    taken = [range(size)[key] for size, key in zip(whole, keys, strict=True)]
+    numbers = [np.asarray(values).reshape(-1).tolist() for values in given]
+    odd = options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask
+    if odd or {len(each) for each in numbers} != {len(whole)}:
+        return False
+    begins, ends = (
+        [None if mask >> axis & 1 else value for axis, value in enumerate(values)]
+        for mask, values in zip((options.beginMask, options.endMask), numbers, strict=False)
+    )
+    taken = [
+        range(size)[slice(*at)] for size, *at in zip(whole, begins, ends, numbers[2], strict=True)
+    ]
     wanted = [range(size) for size in whole]
     wanted[_AXIS] = wanted[_AXIS][-length:]
-    return taken == wanted and len(shape) == len(whole)
-
-
-def with_past(site: Site, start: Array) -> KerasTensor:
-    """A CONCATENATION of a window and what is new, in Keras.
-
-    Raises:
-      BlockedError: samples are no batch, or its second input is no value of theirs.
-    """
-    if site.whole or not site.is_live(1):
-        raise BlockedError("it keeps values of earlier samples, which are no batch here")
-    layer = Past(start.shape, name=site.name)
-    made: Any = site.apply(layer, site.tensor(1))
-    site.building.values.append((layer, [start]))
-    return made
+    return taken == wanted
