@@ -384,12 +384,6 @@ CASES: Mapping[str, Make] = {
     "add several": one("ADD_N", [IMAGE, IMAGE, IMAGE], [IMAGE], schema.AddNOptionsT()),
     "angle": one("ATAN2", [IMAGE, IMAGE], [IMAGE]),
     "pool of squares": pool("L2_POOL_2D", IMAGE, (3, 2), (1, 4, 5, 4), strideH=2, strideW=2),
-    "response of channels nearby": one(
-        "LOCAL_RESPONSE_NORMALIZATION",
-        [(1, 7, 9, 8)],
-        [(1, 7, 9, 8)],
-        schema.LocalResponseNormalizationOptionsT(radius=2, bias=1.5, alpha=0.3, beta=0.75),
-    ),
     "sum before each": one(
         "CUMSUM", [IMAGE, ints(2)], [IMAGE], schema.CumsumOptionsT(exclusive=True)
     ),

@@ -52,26 +52,6 @@ def root_of_squares_pool(site: Site) -> KerasTensor:
     return activated(site, site.compute("", keras.ops.sqrt, means))
 
 
-def local_response_normalization(site: Site) -> Any:
-    """LOCAL_RESPONSE_NORMALIZATION: `x / (bias + alpha * s) ** beta`.
-
-    `s` is the sum of squares of the channels within a radius, as a difference of sums so far.
-    """
-    options, given = site.options, site.tensor(0)
-    window = 2 * options.radius + 1
-    pads = [(0, 0)] * (len(site.shape(0)) - 1) + [(options.radius + 1, options.radius)]
-    squares = site.compute("squares", keras.ops.square, given)
-    padded = site.compute("padded", keras.ops.pad, squares, pads)
-    sums = site.compute("sums", keras.ops.cumsum, padded, axis=-1)
-    ends = site.compute("ends", lambda x: x[..., window:], sums)
-    starts = site.compute("starts", lambda x: x[..., :-window], sums)
-    around = site.compute("around", keras.ops.subtract, ends, starts)
-    scaled = site.compute("scaled", keras.ops.multiply, around, float(options.alpha))
-    shifted = site.compute("shifted", keras.ops.add, scaled, float(options.bias))
-    factors = site.compute("factors", keras.ops.power, shifted, -float(options.beta))
-    return site.compute("", keras.ops.multiply, given, factors)
-
-
 def reduction(operation: str) -> Callable[[Site], KerasTensor]:
     """The entry of an operator that is a reduction of `keras.ops`."""
 

@@ -29,7 +29,6 @@ from edgeprune.conversion.lift.operators.matrix import (
 from edgeprune.conversion.lift.operators.padding import mirror_pad, pad
 from edgeprune.conversion.lift.operators.pooling import (
     average_pool,
-    local_response_normalization,
     max_pool,
     reduction,
     root_of_squares_pool,
@@ -133,7 +132,6 @@ LIFTS: Mapping[str, Lift] = {
     "LEAKY_RELU": leaky_relu,
     "LESS": binary("less"),
     "LESS_EQUAL": binary("less_equal"),
-    "LOCAL_RESPONSE_NORMALIZATION": local_response_normalization,
     "LOG": by_operation("log"),
     "LOGICAL_AND": binary("logical_and"),
     "LOGICAL_NOT": by_operation("logical_not"),
