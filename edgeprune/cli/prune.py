@@ -226,7 +226,8 @@ def _say_what_was_not_kept(file: WrittenBack | None) -> None:
         )
     if file.untied:
         terminal.say(
-            f"{file.untied} kernels are stored once more: layers that shared one have each its own."
+            "Kernels stored once more, as layers that shared one have each its own now: "
+            f"{file.untied}."
         )
     if file.mended and file.mended.applied:
         terminal.say(str(file.mended))
