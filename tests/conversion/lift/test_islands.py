@@ -267,7 +267,7 @@ def test_an_interpreter_that_dies_within_a_graph_ends_in_an_error_of_its_own(
     monkeypatch.setattr(file_server(), "_script", dying)
     monkeypatch.setattr(file_server(), "_child", None)
     message = (
-        r"^two\.tflite, operator 2 \(LOCAL_RESPONSE_NORMALIZATION\): expected operators that .* "
+        r"^two\.tflite, operator 2 \(REVERSE_SEQUENCE\): expected operators that .* "
         "RuntimeError: out of luck"
     )
     with pytest.raises(IslandError, match=message), island_errors():
