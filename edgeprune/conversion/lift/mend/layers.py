@@ -29,7 +29,6 @@ from edgeprune.conversion.int8.rounding import (
 from edgeprune.conversion.int8.segments import Stream, real
 from edgeprune.conversion.lift.mend.groups import BYTES, own_bias
 from edgeprune.conversion.lift.mend.rescale import MOST_BIAS, integers, put_bias, put_data
-from edgeprune.conversion.lift.site import span_of
 from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.draft import Draft
 from edgeprune.tflite.format.graph import Operator, Subgraph, Tensor
@@ -158,7 +157,7 @@ def _correct(stream: Stream, operator: Operator, sums: Array) -> None:
         return
     output = operator.outputs[0]
     found = real(stream.main.tensors[output], stream.run(operator)[0])
-    excess = channel_sums(found, *span_of(stream.main.tensors[output]))[0] - sums[0]
+    excess = channel_sums(found, -np.inf, np.inf)[0] - sums[0]
     now, scales = integers(stream.draft, bias.index), _scales(stream.draft, bias)
     put_data(stream.draft, bias.index, corrected_bias(now, excess, sums[1], scales))
 

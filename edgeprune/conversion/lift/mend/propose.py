@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeprune.conversion.int8.range_worker import least_error
 from edgeprune.conversion.int8.ranges import Range
+from edgeprune.conversion.lift.mend.rescale import Proposal
 from edgeprune.conversion.lift.mend.watch import Span, Watched
 from edgeprune.core.arrays import Array
 
@@ -15,9 +16,6 @@ _BINS = 1024
 _STEPS = 255
 _LEAST_GAIN = 0.05
 """By which share the squared error of a tensor's own values has to fall for its range to change."""
-
-Proposal = tuple[tuple[int, ...], Range]
-"""A set of activations, and the range that all of them would have."""
 
 
 def proposals(

@@ -19,6 +19,8 @@ from edgeprune.core.arrays import Array
 from edgeprune.tflite.format.draft import Draft, raw_bytes, reread
 from edgeprune.tflite.format.graph import Operator
 
+Proposal = tuple[tuple[int, ...], Range]
+"""A set of activations, and the range that all of them would have."""
 MOST_BIAS = 2**30
 """Largest bias in steps; sums of products are added to it in 32 bits."""
 

@@ -24,7 +24,8 @@ from edgeprune.conversion.lift.lifted import Lifted
 from edgeprune.conversion.lift.mend.choose import judging_outputs
 from edgeprune.conversion.lift.mend.groups import free_groups
 from edgeprune.conversion.lift.mend.layers import correctable, may_be_rounded
-from edgeprune.conversion.lift.mend.propose import Proposal, proposals
+from edgeprune.conversion.lift.mend.propose import proposals
+from edgeprune.conversion.lift.mend.rescale import Proposal
 from edgeprune.conversion.lift.mend.watch import watch
 from edgeprune.conversion.lift.samples import held
 from edgeprune.conversion.lift.site import span_of

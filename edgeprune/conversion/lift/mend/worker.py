@@ -21,8 +21,11 @@ It gets mended.tflite, where something was kept, and result.json:
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +41,32 @@ from edgeprune.conversion.lift.mend.choose import (
     sample_errors,
 )
 from edgeprune.conversion.lift.mend.layers import MendedLayer, mend_layers
-from edgeprune.conversion.lift.mend.propose import Proposal
-from edgeprune.conversion.lift.mend.rescale import rescaled
+from edgeprune.conversion.lift.mend.rescale import Proposal, rescaled
 from edgeprune.core.arrays import Array
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import Draft
 
 Samples = Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Compares outputs with those of the given file, on samples that are held back."""
+
+    given: Draft
+    samples: Samples
+
+    @cached_property
+    def _wanted(self) -> list[Array]:
+        return self._made_by(self.given)
+
+    def _made_by(self, draft: Draft) -> list[Array]:
+        found = outputs_of(draft, self.samples, delegates=False)
+        return [found[place] for place in judging_outputs(self.given.graph)]
+
+    def errors(self, draft: Draft) -> Array:
+        """`[n]`, see `choose.sample_errors`."""
+        return sample_errors(self._made_by(draft), self._wanted)
 
 
 def mend(
@@ -55,53 +77,52 @@ def mend(
     samples: Samples,
 ) -> tuple[bytes | None, dict[str, Any]]:
     """The mended file, None where nothing is better; and what the result says."""
-    judged = {name: array[1::2] for name, array in samples.items()}
+    judge = Judge(given, {name: array[1::2] for name, array in samples.items()})
     fit = {name: array[::2] for name, array in samples.items()}
-    places = judging_outputs(given.graph)
-
-    def made_by(draft: Draft) -> list[Array]:
-        found = outputs_of(draft, judged, delegates=False)
-        return [found[place] for place in places]
-
-    wanted = made_by(given)
-
-    def errors_of(draft: Draft) -> Array:
-        return sample_errors(made_by(draft), wanted)
-
-    def with_ranges(parts: Sequence[Proposal]) -> Draft:
-        return rescaled(_opened(pruned), {i: ends for group, ends in parts for i in group})
-
-    def errors_with(parts: Sequence[Proposal]) -> Array:
-        try:
-            return errors_of(with_ranges(parts))
-        except (ValueError, RuntimeError):  # steps that a runtime, or a bias, cannot take
-            return np.full(len(wanted[0]), np.inf)
-
-    before = errors_of(_opened(pruned))
-    facts: dict[str, Any] = {"before": float(before.mean())}
-    parts, best = _best_way(ways, before, errors_with)
-    facts["ranges"] = float(best.mean()) if ways else None
-    facts["changed"] = [[list(group), ends.low, ends.high] for group, ends in parts]
-    content = bytes(tflite_draft.pack(with_ranges(parts).model)) if parts else None
-    facts["mended"] = None
+    before = judge.errors(_opened(pruned))
+    parts, best = _best_ranges(judge, pruned, ways, before)
+    content = _packed(_with_ranges(pruned, parts)) if parts else None
+    facts: dict[str, Any] = {
+        "before": float(before.mean()),
+        "ranges": float(best.mean()) if ways else None,
+        "changed": [[list(group), ends.low, ends.high] for group, ends in parts],
+        "mended": None,
+    }
+    tried: dict[str, tuple[Array, Draft]] = {}
     for name, rounding in (("biases", False), ("rounding", True)) if layers else ():
         draft = _opened(content or pruned)
         mend_layers(stream_of(draft, fit, delegates=False), layers, rounding=rounding)
-        errors = errors_of(draft)
-        facts[name] = float(errors.mean())
-        if is_better(errors, best):
-            made, best, facts["mended"] = bytes(tflite_draft.pack(draft.model)), errors, name
-    return (content if facts["mended"] is None else made), facts
+        tried[name] = judge.errors(draft), draft
+        facts[name] = float(tried[name][0].mean())
+    nearest = min(tried, key=lambda name: (not math.isfinite(facts[name]), facts[name]), default="")
+    if nearest and is_better(tried[nearest][0], best):
+        content, facts["mended"] = _packed(tried[nearest][1]), nearest
+    return content, facts
 
 
 def _opened(content: bytes) -> Draft:
     return tflite_draft.from_bytes(content, Path("pruned.tflite"))
 
 
-def _best_way(
-    ways: Sequence[Sequence[Proposal]], before: Array, measure: Any
+def _packed(draft: Draft) -> bytes:
+    return bytes(tflite_draft.pack(draft.model))
+
+
+def _with_ranges(pruned: bytes, parts: Sequence[Proposal]) -> Draft:
+    return rescaled(_opened(pruned), {index: ends for group, ends in parts for index in group})
+
+
+def _best_ranges(
+    judge: Judge, pruned: bytes, ways: Sequence[Sequence[Proposal]], before: Array
 ) -> tuple[list[Proposal], Array]:
     """The parts of the way that comes nearest as a whole; none where no part is better."""
+
+    def measure(parts: Sequence[Proposal]) -> Array:
+        try:
+            return judge.errors(_with_ranges(pruned, parts))
+        except (ValueError, RuntimeError):  # steps that a runtime, or a bias, cannot take
+            return np.full(len(before), np.inf)
+
     if not ways:
         return [], before
     nearest = min(ways, key=lambda way: float(measure(way).mean()))

@@ -19,7 +19,6 @@ from edgeprune.targets.host import HOST
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import MENDING_NAME, read_beside, read_mending
 from tests.support.quantized_networks import Kind, quantized_net
-from tests.support.runtimes import RUNTIMES
 
 KINDS: list[Kind] = ["int8", "uint8"]
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (128, 8, 8, 3)).astype(np.float32)
@@ -54,10 +53,9 @@ def test_a_range_that_pruning_left_too_wide_becomes_narrow_and_outputs_come_near
         np.testing.assert_array_equal(one.scales, other.scales)
         np.testing.assert_array_equal(one.zero_points, other.zero_points)
     fresh = np.random.default_rng(2).uniform(-1, 1, (64, 8, 8, 3)).astype(np.float32)
-    given, *both = ([HOST.run(g, [fresh], r).outputs[0] for r in RUNTIMES] for g in graphs)
-    errors = [float(np.sum((found[0] - given[0]) ** 2)) for found in both]
+    given, *both = (HOST.run(graph, [fresh], "LiteRT").outputs[0] for graph in graphs)
+    errors = [float(np.sum((found - given) ** 2)) for found in both]
     assert errors[1] < 0.5 * errors[0]
-    assert all(np.array_equal(each, both[1][0]) for each in both[1])
 
 
 @pytest.mark.slow
