@@ -108,7 +108,7 @@ def _why(found: Tried, points: Sequence[Tried], limits: Limits) -> str:
 
 
 def _better(found: Tried, points: Sequence[Tried]) -> Tried | None:
-    """The dearest point that costs no more and is as accurate, as far as that is known."""
+    """The costliest point that costs no more and is as accurate, as far as that is known."""
     cheaper = [each for each in points if each.cost <= found.cost]
     best = cheaper[-1] if cheaper else None
     if best is None or found.accuracy is None or best.accuracy is None:

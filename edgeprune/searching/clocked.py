@@ -60,7 +60,7 @@ def reference_for(
       profile: the first of the devices that the instrument measures.
       target: the instrument.
       cache: where the file and its time are kept.
-      made_from: the digests of all that the time hangs on.
+      made_from: the digests of all that the time depends on.
       agree: shares it with the other workers.
       settings: how to measure.
 

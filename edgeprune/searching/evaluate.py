@@ -287,7 +287,7 @@ class Evaluation:
         }
 
     def _measured_by(self, device: str) -> dict[str, str]:
-        """What the cost of any file on a device hangs on."""
+        """What the cost of any file on a device depends on."""
         profile, yardstick = self.subject.profile(device), self.yardsticks[device]
         used = [yardstick.target] if yardstick.target else []
         return {

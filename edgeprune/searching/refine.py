@@ -103,7 +103,7 @@ def _unasked(known: Known, found: Iterator[Candidate], stage: Stage) -> tuple[Wa
 
 
 def front_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
-    """Those that no other beats in cost and accuracy, the dearest first."""
+    """Those that no other beats in cost and accuracy, the costliest first."""
     best = -math.inf
     found: list[Tried] = []
     for each in sorted(tried, key=lambda each: (each.cost, -(each.accuracy or 0.0))):

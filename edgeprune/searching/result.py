@@ -144,8 +144,8 @@ class Front:
     def grid(self) -> Grid:
         """The points, the cheapest first, and the dense files below them."""
         rows = (self._cells(each) for each in (*self.points, *self.beaten))
-        dearest = self._dearest
-        beside = f">of dense {dearest.numerics}" if dearest else ">of dense"
+        costliest = self._costliest
+        beside = f">of dense {costliest.numerics}" if costliest else ">of dense"
         headings = (*_COLUMNS[:4], f">{shown_unit(self.unit)}", beside, *_COLUMNS[4:])
         return grid(self.title, headings, rows, self.verdict()).compact()
 
@@ -166,13 +166,13 @@ class Front:
         )
 
     @property
-    def _dearest(self) -> Point | None:
+    def _costliest(self) -> Point | None:
         return max(self.references, key=lambda each: each.cost, default=None)
 
     def _ratio(self, point: Point) -> float | None:
-        """Its cost as a part of that of the dearest dense file."""
-        dearest = self._dearest
-        return point.cost / dearest.cost if dearest and dearest.cost else None
+        """Its cost as a part of that of the costliest dense file."""
+        costliest = self._costliest
+        return point.cost / costliest.cost if costliest and costliest.cost else None
 
 
 _COLUMNS = (

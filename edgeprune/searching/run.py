@@ -61,7 +61,7 @@ def _best(front: Front) -> str:
     if front.shipped is None:
         return ""
     ratios = [each.cost for each in front.references if each.cost]
-    part = f", {front.shipped.cost / max(ratios):.2f} of the dearest dense file" if ratios else ""
+    part = f", {front.shipped.cost / max(ratios):.2f} of the costliest dense file" if ratios else ""
     return f"best so far {front.shipped.name}{part}"
 
 

@@ -68,7 +68,7 @@ def needed_references(known: Known) -> tuple[Wanted, ...]:
 def first_costs(known: Known) -> tuple[Wanted, ...]:
     """What an instrument has to say before tables are trusted: two candidates of each kind.
 
-    Those are the dearest and the cheapest that the tables leave in, of the route that is expected
+    Those are the costliest and the cheapest that the tables leave in, of the route that is expected
     to be the cheapest of its kind.
     """
     return tuple(
