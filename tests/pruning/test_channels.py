@@ -231,7 +231,7 @@ def frozen_by(middle: Any) -> str:
         (lambda x: x[..., ::3], "it takes channels at a step that does not divide them evenly"),
         (lambda x: keras.ops.take(x, [1, 0], -1), "it takes single channels by their position"),
         (lambda x: keras.ops.pad(x, ((0, 0),) * 3 + ((1, 1),), "reflect"), "it mirrors channels"),
-        (lambda x: keras.ops.reshape(x, (-1, 4, 8, 16)), "it splits or joins samples"),
+        (lambda x: keras.ops.reshape(x, (-1, 4, 8, 8)), "it splits or joins samples"),
         (lambda x: L.Attention()([x, x]), "attention compares its channels one by one"),
         (lambda x: keras.ops.cumsum(x, axis=-1), "there is no rule for the operation 'Cumsum'"),
         (lambda x: x * np.ones(16, np.float32), "a value for each channel"),

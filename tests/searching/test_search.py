@@ -25,6 +25,7 @@ from edgeprune.searching.crashes import Crashes
 from edgeprune.searching.result import Search
 from edgeprune.searching.run import Audience, Standing
 from edgeprune.searching.search import run_search
+from edgeprune.searching.space import Space
 from tests.support.pretended_search import Formula, phone_space
 
 DENSE = HalfAccuracy(0.80, 0.80, None, (100, 100), "Keras")
@@ -57,6 +58,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     found = Pretended()
     monkeypatch.setattr(search, "Evaluation", lambda *_: found)
     monkeypatch.setattr(search, "space_of", lambda *_: found.formula.space)
+    # Its device has no profile.
+    monkeypatch.setattr(Space, "offered_by", lambda space, _: space)
     return found
 
 

@@ -152,6 +152,7 @@ def test_a_resumed_training_of_a_file_writes_what_it_would_have_without_a_stop(
 
 @pytest.mark.slow
 def test_each_output_of_a_file_learns_by_the_loss_of_its_name(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((6,), name="x")
     outputs = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(1, name="size")]
     model = keras.Model(inputs, [layer(inputs) for layer in outputs])
@@ -172,7 +173,7 @@ def test_each_output_of_a_file_learns_by_the_loss_of_its_name(tmp_path: Path) ->
     out = prune(path, made, {"x": x, **y}, how).save(tmp_path / "out.tflite").path
     kind, size = (as_given(out).model.predict(x, verbose=0)[place] for place in (0, 1))
     assert np.mean(kind.argmax(1) == y["y_kind"]) > 0.9
-    assert np.mean((size[:, 0] - y["y_size"]) ** 2) < 0.05
+    assert np.mean((size[:, 0] - y["y_size"]) ** 2) < 0.05 * np.var(y["y_size"])
 
 
 @pytest.mark.slow
