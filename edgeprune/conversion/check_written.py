@@ -16,6 +16,7 @@ from edgeprune.targets.host import HOST, installed_runtimes
 from edgeprune.targets.inputs import generated_inputs
 from edgeprune.tflite.format.graph import Graph, Operator, Subgraph
 from edgeprune.tflite.op_versions import version_misses
+from edgeprune.tflite.remainder import without_remainder
 
 _CONVERTING = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
 """Operators between number formats, which are float on one side."""
@@ -47,9 +48,9 @@ def check_written(
     """
     _require_known_operators(name, graph, profile)
     notes = _check_int8(name, graph, paths) if numerics == "int8" else ()
-    with ThreadPoolExecutor() as pool:
+    with without_remainder(graph) as runnable, ThreadPoolExecutor() as pool:
         runtimes = HOST.runtimes(profile)
-        refusals = list(pool.map(lambda runtime: _refusal(graph, runtime), runtimes))
+        refusals = list(pool.map(lambda runtime: _refusal(runnable, runtime), runtimes))
     for runtime, error in zip(runtimes, refusals, strict=True):
         if error is not None:
             place = _place_of(error, graph, paths)

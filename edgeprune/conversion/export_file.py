@@ -226,7 +226,7 @@ def with_names_of(lifted: Lifted, model: Model, draft: Draft) -> Draft:
       model: its model, whose inputs and outputs come in the order of the file's signature.
       draft: what was converted; edited in place.
     """
-    given = load(lifted.path)
+    given = load(lifted.given)
     inputs = [signature_name(spec.name) for spec in input_specs(model)]
     outputs = [signature_name(name) for name in output_names(model)]
     new_inputs = dict(zip(inputs, input_ports(given.graph), strict=True))

@@ -52,7 +52,7 @@ class Given:
     @cached_property
     def sha256(self) -> str:
         """Hash of the file that was lifted, else of the model, see `hash_model`."""
-        return sha256_of(self.model, None if self.lifted is None else self.lifted.path)
+        return sha256_of(self.model, None if self.lifted is None else self.lifted.given)
 
     def prove_on(self, x: Sequence[Array]) -> None:
         """Compares what was lifted with the file on samples too; a model of Keras' own is itself.
@@ -65,7 +65,8 @@ class Given:
           DataError: it does not compute with these samples, such as ids beyond a table.
         """
         if self.lifted is not None:
-            prove(self.lifted, x)
+            with errors_name(self.lifted.given, self.lifted.path):
+                prove(self.lifted, x)
 
     def require_open_batch(self) -> None:
         """Checks that the model takes any number of samples at once, as all work on samples does.
@@ -88,11 +89,21 @@ class Given:
 
     @property
     def untouched(self) -> str:
-        """A sentence on what pruning leaves alone in a file of several subgraphs, "" in others."""
-        others = "" if self.lifted is None else other_subgraphs(self.lifted.graph)
-        if not others:
+        """Sentences on what pruning leaves alone in a file: other subgraphs, a remainder; or ""."""
+        if self.lifted is None:
             return ""
-        return f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
+        others, remainder = other_subgraphs(self.lifted.graph), self.lifted.remainder
+        said = []
+        if others:
+            said.append(
+                f"{self.name} is pruned in its main subgraph alone; untouched beside it: {others}."
+            )
+        if remainder is not None:
+            said.append(
+                f"{self.name} is pruned, run and measured in front of what no runtime here has; "
+                f"that stays as it is: {remainder.names}."
+            )
+        return " ".join(said)
 
     def pruned(self, model: Model, x: Sequence[Array] | None = None) -> Model | PrunedFile:
         """What pruning gives: the smaller or sparser model, or the file that it is written into.
@@ -159,7 +170,8 @@ def as_given(
     if file is not None:
         with errors_name(model, file):
             lifted = lift(file)
-            prove(lifted)
+            with errors_name(file, lifted.path):
+                prove(lifted)
         return Given(name or str(model), lifted.model, lifted)
     loaded = as_model(model)
     return Given(name_of(model), loaded)
@@ -175,7 +187,7 @@ def other_subgraphs(graph: Graph) -> str:
 def file_of(model: Given | Model | str | Path) -> Path | None:
     """The .tflite file that a model was given as, or was converted to; None for a Keras model."""
     if isinstance(model, Given):
-        return None if model.lifted is None else model.lifted.path
+        return None if model.lifted is None else model.lifted.given
     return _file_to_lift(model)
 
 
@@ -243,6 +255,6 @@ def exportable(
         yield given if isinstance(given, Given) else _file_to_lift(given, signature) or given
         return
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        path = given.save(Path(folder, given.lifted.path.name)).path
-        with errors_name(given.lifted.path, path):
+        path = given.save(Path(folder, given.lifted.given.name)).path
+        with errors_name(given.lifted.given, path):
             yield path

@@ -1,8 +1,8 @@
 """Which of a device's routes a model can be pruned for: of some files, those in their own format.
 
 Weights are written back into the file that was given. A quantized one goes on computing in
-quantized values. One with islands or with other subgraphs than the main one is not converted to
-another format either: nothing is made of those.
+quantized values. One with islands, a remainder or other subgraphs than the main one is not
+converted to another format either: nothing is made of those.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def _kept(given: Given) -> _Kept | None:
     if keeps_format(given):
         why = "which new weights are written back into"
         return _Kept((_QUANTIZED,), why, "prune the float model that the file was made of")
-    islands = [each.name for part in given.lifted.islands for each in part.obstacles]
+    unlifted = [each.name for each in given.lifted.obstacles]
     subgraphs = other_subgraphs(given.lifted.graph)
-    if islands:
-        why = f"which {', '.join(dict.fromkeys(islands))} cannot be converted from"
+    if unlifted:
+        why = f"which {', '.join(dict.fromkeys(unlifted))} cannot be converted from"
     elif subgraphs:
         why = f"which its subgraphs beside the main one, {subgraphs}, cannot be converted from"
     else:

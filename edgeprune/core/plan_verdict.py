@@ -74,7 +74,7 @@ class Island(Table):
 def islands_grid(islands: Iterable[Island]) -> tuple[Grid, ...]:
     """One row for each island; nothing where there is none."""
     rows = [(_runs(each.ops), each.reason) for each in islands]
-    title = "Islands: not lifted, run in the interpreter as they are; gradients end there"
+    title = "Not lifted: islands run in the interpreter as they are, and gradients end there"
     return (grid(title, ("operators", "why"), rows),) if rows else ()
 
 

@@ -25,7 +25,7 @@ from edgeprune.targets.child import Reply
 from edgeprune.targets.find import TARGETS, find_target, own_targets
 from edgeprune.targets.host import HOST
 from edgeprune.targets.target import OnCores
-from edgeprune.tflite.decode.plain_form import plain_form
+from edgeprune.tflite.decode.plain_form import runnable_form
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import output_ports
@@ -89,7 +89,7 @@ def accuracy(
         what sets that up.
       WorkerError: the runtime refuses the file, crashes on it or does not end.
     """
-    with plain_form(tflite_file.read(path)) as graph:
+    with runnable_form(tflite_file.read(path)) as graph:
         return _accuracy(graph, path, profile, data, ordered, samples)
 
 

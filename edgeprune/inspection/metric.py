@@ -18,7 +18,7 @@ from edgeprune.core.sources.function import load_code, names_function
 from edgeprune.core.spelling import suggestion
 from edgeprune.inspection.accuracy import EMULATED_SAMPLES, Order, run_labelled
 from edgeprune.profiles.profile import DeviceProfile
-from edgeprune.tflite.decode.plain_form import plain_form
+from edgeprune.tflite.decode.plain_form import runnable_form
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.signature import output_ports
 
@@ -126,7 +126,7 @@ def metric_of_file(
     labels: list[tuple[Array, ...]] = []
     outputs: list[list[Array]] = []
     runtime, several = "", False
-    with plain_form(tflite_file.read(path)) as graph:
+    with runnable_form(tflite_file.read(path)) as graph:
         places = _places(names, [port.name for port in output_ports(graph)])
         for chunk in run_labelled(graph, profile, data, ordered, samples):
             several = isinstance(chunk.y, tuple)

@@ -12,7 +12,7 @@ from edgeprune.core.errors import CheckError, DataError, InputError
 from edgeprune.profiles.profile import DeviceProfile
 from edgeprune.targets.checks import Reference, named_outputs, numerics
 from edgeprune.targets.host import HOST
-from edgeprune.tflite.decode.plain_form import plain_form
+from edgeprune.tflite.decode.plain_form import runnable_form
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.file import Graph
 from edgeprune.tflite.format.signature import signature_specs
@@ -43,7 +43,7 @@ def run_reference(
     if not is_other_file(given):
         return _keras_reference(given, graph, inputs)
     path = Path(given)
-    with plain_form(tflite_file.read(path)) as reference:
+    with runnable_form(tflite_file.read(path)) as reference:
         return _file_reference(path, reference, graph, inputs, profile)
 
 

@@ -45,6 +45,7 @@ from edgeprune.tflite.format.signature import input_ports, output_ports, signatu
 from edgeprune.tflite.gate import asks_for_sparse, judge_file
 from edgeprune.tflite.metadata import asks_for_halves, read_beside, read_embedded, read_manifest
 from edgeprune.tflite.op_versions import version_misses
+from edgeprune.tflite.remainder import find_remainder, without_remainder
 
 CHECKED_SAMPLES = 32
 
@@ -88,12 +89,13 @@ def validate(
     profile = on_route_of(graph, load_profile(device), route)
     source = None if x is None else open_source(x, ports_of_file(graph, reference))
     inputs = _inputs(graph, source)
-    wanted = None if reference is None else run_reference(reference, graph, inputs, profile)
-    with plain_form(graph) as plain:
-        case = Case(graph, profile, inputs, wanted, settings or Settings())
+    with without_remainder(graph) as runnable, plain_form(runnable) as plain:
+        wanted = None if reference is None else run_reference(reference, runnable, inputs, profile)
+        case = Case(runnable, profile, inputs, wanted, settings or Settings())
         checks = (
             *_check_purpose(graph),
-            *check_packing(graph, plain),
+            *_check_remainder(graph),
+            *check_packing(runnable, plain),
             _check_operators(plain, profile),
             _check_numerics(plain, profile),
             _check_static(graph),
@@ -200,6 +202,18 @@ def _check_purpose(graph: Graph) -> Iterator[Check]:
             f"and export with --route {manifest.get('route')}."
         )
         yield Check("made for use", False, "measuring only", None, message, kind="purpose")
+
+
+def _check_remainder(graph: Graph) -> Iterator[Check]:
+    """Says what of a file is not run."""
+    remainder = find_remainder(graph)
+    if remainder is not None:
+        count, known = len(remainder.operators), len(graph.operators)
+        message = (
+            f"no runtime has {', '.join(remainder.names)}: {count} of {known} operators are not "
+            "run, and outputs are compared in front of them. Try the file on the device."
+        )
+        yield Check("remainder", True, count, None, message, kind="remainder")
 
 
 def _check_operators(graph: Graph, profile: DeviceProfile) -> Check:

@@ -40,7 +40,7 @@ class Converted:
           ModelError: as `convert_to_draft`.
         """
         if self._lifted is not None:
-            return tflite_draft.load(self._lifted.path)
+            return tflite_draft.load(self._lifted.given)
         return convert_to_draft(self._model, self._profile)
 
     def of_smaller(self, model: Model) -> Draft:
@@ -66,7 +66,7 @@ def require_writable(lifted: Lifted | None, padding: str, activation: Activation
         return
     asked = f"--padding {padding}" if padding != "keep" else f"--activation {activation}"
     raise PlanError(
-        f"{lifted.path}: expected a plan of weights alone, which are written back into the file. "
+        f"{lifted.given}: expected a plan of weights alone, which are written back into the file. "
         f"Received: {asked}. Leave it out; `export` makes padding symmetric where that is exact."
     )
 

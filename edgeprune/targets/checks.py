@@ -59,6 +59,7 @@ CheckKind: TypeAlias = Literal[
     "pattern",
     "placement",
     "purpose",
+    "remainder",
     "runs",
     "shapes",
     "size",
@@ -69,7 +70,7 @@ CheckKind: TypeAlias = Literal[
 "kernels" the same of XNNPACK's against plain ones, "finite" whether there is no NaN, "placement"
 where operators run, "purpose" whether it was made to be shipped, "storage" whether weights are
 stored as the instrument reads them, "accuracy" how often the right class is named, which has no
-limit."""
+limit, "remainder" what of it no runtime here has, so that it was not run."""
 
 
 @dataclass(frozen=True)

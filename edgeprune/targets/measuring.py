@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from edgeprune.core.errors import EdgepruneError, TargetError
+from edgeprune.core.files import describe_file
 from edgeprune.core.runtime import read_runtime
 from edgeprune.profiles.profile import DeviceProfile, load_profile
 from edgeprune.targets.find import TARGETS, find_target, measures_device
@@ -17,6 +19,7 @@ from edgeprune.targets.measurement import DEFAULT_PYTHON, Measurement, Measureme
 from edgeprune.targets.target import OnCores, Readiness, Remote
 from edgeprune.tflite.format.file import read as read_tflite
 from edgeprune.tflite.metadata import named_route
+from edgeprune.tflite.remainder import find_remainder, without_remainder
 
 
 def measure(
@@ -129,7 +132,10 @@ def measure_each(
     def work(name: str) -> Outcome:
         telling = replace(settings, tell=partial(tell, name)) if tell else settings
         try:
-            found = find_target(name).measure([Path(model) for model in models], profile, telling)
+            target = find_target(name)
+            found = _without_remainders(
+                models, lambda paths: target.measure(paths, profile, telling)
+            )
         except EdgepruneError as error:
             return Outcome(name, error=error)
         own = measures_device(name, profile)
@@ -139,6 +145,35 @@ def measure_each(
     outcomes = _at_the_same_time(work, far)
     outcomes.update({name: work(name) for name in names if name not in outcomes})
     return tuple(_with_routes(outcomes[name], profile, route) for name in names)
+
+
+def _without_remainders(
+    models: Sequence[str | Path], work: Callable[[Sequence[Path]], tuple[Measurement, ...]]
+) -> tuple[Measurement, ...]:
+    """Measures files; of those that end in operators that no runtime has, what comes before."""
+    paths = [Path(model) for model in models]
+    if not any(find_remainder(read_tflite(path)) for path in paths):
+        return work(paths)
+    with ExitStack() as stack:
+        runnable = [stack.enter_context(without_remainder(read_tflite(path))) for path in paths]
+        found = work([graph.path for graph in runnable])
+    return tuple(_of_whole(each, path) for each, path in zip(found, paths, strict=True))
+
+
+def _of_whole(found: Measurement, path: Path) -> Measurement:
+    """A measurement of a file without its remainder as one of the file, which says so."""
+    remainder = find_remainder(read_tflite(path))
+    artifact = describe_file(path)
+    left_out = (
+        "" if remainder is None else f"; without {', '.join(remainder.names)} and what comes after"
+    )
+    return replace(
+        found,
+        model=str(path),
+        size_bytes=artifact.size_bytes,
+        gzip_bytes=artifact.gzip_bytes,
+        conditions=f"{found.conditions}{left_out}",
+    )
 
 
 def _with_routes(outcome: Outcome, profile: DeviceProfile, asked: str | None) -> Outcome:
@@ -155,7 +190,7 @@ def _with_routes(outcome: Outcome, profile: DeviceProfile, asked: str | None) ->
 def _run_here(models: Sequence[str | Path], profile: DeviceProfile, settings: Settings) -> Outcome:
     """Whether the files run on this computer, and how large they are."""
     try:
-        found = HOST.run_once([Path(model) for model in models], profile, settings)
+        found = _without_remainders(models, lambda paths: HOST.run_once(paths, profile, settings))
     except EdgepruneError as error:
         return Outcome(HOST.name, error=error)
     return Outcome(HOST.name, tuple(map(_as_proxy, found)))

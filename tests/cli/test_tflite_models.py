@@ -14,6 +14,7 @@ from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import read_embedded
 from tests.support.lift_networks import residual
 from tests.support.quantized_networks import quantized_net
+from tests.support.remainders import decoded
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -130,3 +131,47 @@ def test_a_device_without_a_route_in_the_format_of_a_file_is_refused(
         assert done.returncode == 2, done
         assert "expected a device with a route in int8" in done.stderr.replace("\n", " ")
     assert {path.name for path in tmp_path.iterdir()} == {"m.tflite", "data.npz"}
+
+
+@pytest.mark.slow
+def test_a_file_with_a_remainder_goes_through_all_commands(call: Call, tmp_path: Path) -> None:
+    decoded(tmp_path / "m.tflite")
+    x = np.random.default_rng(0).uniform(-1, 1, (64, 4, 4, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    route = ("--device", "xnnpack-x86")
+    planned = json.loads(call("plan", "m.tflite", *route, "--sparsity", "0.5", "--json").stdout)
+    (remainder,) = planned["islands"]
+    assert remainder["ops"] == [4, 5, 6]
+    assert "Mystery: no runtime here has it" in remainder["reason"]
+
+    asked = (*route, "--sparsity", "0.5", "--data", "data.npz", "-o", "p.tflite")
+    pruned = call("prune", "m.tflite", *asked)
+    assert pruned.returncode == 0, pruned
+    assert "m.tflite is pruned, run and measured in front of" in pruned.stderr
+    assert call("export", "p.tflite", *route, "-o", "out.tflite").returncode == 0
+
+    same = ("--reference", "p.tflite", "--json")
+    judged = call("validate", "out.tflite", *route, *same)
+    assert judged.returncode == 0, judged
+    checks = {check["kind"]: check for check in json.loads(judged.stdout)["checks"]}
+    assert checks["remainder"]["value"] == 3
+    assert checks["outputs"]["ok"]
+
+    measured = call("measure", "m.tflite", "out.tflite", *route, "--target", "host", "--json")
+    assert measured.returncode == 0, measured
+    rows = json.loads(measured.stdout)
+    assert [row["size_bytes"] for row in rows] == [
+        (tmp_path / name).stat().st_size for name in ("m.tflite", "out.tflite")
+    ]
+    assert all("without Mystery and what comes after" in row["conditions"] for row in rows)
+
+
+@pytest.mark.slow
+def test_routes_keep_the_format_of_a_file_with_a_remainder(call: Call, tmp_path: Path) -> None:
+    decoded(tmp_path / "m.tflite")
+    compared = call("routes", "m.tflite", "--device", "android-phone", "-o", "out", "--json")
+    assert compared.returncode == 0, compared
+    rows = {row["route"]: row["reason"] for row in json.loads(compared.stdout)["routes"]}
+    why = "is in int8; m.tflite stays in float32, which Mystery cannot be converted from"
+    assert rows["int8-channels"] == why
+    assert why not in rows["float32-channels"]

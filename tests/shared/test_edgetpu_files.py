@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeprune.conversion.lift.prove import prove
+from edgeprune.conversion.lift.walk import lift
 from edgeprune.inspection.inspect_file import inspect
 from edgeprune.tflite.format.draft import load, write
 from edgeprune.tflite.format.file import read
@@ -52,3 +54,14 @@ def test_there_is_nothing_to_encode_or_to_densify(path: Path, tmp_path: Path) ->
     densify_file(path, tmp_path / "dense.tflite")
     for output in ("encoded.tflite", "dense.tflite"):
         assert (tmp_path / output).read_bytes() == path.read_bytes()
+
+
+def test_a_network_for_poses_is_lifted_up_to_its_decoder() -> None:
+    (path,) = (path for path in FILES if "bodypix" in path.name)
+    lifted = lift(path)
+    assert lifted.remainder is not None
+    assert lifted.remainder.names == "PosenetDecoderOp"
+    assert len(lifted.weights) == 34
+    found = prove(lifted)
+    assert found.steps is not None
+    assert found.steps < 8

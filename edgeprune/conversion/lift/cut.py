@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeprune.tflite.format import draft as tflite_draft
 from edgeprune.tflite.format.draft import drop_unused_codes
-from edgeprune.tflite.format.draft_indices import drop_tensors, drop_unused_buffers
+from edgeprune.tflite.format.draft_indices import drop_unread_tensors, drop_unused_buffers
 
 _MAIN = 0
 
@@ -37,19 +37,10 @@ def cut(
         if index not in kept:
             subgraph.operators, subgraph.tensors = [], []
             subgraph.inputs = subgraph.outputs = np.empty(0, np.int32)
-    drop_tensors(model, _MAIN, _unread(main))
+    drop_unread_tensors(model, _MAIN)
     drop_unused_buffers(model)
     drop_unused_codes(model)
     return bytes(tflite_draft.pack(model))
-
-
-def _unread(main: Any) -> set[int]:
-    """The tensors that no operator names."""
-    lists = [main.inputs, main.outputs]
-    for operator in main.operators:
-        lists += [operator.inputs, operator.outputs, operator.intermediates]
-    named = {int(index) for each in lists if each is not None for index in each}
-    return set(range(len(main.tensors))) - named
 
 
 def _called(model: Any) -> set[int]:

@@ -67,19 +67,41 @@ class IslandPart:
     @property
     def reason(self) -> str:
         """Why they are not lifted, each reason once."""
-        found: dict[str, list[str]] = {}
-        for obstacle in self.obstacles:
-            found.setdefault(obstacle.reason, []).append(obstacle.name)
-        return "; ".join(
-            f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in found.items()
-        )
+        return _reasons(self.obstacles)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptRemainder:
+    """The last operators of a file, from the first one that no runtime has, see `tflite.remainder`.
+
+    They are neither lifted nor run, and put back behind what is written. What comes before them
+    lies in a folder of its own, while this is held.
+    """
+
+    whole: Path
+    """The file; what is lifted is what comes before them."""
+    operators: tuple[int, ...]
+    """Their indices in it."""
+    obstacles: tuple[Obstacle, ...]
+    """Those of them that no runtime has."""
+
+    @property
+    def names(self) -> str:
+        """The names of those that no runtime has, each once."""
+        return ", ".join(dict.fromkeys(each.name for each in self.obstacles))
+
+    @property
+    def reason(self) -> str:
+        """Why they are not lifted."""
+        return _reasons(self.obstacles)
 
 
 @dataclass(frozen=True, eq=False)
 class Lifted:
     """A .tflite file as a Keras model that computes the same.
 
-    The model's inputs and outputs come in the order of the file's signature, as arrays do for
+    Of a file that ends in operators that no runtime has, it is the file in front of them. The
+    model's inputs and outputs come in the order of the file's signature, as arrays do for
     `targets`. Its batch axis is open where the file allows it, else as in the file.
     """
 
@@ -98,6 +120,19 @@ class Lifted:
     """By the name of the layer."""
     islands: tuple[IslandPart, ...] = ()
     """Operators that are run in the interpreter; empty for a file that is lifted wholly."""
+    remainder: KeptRemainder | None = None
+    """What comes behind this file in the given one; None where this is all of it."""
+
+    @property
+    def given(self) -> Path:
+        """The file that was given."""
+        return self.path if self.remainder is None else self.remainder.whole
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """The operators of the given file that are not lifted."""
+        remainder = () if self.remainder is None else self.remainder.obstacles
+        return (*(each for part in self.islands for each in part.obstacles), *remainder)
 
 
 MOST_LISTED = 8
@@ -117,13 +152,23 @@ class Unliftable(InputError):  # noqa: N818  the name says what is wrong with th
 
 
 def require_whole(lifted: Lifted) -> None:
-    """Checks that a file is lifted without islands, so that another one can be made of its model.
+    """Checks that all of a file is lifted, so that another one can be made of its model.
 
     Raises:
-      Unliftable: it has some; names their operators.
+      Unliftable: it has islands, or a remainder; names their operators.
     """
-    if lifted.islands:
-        raise Unliftable(lifted.path, [each for part in lifted.islands for each in part.obstacles])
+    if lifted.obstacles:
+        raise Unliftable(lifted.given, lifted.obstacles)
+
+
+def _reasons(obstacles: Sequence[Obstacle]) -> str:
+    """Why operators are not lifted, each reason once."""
+    found: dict[str, list[str]] = {}
+    for obstacle in obstacles:
+        found.setdefault(obstacle.reason, []).append(obstacle.name)
+    return "; ".join(
+        f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in found.items()
+    )
 
 
 def _listed(obstacles: Sequence[Obstacle]) -> Iterator[str]:

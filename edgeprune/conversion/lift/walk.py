@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
+import weakref
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +18,7 @@ import numpy as np
 
 from edgeprune.conversion.lift.cut import subgraphs_called
 from edgeprune.conversion.lift.layers import HeldConstant
-from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
+from edgeprune.conversion.lift.lifted import KeptRemainder, Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
 from edgeprune.conversion.lift.outside import Outside, read_aside
@@ -30,16 +34,19 @@ from edgeprune.conversion.lift.site import (
     quantized,
     type_of,
 )
+from edgeprune.core.errors import errors_name
 from edgeprune.keras_model.layers import Model
 from edgeprune.tflite.compiled import require_uncompiled
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
+from edgeprune.tflite.remainder import find_remainder, write_without_remainder
 from edgeprune.tflite.streams import find_streams
 
 _OPAQUE = ("string", "resource", "variant")
 _QUANTIZED = ("int8", "uint8", "int16")
 """Types whose numbers stand for real values in Keras."""
+_NO_KERNEL = "no runtime here has it; with what reads its results it stays as it is, not run"
 _NO_SAMPLES = "it has no axis for samples"
 _LONGEST_REASON = 200
 _NAME = "lifted"
@@ -54,12 +61,31 @@ def lift(path: Path) -> Lifted:
 
     The batch axis is left open, unless an operator works along it.
 
+    Of a file that ends in operators that no runtime has, what comes before them is lifted.
+
     Raises:
       TfliteError: the file is not sound, or a device's compiler made it.
       Unliftable: operators in it have no counterpart in Keras; names each, and why.
     """
     graph = tflite_file.read(path)
     require_uncompiled(graph)
+    remainder = find_remainder(graph)
+    if remainder is None:
+        return _lifted(graph)
+    unknown = tuple(Obstacle(each.index, each.op, _NO_KERNEL) for each in remainder.unknown)
+    kept = KeptRemainder(path, tuple(each.index for each in remainder.operators), unknown)
+    folder = tempfile.mkdtemp(prefix="edgeprune-")
+    weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
+    place = Path(folder, path.name)
+    write_without_remainder(path, remainder, place)
+    with errors_name(path, place):
+        found = _lifted(tflite_file.read(place))
+    if not found.weights:
+        raise Unliftable(path, unknown)
+    return replace(found, remainder=kept)
+
+
+def _lifted(graph: Graph) -> Lifted:
     try:
         return _Walk(graph, whole=not _open_batch(graph)).lifted()
     except BatchNeededError:

@@ -1,4 +1,4 @@
-"""A packed file as runtimes without DECODE read it."""
+"""A file as runtimes read it that lack some of its custom operators."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeprune.tflite.format.decode_operator import holds_packed
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.remainder import without_remainder
 from edgeprune.tflite.store_densely import densify_file
 
 
@@ -26,3 +27,10 @@ def plain_form(graph: Graph) -> Iterator[Graph]:
         path = Path(folder, graph.path.name)
         densify_file(graph.path, path)
         yield read(path)
+
+
+@contextmanager
+def runnable_form(graph: Graph) -> Iterator[Graph]:
+    """Gives what runtimes on this computer run of a file: no remainder, and no packed weights."""
+    with without_remainder(graph) as runnable, plain_form(runnable) as plain:
+        yield plain

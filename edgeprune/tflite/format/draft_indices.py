@@ -32,6 +32,15 @@ def drop_tensors(model: Any, subgraph_index: int, dropped: set[int]) -> None:
                 entry.tensorIndex = int(new_index[entry.tensorIndex])
 
 
+def drop_unread_tensors(model: Any, subgraph_index: int) -> None:
+    """Drops the tensors of a subgraph that no operator names, and that are no input or output."""
+    subgraph = model.subgraphs[subgraph_index]
+    lists = [getattr(holder, name) for holder, names in _index_fields(subgraph) for name in names]
+    named = {int(index) for each in lists if each is not None for index in each}
+    named |= {index for each in _details(subgraph) for index in (each.scales, each.zeroPoints)}
+    drop_tensors(model, subgraph_index, set(range(len(subgraph.tensors))) - named)
+
+
 def _index_fields(subgraph: Any) -> Iterable[tuple[Any, tuple[str, ...]]]:
     yield subgraph, ("inputs", "outputs")
     for operator in subgraph.operators:

@@ -199,14 +199,21 @@ def test_detections_are_an_island_behind_the_network(tmp_path: Path) -> None:
     assert len(judged_model(lifted.model).outputs) == 2
 
 
-def unfinished(path: Path) -> Path:
-    """Convolutions around an operator that no runtime knows."""
+def unstarted(path: Path) -> Path:
+    """An operator that no runtime knows in front of a convolution."""
     net = Net()
-    x = net.tensor("x", (1, 2, 2, 3))
+    x, mystery = net.tensor("x", (1, 2, 2, 3)), net.tensor("mystery", (1, 2, 2, 4))
+    net.operator("CUSTOM", [x], [mystery], custom_code=b"Mystery")
+    return net.save(path, [x], [islands.pointwise(net, mystery, "second", 2)])
+
+
+def weightless(path: Path) -> Path:
+    """The same with an operator in front that has no weights."""
+    net = Net()
+    x, whole = net.tensor("x", (1, 2, 2, 4)), net.tensor("whole", (1, 2, 2, 4))
     mystery = net.tensor("mystery", (1, 2, 2, 4))
-    net.operator(
-        "CUSTOM", [islands.pointwise(net, x, "first", 4)], [mystery], custom_code=b"Mystery"
-    )
+    net.operator("RELU", [x], [whole])
+    net.operator("CUSTOM", [whole], [mystery], custom_code=b"Mystery")
     return net.save(path, [x], [islands.pointwise(net, mystery, "second", 2)])
 
 
@@ -214,7 +221,8 @@ def unfinished(path: Path) -> Path:
     ("make", "reason"),
     [
         (islands.all_outside, r"operator 0 \(REVERSE_SEQUENCE\): there is no counter"),
-        (unfinished, r"operator 1 \(Mystery\): a custom operator, and LiteRT does not run it eit"),
+        (unstarted, r"operator 0 \(Mystery\): a custom operator, and LiteRT does not run it eith"),
+        (weightless, r"operator 1 \(Mystery\): no runtime here has it; with what reads its resul"),
     ],
 )
 def test_a_file_that_gains_nothing_by_islands_is_refused(

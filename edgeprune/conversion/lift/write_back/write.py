@@ -22,7 +22,7 @@ from edgeprune.conversion.lift.write_back.stored import Stored
 from edgeprune.conversion.lift.write_back.values import Changes, NewValue, new_values
 from edgeprune.conversion.lift.write_back.windows import put_first_values
 from edgeprune.core.arrays import Array
-from edgeprune.core.errors import TfliteError
+from edgeprune.core.errors import TfliteError, errors_name
 from edgeprune.core.files import Artifact, describe_file, require_folder, write_file
 from edgeprune.keras_model.copies import copy_model
 from edgeprune.keras_model.layers import Model
@@ -30,6 +30,7 @@ from edgeprune.tflite.format.draft import Draft, from_bytes, load, reread, write
 from edgeprune.tflite.format.draft_indices import drop_unused_buffers
 from edgeprune.tflite.format.file import read
 from edgeprune.tflite.metadata import MENDING_NAME, METADATA_NAME, drop_metadata, put_metadata
+from edgeprune.tflite.remainder import with_remainder
 from edgeprune.tflite.store_densely import make_dense, remove_densify
 
 
@@ -72,18 +73,30 @@ def write_back(
       OutputError: the file cannot be written.
     """
     require_folder(output)
-    edited = _edited(lifted, pruned)
-    stored = edited.stored
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+    with (
+        errors_name(lifted.given, lifted.path),
+        tempfile.TemporaryDirectory(prefix="edgeprune-") as folder,
+    ):
         made = Path(folder, "written.tflite")
+        edited = _edited(lifted, pruned)
+        stored = edited.stored
         write_or_copy(edited.draft, made, changed=edited.changed)
         check_against_twin(lifted, _rounded(pruned, stored), read(made))
         mended = _mend(lifted, pruned, stored, made, x) if x and edited.changed else None
+        _put_remainder(lifted, made, changed=edited.changed)
         write_file(output, made.read_bytes())
     new_scales = sum(value.fresh for value in stored.values())
     untied = sum(value.order is not None for value in edited.changes.copied)
     facts = vars(describe_file(output))
     return WrittenBack(**facts, new_scales=new_scales, untied=untied, mended=mended)
+
+
+def _put_remainder(lifted: Lifted, made: Path, *, changed: bool) -> None:
+    """Puts the remainder of the given file behind what was written, in place, where it has one."""
+    if lifted.remainder is None:
+        return
+    whole = load(lifted.remainder.whole)
+    write_or_copy(with_remainder(load(made), whole) if changed else whole, made, changed=changed)
 
 
 def _mend(
@@ -120,7 +133,8 @@ def with_weights_of(lifted: Lifted, pruned: Model) -> Draft:
       TfliteError: the file changed since it was lifted, or weights that cannot be written back.
       ModelError: `pruned` lacks a layer of the lifted model.
     """
-    return reread(_edited(lifted, pruned).draft)
+    made = reread(_edited(lifted, pruned).draft)
+    return made if lifted.remainder is None else with_remainder(made, load(lifted.remainder.whole))
 
 
 @dataclass(frozen=True)
