@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from edgeprune.core.errors import EdgepruneError, TargetError
+from edgeprune.core.errors import EdgepruneError, TargetError, errors_name
 from edgeprune.core.files import describe_file
 from edgeprune.core.runtime import read_runtime
 from edgeprune.profiles.profile import DeviceProfile, load_profile
@@ -156,6 +156,8 @@ def _without_remainders(
         return work(paths)
     with ExitStack() as stack:
         runnable = [stack.enter_context(without_remainder(read_tflite(path))) for path in paths]
+        for path, graph in zip(paths, runnable, strict=True):
+            stack.enter_context(errors_name(path, graph.path))
         found = work([graph.path for graph in runnable])
     return tuple(_of_whole(each, path) for each, path in zip(found, paths, strict=True))
 

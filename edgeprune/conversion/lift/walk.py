@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-import weakref
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,11 +15,12 @@ import numpy as np
 
 from edgeprune.conversion.lift.cut import subgraphs_called
 from edgeprune.conversion.lift.layers import HeldConstant
-from edgeprune.conversion.lift.lifted import KeptRemainder, Lifted, Obstacle, Unliftable
+from edgeprune.conversion.lift.lifted import Lifted, Obstacle, Unliftable
 from edgeprune.conversion.lift.operators.folding import FOLDS, MOST_VALUES, fold
 from edgeprune.conversion.lift.operators.table import LIFTS
 from edgeprune.conversion.lift.outside import Outside, read_aside
 from edgeprune.conversion.lift.past import with_past
+from edgeprune.conversion.lift.runnable import runnable_part
 from edgeprune.conversion.lift.saturation import saturated
 from edgeprune.conversion.lift.site import (
     BatchNeededError,
@@ -40,13 +38,11 @@ from edgeprune.tflite.compiled import require_uncompiled
 from edgeprune.tflite.format import file as tflite_file
 from edgeprune.tflite.format.graph import Graph, Operator, Tensor
 from edgeprune.tflite.format.signature import Port, input_ports, output_ports
-from edgeprune.tflite.remainder import find_remainder, write_without_remainder
 from edgeprune.tflite.streams import find_streams
 
 _OPAQUE = ("string", "resource", "variant")
 _QUANTIZED = ("int8", "uint8", "int16")
 """Types whose numbers stand for real values in Keras."""
-_NO_KERNEL = "no runtime here has it; with what reads its results it stays as it is, not run"
 _NO_SAMPLES = "it has no axis for samples"
 _LONGEST_REASON = 200
 _NAME = "lifted"
@@ -59,9 +55,8 @@ _REFUSALS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError
 def lift(path: Path) -> Lifted:
     """Rebuilds a .tflite file as a Keras model that computes the same.
 
-    The batch axis is left open, unless an operator works along it.
-
-    Of a file that ends in operators that no runtime has, what comes before them is lifted.
+    The batch axis is left open, unless an operator works along it. Of a file that ends in operators
+    that no runtime has, what comes before them is lifted.
 
     Raises:
       TfliteError: the file is not sound, or a device's compiler made it.
@@ -69,20 +64,12 @@ def lift(path: Path) -> Lifted:
     """
     graph = tflite_file.read(path)
     require_uncompiled(graph)
-    remainder = find_remainder(graph)
-    if remainder is None:
-        return _lifted(graph)
-    unknown = tuple(Obstacle(each.index, each.op, _NO_KERNEL) for each in remainder.unknown)
-    kept = KeptRemainder(path, tuple(each.index for each in remainder.operators), unknown)
-    folder = tempfile.mkdtemp(prefix="edgeprune-")
-    weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
-    place = Path(folder, path.name)
-    write_without_remainder(path, remainder, place)
-    with errors_name(path, place):
-        found = _lifted(tflite_file.read(place))
-    if not found.weights:
-        raise Unliftable(path, unknown)
-    return replace(found, remainder=kept)
+    runnable, remainder = runnable_part(graph)
+    with errors_name(path, runnable.path):
+        found = _lifted(runnable)
+    if remainder is not None and not found.weights:
+        raise Unliftable(path, remainder.obstacles)
+    return replace(found, remainder=remainder)
 
 
 def _lifted(graph: Graph) -> Lifted:

@@ -1,0 +1,36 @@
+"""The part of a file that can be run, for the lift: all that comes before its remainder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+from edgeprune.conversion.lift.lifted import KeptRemainder, Obstacle
+from edgeprune.tflite.format.file import read
+from edgeprune.tflite.format.graph import Graph
+from edgeprune.tflite.remainder import find_remainder, write_without_remainder
+
+_NO_KERNEL = "no runtime here has it; with what reads its results it stays as it is, not run"
+
+
+def runnable_part(graph: Graph) -> tuple[Graph, KeptRemainder | None]:
+    """A file without its remainder, in a folder of its own; itself where it has none.
+
+    Returns:
+      The file to lift, which is there while the remainder is held; and the remainder.
+
+    Raises:
+      TfliteError, OutputError: as `write_without_remainder`.
+    """
+    found = find_remainder(graph)
+    if found is None:
+        return graph, None
+    unknown = tuple(Obstacle(each.index, each.op, _NO_KERNEL) for each in found.unknown)
+    kept = KeptRemainder(graph.path, tuple(each.index for each in found.operators), unknown)
+    folder = tempfile.mkdtemp(prefix="edgeprune-")
+    weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
+    place = Path(folder, graph.path.name)
+    write_without_remainder(graph.path, found, place)
+    return read(place), kept
