@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -125,17 +125,17 @@ def measure_each(
     if route is not None:
         profile.on(route)
     names = list(targets or filter(None, [default_target(profile)]))
+    paths = [Path(model) for model in models]
     if not names:
-        return (_with_routes(_run_here(models, profile, settings), profile, route),)
+        return (_with_routes(_run_here(paths, profile, settings), profile, route),)
     require_ready(names)
 
     def work(name: str) -> Outcome:
         telling = replace(settings, tell=partial(tell, name)) if tell else settings
         try:
             target = find_target(name)
-            found = _without_remainders(
-                models, lambda paths: target.measure(paths, profile, telling)
-            )
+            with _runnable(paths, whole=target.capabilities.leaves_unknown) as files:
+                found = _of_whole(target.measure(files, profile, telling), paths)
         except EdgepruneError as error:
             return Outcome(name, error=error)
         own = measures_device(name, profile)
@@ -147,34 +147,42 @@ def measure_each(
     return tuple(_with_routes(outcomes[name], profile, route) for name in names)
 
 
-def _without_remainders(
-    models: Sequence[str | Path], work: Callable[[Sequence[Path]], tuple[Measurement, ...]]
-) -> tuple[Measurement, ...]:
-    """Measures files; of those that end in operators that no runtime has, what comes before."""
-    paths = [Path(model) for model in models]
-    if not any(find_remainder(read_tflite(path)) for path in paths):
-        return work(paths)
+@contextmanager
+def _runnable(paths: Sequence[Path], *, whole: bool = False) -> Iterator[Sequence[Path]]:
+    """What can be run of files, while a block runs: they end before operators that no runtime has.
+
+    Args:
+      paths: the files.
+      whole: whether they stay as they are.
+    """
     with ExitStack() as stack:
-        runnable = [stack.enter_context(without_remainder(read_tflite(path))) for path in paths]
-        for path, graph in zip(paths, runnable, strict=True):
-            stack.enter_context(errors_name(path, graph.path))
-        found = work([graph.path for graph in runnable])
-    return tuple(_of_whole(each, path) for each, path in zip(found, paths, strict=True))
+        files = []
+        for path in paths:
+            graph = read_tflite(path)
+            runnable = graph if whole else stack.enter_context(without_remainder(graph))
+            stack.enter_context(errors_name(path, runnable.path))
+            files.append(runnable.path)
+        yield files
 
 
-def _of_whole(found: Measurement, path: Path) -> Measurement:
-    """A measurement of a file without its remainder as one of the file, which says so."""
-    remainder = find_remainder(read_tflite(path))
-    artifact = describe_file(path)
-    left_out = (
-        "" if remainder is None else f"; without {', '.join(remainder.names)} and what comes after"
+def _of_whole(found: Sequence[Measurement], paths: Sequence[Path]) -> tuple[Measurement, ...]:
+    """Measurements of what can be run of files as those of the files, which they say."""
+    return tuple(
+        each if each.model == str(path) else _renamed(each, path)
+        for each, path in zip(found, paths, strict=True)
     )
+
+
+def _renamed(found: Measurement, path: Path) -> Measurement:
+    remainder = find_remainder(read_tflite(path))
+    names = ", ".join(remainder.names) if remainder else ""
+    artifact = describe_file(path)
     return replace(
         found,
         model=str(path),
         size_bytes=artifact.size_bytes,
         gzip_bytes=artifact.gzip_bytes,
-        conditions=f"{found.conditions}{left_out}",
+        conditions=f"{found.conditions}; without {names} and what comes after",
     )
 
 
@@ -189,10 +197,11 @@ def _with_routes(outcome: Outcome, profile: DeviceProfile, asked: str | None) ->
     return replace(outcome, measurements=tuple(found))
 
 
-def _run_here(models: Sequence[str | Path], profile: DeviceProfile, settings: Settings) -> Outcome:
+def _run_here(paths: Sequence[Path], profile: DeviceProfile, settings: Settings) -> Outcome:
     """Whether the files run on this computer, and how large they are."""
     try:
-        found = _without_remainders(models, lambda paths: HOST.run_once(paths, profile, settings))
+        with _runnable(paths) as files:
+            found = _of_whole(HOST.run_once(files, profile, settings), paths)
     except EdgepruneError as error:
         return Outcome(HOST.name, error=error)
     return Outcome(HOST.name, tuple(map(_as_proxy, found)))

@@ -46,6 +46,8 @@ class Capabilities:
     are of devices that are such a computer, and of no others."""
     unpacks: bool = False
     """Whether it runs files whose weights are packed behind DECODE."""
+    leaves_unknown: bool = False
+    """Whether it takes operators that it does not know, and leaves them to another processor."""
     repeatable: bool = False
     """Whether it says the same again, on any machine: it counts, compiles or models, and has no
     clock."""

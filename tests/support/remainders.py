@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from tests.support.islands import pointwise
 from tests.support.lift_cases import values
+from tests.support.quantized_networks import QuantizedNet
 from tests.support.tflite_builder import Net
 
 MYSTERY = b"Mystery"
@@ -39,3 +41,16 @@ def decoded(path: Path, *, remainder: bool = True) -> Path:
     net.operator("RELU", [poses], [kept])
     net.metadata("note", b"kept as it is")
     return net.save(path, [x], [kept, scores])
+
+
+def quantized_decoded(path: Path) -> Path:
+    """A convolution of int8 values, read by the custom operator."""
+    net = QuantizedNet("int8")
+    x = net.activation("x", 1, 8, 8, 16, low=-1, high=1)
+    options = schema.Conv2DOptionsT(padding=1, strideH=1, strideW=1)
+    options.dilationHFactor = options.dilationWFactor = 1
+    made = net.activation("scores", 1, 8, 8, 32, low=-4, high=4)
+    scores = net.layer("CONV_2D", x, net.weight("w", 32, 1, 1, 16), made, options)
+    poses = net.tensor("poses", (1, 4))
+    net.operator("CUSTOM", [scores], [poses], custom_code=MYSTERY)
+    return net.save(path, [x], [poses])

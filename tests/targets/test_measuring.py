@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgeprune.profiles.profile import load_profile
 from edgeprune.targets.latency import latency, speedup
 from edgeprune.targets.measurement import Measurement
 from edgeprune.targets.measuring import default_target, measure
+from tests.support.remainders import quantized_decoded
 
 TIMES = st.lists(st.lists(st.floats(0.01, 100), min_size=5, max_size=12), min_size=1, max_size=4)
 
@@ -110,3 +112,14 @@ def test_no_other_instrument_is_taken_where_the_own_one_is_not_there() -> None:
     assert default_target(load_profile("xnnpack-arm64")) is None
     assert default_target(load_profile("xnnpack-x86")) == "host"
     assert default_target(edge_tpu) == "edgetpu-model"
+
+
+def test_a_compiler_is_given_the_operators_that_no_runtime_has(tmp_path: Path) -> None:
+    path = quantized_decoded(tmp_path / "m.tflite")
+    (compiled,) = measure([path], "ethos-u55", target="vela")
+    assert any("Mystery" in warning for warning in compiled.warnings)
+    assert (tmp_path / "m_vela.tflite").is_file()
+    (run,) = measure([path], "ethos-u55", target="tflm")
+    assert run.model == str(path)
+    assert run.size_bytes == path.stat().st_size
+    assert run.conditions.endswith("without Mystery and what comes after")

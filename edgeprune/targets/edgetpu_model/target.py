@@ -36,7 +36,7 @@ CHIP, CPU = "Edge TPU", "CPU"
 class EdgeTpuModel:
     """Says what the Edge TPU compiler makes of files, by itself or by its model."""
 
-    capabilities = Capabilities(repeatable=True, cost_unit="cycles")
+    capabilities = Capabilities(leaves_unknown=True, repeatable=True, cost_unit="cycles")
 
     def readiness(self) -> Readiness:
         """Always ready; says whether the compiler itself is here."""

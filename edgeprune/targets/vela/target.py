@@ -36,7 +36,11 @@ class Vela:
     """Compiles files for the NPU of a profile, or for another one that was named."""
 
     capabilities = Capabilities(
-        says_flash=True, finds_zeros=True, repeatable=True, cost_unit="cycles"
+        says_flash=True,
+        finds_zeros=True,
+        leaves_unknown=True,
+        repeatable=True,
+        cost_unit="cycles",
     )
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
