@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprune.core.errors import CheckError
+from edgeprune.core.errors import CheckError, errors_name
 from edgeprune.core.files import write_file
 from edgeprune.targets.child import Reply, WorkerError
 from edgeprune.targets.inputs import generated_inputs
@@ -138,8 +138,11 @@ def write_packed(
       EdgepruneError: as `pack_file`; nothing was written then.
     """
     limit = profile.limits.arena_bytes.value if max_arena is None else max_arena
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        made = Path(folder, "packed.tflite")
+    with (
+        errors_name(output.name, plain.name),
+        tempfile.TemporaryDirectory(prefix="edgeprune-") as folder,
+    ):
+        made = Path(folder, output.name)
         done = pack_file(plain, made, limit)
         beside = plain_path(output)
         write_file(beside, plain.read_bytes())
