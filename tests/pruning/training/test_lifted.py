@@ -35,6 +35,7 @@ from edgeprune.pruning.training.settings import Training
 from edgeprune.tflite.format.file import read
 from tests.support.lift_cases import single
 from tests.support.lift_networks import residual
+from tests.support.quantized_networks import quantized_net
 from tests.support.tflite_builder import Net
 
 X = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 3)).astype(np.float32)
@@ -148,6 +149,25 @@ def test_a_resumed_training_of_a_file_writes_what_it_would_have_without_a_stop(
     for name, values in expected.items():
         np.testing.assert_allclose(received[name], values, atol=1e-6)
     assert np.abs(expected["stem/w"] - weights(path)["stem/w"]).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_resumed_training_of_a_quantized_file_writes_the_same_bytes(tmp_path: Path) -> None:
+    path = quantized_net(tmp_path / "m.tflite", width=64)
+    made = plan(path, "cortex-m-tflm", sparsity=0.5, look_around=False)
+
+    def trained(name: str, **more: Any) -> Path:
+        how = Training(epochs=3, batch_size=32, patience=3, validation=0.25, **more)
+        prune(path, made, X, how).save(tmp_path / f"{name}.tflite")
+        return tmp_path / f"{name}.tflite"
+
+    kept = tmp_path / "state"
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("stopped", checkpoint=kept, callbacks=[_Stop(2)])
+    resumed = trained("resumed", checkpoint=kept, resume=True)
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "stopped.tflite").exists()
 
 
 @pytest.mark.slow
