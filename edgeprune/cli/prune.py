@@ -10,6 +10,7 @@ import click
 from edgeprune.cli import inputs, options, terminal
 from edgeprune.cli.output import print_json
 from edgeprune.cli.plotting import plot
+from edgeprune.cli.stopping import resumable
 from edgeprune.core import errors
 
 if TYPE_CHECKING:
@@ -326,7 +327,7 @@ def _carried_out(
         caught.append(message)
         terminal.warn([message])
 
-    with errors.told_quality_warnings(warn), terminal.progress_bar() as tell:
+    with resumable(training), errors.told_quality_warnings(warn), terminal.progress_bar() as tell:
         pruned = carry_out(
             loaded, found, source, training, device=profile, samples=samples, progress=tell
         )

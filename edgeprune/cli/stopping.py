@@ -7,10 +7,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from edgeprune.cli import terminal
 from edgeprune.core.work_note import note, parent_and_notes
+
+if TYPE_CHECKING:
+    from edgeprune.pruning.training.settings import Training
 
 STOPPING = "stopping"
 """The note of a child that received a signal and ends in order."""
@@ -44,6 +49,21 @@ def leave(stopped: Stopped) -> NoReturn:
     if parent_and_notes() is not None:
         os._exit(stopped.code)
     raise stopped
+
+
+@contextlib.contextmanager
+def resumable(training: Training | None) -> Iterator[None]:
+    """Says on standard error, where a training is stopped, that its epochs are kept."""
+    checkpoint = training.checkpoint if training is not None else None
+    try:
+        yield
+    except Stopped:
+        if checkpoint is not None and checkpoint.is_dir() and any(checkpoint.iterdir()):
+            terminal.say(
+                f"Stopped. Finished epochs are kept in {checkpoint}: the same command with "
+                "--resume goes on with them."
+            )
+        raise
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:
