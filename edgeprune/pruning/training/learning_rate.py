@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeprune.keras_model.interface import output_packer
+from edgeprune.keras_model.interface import output_names, output_packer
 from edgeprune.keras_model.layers import Model
 from edgeprune.pruning.training.losses import Loss, Losses, loss_name, replacing_loss
 
@@ -49,6 +49,7 @@ def compile_for_training(
         trainee.compile(
             optimizer or keras.optimizers.Adam(share * LEARNING_RATE),
             _for_compile(model, chosen, lambda one: one),
+            loss_weights=_loss_weights(model),
             metrics=_for_compile(model, chosen, _metric),
         )
     own = trainee.optimizer.get_config().get("learning_rate")
@@ -63,6 +64,16 @@ def compile_for_training(
 def _for_compile(model: Model, loss: Losses, of: Callable[[Loss], Any]) -> Any:
     """Something of the loss of every output, in the structure that the model gives."""
     return output_packer(model)([of(one) for one in loss]) if isinstance(loss, tuple) else of(loss)
+
+
+def _loss_weights(model: Model) -> Any:
+    """The weights that a model is compiled with of the losses of its outputs; None without."""
+    given = model.get_compile_config()["loss_weights"] if model.compiled else None
+    names = output_names(model)
+    if given is None or len(names) == 1:
+        return None
+    each = [given.get(name, 1.0) for name in names] if isinstance(given, dict) else given
+    return output_packer(model)(each)
 
 
 def _metric(loss: Loss) -> list[str] | None:

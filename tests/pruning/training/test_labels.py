@@ -291,3 +291,23 @@ def test_a_model_is_compiled_with_the_loss_of_each_output(structure: str, loss: 
         assert found["size_loss"] == pytest.approx(wrong, rel=1e-4)
         right = np.mean(predicted["kind"].argmax(1) == Y)
         assert found["kind_accuracy"] == pytest.approx(right, abs=1e-6)
+
+
+@pytest.mark.parametrize("structure", ["list", "dict"])
+def test_a_named_loss_counts_as_much_as_the_compiled_one_did(structure: str) -> None:
+    model = two_outputs(None)
+    losses, weights = dict(EACH), {"kind": 0.0, "size": 3.0}
+    if structure == "dict":
+        kind, size = model.outputs
+        model = keras.Model(model.input, {"size": size, "kind": kind})
+        model.compile("adam", losses, loss_weights=weights)
+    else:
+        model.compile("adam", list(losses.values()), loss_weights=list(weights.values()))
+    chosen = replacing_loss(model, None, {"size": "mean_absolute_error"})
+    compile_for_training(model, model, model, 0.1, 10, 1.0, chosen)
+    labels = {"kind": Y, "size": np.tanh(X[:, :1])}
+    told = output_packer(model)([labels[name] for name in output_names(model)])
+    found = model.evaluate(X, told, batch_size=COUNT, verbose=0, return_dict=True)
+    predicted = dict(zip(output_names(model), predict(model, [X]), strict=True))
+    wrong = float(np.mean(np.abs(predicted["size"] - labels["size"])))
+    assert found["loss"] == pytest.approx(3 * wrong, rel=1e-4)
