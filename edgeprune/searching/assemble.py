@@ -117,6 +117,7 @@ def _point(found: Tried, number: int | None, limits: Limits, command: Command) -
         accuracy=outcome.accuracy,
         drop=limits.drop(outcome.accuracy),
         cost=found.cost,
+        cost_ci95=outcome.cost_ci95,
         expected=outcome.expected,
         size_bytes=outcome.size_bytes,
         sha256=outcome.sha256,

@@ -104,6 +104,8 @@ class Outcome:
     """Messages of checks of the verdict that are not ok; such a file is never shipped."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Work by its kind: "prune", "export", "validate", "measure", "accuracy", "train"."""
+    cost_ci95: tuple[float, float] | None = None
+    """What rounds of a clock leave open of the cost, 95 %; None where nothing is timed."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as JSON has them."""
@@ -125,6 +127,8 @@ class Outcome:
                     "dense": tuple(accuracy["dense"]) if accuracy.get("dense") else None,
                 }
             )
+        interval = found.get("cost_ci95")
+        found["cost_ci95"] = (interval[0], interval[1]) if interval else None
         return cls(**{**found, "failed_checks": tuple(found["failed_checks"])})
 
 

@@ -43,6 +43,13 @@ class Reference:
         own = cost_in(found, "ms")
         return None if own is None else own.value
 
+    def interval(self, found: Measurement) -> tuple[float, float] | None:
+        """The 95 % interval of that cost, by the ratios of the rounds; None where none is known."""
+        if found.speedup is None:
+            return None
+        low, high = found.speedup.ci95
+        return self.ms / high, self.ms / low
+
 
 def reference_for(
     subject: Subject,

@@ -53,6 +53,17 @@ class Yardstick(Protocol):
 
 
 @dataclass(frozen=True)
+class _Cost:
+    """What a file costs, in the unit of its front."""
+
+    value: float
+    expected: bool = False
+    """Whether a table says it."""
+    ci95: tuple[float, float] | None = None
+    """What a clock leaves open of it."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Evaluates the candidates of a search on this computer."""
 
@@ -158,7 +169,7 @@ class Evaluation:
                 failed = self._failed_checks(made)
         progress("measuring", 0, 1)
         with clock.of("measure"):
-            cost, expected = self._cost(made, progress)
+            cost = self._cost(made, progress)
         accuracy = None
         if stage >= Stage.PART:
             progress("running labelled samples", 0, 1)
@@ -167,8 +178,9 @@ class Evaluation:
         if stage >= Stage.ONE_SHOT:
             self.cache.keep_file(made.artifact)
         return Outcome(
-            cost=cost,
-            expected=expected,
+            cost=cost.value,
+            expected=cost.expected,
+            cost_ci95=cost.ci95,
             accuracy=accuracy,
             size_bytes=made.artifact.size_bytes,
             sha256=made.artifact.sha256 if stage >= Stage.ONE_SHOT else None,
@@ -191,13 +203,13 @@ class Evaluation:
             raise CheckError(f"{made.artifact.path.name}: does not run: {'; '.join(failed)}")
         return failed
 
-    def _cost(self, made: Made, progress: Progress) -> tuple[float, bool]:
-        """The cost of a file in the unit of its front, and whether a table says it."""
+    def _cost(self, made: Made, progress: Progress) -> _Cost:
+        """The cost of a file in the unit of its front."""
         yardstick = self.yardsticks[made.profile.name]
         if yardstick.unit == BYTES:
-            return float(made.artifact.size_bytes), False
+            return _Cost(float(made.artifact.size_bytes))
         if yardstick.target is None:
-            return self._cost_by_table(made), True
+            return _Cost(self._cost_by_table(made), expected=True)
         beside = self._timed_beside(made.profile.name)
         job = Job(
             made.artifact.path,
@@ -218,7 +230,7 @@ class Evaluation:
                 f"{made.artifact.path.name}. Received: a measurement without. Choose another "
                 "target."
             )
-        return cost, False
+        return _Cost(cost, ci95=None if beside is None else beside.interval(found))
 
     def _timed_beside(self, device: str) -> Reference | None:
         """The dense file that those of a device are timed beside; None where no clock measures."""

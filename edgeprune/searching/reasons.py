@@ -33,12 +33,15 @@ def _cost_of(chosen: Tried, references: Sequence[Tried], limits: Limits) -> str:
     by = " by the cost table" if chosen.outcome.expected else ""
     text = f"{cost_text(chosen.cost, limits.unit)}{by}"
     others = [each for each in references if each.candidate != chosen.candidate]
-    ratios = [
-        f"{chosen.cost / each.cost:.2f} of dense {each.route.numerics}"
-        for each in others
-        if each.cost > 0
-    ]
+    ratios = [_ratio(chosen, each) for each in others if each.cost > 0]
     return ", ".join([text, *dict.fromkeys(ratios)])
+
+
+def _ratio(chosen: Tried, dense: Tried) -> str:
+    """How much a file costs of a dense one, and whether a clock tells them apart at all."""
+    low, high = chosen.outcome.cost_ci95 or (chosen.cost, chosen.cost)
+    blurred = " (the clock does not tell them apart)" if low < dense.cost < high else ""
+    return f"{chosen.cost / dense.cost:.2f} of dense {dense.route.numerics}{blurred}"
 
 
 def _said_of_accuracy(chosen: Tried, limits: Limits) -> Iterator[str]:

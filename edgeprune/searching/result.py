@@ -37,6 +37,8 @@ class Point:
     """Lost against the dense float model on the half that selects."""
     cost: float
     """In the unit of its front."""
+    cost_ci95: tuple[float, float] | None
+    """What a clock leaves open of it, 95 %; None where nothing is timed."""
     expected: bool
     """Whether the cost is that of a table, not of an instrument."""
     size_bytes: int | None
@@ -59,6 +61,7 @@ class Point:
             "cost": self.cost,
             "size_bytes": self.size_bytes,
             "command": self.command,
+            **({"cost_ci95": list(self.cost_ci95)} if self.cost_ci95 else {}),
         }
 
 

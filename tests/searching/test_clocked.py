@@ -26,8 +26,8 @@ WEIGHTS = np.eye(4, dtype=np.float32)
 X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
 
 
-def timed(ms: float, faster: float | None = None) -> Measurement:
-    compared = None if faster is None else Speedup(faster, (faster, faster))
+def timed(ms: float, faster: float | None = None, *, by: float = 0.0) -> Measurement:
+    compared = None if faster is None else Speedup(faster, (faster - by, faster + by))
     took = Latency(ms, ms, (ms, ms), 1)
     return Measurement(
         "a.tflite", DESK.name, "host", "a runtime", False, 1, 1, latency_ms=took, speedup=compared
@@ -37,6 +37,12 @@ def timed(ms: float, faster: float | None = None) -> Measurement:
 def test_a_file_costs_the_same_while_the_clock_runs_slowly() -> None:
     dense = Reference(Path("dense.tflite"), 2.0)
     assert dense.cost(timed(1.0, faster=2.0)) == dense.cost(timed(9.0, faster=2.0)) == 1.0
+
+
+def test_what_the_rounds_leave_open_of_a_ratio_they_leave_open_of_the_cost() -> None:
+    dense = Reference(Path("dense.tflite"), 2.0)
+    assert dense.interval(timed(1.0, faster=1.5, by=0.5)) == (1.0, 2.0)
+    assert dense.interval(timed(1.0)) is None
 
 
 def test_a_clock_that_compares_nothing_is_taken_at_its_word() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +117,21 @@ def test_the_reason_names_cost_both_halves_and_an_interval_that_straddles_the_bu
         "loses 1.50 points on the other half (1010 samples); the 95 % interval 0.770 to 0.820 of "
         "the other half straddles the limit of 0.800."
     )
+
+
+@pytest.mark.parametrize(("high", "blurred"), [(7.7e6, True), (7.5e6, False)])
+def test_a_clock_that_does_not_tell_a_file_from_the_dense_one_is_told(
+    high: float, blurred: bool
+) -> None:
+    timed = pruned(0.5, 0.795)
+    assert timed.outcome is not None
+    outcome = replace(timed.outcome, cost_ci95=(1.0e6, high))
+    found = front(Budget(max_drop=0.01), FLOAT, replace(timed, outcome=outcome))
+    told = "0.17 of dense float32 (the clock does not tell them apart)"
+    assert (told in found.reason) is blurred
+    assert found.points[0].to_json()["cost_ci95"] == [1.0e6, high]
+    assert "cost_ci95" not in found.references[0].to_json()
+    assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
 
 
 def test_a_half_that_denies_the_budget_is_told() -> None:
