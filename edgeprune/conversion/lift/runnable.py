@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
-from pathlib import Path
+from contextlib import ExitStack
 
 from edgeprune.conversion.lift.lifted import KeptRemainder, Obstacle
-from edgeprune.tflite.format.file import read
 from edgeprune.tflite.format.graph import Graph
-from edgeprune.tflite.remainder import find_remainder, write_without_remainder
+from edgeprune.tflite.remainder import find_remainder, without_remainder
 
 _NO_KERNEL = "no runtime here has it; with what reads its results it stays as it is, not run"
 
@@ -22,15 +19,14 @@ def runnable_part(graph: Graph) -> tuple[Graph, KeptRemainder | None]:
       The file to lift, which is there while the remainder is held; and the remainder.
 
     Raises:
-      TfliteError, OutputError: as `write_without_remainder`.
+      TfliteError, OutputError: as `without_remainder`.
     """
     found = find_remainder(graph)
     if found is None:
         return graph, None
     unknown = tuple(Obstacle(each.index, each.op, _NO_KERNEL) for each in found.unknown)
     kept = KeptRemainder(graph.path, tuple(each.index for each in found.operators), unknown)
-    folder = tempfile.mkdtemp(prefix="edgeprune-")
-    weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
-    place = Path(folder, graph.path.name)
-    write_without_remainder(graph.path, found, place)
-    return read(place), kept
+    held = ExitStack()
+    runnable = held.enter_context(without_remainder(graph))
+    weakref.finalize(kept, held.close)
+    return runnable, kept

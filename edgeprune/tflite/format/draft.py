@@ -9,7 +9,7 @@ them, and copied once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,11 @@ def reread(draft: Draft) -> Draft:
 
     What is appended behind the model, and the bytes that were read, stay those of `draft`.
     """
-    path = draft.graph.path
-    packed = pack(draft.model)
-    reader, record = check_bytes(bytearray(packed) + bytes(8), len(packed), path)
-    return Draft(*_unpack(path, reader, record), draft.appended, draft.raw)
+    made = from_bytes(pack(draft.model), draft.graph.path)
+    return replace(made, appended=draft.appended, raw=draft.raw)
 
 
-def from_bytes(content: bytes, path: Path) -> Draft:
+def from_bytes(content: bytes | memoryview, path: Path) -> Draft:
     """Opens the bytes of a .tflite file for editing; `path` is what errors name, and its graph.
 
     Raises:

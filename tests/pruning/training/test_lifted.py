@@ -24,6 +24,7 @@ from edgeprune.conversion.trained_ranges import (
 )
 from edgeprune.core.data import Data
 from edgeprune.core.errors import DataError, TfliteError
+from edgeprune.core.plan import Plan
 from edgeprune.keras_model.copies import copy_layer, copy_model, rebuild, rewire
 from edgeprune.keras_model.interface import output_names
 from edgeprune.keras_model.ports import ports_of
@@ -58,6 +59,22 @@ def weights(path: Path) -> dict[str, Any]:
     """The float constants of a file by their names."""
     floats = (part for part in read(path).tensors if part.constant and part.dtype == "float32")
     return {part.name: part.values() for part in floats}
+
+
+def whole_and_resumed(path: Path, made: Plan, **how: Any) -> tuple[Path, Path]:
+    """What three epochs write beside a file without a stop, and stopped after two and resumed."""
+
+    def trained(name: str, **more: Any) -> Path:
+        output = path.with_name(f"{name}.tflite")
+        prune(path, made, X, Training(epochs=3, **how, **more)).save(output)
+        return output
+
+    kept = path.with_name("state")
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("stopped", checkpoint=kept, callbacks=[_Stop(2)])
+    assert not path.with_name("stopped.tflite").exists()
+    return whole, trained("resumed", checkpoint=kept, resume=True)
 
 
 def test_a_file_with_a_fixed_batch_is_not_computed_with_on_samples(tmp_path: Path) -> None:
@@ -133,17 +150,7 @@ def test_a_resumed_training_of_a_file_writes_what_it_would_have_without_a_stop(
     path = residual(tmp_path / "m.tflite")
     made = plan(path, "xnnpack-x86", only="narrow|fc1", look_around=False)
 
-    def trained(name: str, **more: Any) -> Path:
-        how = Training(epochs=3, batch_size=16, **more)
-        prune(path, made, X, how).save(tmp_path / f"{name}.tflite")
-        return tmp_path / f"{name}.tflite"
-
-    kept = tmp_path / "state"
-    whole = trained("whole")
-    with pytest.raises(KeyboardInterrupt):
-        trained("stopped", checkpoint=kept, callbacks=[_Stop(2)])
-    assert not (tmp_path / "stopped.tflite").exists()
-    resumed = trained("resumed", checkpoint=kept, resume=True)
+    whole, resumed = whole_and_resumed(path, made, batch_size=16)
     expected, received = weights(whole), weights(resumed)
     assert len(expected) >= 10
     for name, values in expected.items():
@@ -156,18 +163,8 @@ def test_a_resumed_training_of_a_quantized_file_writes_the_same_bytes(tmp_path: 
     path = quantized_net(tmp_path / "m.tflite", width=64)
     made = plan(path, "cortex-m-tflm", sparsity=0.5, look_around=False)
 
-    def trained(name: str, **more: Any) -> Path:
-        how = Training(epochs=3, batch_size=32, patience=3, validation=0.25, **more)
-        prune(path, made, X, how).save(tmp_path / f"{name}.tflite")
-        return tmp_path / f"{name}.tflite"
-
-    kept = tmp_path / "state"
-    whole = trained("whole")
-    with pytest.raises(KeyboardInterrupt):
-        trained("stopped", checkpoint=kept, callbacks=[_Stop(2)])
-    resumed = trained("resumed", checkpoint=kept, resume=True)
+    whole, resumed = whole_and_resumed(path, made, batch_size=32, patience=3, validation=0.25)
     assert resumed.read_bytes() == whole.read_bytes()
-    assert not (tmp_path / "stopped.tflite").exists()
 
 
 @pytest.mark.slow
